@@ -1,0 +1,167 @@
+"""One HTTP answer: what it says of a job, in any of the three dialects.
+
+Reading never fails: what an answer does not carry is ``MISSING``, and what keeps a body from being
+JSON is told in ``Answer.problem``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Literal
+
+Dialect = Literal["system", "msg", "data"]
+
+_NO_OBJECT: Final[dict[str, Any]] = {}
+
+
+class Missing(Enum):
+    """The type of ``MISSING``: a field that is not there, unlike one that is null."""
+
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing.MISSING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one answer says.
+
+    ``problem`` says why the body is no JSON, or is ``None``. ``job_id``, ``state``,
+    ``status_code`` (``JobMsg.statusCode``) and ``next_step`` are the JSON values as they stand,
+    of whatever type, or ``MISSING``. ``place`` is where in the answer the job stands:
+    ``system.jobs``, ``msg``, ``content`` (a bare ``jobId``) or ``data``. ``messages`` are the
+    texts of the response's messages, ``job_texts`` those of the job and its tasks. ``result`` is
+    what stays of a finished job: its documented fields besides id and state.
+    """
+
+    document: Any = None
+    problem: str | None = None
+    success: Any = MISSING
+    dialect: Dialect | None = None
+    place: str = ""
+    job_id: Any = MISSING
+    state: Any = MISSING
+    status_code: Any = MISSING
+    next_step: Any = MISSING
+    messages: tuple[str, ...] = ()
+    job_texts: tuple[str, ...] = ()
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def progress(self) -> float | None:
+        """The state where it is what the documentation allows: 0 to 1, or -1; else ``None``."""
+        state = self.state
+        is_number = type(state) is int or type(state) is float
+        return float(state) if is_number and (0 <= state <= 1 or state == -1) else None
+
+    @property
+    def tells_of_a_job(self) -> bool:
+        """Whether the answer carries a job's id or state."""
+        return not (self.job_id in (MISSING, None) and self.state in (MISSING, None))
+
+
+def read(body: bytes) -> Answer:
+    """Read the body of an answer."""
+    constants: list[str] = []
+
+    def accept(constant: str) -> float:
+        constants.append(constant)
+        return float(constant)
+
+    try:
+        document = json.loads(body.decode("utf-8"), parse_constant=accept)
+    except UnicodeDecodeError as error:
+        return Answer(problem=f"it is not UTF-8: {error.reason} at byte {error.start}")
+    except RecursionError:
+        return Answer(problem="it is nested too deep")
+    except ValueError as error:
+        return Answer(problem=f"it is not JSON: {error}" if body else "it is empty")
+    problem = f"it is not JSON: it contains {constants[0]}" if constants else None
+    if not isinstance(document, dict):
+        return Answer(document=document, problem=problem)
+    if "Contents" not in document and isinstance(document.get("data"), dict):
+        return _read_data(document, problem)
+    return _read_contents(document, problem)
+
+
+def spelled(value: object) -> str:
+    """Return ``value`` as JSON writes it."""
+    if value is MISSING:
+        return "missing"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _read_contents(document: dict[str, Any], problem: str | None) -> Answer:
+    response = _object(_object(document, "Contents"), "response")
+    content = _object(_object(response, "data"), "content")
+    jobs = _object(_object(content, "system"), "jobs")
+    dialect: Dialect | None
+    if jobs:
+        dialect, place, job = "system", "system.jobs", jobs
+    elif isinstance(content.get("msg"), dict):
+        dialect, place, job = "msg", "msg", content["msg"]
+    elif "jobId" in content:
+        dialect, place, job = "msg", "content", content
+    else:
+        dialect, place, job = None, "", _NO_OBJECT
+    job_message = _object(job, "JobMsg")
+    tasks = _list(job, "TasksMsg")
+    return Answer(
+        document=document,
+        problem=problem,
+        success=document.get("success", MISSING),
+        dialect=dialect,
+        place=place,
+        job_id=job.get("jobId", MISSING),
+        state=job.get("state", MISSING),
+        status_code=job_message.get("statusCode", MISSING),
+        next_step=job.get("nextStep", MISSING),
+        messages=_texts(_list(_object(response, "response-messages"), "messages"), "message"),
+        job_texts=_texts([job_message, *tasks], "statusMessage"),
+        result={
+            name: job[name]
+            for name in ("description", "JobMsg", "TasksMsg", "nextStep")
+            if name in job
+        },
+    )
+
+
+def _read_data(document: dict[str, Any], problem: str | None) -> Answer:
+    job = document["data"]
+    tasks = _list(job, "task")
+    return Answer(
+        document=document,
+        problem=problem,
+        success=document.get("success", MISSING),
+        dialect="data",
+        place="data",
+        job_id=job.get("job_id", MISSING),
+        state=job.get("state", MISSING),
+        messages=_texts(_list(document, "messages"), "message"),
+        job_texts=_texts(tasks, "statusMessage"),
+        result={"task": tasks} if "task" in job else {},
+    )
+
+
+def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parent.get(name)
+    return value if isinstance(value, dict) else _NO_OBJECT
+
+
+def _list(parent: dict[str, Any], name: str) -> list[Any]:
+    value = parent.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _texts(items: list[Any], name: str) -> tuple[str, ...]:
+    values = (item.get(name) if isinstance(item, dict) else item for item in items)
+    return tuple(value for value in values if isinstance(value, str) and value.strip())

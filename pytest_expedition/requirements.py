@@ -1,0 +1,315 @@
+"""The catalogue: every promise that the contract suite judges, with its level and its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Level = Literal["MUST", "SHOULD"]
+Basis = Literal["stated", "shown", "assumed"]
+Need = Literal["cancellable", "refusable", "granted", "field"]
+
+CREATION: Final = "Managing Jobs, “Example of a Job Creation”"
+STATUS: Final = "Managing Jobs, “Checking Job status”"
+CANCEL: Final = "Managing Jobs, “Cancelling a Job”"
+RESULT: Final = "Managing Jobs, “Getting the Job result”"
+AUTHENTICATION: Final = "Expedition API, “Authentication”"
+NOWHERE: Final = "not documented; assumed of any sensible server"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """One promise of the job API.
+
+    ``level`` says what failing means, ``basis`` why the promise is held, ``text`` is the promise
+    in one sentence, ``source`` the place of the documentation that makes it. ``chance`` is the
+    situation in which the promise is put to the test: without it nothing can be judged. ``need``
+    is what an instance must have for that situation to be possible at all:
+
+    * ``cancellable``: a job recipe with ``cancellable = true``;
+    * ``refusable``: a job recipe with ``cancellable = false``;
+    * ``granted``: jobs that can be cancelled, whether a recipe says so or a cancel shows it;
+    * ``field``: a field that the documentation does not show in every dialect.
+    """
+
+    id: str
+    level: Level
+    basis: Basis
+    text: str
+    source: str
+    chance: str
+    need: Need | None = None
+
+
+_ALL: Final = (
+    Requirement(
+        id="create.envelope",
+        level="MUST",
+        basis="shown",
+        text="The creation answer is a success, is JSON, and validates.",
+        source=CREATION,
+        chance="a request to create a job is answered",
+    ),
+    Requirement(
+        id="create.job-id",
+        level="MUST",
+        basis="shown",
+        text="`jobId` is a whole number of at least 1, at the documented place.",
+        source=CREATION,
+        chance="a job is created",
+    ),
+    Requirement(
+        id="create.unique-id",
+        level="MUST",
+        basis="assumed",
+        text="No two creations answer the same `jobId`, also when they run at the same time.",
+        source=NOWHERE,
+        chance="two jobs are created",
+    ),
+    Requirement(
+        id="create.visible",
+        level="MUST",
+        basis="assumed",
+        text="As soon as creation has answered, the status of that `jobId` answers with that job.",
+        source=NOWHERE,
+        chance="the status of a job is asked for after its creation has answered",
+    ),
+    Requirement(
+        id="create.initial-state",
+        level="MUST",
+        basis="stated",
+        text="Where the creation answer carries a state, it is from 0 to 1.",
+        source=STATUS,
+        chance="a creation answer carries a state",
+        need="field",
+    ),
+    Requirement(
+        id="status.envelope",
+        level="MUST",
+        basis="shown",
+        text="The status answer is a success, is JSON, and validates.",
+        source=STATUS,
+        chance="the status of a job is asked for",
+    ),
+    Requirement(
+        id="status.identity",
+        level="MUST",
+        basis="assumed",
+        text="The status answer is about the job asked for.",
+        source=NOWHERE,
+        chance="a status answer carries a job id",
+        need="field",
+    ),
+    Requirement(
+        id="status.bounds",
+        level="MUST",
+        basis="stated",
+        text="The state is a number (no text, no boolean, no null, no NaN) from 0 to 1, or -1.",
+        source=STATUS,
+        chance="an answer carries the state of a job",
+    ),
+    Requirement(
+        id="status.monotonic",
+        level="MUST",
+        basis="stated",
+        text="While a job is not cancelled, its state never goes back, not by a hair.",
+        source=STATUS,
+        chance="the state of a job is seen twice, one after the other",
+    ),
+    Requirement(
+        id="status.terminal",
+        level="MUST",
+        basis="stated",
+        text="A state of 1 stays 1.",
+        source=STATUS,
+        chance="the status of a finished job is asked for again",
+    ),
+    Requirement(
+        id="status.completes",
+        level="MUST",
+        basis="stated",
+        text="A job that nobody cancels reaches 1 within `job_seconds`.",
+        source=STATUS,
+        chance="a job that nobody cancels is watched for `job_seconds` or to its end",
+    ),
+    Requirement(
+        id="status.no-spontaneous-cancel",
+        level="MUST",
+        basis="stated",
+        text="-1 only shows on a job for which a cancel was sent.",
+        source=CANCEL,
+        chance="the state of a job is seen before any cancel is sent to it",
+    ),
+    Requirement(
+        id="status.message-agrees",
+        level="SHOULD",
+        basis="shown",
+        text="A job status code of 1 (completed) shows only with a state of 1, and a state of 1 "
+        "only with a code of 1, or of -1 where the job failed.",
+        source=CREATION,
+        chance="an answer carries a state and a job status code",
+        need="field",
+    ),
+    Requirement(
+        id="status.wire-number",
+        level="SHOULD",
+        basis="shown",
+        text="A finished state is spelled `1`, a cancelled one `-1`: the documented client "
+        "compares text.",
+        source=STATUS,
+        chance="an answer shows a job finished or cancelled",
+    ),
+    Requirement(
+        id="status.unknown",
+        level="SHOULD",
+        basis="assumed",
+        text="The status of an id that was never given out is an error, not a job.",
+        source=NOWHERE,
+        chance="the status of an id that was never given out is asked for",
+    ),
+    Requirement(
+        id="cancel.envelope",
+        level="MUST",
+        basis="shown",
+        text="The answer to a cancel is JSON and validates, whether it is granted or refused.",
+        source=CANCEL,
+        chance="a cancel is answered",
+    ),
+    Requirement(
+        id="cancel.minus-one",
+        level="MUST",
+        basis="stated",
+        text="Cancelling a running job that can be cancelled brings its state to -1 within a "
+        "short grace.",
+        source=CANCEL,
+        chance="a cancel is sent to a running job that can be cancelled",
+        need="cancellable",
+    ),
+    Requirement(
+        id="cancel.immediate",
+        level="SHOULD",
+        basis="shown",
+        text="The answer to the cancel of a running job that can be cancelled already shows -1.",
+        source=CANCEL,
+        chance="a cancel is sent to a running job that can be cancelled",
+        need="cancellable",
+    ),
+    Requirement(
+        id="cancel.persists",
+        level="MUST",
+        basis="stated",
+        text="Once -1 has shown, in any answer, the job is -1 for good, and still there to be "
+        "asked.",
+        source=CANCEL,
+        chance="a job is asked for after an answer has shown it cancelled",
+        need="granted",
+    ),
+    Requirement(
+        id="cancel.completed",
+        level="MUST",
+        basis="stated",
+        text="Cancelling a finished job leaves it at 1.",
+        source=STATUS,
+        chance="a cancel is sent to a finished job",
+    ),
+    Requirement(
+        id="cancel.repeat",
+        level="SHOULD",
+        basis="assumed",
+        text="Cancelling a cancelled job leaves it at -1 and is no server error.",
+        source=NOWHERE,
+        chance="a cancel is sent to a cancelled job",
+        need="granted",
+    ),
+    Requirement(
+        id="cancel.isolation",
+        level="MUST",
+        basis="assumed",
+        text="Cancelling one job changes no other.",
+        source=NOWHERE,
+        chance="a cancel is sent to one job while another is watched",
+    ),
+    Requirement(
+        id="cancel.race",
+        level="MUST",
+        basis="assumed",
+        text="Cancels and polls sent at the same time admit one order of events: no job is ever "
+        "both finished and cancelled.",
+        source=NOWHERE,
+        chance="a cancel of an unfinished job overlaps another request about it",
+    ),
+    Requirement(
+        id="cancel.unknown",
+        level="SHOULD",
+        basis="assumed",
+        text="Cancelling an id that was never given out is an error.",
+        source=NOWHERE,
+        chance="a cancel is sent for an id that was never given out",
+    ),
+    Requirement(
+        id="refuse.state",
+        level="MUST",
+        basis="stated",
+        text="The answer to a refused cancel shows the current progress, never -1, and the job "
+        "never becomes -1.",
+        source=CANCEL,
+        chance="a cancel is sent to a running job that cannot be cancelled",
+        need="refusable",
+    ),
+    Requirement(
+        id="refuse.message",
+        level="MUST",
+        basis="stated",
+        text="The answer to a refused cancel carries a message, not empty, that says so.",
+        source=CANCEL,
+        chance="a cancel is sent to a running job that cannot be cancelled",
+        need="refusable",
+    ),
+    Requirement(
+        id="refuse.continues",
+        level="MUST",
+        basis="stated",
+        text="After a refused cancel the job goes on uninfluenced: not reset, not stopped, and "
+        "it reaches 1.",
+        source=CANCEL,
+        chance="a job is watched after its cancel was refused",
+        need="refusable",
+    ),
+    Requirement(
+        id="result.next-step",
+        level="MUST",
+        basis="stated",
+        text="`nextStep` is a list wherever the documentation shows it.",
+        source=RESULT,
+        chance="an answer carries, or should carry, `nextStep`",
+        need="field",
+    ),
+    Requirement(
+        id="result.stable",
+        level="SHOULD",
+        basis="assumed",
+        text="Asking for a finished job's result again gives the same, and it is still there.",
+        source=NOWHERE,
+        chance="a finished job is asked for twice",
+    ),
+    Requirement(
+        id="auth.required",
+        level="SHOULD",
+        basis="stated",
+        text="Without a key, or with a wrong one, nothing is told and nothing is done.",
+        source=AUTHENTICATION,
+        chance="a request is sent without a key or with a wrong one",
+    ),
+    Requirement(
+        id="input.bad-id",
+        level="SHOULD",
+        basis="assumed",
+        text="An id that is no id (text, `1619abc`, 0, negative, huge, empty, encoded slashes, "
+        "quotes) is a client error in JSON, never a server error, never another job.",
+        source=NOWHERE,
+        chance="a request names an id that is no id",
+    ),
+)
+
+CATALOGUE: Final = {requirement.id: requirement for requirement in _ALL}
+"""Every requirement by its id, in the order in which reports list them."""

@@ -1,0 +1,54 @@
+"""The oracle: one function a requirement, from a history to judgements, without any I/O.
+
+A rule yields one judgement each time its promise was put to the test: ``HELD``, or a ``Violation``
+with the exchanges that prove it. A rule that yields nothing had no chance.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.rules import access, cancel, create, refuse, result, status
+from pytest_expedition.rules.base import HELD, RULES, Held, Judgement, Violation
+
+if TYPE_CHECKING:
+    from pytest_expedition.history import History
+
+__all__ = ["HELD", "RULES", "Finding", "Held", "Judgement", "Violation", "judge"]
+
+_MODULES = (access, cancel, create, refuse, result, status)
+"""Importing a module of rules registers its rules."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule found: how often its promise held, and how it was broken.
+
+    ``crash`` is the traceback of a rule that broke down, which is a fault of the rule.
+    """
+
+    held: int = 0
+    violations: tuple[Violation, ...] = ()
+    crash: str = ""
+
+
+def judge(history: History) -> dict[str, Finding]:
+    """Ask every rule about ``history``; findings by requirement id, in the catalogue's order."""
+    return {requirement: _ask(requirement, history) for requirement in CATALOGUE}
+
+
+def _ask(requirement: str, history: History) -> Finding:
+    held = 0
+    violations: list[Violation] = []
+    try:
+        for judgement in RULES[requirement](history):
+            if isinstance(judgement, Violation):
+                violations.append(judgement)
+            else:
+                held += 1
+    except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
+        return Finding(held, tuple(violations), traceback.format_exc())
+    return Finding(held, tuple(violations))

@@ -1,0 +1,111 @@
+"""What all rules share: judgements and the register of rules."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_expedition.history import CANCELLED
+from pytest_expedition.validation import find_violation
+
+if TYPE_CHECKING:
+    from pytest_expedition.history import Exchange, History, Job
+    from pytest_expedition.validation import SchemaName
+
+
+class Held(enum.Enum):
+    """The type of ``HELD``."""
+
+    HELD = "held"
+
+
+HELD: Final = Held.HELD
+"""The promise was put to the test, and kept."""
+
+
+class Violation:
+    """A broken promise.
+
+    ``fault`` names the way in which it was broken (``report.words`` has the sentence), ``proof``
+    are the exchanges that prove it, in the order in which they were sent, ``facts`` are the
+    values that the sentence tells.
+    """
+
+    def __init__(self, fault: str, *proof: Exchange, **facts: Any) -> None:
+        self.fault = fault
+        self.proof = tuple(sorted(proof, key=lambda exchange: exchange.sent))
+        self.facts = facts
+
+    def __repr__(self) -> str:
+        return f"Violation({self.fault!r}, {len(self.proof)} exchanges, {self.facts!r})"
+
+
+Judgement = Held | Violation
+Rule = Callable[["History"], Iterator[Judgement]]
+JobRule = Callable[["Job"], Iterator[Judgement]]
+
+RULES: Final[dict[str, Rule]] = {}
+"""The rule of every requirement, by its id."""
+
+
+def rule(requirement: str) -> Callable[[Rule], Rule]:
+    """Register a rule that looks at a whole history."""
+
+    def register(function: Rule) -> Rule:
+        RULES[requirement] = function
+        return function
+
+    return register
+
+
+def job_rule(requirement: str) -> Callable[[JobRule], JobRule]:
+    """Register a rule that looks at one job at a time."""
+
+    def register(function: JobRule) -> JobRule:
+        def of_all_jobs(history: History) -> Iterator[Judgement]:
+            for job in history.jobs.values():
+                yield from function(job)
+
+        RULES[requirement] = functools.wraps(function)(of_all_jobs)
+        return function
+
+    return register
+
+
+def rank(exchange: Exchange) -> float:
+    """Where in a job's life the state of an answer stands: progress, 1, and -1 after all."""
+    assert exchange.state is not None
+    return exchange.state if exchange.state != CANCELLED else 2.0
+
+
+def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchange]]:
+    """Pair each answer with the one furthest in the job's life that came before it.
+
+    Two sweeps side by side: over the answers as they were asked for, and as they arrived.
+    """
+    arrived = sorted(seen, key=lambda exchange: exchange.received)
+    furthest: Exchange | None = None
+    done = 0
+    for later in seen:
+        while done < len(arrived) and arrived[done].before(later):
+            if furthest is None or rank(arrived[done]) > rank(furthest):
+                furthest = arrived[done]
+            done += 1
+        if furthest is not None:
+            yield furthest, later
+
+
+def envelope_problem(exchange: Exchange, name: SchemaName) -> str | None:
+    """Why the answer is not the envelope called ``name``, or ``None`` if it is."""
+    if exchange.answer.problem is not None:
+        return exchange.answer.problem
+    return _schema_problem(exchange.body, name)
+
+
+@functools.lru_cache(maxsize=4096)
+def _schema_problem(body: bytes, name: SchemaName) -> str | None:
+    violation = find_violation(json.loads(body), name)
+    return None if violation is None else str(violation)

@@ -1,0 +1,256 @@
+"""What cancelling a job promises."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.history import CANCELLED, FINISHED
+from pytest_expedition.rules.base import (
+    HELD,
+    Judgement,
+    Violation,
+    after_furthest,
+    envelope_problem,
+    job_rule,
+    rank,
+    rule,
+)
+from pytest_expedition.rules.status import unknown_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_expedition.history import Exchange, History, Job
+
+CANCEL_GRACE: Final = 5.0
+"""Seconds that a granted cancel may take until the job's state is -1."""
+
+
+@job_rule("cancel.envelope")
+def envelope(job: Job) -> Iterator[Judgement]:
+    """The answer to a cancel is JSON and validates, whether it is granted or refused."""
+    for cancel in job.cancels:
+        problem = envelope_problem(cancel, "cancel")
+        told_as_error = not cancel.failed and envelope_problem(cancel, "error") is None
+        if problem is not None and not told_as_error:
+            yield Violation(
+                "not-the-envelope", cancel, job=job.id, envelope="cancel", problem=problem
+            )
+        else:
+            yield HELD
+
+
+@job_rule("cancel.minus-one")
+def minus_one(job: Job) -> Iterator[Judgement]:
+    """Cancelling a running job that can be cancelled brings its state to -1 within a grace."""
+    cancel = _cancel_while_running(job)
+    if job.cancellable is not True or cancel is None:
+        return
+    deadline = cancel.received + CANCEL_GRACE
+    for poll in job.statuses:
+        if poll.gone and cancel.before(poll) and not job.cancelled_before(poll):
+            yield Violation("cancelled-away", cancel, poll, job=job.id, status=poll.status)
+            return
+        still_running = poll.state not in {None, CANCELLED, FINISHED}
+        not_yet = job.cancelled is None or poll.before(job.cancelled)
+        if poll.sent > deadline and still_running and not_yet:
+            yield Violation(
+                "cancel-ignored", cancel, poll, job=job.id, value=poll.state, seconds=CANCEL_GRACE
+            )
+            return
+    if job.cancelled is not None:
+        yield HELD
+
+
+@job_rule("cancel.immediate")
+def immediate(job: Job) -> Iterator[Judgement]:
+    """The answer to the cancel of a running job that can be cancelled already shows -1."""
+    cancel = _cancel_while_running(job)
+    if job.cancellable is not True or cancel is None:
+        return
+    if cancel.state == CANCELLED:
+        yield HELD
+    elif cancel.state != FINISHED and job.cancelled is not None:
+        yield Violation(
+            "cancelled-later", cancel, job.cancelled, job=job.id, value=cancel.answer.state
+        )
+
+
+def _cancel_while_running(job: Job) -> Exchange | None:
+    """The first cancel, if it is answered and neither end of the job was known before it."""
+    first = job.cancels[0] if job.cancels else None
+    if first is None or job.finished_before(first) or job.cancelled_before(first):
+        return None
+    return first
+
+
+@job_rule("cancel.persists")
+def persists(job: Job) -> Iterator[Judgement]:
+    """Once -1 has shown, in any answer, the job is -1 for good, and still there to be asked."""
+    for later in job.answers:
+        if not job.cancelled_before(later):
+            continue
+        assert job.cancelled is not None
+        if later.gone and later.kind == "status":
+            yield Violation("cancelled-gone", job.cancelled, later, job=job.id)
+        elif later.state == CANCELLED:
+            yield HELD
+        elif later.state is not None and job.is_about_it(later):
+            yield Violation(
+                "uncancelled", job.cancelled, later, job=job.id, value=later.answer.state
+            )
+
+
+@job_rule("cancel.completed")
+def completed(job: Job) -> Iterator[Judgement]:
+    """Cancelling a finished job leaves it at 1."""
+    cancel = next((x for x in job.cancels if job.finished_before(x)), None)
+    if cancel is None or job.cancelled_before(cancel):
+        return
+    assert job.finished is not None
+    for later in job.seen:
+        if later.sent < cancel.sent:
+            continue
+        if later.state != FINISHED:
+            yield Violation(
+                "finished-changed",
+                job.finished,
+                cancel,
+                *(() if later is cancel else (later,)),
+                job=job.id,
+                value=later.answer.state,
+            )
+        elif later is not cancel:
+            yield HELD
+
+
+@job_rule("cancel.repeat")
+def repeat(job: Job) -> Iterator[Judgement]:
+    """Cancelling a cancelled job leaves it at -1 and is no server error."""
+    for again in job.cancels:
+        if not job.cancelled_before(again):
+            continue
+        assert job.cancelled is not None
+        if again.failed:
+            yield Violation("repeat-failed", job.cancelled, again, job=job.id, status=again.status)
+            continue
+        changed = next((x for x in job.seen if x.sent >= again.sent and x.state != CANCELLED), None)
+        if changed is not None:
+            proof = (again,) if changed is again else (again, changed)
+            yield Violation(
+                "repeat-changed", job.cancelled, *proof, job=job.id, value=changed.answer.state
+            )
+        else:
+            yield HELD
+
+
+@rule("cancel.isolation")
+def isolation(history: History) -> Iterator[Judgement]:
+    """Cancelling one job changes no other."""
+    cancels = sorted(
+        (cancel for job in history.jobs.values() for cancel in job.cancels),
+        key=lambda cancel: cancel.sent,
+    )
+    for job in history.jobs.values():
+        yield from _isolated(job, cancels)
+
+
+def _isolated(job: Job, cancels: list[Exchange]) -> Iterator[Judgement]:
+    """Hold each two neighbouring answers about a job against the cancels between them."""
+    held = False
+    earlier: Exchange | None = None
+    for later in job.answers:
+        if later.received >= job.first_cancel_sent:
+            return
+        vanished = later.gone and not job.finished_before(later)
+        if later.state is None and not vanished:
+            continue
+        cancel = _of_another_between(cancels, earlier, later)
+        if cancel is not None and earlier is not None and earlier.state != CANCELLED:
+            assert earlier.state is not None
+            if later.state is None or later.state < earlier.state:
+                yield Violation(
+                    "other-changed",
+                    earlier,
+                    cancel,
+                    later,
+                    job=job.id,
+                    cancelled=cancel.job_id,
+                    high=earlier.state,
+                    low=later.state,
+                )
+                return
+            if not held and cancel.before(later):
+                held = True
+                yield HELD
+        if later.state is not None:
+            earlier = later
+
+
+def _of_another_between(
+    cancels: list[Exchange], earlier: Exchange | None, later: Exchange
+) -> Exchange | None:
+    """The first cancel of another job that may have done what the later answer shows."""
+    if earlier is None or not earlier.before(later):
+        return None
+    start = bisect_left(cancels, earlier.received, key=lambda cancel: cancel.sent)
+    for cancel in islice(cancels, start, None):
+        if cancel.sent >= later.received:
+            return None
+        if cancel.job_id != later.job_id:
+            return cancel
+    return None
+
+
+@job_rule("cancel.race")
+def race(job: Job) -> Iterator[Judgement]:
+    """Cancels and polls sent at the same time admit one order of events."""
+    cancel = next((x for x in job.cancels if _raced(job, x)), None)
+    if cancel is None:
+        return
+    concerned = [x for x in job.seen if x.received > cancel.sent]
+    contradiction = find_contradiction(concerned)
+    if contradiction is None:
+        yield HELD
+    else:
+        one, other = contradiction
+        yield Violation(
+            "no-order",
+            *dict.fromkeys((cancel, one, other)),
+            job=job.id,
+            one=one.answer.state,
+            other=other.answer.state,
+        )
+
+
+def _raced(job: Job, cancel: Exchange) -> bool:
+    """Whether a cancel of an unfinished job overlapped another request about it."""
+    if job.finished_before(cancel) or job.cancelled_before(cancel):
+        return False
+    return any(
+        x is not cancel and not x.before(cancel) and not cancel.before(x) for x in job.answers
+    )
+
+
+def find_contradiction(seen: Sequence[Exchange]) -> tuple[Exchange, Exchange] | None:
+    """Two answers about one job that no course of events explains, or ``None``.
+
+    A job's states go up to 1 or, from any point before, to -1 for good. So any number of answers
+    has an order that explains them if, and only if, every two of them have one: a longest chain
+    of "was there before" and "is further" that closes to a ring contains two answers that
+    contradict each other outright.
+    """
+    ends = {x.state: x for x in seen if x.state in {CANCELLED, FINISHED}}
+    if len(ends) == len({CANCELLED, FINISHED}):
+        return ends[FINISHED], ends[CANCELLED]
+    return next(
+        ((one, other) for one, other in after_furthest(seen) if rank(other) < rank(one)), None
+    )
+
+
+@rule("cancel.unknown")
+def unknown(history: History) -> Iterator[Judgement]:
+    """Cancelling an id that was never given out is an error."""
+    yield from unknown_id(history, "cancel")

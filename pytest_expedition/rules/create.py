@@ -1,0 +1,83 @@
+"""What the answer to a request that creates a job promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_expedition.envelope import MISSING
+from pytest_expedition.history import CANCELLED
+from pytest_expedition.rules.base import (
+    HELD,
+    Judgement,
+    Violation,
+    envelope_problem,
+    job_rule,
+    rule,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_expedition.history import History, Job
+
+
+@rule("create.envelope")
+def envelope(history: History) -> Iterator[Judgement]:
+    """The creation answer is a success, is JSON, and validates."""
+    for creation in history.creations:
+        if not creation.answered:
+            continue
+        problem = envelope_problem(creation, "creation")
+        if not creation.ok:
+            yield Violation("not-a-success", creation, status=creation.status)
+        elif problem is not None:
+            yield Violation("not-the-envelope", creation, envelope="creation", problem=problem)
+        else:
+            yield HELD
+
+
+@rule("create.job-id")
+def job_id(history: History) -> Iterator[Judgement]:
+    """`jobId` is a whole number of at least 1, at the documented place."""
+    for creation in history.creations:
+        if not (creation.answered and creation.ok):
+            continue
+        told = creation.answer.job_id
+        if type(told) is int and told >= 1:
+            yield HELD
+        else:
+            yield Violation("no-job-id", creation, value=told)
+
+
+@rule("create.unique-id")
+def unique_id(history: History) -> Iterator[Judgement]:
+    """No two creations answer the same `jobId`, also when they run at the same time."""
+    for given, creations in history.creations_by_id.items():
+        if len(creations) > 1:
+            yield Violation("same-id-twice", *creations[:2], job=given)
+    if len(history.creations_by_id) > 1:
+        yield HELD
+
+
+@job_rule("create.visible")
+def visible(job: Job) -> Iterator[Judgement]:
+    """As soon as creation has answered, the status of that `jobId` answers with that job."""
+    first = next((x for x in job.statuses if job.creation.before(x)), None)
+    if first is None or first.failed or first.answer.problem is not None:
+        return
+    if first.ok and first.answer.state is not MISSING and job.is_about_it(first):
+        yield HELD
+    else:
+        yield Violation("not-visible", job.creation, first, job=job.id, status=first.status)
+
+
+@rule("create.initial-state")
+def initial_state(history: History) -> Iterator[Judgement]:
+    """Where the creation answer carries a state, it is from 0 to 1."""
+    for creation in history.creations:
+        if not (creation.answered and creation.ok) or creation.answer.state is MISSING:
+            continue
+        if creation.state is None or creation.state == CANCELLED:
+            yield Violation("initial-state", creation, value=creation.answer.state)
+        else:
+            yield HELD

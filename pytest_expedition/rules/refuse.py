@@ -1,0 +1,124 @@
+"""What a refused cancel promises: that of a running job that cannot be cancelled."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pytest_expedition.history import CANCELLED, FINISHED
+from pytest_expedition.rules.base import HELD, Judgement, Violation, job_rule, rule
+from pytest_expedition.rules.status import overdue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pytest_expedition.history import Exchange, History, Job
+
+
+@job_rule("refuse.state")
+def state(job: Job) -> Iterator[Judgement]:
+    """The answer to a refused cancel shows the current progress, never -1, nor does the job."""
+    for refused in _refused(job):
+        shown = refused.state
+        if shown is None:
+            yield Violation("refused-without-state", refused, job=job.id)
+            continue
+        if shown == CANCELLED:
+            yield Violation("refused-but-cancelled", refused, job=job.id)
+            continue
+        behind = job.last_before(refused)
+        if behind is not None and behind.state is not None and shown < behind.state:
+            yield Violation(
+                "refused-stale", behind, refused, job=job.id, shown=shown, known=behind.state
+            )
+            continue
+        after = [x for x in job.seen if refused.before(x)]
+        ahead = next((x for x in after if x.state is not None and x.state < shown), None)
+        if ahead is None:
+            yield HELD
+        elif ahead.state == CANCELLED:
+            yield Violation("refused-but-cancelled", refused, ahead, job=job.id)
+        else:
+            yield Violation(
+                "refused-ahead", refused, ahead, job=job.id, shown=shown, known=ahead.state
+            )
+
+
+@rule("refuse.message")
+def message(history: History) -> Iterator[Judgement]:
+    """The answer to a refused cancel carries a message, not empty, that says so.
+
+    No language is read: a text says so if it is none that the job's other answers carry, and none
+    that a granted cancel carries.
+    """
+    granted = _shapes(
+        x for job in history.jobs.values() for x in job.cancels if x.state == CANCELLED
+    )
+    for job in history.jobs.values():
+        refusals = list(_refused(job))
+        if not refusals:
+            continue
+        usual = _shapes([job.creation, *job.statuses]) | granted
+        for refused in refusals:
+            if _shapes([refused]) - usual:
+                yield HELD
+            else:
+                yield Violation("refused-silently", refused, job=job.id, said=_texts(refused))
+
+
+def _texts(exchange: Exchange) -> tuple[str, ...]:
+    return exchange.answer.messages + exchange.answer.job_texts
+
+
+def _shapes(exchanges: Iterable[Exchange]) -> set[str]:
+    """Return the texts without their numbers: “12 % done” says the same as “13 % done”."""
+    return {re.sub(r"\d+", "#", text).strip() for x in exchanges for text in _texts(x)}
+
+
+@job_rule("refuse.continues")
+def continues(job: Job) -> Iterator[Judgement]:
+    """After a refused cancel the job goes on: not reset, not stopped, and it reaches 1."""
+    refused = next(_refused(job), None)
+    if refused is None:
+        return
+    behind = job.last_before(refused)
+    for later in (*job.statuses, *job.cancels):
+        if not refused.before(later):
+            continue
+        if later.gone and not job.finished_before(later):
+            yield Violation("refused-gone", refused, later, job=job.id)
+            return
+        if behind is None or later.state is None or later.state == CANCELLED:
+            continue
+        if behind.state is not None and later.state < behind.state:
+            yield Violation(
+                "refused-reset",
+                behind,
+                refused,
+                later,
+                job=job.id,
+                high=behind.state,
+                low=later.state,
+            )
+            return
+    late = overdue(job)
+    if late is not None and refused.before(late):
+        yield Violation(
+            "refused-stopped",
+            refused,
+            late,
+            job=job.id,
+            value=late.state,
+            seconds=job.seconds_allowed,
+        )
+    elif any(x.state == FINISHED and refused.before(x) for x in job.seen):
+        yield HELD
+
+
+def _refused(job: Job) -> Iterator[Exchange]:
+    """The answered cancels of a job that cannot be cancelled and was not yet known to be done."""
+    if job.cancellable is not False:
+        return
+    for cancel in job.cancels:
+        if not job.finished_before(cancel) and cancel.state != FINISHED:
+            yield cancel

@@ -1,0 +1,56 @@
+"""What the result of a finished job promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_expedition.envelope import MISSING
+from pytest_expedition.history import FINISHED
+from pytest_expedition.rules.base import HELD, Judgement, Violation, job_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_expedition.history import Exchange, Job
+
+
+@job_rule("result.next-step")
+def next_step(job: Job) -> Iterator[Judgement]:
+    """`nextStep` is a list wherever the documentation shows it."""
+    for exchange in job.answers:
+        if not exchange.ok:
+            continue
+        value = exchange.answer.next_step
+        shown_here = exchange is job.creation and exchange.answer.place == "system.jobs"
+        if value is MISSING and not shown_here:
+            continue
+        if isinstance(value, list):
+            yield HELD
+        else:
+            yield Violation("no-list", exchange, job=job.id, value=value)
+
+
+@job_rule("result.stable")
+def stable(job: Job) -> Iterator[Judgement]:
+    """Asking for a finished job's result again gives the same, and it is still there."""
+    first_at: dict[str, Exchange] = {}
+    for poll in job.statuses:
+        if poll.gone and job.finished_before(poll):
+            assert job.finished is not None
+            yield Violation("finished-gone", job.finished, poll, job=job.id)
+        if poll.state != FINISHED or not job.is_about_it(poll):
+            continue
+        first = first_at.setdefault(poll.answer.place, poll)
+        if first is poll:
+            continue
+        if first.answer.result == poll.answer.result:
+            yield HELD
+        else:
+            yield Violation(
+                "result-changed",
+                first,
+                poll,
+                job=job.id,
+                first=first.answer.result,
+                again=poll.answer.result,
+            )

@@ -1,0 +1,94 @@
+"""From what the rules found to an outcome for each requirement and a verdict of the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pytest_expedition.requirements import CATALOGUE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from pytest_expedition.requirements import Level, Need, Requirement
+    from pytest_expedition.rules import Finding, Violation
+
+Outcome = Literal["pass", "fail", "inconclusive", "not-tested", "error"]
+Verdict = Literal["conformant", "non-conformant", "inconclusive", "error"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The outcome of one requirement.
+
+    ``held`` is how often the promise was put to the test and kept, ``violation`` the proof that it
+    was broken. ``lacking`` is what the target had to have for a chance, ``limit`` the limit that
+    ended the run before there was one, ``crash`` the traceback of a rule that broke down.
+    """
+
+    requirement: Requirement
+    outcome: Outcome
+    held: int = 0
+    violation: Violation | None = None
+    lacking: Need | None = None
+    limit: str = ""
+    crash: str = ""
+
+
+def settle(
+    findings: Mapping[str, Finding],
+    *,
+    cancellable: Collection[bool | None],
+    limit: str = "",
+    broke: bool = False,
+    minimal: Mapping[str, Violation] | None = None,
+) -> list[Result]:
+    """Give every requirement its outcome.
+
+    ``cancellable`` is what the target's recipes say of their jobs, ``limit`` the limit that ended
+    the run, if one did; ``broke`` whether the run could not be carried out, so that what was not
+    judged is an error. ``minimal`` are violations that are preferred as proof.
+    """
+    results = []
+    for name, finding in findings.items():
+        requirement = CATALOGUE[name]
+        if finding.violations:
+            proof = (minimal or {}).get(name) or min(
+                finding.violations, key=lambda violation: len(violation.proof)
+            )
+            result = Result(
+                requirement=requirement, outcome="fail", held=finding.held, violation=proof
+            )
+        elif finding.crash or (broke and not finding.held):
+            result = Result(requirement=requirement, outcome="error", crash=finding.crash)
+        elif finding.held:
+            result = Result(requirement=requirement, outcome="pass", held=finding.held)
+        elif requirement.need is not None and not _has(requirement.need, cancellable, limit):
+            result = Result(requirement=requirement, outcome="not-tested", lacking=requirement.need)
+        else:
+            result = Result(requirement=requirement, outcome="inconclusive", limit=limit)
+        results.append(result)
+    return results
+
+
+def conclude(outcomes: Iterable[tuple[Level, Outcome]]) -> Verdict:
+    """Give the verdict of the whole from each requirement's level and outcome."""
+    seen = set(outcomes)
+    if ("MUST", "fail") in seen:
+        return "non-conformant"
+    if {("MUST", "error"), ("SHOULD", "error")} & seen:
+        return "error"
+    judged = {outcome for _, outcome in seen} & {"pass", "fail"}
+    return "inconclusive" if ("MUST", "inconclusive") in seen or not judged else "conformant"
+
+
+def _has(need: Need, cancellable: Collection[bool | None], limit: str) -> bool:
+    """Whether the target has what a chance needs, as far as anybody has said."""
+    match need:
+        case "cancellable" | "granted":
+            return True in cancellable
+        case "refusable":
+            return False in cancellable
+        case "field":
+            # Had the field been there, its rule would have had something to judge.
+            return bool(limit)

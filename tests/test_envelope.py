@@ -1,0 +1,106 @@
+"""Reading one answer: any dialect, any damage."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from histories import envelope, job_fields
+
+from pytest_expedition.envelope import MISSING, Answer, read, spelled
+
+
+def reading(document: Any) -> Answer:
+    return read(json.dumps(document).encode())
+
+
+def test_system() -> None:
+    fields = job_fields(7, 0.25, TasksMsg=["one", {"statusMessage": "two"}, 3])
+    answer = reading(envelope({"system": {"jobs": fields}}, messages=("hello", "")))
+    assert (answer.dialect, answer.place) == ("system", "system.jobs")
+    assert (answer.job_id, answer.state, answer.status_code) == (7, 0.25, 0)
+    assert answer.messages == ("hello",)
+    assert answer.job_texts == ("ok", "one", "two")
+    assert answer.next_step == []
+    assert answer.progress == 0.25
+
+
+def test_msg_in_a_status_and_in_a_creation() -> None:
+    status = reading(envelope({"msg": {"state": 1, "TasksMsg": [{"statusMessage": "x"}]}}))
+    assert (status.dialect, status.place, status.state) == ("msg", "msg", 1)
+    assert status.job_id is MISSING
+    creation = reading(envelope({"jobId": 9}))
+    assert (creation.dialect, creation.place, creation.job_id) == ("msg", "content", 9)
+    assert creation.state is MISSING
+
+
+def test_data() -> None:
+    answer = reading({"data": {"job_id": 6421, "state": 0, "task": [{"statusMessage": "x"}]}})
+    assert (answer.dialect, answer.job_id, answer.state) == ("data", 6421, 0)
+    assert answer.job_texts == ("x",)
+
+
+def test_where_both_places_are_there_the_first_dialect_counts() -> None:
+    content = {"system": {"jobs": {"state": 0.5}}, "msg": {"state": 0.4}}
+    assert reading(envelope(content)).state == 0.5
+
+
+def test_the_state_of_the_response_is_not_the_state_of_the_job() -> None:
+    assert reading(envelope({})).state is MISSING
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "it is empty"),
+        (b"<html>", "it is not JSON"),
+        (b"\xff\xfe", "it is not UTF-8"),
+        (b'{"a": NaN}', "it contains NaN"),
+        (b'{"a": -Infinity}', "it contains -Infinity"),
+        (b"[" * 200_000, "it is nested too deep"),
+        (b'{"a": ' + b"9" * 100_000 + b"}", "it is not JSON"),
+        (b'{"a": 1} {', "it is not JSON"),
+    ],
+    ids=["empty", "html", "bytes", "nan", "infinity", "deep", "digits", "two"],
+)
+def test_what_is_no_json_is_told(body: bytes, problem: str) -> None:
+    answer = read(body)
+    assert answer.problem is not None
+    assert problem in answer.problem
+    assert not answer.tells_of_a_job
+
+
+@pytest.mark.parametrize("document", [None, 1, "text", [], [{"data": {}}], {}, {"Contents": 3}])
+def test_json_without_a_job_is_no_problem(document: Any) -> None:
+    answer = reading(document)
+    assert answer.problem is None
+    assert not answer.tells_of_a_job
+
+
+@pytest.mark.parametrize(
+    "content", [3, [], {"system": 3}, {"system": {"jobs": [1]}}, {"msg": []}, {"msg": None}]
+)
+def test_a_job_of_the_wrong_shape_is_none(content: Any) -> None:
+    assert not reading(envelope(content)).tells_of_a_job
+
+
+def test_nan_is_read_though_it_is_no_json() -> None:
+    answer = reading(envelope({"msg": {"state": math.nan}}))
+    assert math.isnan(answer.state)
+    assert answer.progress is None
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "1", None, True, math.nan, MISSING, [1, {"a": "ü"}]])
+def test_spelled_as_json_writes_it(value: object) -> None:
+    assert spelled(value) in {
+        "1",
+        "1.0",
+        '"1"',
+        "null",
+        "true",
+        "nan",
+        "missing",
+        '[1, {"a": "ü"}]',
+    }

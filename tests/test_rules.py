@@ -1,0 +1,770 @@
+"""Every rule of the oracle, held against histories built by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from histories import JOB, RAISED, Story, envelope, error, job_fields, verdict_on
+
+from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.rules import HELD, RULES, Violation, judge
+from pytest_expedition.rules import base as rules_base
+
+OTHER = JOB + 1
+REFUSAL = ("The current job cannot be cancelled",)
+
+
+def running(*, cancellable: bool | None = None) -> Story:
+    """A job that was seen half-way."""
+    return Story().create(cancellable=cancellable).poll(0.5)
+
+
+def cancellable() -> Story:
+    return running(cancellable=True)
+
+
+def refusing() -> Story:
+    return running(cancellable=False)
+
+
+def unknown(kind: str, document: Any, status: int) -> Story:
+    story = Story()
+    path = "/api/v1/job/status/9" if kind == "status" else "/api/v1/job/9"
+    return story.add(kind, "GET", path, document, status=status, job=9, probe="unknown-id")
+
+
+def bad_id(document: Any, status: int) -> Story:
+    return Story().add(
+        "status", "GET", "/api/v1/job/status/1619abc", document, status=status, probe="bad-id"
+    )
+
+
+def keyless(document: Any, status: int, *, kind: str = "status") -> Story:
+    return cancellable().add(
+        kind, "GET", "/api/v1/job/1619", document, status=status, job=JOB, probe="no-key"
+    )
+
+
+A_JOB = envelope({"system": {"jobs": job_fields()}})
+MISSING_STATE = envelope({"system": {"jobs": job_fields(state=RAISED)}})
+BARE_ID = envelope({"jobId": JOB})
+
+IN_BOUNDS: tuple[Any, ...] = (0, 1, -1, 0.5, 1.0, 0.30000000000000004)
+OUT_OF_BOUNDS: tuple[Any, ...] = (
+    "0.5",
+    True,
+    False,
+    None,
+    1.0000001,
+    -0.0001,
+    -2,
+    50,
+    math.nan,
+    math.inf,
+    [],
+    {},
+)
+
+CASES: list[tuple[str, str, Story, str | list[str]]] = [
+    # The promise create.envelope:
+    ("create.envelope", "the documented answer", Story().create(), "held"),
+    ("create.envelope", "a bare id (msg)", Story().add("create", "POST", "/", BARE_ID), "held"),
+    ("create.envelope", "HTTP 201", Story().create(status=201), "held"),
+    ("create.envelope", "HTTP 500", Story().create(status=500), ["not-a-success"]),
+    ("create.envelope", "no JSON", Story().add("create", "POST", "/", b"<"), ["not-the-envelope"]),
+    (
+        "create.envelope",
+        "reports failure",
+        Story().add("create", "POST", "/", error()),
+        ["not-the-envelope"],
+    ),
+    (
+        "create.envelope",
+        "a field is missing",
+        Story().create(fields={"nextStep": RAISED}),
+        ["not-the-envelope"],
+    ),
+    ("create.envelope", "lost", Story().lose("create"), "no chance"),
+    ("create.envelope", "a gateway answers", Story().create(status=503), "no chance"),
+    # The promise create.job-id:
+    ("create.job-id", "whole", Story().create(), "held"),
+    ("create.job-id", "text", Story().create("1619"), ["no-job-id"]),
+    ("create.job-id", "zero", Story().create(0), ["no-job-id"]),
+    ("create.job-id", "negative", Story().create(-4), ["no-job-id"]),
+    ("create.job-id", "a fraction", Story().create(1619.0), ["no-job-id"]),
+    ("create.job-id", "true", Story().create(job=True), ["no-job-id"]),
+    ("create.job-id", "missing", Story().create(RAISED), ["no-job-id"]),
+    ("create.job-id", "no success", Story().create(0, status=500), "no chance"),
+    # The promise create.unique-id:
+    ("create.unique-id", "two ids", Story().create().create(OTHER), "held"),
+    ("create.unique-id", "one job only", Story().create(), "no chance"),
+    ("create.unique-id", "the same twice", Story().create().create(), ["same-id-twice"]),
+    (
+        "create.unique-id",
+        "the same at the same time",
+        Story().create(at=0, until=1).create(at=0, until=1),
+        ["same-id-twice"],
+    ),
+    # The promise create.visible:
+    ("create.visible", "there at once", running(), "held"),
+    ("create.visible", "never asked", Story().create(), "no chance"),
+    (
+        "create.visible",
+        "404 at first",
+        Story().create().answer_poll(error(), status=404).poll(0.1),
+        ["not-visible"],
+    ),
+    (
+        "create.visible",
+        "an error in the envelope",
+        Story().create().answer_poll(error()),
+        ["not-visible"],
+    ),
+    (
+        "create.visible",
+        "404 while creation was not yet answered",
+        Story().create(at=0, until=2).answer_poll(error(), status=404, at=1, until=1.5).poll(0),
+        "held",
+    ),
+    (
+        "create.visible",
+        "another job",
+        Story().create().poll(0, fields={"jobId": 7}),
+        ["not-visible"],
+    ),
+    ("create.visible", "a gateway answers", Story().create().poll(0, status=502), "no chance"),
+    # The promise create.initial-state:
+    ("create.initial-state", "0", Story().create(state=0), "held"),
+    ("create.initial-state", "finished at once", Story().create(state=1), "held"),
+    ("create.initial-state", "-1", Story().create(state=-1), ["initial-state"]),
+    ("create.initial-state", "above 1", Story().create(state=1.01), ["initial-state"]),
+    ("create.initial-state", "text", Story().create(state="0"), ["initial-state"]),
+    ("create.initial-state", "null", Story().create(state=None), ["initial-state"]),
+    (
+        "create.initial-state",
+        "carries none",
+        Story().add("create", "POST", "/", BARE_ID),
+        "no chance",
+    ),
+    # The promise status.envelope:
+    ("status.envelope", "the documented answer", running(), "held"),
+    (
+        "status.envelope",
+        "under msg",
+        Story().create().answer_poll(envelope({"msg": {"state": 0.5}})),
+        "held",
+    ),
+    (
+        "status.envelope",
+        "dialect data",
+        Story()
+        .create()
+        .answer_poll(
+            {
+                "data": {"state": 0.5},
+                "metadata": [],
+                "pagination": {"total": 1, "current_page": 1, "per_page": 25, "total_pages": 1},
+                "success": True,
+            }
+        ),
+        "held",
+    ),
+    ("status.envelope", "HTTP 500", Story().create().poll(0, status=500), ["not-a-success"]),
+    (
+        "status.envelope",
+        "404",
+        Story().create().answer_poll(error(), status=404),
+        ["not-a-success"],
+    ),
+    (
+        "status.envelope",
+        "no state",
+        Story().create().answer_poll(MISSING_STATE),
+        ["not-the-envelope"],
+    ),
+    ("status.envelope", "not UTF-8", Story().create().answer_poll(b"\xff{}"), ["not-the-envelope"]),
+    ("status.envelope", "empty", Story().create().answer_poll(b""), ["not-the-envelope"]),
+    ("status.envelope", "NaN", Story().create().poll(math.nan), ["not-the-envelope"]),
+    (
+        "status.envelope",
+        "gone after the end",
+        running().poll(1).answer_poll(error(), status=404),
+        "held",
+    ),
+    ("status.envelope", "lost", Story().create().lose("status"), "no chance"),
+    # The promise status.identity:
+    ("status.identity", "the job asked for", running(), "held"),
+    ("status.identity", "another", Story().create().poll(0, fields={"jobId": 7}), ["another-job"]),
+    (
+        "status.identity",
+        "carries none",
+        Story().create().poll(0, fields={"jobId": RAISED}),
+        "no chance",
+    ),
+    # The promise status.bounds:
+    *[("status.bounds", f"{value!r}", Story().create().poll(value), "held") for value in IN_BOUNDS],
+    *[
+        ("status.bounds", f"{value!r}", Story().create().poll(value), ["out-of-bounds"])
+        for value in OUT_OF_BOUNDS
+    ],
+    ("status.bounds", "in a cancel answer", cancellable().cancel(-0.5), ["out-of-bounds"]),
+    # The promise status.monotonic:
+    ("status.monotonic", "forward", running().poll(0.5).poll(0.7).poll(1), "held"),
+    ("status.monotonic", "seen once", Story().create(state=RAISED).poll(0.5), "no chance"),
+    ("status.monotonic", "back", running().poll(0.4), ["went-back"]),
+    (
+        "status.monotonic",
+        "back by a hair",
+        Story().create().poll(0.3).poll(math.nextafter(0.3, 0)),
+        ["went-back"],
+    ),
+    (
+        "status.monotonic",
+        "back behind the creation",
+        Story().create(state=0.2).poll(0.1),
+        ["went-back"],
+    ),
+    ("status.monotonic", "back, unnoticed at once", running().poll(0.4).poll(0.6), ["went-back"]),
+    ("status.monotonic", "back in a cancel answer", running().cancel(0.2), ["went-back"]),
+    (
+        "status.monotonic",
+        "overtaken while under way",
+        Story().create().poll(0.5, at=1, until=3).poll(0.4, at=2, until=4).poll(0.6),
+        "held",
+    ),
+    (
+        "status.monotonic",
+        "arrived just as the next was sent",
+        Story().create().poll(0.5, at=1, until=2).poll(0.4, at=2, until=3),
+        "held",
+    ),
+    ("status.monotonic", "cancelled", running().cancel(-1).poll(-1), "held"),
+    ("status.monotonic", "back from cancelled", running().cancel(-1).poll(0.1), "held"),
+    ("status.monotonic", "back from finished", running().poll(1).poll(0.9), "held"),
+    ("status.monotonic", "two jobs", running().create(OTHER).poll(0.1, job=OTHER), "held"),
+    ("status.monotonic", "one id for two jobs", running().create().poll(0.1), "no chance"),
+    # The promise status.terminal:
+    ("status.terminal", "stays", running().poll(1).poll(1), "held"),
+    ("status.terminal", "seen once", running().poll(1), "no chance"),
+    ("status.terminal", "back", running().poll(1).poll(0.99), ["unfinished-again"]),
+    ("status.terminal", "cancelled by itself", running().poll(1).poll(-1), ["unfinished-again"]),
+    (
+        "status.terminal",
+        "finished at creation, then not",
+        Story().create(state=1).poll(0),
+        ["unfinished-again"],
+    ),
+    (
+        "status.terminal",
+        "at the same time",
+        Story().create().poll(1, at=1, until=3).poll(0.9, at=2, until=4),
+        "no chance",
+    ),
+    # The promise status.completes:
+    ("status.completes", "in time", running().poll(1), "held"),
+    ("status.completes", "still running in time", running(), "no chance"),
+    ("status.completes", "too late", running().poll(0.9, at=61), ["never-completed"]),
+    ("status.completes", "first seen late, but done", running().poll(1, at=61), "held"),
+    (
+        "status.completes",
+        "asked in time, answered late",
+        running().poll(0.9, at=59, until=62),
+        "no chance",
+    ),
+    ("status.completes", "cancelled when it was done", running().poll(1).cancel(1), "held"),
+    ("status.completes", "somebody cancels", running().cancel(0.5).poll(0.5, at=70), "no chance"),
+    # The promise status.no-spontaneous-cancel:
+    ("status.no-spontaneous-cancel", "runs", running(), "held"),
+    ("status.no-spontaneous-cancel", "-1 out of nothing", running().poll(-1), ["cancelled-itself"]),
+    (
+        "status.no-spontaneous-cancel",
+        "-1 before the cancel",
+        running().poll(-1).cancel(-1),
+        ["cancelled-itself"],
+    ),
+    (
+        "status.no-spontaneous-cancel",
+        "cancel under way",
+        running().poll(-1, at=1, until=3).cancel(-1, at=2, until=4),
+        "held",
+    ),
+    ("status.no-spontaneous-cancel", "cancel lost", running().lose("cancel").poll(-1), "held"),
+    # The promise status.message-agrees:
+    ("status.message-agrees", "completed", running().poll(1), "held"),
+    (
+        "status.message-agrees",
+        "failed",
+        running().poll(1, fields={"JobMsg": {"statusCode": -1}}),
+        "held",
+    ),
+    (
+        "status.message-agrees",
+        "completed too early",
+        Story().create(state=RAISED).poll(0.9, fields={"JobMsg": {"statusCode": 1}}),
+        ["code-disagrees"],
+    ),
+    (
+        "status.message-agrees",
+        "still running at 1",
+        Story().create(state=RAISED).poll(1, fields={"JobMsg": {"statusCode": 0}}),
+        ["code-disagrees"],
+    ),
+    (
+        "status.message-agrees",
+        "completed though cancelled",
+        running().cancel(-1, fields={"JobMsg": {"statusCode": 1}}),
+        ["code-disagrees"],
+    ),
+    (
+        "status.message-agrees",
+        "carries none",
+        Story().create(state=RAISED).poll(1, fields={"JobMsg": RAISED}),
+        "no chance",
+    ),
+    # The promise status.wire-number:
+    ("status.wire-number", "1", running().poll(1), "held"),
+    ("status.wire-number", "-1", running().cancel(-1), "held"),
+    ("status.wire-number", "1.0", running().poll(1.0), ["misspelled"]),
+    ("status.wire-number", "-1.0", running().cancel(-1.0), ["misspelled"]),
+    ("status.wire-number", "on the way", running().poll(0.0), "no chance"),
+    # Ids that were never given out
+    *[
+        (requirement, name, unknown(kind, document, status), outcome)
+        for requirement, kind in (("status.unknown", "status"), ("cancel.unknown", "cancel"))
+        for name, document, status, outcome in (
+            ("404", error(), 404, "held"),
+            ("404 as HTML", b"<html>", 404, "held"),
+            ("an error in the envelope", error(), 200, "held"),
+            ("a job", A_JOB, 200, ["unknown-accepted"]),
+            ("a job as an error", A_JOB, 404, ["unknown-accepted"]),
+            ("an empty success", envelope(None), 200, ["unknown-accepted"]),
+        )
+    ],
+    # The promise cancel.envelope:
+    ("cancel.envelope", "granted", cancellable().cancel(-1), "held"),
+    ("cancel.envelope", "refused", refusing().cancel(0.5, says=REFUSAL), "held"),
+    (
+        "cancel.envelope",
+        "refused as an error",
+        running().answer_cancel(error(), status=409),
+        "held",
+    ),
+    ("cancel.envelope", "no JSON", running().answer_cancel(b"OK"), ["not-the-envelope"]),
+    ("cancel.envelope", "empty", running().answer_cancel(b"", status=204), ["not-the-envelope"]),
+    ("cancel.envelope", "no state", running().answer_cancel(MISSING_STATE), ["not-the-envelope"]),
+    (
+        "cancel.envelope",
+        "a server error",
+        running().answer_cancel(error(), status=500),
+        ["not-the-envelope"],
+    ),
+    # The promise cancel.minus-one:
+    ("cancel.minus-one", "at once", cancellable().cancel(-1), "held"),
+    ("cancel.minus-one", "a moment later", cancellable().cancel(0.5).poll(0.5).poll(-1), "held"),
+    (
+        "cancel.minus-one",
+        "lost against completion",
+        cancellable().cancel(0.9).poll(1, at=9),
+        "no chance",
+    ),
+    ("cancel.minus-one", "answered with completion", cancellable().cancel(1), "no chance"),
+    ("cancel.minus-one", "ignored", cancellable().cancel(0.5).poll(0.6, at=9), ["cancel-ignored"]),
+    (
+        "cancel.minus-one",
+        "too late",
+        cancellable().cancel(0.5).poll(0.6, at=9).poll(-1),
+        ["cancel-ignored"],
+    ),
+    (
+        "cancel.minus-one",
+        "asked within the grace, answered late",
+        cancellable().cancel(0.5).poll(0.6, at=4, until=9),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
+        "answered with an error",
+        cancellable().answer_cancel(error(), status=500).poll(0.6, at=9),
+        ["cancel-ignored"],
+    ),
+    (
+        "cancel.minus-one",
+        "the job is gone",
+        cancellable().cancel(0.5).answer_poll(error(), status=404),
+        ["cancelled-away"],
+    ),
+    ("cancel.minus-one", "cancel lost", cancellable().lose("cancel").poll(0.6, at=9), "no chance"),
+    (
+        "cancel.minus-one",
+        "a gateway answers",
+        cancellable().cancel(0.5, status=503).poll(0.6, at=9),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
+        "not known whether it can",
+        running().cancel(0.5).poll(0.6, at=9),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
+        "cannot be cancelled",
+        refusing().cancel(0.5).poll(0.6, at=9),
+        "no chance",
+    ),
+    # The promise cancel.immediate:
+    ("cancel.immediate", "at once", cancellable().cancel(-1), "held"),
+    ("cancel.immediate", "a moment later", cancellable().cancel(0.5).poll(-1), ["cancelled-later"]),
+    ("cancel.immediate", "never", cancellable().cancel(0.5).poll(1), "no chance"),
+    ("cancel.immediate", "lost against completion", cancellable().cancel(1), "no chance"),
+    ("cancel.immediate", "not known whether it can", running().cancel(0.5).poll(-1), "no chance"),
+    # The promise cancel.persists:
+    ("cancel.persists", "for good", running().cancel(-1).poll(-1).poll(-1, at=500), "held"),
+    ("cancel.persists", "goes on", running().cancel(-1).poll(0.7), ["uncancelled"]),
+    ("cancel.persists", "finishes", running().cancel(-1).poll(-1).poll(1), ["uncancelled"]),
+    (
+        "cancel.persists",
+        "gone",
+        running().cancel(-1).answer_poll(error(), status=404),
+        ["cancelled-gone"],
+    ),
+    (
+        "cancel.persists",
+        "shown in another poll only",
+        running().cancel(0.5).poll(-1).poll(0.5),
+        ["uncancelled"],
+    ),
+    (
+        "cancel.persists",
+        "asked before -1 was there",
+        running().poll(0.6, at=1, until=4).cancel(-1, at=2, until=3),
+        "no chance",
+    ),
+    (
+        "cancel.persists",
+        "the second cancel is refused",
+        running().cancel(-1).answer_cancel(error(), status=409),
+        "no chance",
+    ),
+    # The promise cancel.completed:
+    ("cancel.completed", "stays", running().poll(1).cancel(1).poll(1), "held"),
+    (
+        "cancel.completed",
+        "told as an error",
+        running().poll(1).answer_cancel(error(), status=409).poll(1),
+        "held",
+    ),
+    ("cancel.completed", "not asked again", running().poll(1).cancel(1), "no chance"),
+    (
+        "cancel.completed",
+        "cancelled all the same",
+        running().poll(1).cancel(-1).poll(-1),
+        ["finished-changed", "finished-changed"],
+    ),
+    (
+        "cancel.completed",
+        "cancelled behind our back",
+        running().poll(1).cancel(1).poll(-1),
+        ["finished-changed"],
+    ),
+    ("cancel.completed", "starts anew", running().poll(1).cancel(1).poll(0), ["finished-changed"]),
+    ("cancel.completed", "running still", running().cancel(1).poll(1), "no chance"),
+    # The promise cancel.repeat:
+    ("cancel.repeat", "stays", running().cancel(-1).cancel(-1).poll(-1), "held"),
+    (
+        "cancel.repeat",
+        "refused",
+        running().cancel(-1).answer_cancel(error(), status=409).poll(-1),
+        "held",
+    ),
+    (
+        "cancel.repeat",
+        "a server error",
+        running().cancel(-1).answer_cancel(error(), status=500),
+        ["repeat-failed"],
+    ),
+    ("cancel.repeat", "shows progress", running().cancel(-1).cancel(0.5), ["repeat-changed"]),
+    ("cancel.repeat", "revives", running().cancel(-1).cancel(-1).poll(0.6), ["repeat-changed"]),
+    ("cancel.repeat", "once only", running().cancel(-1).poll(-1), "no chance"),
+    # The promise cancel.isolation:
+    (
+        "cancel.isolation",
+        "unmoved",
+        running().create(OTHER).cancel(-1, job=OTHER).poll(0.6),
+        "held",
+    ),
+    (
+        "cancel.isolation",
+        "cancelled too",
+        running().create(OTHER).cancel(-1, job=OTHER).poll(-1),
+        ["other-changed"],
+    ),
+    (
+        "cancel.isolation",
+        "reset",
+        running().create(OTHER).cancel(-1, job=OTHER).poll(0),
+        ["other-changed"],
+    ),
+    (
+        "cancel.isolation",
+        "gone",
+        running().create(OTHER).cancel(-1, job=OTHER).answer_poll(error(), status=404),
+        ["other-changed"],
+    ),
+    (
+        "cancel.isolation",
+        "a refused cancel resets another",
+        running().create(OTHER).cancel(0, job=OTHER).poll(0.2),
+        ["other-changed"],
+    ),
+    ("cancel.isolation", "back without any cancel", running().create(OTHER).poll(0.2), "no chance"),
+    (
+        "cancel.isolation",
+        "cancelled itself",
+        running().create(OTHER).cancel(-1).cancel(-1, job=OTHER).poll(-1),
+        "no chance",
+    ),
+    (
+        "cancel.isolation",
+        "back before the cancel",
+        running().poll(0.2).create(OTHER).cancel(-1, job=OTHER).poll(0.3),
+        "held",
+    ),
+    # The promise cancel.race:
+    (
+        "cancel.race",
+        "cancel wins",
+        running().cancel(-1, at=1, until=3).poll(0.6, at=1, until=3).poll(-1),
+        "held",
+    ),
+    (
+        "cancel.race",
+        "completion wins",
+        running().cancel(1, at=1, until=3).poll(0.9, at=1, until=3).poll(1),
+        "held",
+    ),
+    (
+        "cancel.race",
+        "both",
+        running().cancel(-1, at=1, until=3).poll(1, at=1, until=3),
+        ["no-order"],
+    ),
+    (
+        "cancel.race",
+        "both, later",
+        running().cancel(-1, at=1, until=3).poll(0.6, at=1, until=3).poll(1),
+        ["no-order"],
+    ),
+    (
+        "cancel.race",
+        "undone",
+        running().cancel(-1, at=1, until=3).poll(0.6, at=1, until=3).poll(0.7),
+        ["no-order"],
+    ),
+    (
+        "cancel.race",
+        "two cancels disagree for good",
+        running().cancel(-1, at=1, until=3).cancel(1, at=1, until=3),
+        ["no-order"],
+    ),
+    ("cancel.race", "no overlap", running().cancel(-1).poll(1), "no chance"),
+    (
+        "cancel.race",
+        "known to be done",
+        running().poll(1).cancel(1, at=5, until=7).poll(1, at=5, until=7),
+        "no chance",
+    ),
+    # The promise refuse.state:
+    ("refuse.state", "shows progress", refusing().cancel(0.6, says=REFUSAL).poll(0.7), "held"),
+    ("refuse.state", "-1", refusing().cancel(-1, says=REFUSAL), ["refused-but-cancelled"]),
+    (
+        "refuse.state",
+        "-1 later",
+        refusing().cancel(0.6, says=REFUSAL).poll(-1),
+        ["refused-but-cancelled"],
+    ),
+    (
+        "refuse.state",
+        "no state",
+        refusing().answer_cancel(error(), status=409),
+        ["refused-without-state"],
+    ),
+    ("refuse.state", "stale", refusing().cancel(0, says=REFUSAL), ["refused-stale"]),
+    ("refuse.state", "ahead", refusing().cancel(0.9, says=REFUSAL).poll(0.6), ["refused-ahead"]),
+    ("refuse.state", "done meanwhile", refusing().cancel(1, says=REFUSAL), "no chance"),
+    ("refuse.state", "not known whether it can", running().cancel(-1), "no chance"),
+    # The promise refuse.message:
+    ("refuse.message", "says so", refusing().cancel(0.6, says=REFUSAL), "held"),
+    (
+        "refuse.message",
+        "says so in the job",
+        refusing().cancel(0.6, fields={"TasksMsg": list(REFUSAL)}),
+        "held",
+    ),
+    (
+        "refuse.message",
+        "says so in an error",
+        refusing().answer_cancel(error("no"), status=409),
+        "held",
+    ),
+    ("refuse.message", "silent", refusing().cancel(0.6), ["refused-silently"]),
+    ("refuse.message", "empty", refusing().cancel(0.6, says=("",)), ["refused-silently"]),
+    ("refuse.message", "blank", refusing().cancel(0.6, says=(" \n",)), ["refused-silently"]),
+    (
+        "refuse.message",
+        "the same as when granted",
+        refusing()
+        .cancel(0.6, says=("Done",))
+        .create(OTHER, cancellable=True)
+        .cancel(-1, job=OTHER, says=("Done",)),
+        ["refused-silently"],
+    ),
+    (
+        "refuse.message",
+        "what every answer says",
+        Story()
+        .create(cancellable=False)
+        .poll(0.5, fields={"TasksMsg": ["50 % done"]})
+        .cancel(0.6, fields={"TasksMsg": ["60 % done"]}),
+        ["refused-silently"],
+    ),
+    # The promise refuse.continues:
+    ("refuse.continues", "reaches 1", refusing().cancel(0.6).poll(0.7).poll(1), "held"),
+    ("refuse.continues", "not watched", refusing().cancel(0.6), "no chance"),
+    ("refuse.continues", "reset", refusing().cancel(0.6).poll(0), ["refused-reset"]),
+    ("refuse.continues", "stopped", refusing().cancel(0.6).poll(0.6, at=70), ["refused-stopped"]),
+    (
+        "refuse.continues",
+        "gone",
+        refusing().cancel(0.6).answer_poll(error(), status=404),
+        ["refused-gone"],
+    ),
+    (
+        "refuse.continues",
+        "gone when it was done",
+        refusing().cancel(0.6).poll(1).answer_poll(error(), status=404),
+        "held",
+    ),
+    # The promise result.next-step:
+    ("result.next-step", "a list", Story().create(), "held"),
+    ("result.next-step", "null", Story().create(fields={"nextStep": None}), ["no-list"]),
+    ("result.next-step", "an object", Story().create(fields={"nextStep": {}}), ["no-list"]),
+    (
+        "result.next-step",
+        "missing where shown",
+        Story().create(fields={"nextStep": RAISED}),
+        ["no-list"],
+    ),
+    (
+        "result.next-step",
+        "missing where not shown",
+        Story().create().poll(0, fields={"nextStep": RAISED}),
+        "held",
+    ),
+    (
+        "result.next-step",
+        "text in a status",
+        Story().create().poll(1, fields={"nextStep": "x"}),
+        ["no-list"],
+    ),
+    (
+        "result.next-step",
+        "another dialect",
+        Story().add("create", "POST", "/", BARE_ID),
+        "no chance",
+    ),
+    # The promise result.stable:
+    ("result.stable", "the same", running().poll(1).poll(1), "held"),
+    ("result.stable", "asked once", running().poll(1), "no chance"),
+    (
+        "result.stable",
+        "other tasks",
+        running().poll(1).poll(1, fields={"TasksMsg": ["x"]}),
+        ["result-changed"],
+    ),
+    (
+        "result.stable",
+        "other next steps",
+        running().poll(1, fields={"nextStep": ["x"]}).poll(1),
+        ["result-changed"],
+    ),
+    (
+        "result.stable",
+        "gone",
+        running().poll(1).answer_poll(error(), status=404),
+        ["finished-gone"],
+    ),
+    (
+        "result.stable",
+        "an unknown field changes",
+        running().poll(1, fields={"now": 1}).poll(1, fields={"now": 2}),
+        "held",
+    ),
+    # The promise auth.required:
+    ("auth.required", "401", keyless(error(), 401), "held"),
+    ("auth.required", "a redirect", keyless(b"", 302), "held"),
+    ("auth.required", "an error in the envelope", keyless(error(), 200), "held"),
+    ("auth.required", "let in", keyless(A_JOB, 200), ["let-in"]),
+    ("auth.required", "refused, yet told", keyless(A_JOB, 401), ["let-in"]),
+    (
+        "auth.required",
+        "refused, yet done",
+        keyless(error(), 401, kind="cancel").poll(-1),
+        ["done-all-the-same"],
+    ),
+    (
+        "auth.required",
+        "cancelled by who may",
+        keyless(error(), 401, kind="cancel").cancel(-1).poll(-1),
+        "held",
+    ),
+    # The promise input.bad-id:
+    ("input.bad-id", "404", bad_id(error(), 404), "held"),
+    ("input.bad-id", "422", bad_id({"message": "no"}, 422), "held"),
+    ("input.bad-id", "500", bad_id(error(), 500), ["bad-id-status"]),
+    ("input.bad-id", "200", bad_id(error(), 200), ["bad-id-status"]),
+    ("input.bad-id", "HTML", bad_id(b"<html>", 404), ["bad-id-no-json"]),
+    ("input.bad-id", "another job", bad_id(A_JOB, 200), ["bad-id-accepted"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "story", "outcome"),
+    [
+        pytest.param(requirement, story, outcome, id=f"{requirement}: {name}")
+        for requirement, name, story, outcome in CASES
+    ],
+)
+def test_rule(requirement: str, story: Story, outcome: str | list[str]) -> None:
+    assert verdict_on(story, requirement) == outcome
+
+
+@pytest.mark.parametrize("requirement", CATALOGUE)
+def test_every_rule_is_shown_to_hold_to_be_broken_and_to_have_no_chance(requirement: str) -> None:
+    outcomes = [outcome for name, _, _, outcome in CASES if name == requirement]
+    assert "held" in outcomes
+    assert any(isinstance(outcome, list) for outcome in outcomes)
+    assert verdict_on(Story(), requirement) == "no chance"
+
+
+def test_a_proof_names_the_exchanges_in_the_order_in_which_they_were_sent() -> None:
+    story = running().poll(0.7).poll(0.6)
+    (violation,) = [x for x in RULES["status.monotonic"](story.history()) if x is not HELD]
+    assert isinstance(violation, Violation)
+    assert [x.state for x in violation.proof] == [0.7, 0.6]
+    assert violation.facts == {"job": JOB, "high": 0.7, "low": 0.6}
+
+
+def test_a_rule_that_breaks_down_is_no_pass_and_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(history: object) -> Any:
+        raise ZeroDivisionError(str(history)[:0] + "oops")
+
+    monkeypatch.setitem(rules_base.RULES, "status.bounds", broken)
+    findings = judge(running().history())
+    assert "oops" in findings["status.bounds"].crash
+    assert findings["status.monotonic"].held
+    assert not findings["status.monotonic"].crash

@@ -1,0 +1,185 @@
+"""The schemas say what the documentation says, and a failed validation helps."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from histories import RAISED, envelope, error, job_fields
+from jsonschema import Draft202012Validator
+
+import pytest_expedition
+from pytest_expedition import SCHEMA_NAMES, SchemaViolation, schema, validate, validator
+
+EXAMPLE: dict[str, Any] = json.loads(
+    (Path(__file__).parent / "examples" / "creation.json").read_text(encoding="utf-8")
+)
+"""The documentation's example of a creation answer."""
+
+DATA_CREATION: dict[str, Any] = {
+    "data": {"job_id": 6421},
+    "metadata": {},
+    "pagination": {"total": 1, "current_page": 1, "per_page": 25, "total_pages": 1},
+    "success": True,
+}
+
+
+def paths(document: Any, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every field of a document, by its path."""
+    if not isinstance(document, dict):
+        return []
+    return [
+        path
+        for name, value in document.items()
+        for path in [(*prefix, name), *paths(value, (*prefix, name))]
+    ]
+
+
+def changed(document: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A copy with another value at a path, or without the field."""
+    result = copy.deepcopy(document)
+    parent = result
+    for name in path[:-1]:
+        parent = parent[name]
+    if value is RAISED:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = value
+    return result
+
+
+def status(content: Any) -> dict[str, Any]:
+    return envelope(content)
+
+
+@pytest.mark.parametrize("name", SCHEMA_NAMES)
+def test_each_schema_is_a_titled_described_schema_of_2020_12(name: Any) -> None:
+    document = schema(name)
+    Draft202012Validator.check_schema(document)
+    assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert document["$id"].endswith(f"/{name}.json")
+    assert document["title"]
+    assert document["description"]
+
+
+def test_every_schema_file_is_offered() -> None:
+    folder = Path(pytest_expedition.__file__).parents[1] / "schemas"
+    if not folder.is_dir():
+        folder = Path(pytest_expedition.__file__).parent / "schemas"
+    assert {path.stem for path in folder.glob("*.json")} == set(SCHEMA_NAMES)
+
+
+def test_references_are_resolved_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a validator reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for name in SCHEMA_NAMES:
+        # An answer with everything wrong leads the validator down every branch.
+        list(validator(name).iter_errors({"Contents": {"response": {"data": {"content": {}}}}}))
+        list(validator(name).iter_errors({"data": {"state": 7}}))
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown schema 'jobs'; there are creation, status"):
+        schema("jobs")  # type: ignore[arg-type]
+
+
+def test_the_documented_example_validates_as_it_stands() -> None:
+    validate(EXAMPLE, "creation")
+    validate(EXAMPLE, "status")
+    validate(EXAMPLE, "cancel")
+    validate(DATA_CREATION, "creation")
+
+
+@pytest.mark.parametrize("path", paths(EXAMPLE), ids="/".join)
+def test_no_documented_field_may_be_missing(path: tuple[str, ...]) -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        validate(changed(EXAMPLE, path, RAISED), "creation")
+    assert "missing" in str(caught.value)
+    assert path[-1] in caught.value.path
+
+
+@pytest.mark.parametrize("path", paths(EXAMPLE), ids="/".join)
+def test_no_documented_field_may_be_of_another_type(path: tuple[str, ...]) -> None:
+    before: Any = EXAMPLE
+    for name in path:
+        before = before[name]
+    if before is None:
+        other: Any = 1.5  # shown as null only
+    else:
+        other = 7 if isinstance(before, str) else "text"
+    with pytest.raises(SchemaViolation):
+        validate(changed(EXAMPLE, path, other), "creation")
+
+
+@pytest.mark.parametrize("path", [(), *paths(EXAMPLE)], ids="/".join)
+def test_unknown_fields_are_allowed(path: tuple[str, ...]) -> None:
+    parent: Any = EXAMPLE
+    for name in path:
+        parent = parent[name]
+    if isinstance(parent, dict):
+        validate(changed(EXAMPLE, (*path, "unheard-of"), [1]), "creation")
+
+
+def test_php_writes_an_empty_object_as_an_empty_list() -> None:
+    validate(changed(EXAMPLE, ("Contents", "metadata"), []), "creation")
+    with pytest.raises(SchemaViolation):
+        validate(changed(EXAMPLE, ("Contents", "metadata"), [1]), "creation")
+
+
+@pytest.mark.parametrize("state", [0, 1, 0.5, -1, 1.0])
+@pytest.mark.parametrize("place", ["msg", "system", "both"])
+def test_a_status_carries_a_state_at_either_place(state: float, place: str) -> None:
+    job = {"state": state}
+    content: dict[str, Any] = {}
+    if place != "system":
+        content["msg"] = job
+    if place != "msg":
+        content["system"] = {"jobs": job}
+    validate(status(content), "status")
+    validate(envelope(content, messages=("no",), success=False), "cancel")
+
+
+@pytest.mark.parametrize("state", [1.5, -0.5, -2, "1", None, True, [], float("nan")])
+@pytest.mark.parametrize("place", ["msg", "system"])
+def test_a_status_with_another_state_is_none(state: Any, place: str) -> None:
+    job = {"state": state}
+    content = {"msg": job} if place == "msg" else {"system": {"jobs": job}}
+    with pytest.raises(SchemaViolation) as caught:
+        validate(status(content), "status")
+    assert caught.value.path.endswith(".state")
+
+
+def test_a_status_without_any_job_is_none() -> None:
+    with pytest.raises(SchemaViolation, match=re.escape("content.system is missing")):
+        validate(status({}), "status")
+
+
+def test_a_status_that_reports_failure_is_none() -> None:
+    failed = envelope({"msg": {"state": 0}}, success=False)
+    with pytest.raises(SchemaViolation, match="success"):
+        validate(failed, "status")
+
+
+def test_an_error_reports_failure_with_a_message() -> None:
+    validate(error("There is no such job"), "error")
+    with pytest.raises(SchemaViolation):
+        validate(EXAMPLE, "error")
+    with pytest.raises(SchemaViolation, match="messages"):
+        validate(envelope(None, success=False), "error")
+
+
+def test_a_failed_validation_tells_path_value_and_expectation() -> None:
+    wrong = envelope({"system": {"jobs": job_fields(state="0.5")}})
+    with pytest.raises(SchemaViolation) as caught:
+        validate(wrong, "status")
+    assert str(caught.value) == (
+        '$.Contents.response.data.content.system.jobs.state is "0.5", expected number'
+    )
+    assert caught.value.value == "0.5"

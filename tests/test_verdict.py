@@ -1,0 +1,107 @@
+"""From findings to outcomes, and from outcomes to the verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from histories import Story
+
+from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.rules import Finding, Violation
+from pytest_expedition.verdict import Outcome, conclude, settle
+
+LONG = Violation("went-back", *Story().create().poll(0.5).poll(0.4).exchanges)
+SHORT = Violation("went-back", *Story().create().exchanges)
+
+
+def outcome(name: str, finding: Finding, **facts: Any) -> Any:
+    (result,) = settle({name: finding}, **{"cancellable": {None}, **facts})
+    return result
+
+
+def test_held_is_pass_and_says_how_often() -> None:
+    result = outcome("status.bounds", Finding(held=3))
+    assert (result.outcome, result.held) == ("pass", 3)
+
+
+def test_one_violation_among_many_that_held_is_fail() -> None:
+    result = outcome("status.monotonic", Finding(held=99, violations=(LONG, SHORT)))
+    assert result.outcome == "fail"
+    assert result.violation is SHORT
+
+
+def test_the_proof_of_the_smallest_plan_is_preferred() -> None:
+    finding = Finding(violations=(SHORT,))
+    result = outcome("status.monotonic", finding, minimal={"status.monotonic": LONG})
+    assert result.violation is LONG
+
+
+def test_a_violation_counts_even_if_the_rule_broke_down_later() -> None:
+    assert outcome("status.bounds", Finding(violations=(SHORT,), crash="x")).outcome == "fail"
+
+
+def test_a_rule_that_broke_down_is_error_however_much_held() -> None:
+    assert outcome("status.bounds", Finding(held=9, crash="oops")).outcome == "error"
+
+
+def test_no_chance_is_inconclusive_and_names_the_limit() -> None:
+    result = outcome("cancel.race", Finding(), limit="requests")
+    assert (result.outcome, result.limit) == ("inconclusive", "requests")
+
+
+def test_what_a_run_that_broke_did_not_judge_is_error() -> None:
+    assert outcome("cancel.race", Finding(), broke=True).outcome == "error"
+    assert outcome("cancel.race", Finding(held=1), broke=True).outcome == "pass"
+
+
+@pytest.mark.parametrize(
+    ("name", "cancellable", "expected"),
+    [
+        ("cancel.minus-one", {True}, "inconclusive"),
+        ("cancel.minus-one", {None, False}, "not-tested"),
+        ("cancel.persists", {True, None}, "inconclusive"),
+        ("cancel.persists", {None}, "not-tested"),
+        ("refuse.state", {False, True}, "inconclusive"),
+        ("refuse.state", {True, None}, "not-tested"),
+        ("status.identity", {True}, "not-tested"),
+        ("status.monotonic", {None}, "inconclusive"),
+    ],
+)
+def test_what_the_target_lacks_is_not_tested(
+    name: str, cancellable: set[bool | None], expected: str
+) -> None:
+    assert outcome(name, Finding(), cancellable=cancellable).outcome == expected
+
+
+def test_a_missing_field_is_inconclusive_where_a_limit_may_have_hidden_it() -> None:
+    assert outcome("status.identity", Finding(), limit="jobs").outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("must", "should", "verdict"),
+    [
+        ("pass", "pass", "conformant"),
+        ("pass", "fail", "conformant"),
+        ("pass", "inconclusive", "conformant"),
+        ("not-tested", "pass", "conformant"),
+        ("fail", "pass", "non-conformant"),
+        ("fail", "error", "non-conformant"),
+        ("error", "pass", "error"),
+        ("pass", "error", "error"),
+        ("inconclusive", "error", "error"),
+        ("inconclusive", "pass", "inconclusive"),
+        ("not-tested", "not-tested", "inconclusive"),
+    ],
+)
+def test_verdict(must: Outcome, should: Outcome, verdict: str) -> None:
+    assert conclude([("MUST", must), ("SHOULD", should)]) == verdict
+
+
+def test_nothing_judged_is_not_conformant() -> None:
+    assert conclude([]) == "inconclusive"
+
+
+def test_the_catalogue_gives_every_result_its_requirement() -> None:
+    results = settle({name: Finding(held=1) for name in CATALOGUE}, cancellable={None})
+    assert [result.requirement.id for result in results] == list(CATALOGUE)
