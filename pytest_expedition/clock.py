@@ -1,0 +1,65 @@
+"""The time that the contract suite goes by."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+LOOK_SECONDS: Final = 0.001
+
+
+class Clock(Protocol):
+    """A time in seconds, and a way to wait for a later one."""
+
+    waits: bool
+    """Whether to sleep takes as long as it says."""
+
+    def now(self) -> float:
+        """Return the time; it never goes back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Return when it is that many seconds later."""
+
+
+class WallClock:
+    """The time of the world."""
+
+    waits = True
+
+    def now(self) -> float:
+        """Return the seconds of the machine's monotonic clock."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class SkippingClock:
+    """A clock that does not wait: what should be slept is skipped, and told to ``advance``.
+
+    Each look at it takes a millisecond of its time. So it tells which request came before which,
+    as the real one would, and yet says the same however fast the machine is.
+    """
+
+    waits = False
+
+    def __init__(self, advance: Callable[[float], None]) -> None:
+        self._advance = advance
+        self._woke = 0.0
+        self._looks = itertools.count(1)
+
+    def now(self) -> float:
+        """Return the seconds that were skipped, and a millisecond for each look."""
+        return self._woke + next(self._looks) * LOOK_SECONDS
+
+    def sleep(self, seconds: float) -> None:
+        """Skip the seconds."""
+        fell_asleep, self._woke = self._woke, self.now() + seconds
+        self._looks = itertools.count(1)
+        self._advance(self._woke - fell_asleep)

@@ -1,0 +1,252 @@
+"""Puts a target to the test: plans, the oracle's findings, the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Final, Literal
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis.errors import HypothesisException
+
+from pytest_expedition.clock import SkippingClock
+from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.server import ExpeditionServer
+from pytest_expedition.history import History
+from pytest_expedition.plan import Plan, covering, plans
+from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.rules import judge
+from pytest_expedition.runner import LimitReachedError, Runner, TargetUnusableError
+from pytest_expedition.target import JobRecipe, Limits, Target
+from pytest_expedition.verdict import Result, conclude, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_expedition.envelope import Dialect
+    from pytest_expedition.history import Exchange
+    from pytest_expedition.rules import Violation
+    from pytest_expedition.verdict import Verdict
+
+ProfileName = Literal["smoke", "default", "thorough"]
+
+RANDOM_PLANS: Final[dict[ProfileName, int]] = {"smoke": 0, "default": 50, "thorough": 500}
+"""How many random plans follow the covering one, at the most."""
+
+SMOKE_JOBS: Final = 4
+MOST_JOBS_OF_A_PLAN: Final = 3
+SHRINKING_PLANS: Final = 60
+"""How many plans may be tried to make a failing one smaller."""
+
+ASKED_AGAIN: Final = 20
+"""How many jobs of earlier plans are asked for once more at the end."""
+
+EMBEDDED_JOB_SECONDS: Final = 30.0
+SPARE_SECONDS: Final = 10.0
+"""How much longer than two jobs take the default profile may run before its last plan begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conformance:
+    """What a run found out.
+
+    ``results`` are in the catalogue's order; ``reason`` says why the suite broke, if it did.
+    ``history`` is all of its traffic, ``seconds`` are those of the wall clock. ``secrets`` is what
+    no report may show, ``plans`` are the smallest that broke each requirement.
+    """
+
+    target: Target
+    dialect: Dialect | None
+    verdict: Verdict
+    results: list[Result]
+    history: History
+    started: datetime
+    seconds: float
+    requests: int
+    jobs: int
+    reason: str = ""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    plans: dict[str, Plan] = field(default_factory=dict)
+
+    @property
+    def first_error(self) -> Result | None:
+        """The first requirement that could not be judged because the suite broke."""
+        return next((each for each in self.results if each.outcome == "error"), None)
+
+
+class _Broken(Exception):  # noqa: N818 - raised for Hypothesis, which tells its types apart
+    """A plan that showed a requirement broken; each requirement has a type of its own."""
+
+
+_BROKEN: Final = {name: type(name, (_Broken,), {}) for name in CATALOGUE}
+
+
+def check(target: Target, *, profile: ProfileName = "default") -> Conformance:
+    """Run the contract against a target.
+
+    A target that cannot be used gives the verdict ``error`` and its reason.
+    """
+    started = datetime.now(timezone.utc)
+    begun = time.monotonic()
+    with Runner(target) as runner:
+        trial = _Trial(runner, profile)
+        reason = ""
+        try:
+            trial.carry_out()
+        except TargetUnusableError as error:
+            reason = str(error)
+        # Of a target that never let us create a job, nothing is held against it.
+        history = trial.history(runner.exchanges if runner.ledger or not reason else [])
+        findings = judge(history)
+    results = settle(
+        findings,
+        cancellable={recipe.cancellable for recipe in target.jobs},
+        limit=trial.limit,
+        broke=bool(reason),
+        minimal={name: violation for name, (_, violation) in trial.smallest.items()},
+    )
+    return Conformance(
+        target=target,
+        dialect=runner.dialect,
+        verdict=conclude((each.requirement.level, each.outcome) for each in results),
+        results=results,
+        history=history,
+        started=started,
+        seconds=time.monotonic() - begun,
+        requests=runner.requests,
+        jobs=runner.jobs,
+        reason=reason,
+        secrets=runner.secrets,
+        plans={name: plan for name, (plan, _) in trial.smallest.items()},
+    )
+
+
+@contextlib.contextmanager
+def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterator[Target]:
+    """Start a fake instance in this process, and make the target of it: nothing waits."""
+
+    def make() -> Instance:
+        instance = make_instance()
+        instance.set_pace(EMBEDDED_JOB_SECONDS)
+        return instance
+
+    server = ExpeditionServer(make)
+    server.start()
+    try:
+        yield Target(
+            url=server.url,
+            api_key=server.api_key,
+            clock=SkippingClock(server.advance),
+            jobs=(
+                JobRecipe(
+                    name="import",
+                    path="/api/v1/project/1/import",
+                    form={"resource": "/tmp/config.xml"},  # noqa: S108
+                    cancellable=True,
+                ),
+                JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False),
+            ),
+            limits=Limits(
+                job_seconds=2 * EMBEDDED_JOB_SECONDS,
+                poll_seconds=2.0,
+                requests=1_000_000,
+                jobs=100_000,
+            ),
+        )
+    finally:
+        server.stop()
+
+
+class _Trial:
+    """One run: what is done in which order, and what it has shown so far."""
+
+    def __init__(self, runner: Runner, profile: ProfileName) -> None:
+        self.runner = runner
+        self.profile = profile
+        self.target = runner.target
+        self.limit = ""
+        self.smallest: dict[str, tuple[Plan, Violation]] = {}
+        self._unusable: TargetUnusableError | None = None
+        self._clock_begun = self.target.clock.now()
+        self._failed_plans = 0
+
+    def history(self, exchanges: list[Exchange]) -> History:
+        """Return exchanges as what rules judge."""
+        return History(exchanges, job_seconds=self.target.limits.job_seconds)
+
+    def carry_out(self) -> None:
+        """Run the covering plan, random ones as far as the profile goes, and a last look back."""
+        plan = covering(self.target.jobs)
+        if self.profile == "smoke":
+            plan = replace(plan, jobs=plan.jobs[:SMOKE_JOBS])
+        self._try(plan)
+        if RANDOM_PLANS[self.profile]:
+            self._search()
+        if self._unusable is not None:
+            raise self._unusable
+        self._within_limits(self._ask_again)
+
+    def _search(self) -> None:
+        """Try random plans, and shrink those that break a requirement."""
+        most_jobs = min(MOST_JOBS_OF_A_PLAN, self.target.limits.concurrent_jobs)
+
+        @settings(
+            max_examples=RANDOM_PLANS[self.profile],
+            database=None,
+            deadline=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+            report_multiple_bugs=False,
+        )
+        @given(plans(self.target.jobs, most_jobs=most_jobs))
+        def search(plan: Plan) -> None:
+            if not self._spent():
+                broken = self._try(plan)
+                if broken:
+                    raise _BROKEN[broken[0]]
+
+        # What was found is kept; that a plan no longer fails once the means are spent is no news.
+        with contextlib.suppress(_Broken, HypothesisException):
+            search()
+
+    def _spent(self) -> bool:
+        """Whether no further random plan may begin."""
+        if self.limit or self._unusable is not None or self._failed_plans > SHRINKING_PLANS:
+            return True
+        if not self.target.clock.waits or self.profile == "thorough":
+            return False
+        elapsed = self.target.clock.now() - self._clock_begun
+        return elapsed > 2 * self.runner.longest_job + SPARE_SECONDS
+
+    def _try(self, plan: Plan) -> list[str]:
+        """Carry out a plan; return the requirements that it showed broken."""
+        first = len(self.runner.exchanges)
+        self._within_limits(lambda: self.runner.run(plan))
+        findings = judge(self.history(self.runner.exchanges[first:]))
+        broken = [name for name, finding in findings.items() if finding.violations]
+        for name in broken:
+            known = self.smallest.get(name)
+            if known is None or plan.size < known[0].size:
+                self.smallest[name] = (plan, findings[name].violations[0])
+        self._failed_plans += bool(broken)
+        return broken
+
+    def _ask_again(self) -> None:
+        """Look once more at jobs of the whole run: what has ended stays as it is."""
+        ids = list(self.runner.ledger)
+        step = max(1, -(-len(ids) // ASKED_AGAIN))
+        self.runner.ask_again(ids[::step])
+
+    def _within_limits(self, action: Callable[[], object]) -> None:
+        """Do something that sends requests, and remember what stopped it."""
+        if self.limit:
+            return
+        try:
+            action()
+        except LimitReachedError as error:
+            self.limit = error.limit
+        except TargetUnusableError as error:
+            self._unusable = error

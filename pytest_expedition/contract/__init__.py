@@ -1,0 +1,1 @@
+"""The shipped contract suite: `pytest --pyargs pytest_expedition.contract`."""

@@ -1,0 +1,40 @@
+"""One test a requirement: what the run has found out about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_expedition.plugin import entry_key
+from pytest_expedition.report.document import requirement_entry, run_entry
+from pytest_expedition.report.text import failure
+from pytest_expedition.requirements import CATALOGUE
+
+if TYPE_CHECKING:
+    from pytest_expedition.conformance import Conformance
+
+
+@pytest.mark.parametrize("requirement", CATALOGUE)
+def test_requirement(
+    requirement: str,
+    expedition_conformance: Conformance,
+    expedition_strict: bool,  # noqa: FBT001 - a fixture
+    request: pytest.FixtureRequest,
+) -> None:
+    """The target keeps the promise."""
+    conformance = expedition_conformance
+    result = next(each for each in conformance.results if each.requirement.id == requirement)
+    entry = requirement_entry(conformance, result)
+    request.node.stash[entry_key] = {"run": run_entry(conformance), "requirement": entry}
+    match result.outcome:
+        case "fail" if result.requirement.level == "MUST" or expedition_strict:
+            pytest.fail(failure(entry), pytrace=False)
+        case "fail":
+            pytest.xfail(entry["reason"])
+        case "error" if conformance.reason and result is not conformance.first_error:
+            pytest.skip("not judged, as said above")
+        case "error":
+            pytest.fail(result.crash or entry["reason"], pytrace=False)
+        case "inconclusive" | "not-tested":
+            pytest.skip(f"{result.outcome}: {entry['reason']}")

@@ -1,0 +1,292 @@
+"""What a fake Expedition instance answers to a request: routes, keys and envelopes, without HTTP.
+
+The answers are those of the documentation's first dialect, with the state of a job at both places
+that the documented client reads: ``content.system.jobs`` and ``content.msg``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
+
+from pytest_expedition.fake.simulation import CANCELLED, FINISHED, Clock, Job, JobScript, Simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+USERNAME: Final = "admin"
+PASSWORD: Final = "paloalto"  # noqa: S105 - the documented one of a new installation
+API_KEY: Final = "fake-expedition-key"
+
+_ID: Final = re.compile(r"[1-9][0-9]{0,18}")
+_JSON: Final = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """A documented request that creates a job."""
+
+    name: str
+    method: str
+    path: re.Pattern[str]
+    script: JobScript
+
+
+def _creates(
+    name: str, method: str, path: str, description: str, *, cancellable: bool = True
+) -> JobRequest:
+    return JobRequest(
+        name=name,
+        method=method,
+        path=re.compile("/api/v1/" + path),
+        script=JobScript(description=description, cancellable=cancellable),
+    )
+
+
+JOB_REQUESTS: Final = (
+    _creates("import", "POST", "project/[0-9]+/import", "Importing Config into Project"),
+    _creates("import-device", "POST", "project/[0-9]+/import/device", "Importing Device"),
+    _creates("export", "POST", "projects?/[0-9]+/export", "Exporting Config", cancellable=False),
+    _creates(
+        "push",
+        "POST",
+        "projects?/[0-9]+/device/push",
+        "Pushing Config to Device",
+        cancellable=False,
+    ),
+    _creates(
+        "retrieve",
+        "GET",
+        "device/[0-9]+/retrieveContent/(?:candidate|running)",
+        "Retrieving Content from Device",
+    ),
+    _creates("convert", "POST", "project/[0-9]+/migration/[0-9]+/convert", "Converting Config"),
+    _creates(
+        "discover",
+        "POST",
+        "project/[0-9]+/migration/[0-9]+/resource/[0-9]+/discover",
+        "Discovering Resource",
+    ),
+    _creates("filter", "POST", "project/[0-9]+/tools/filter/[0-9]+/execute", "Executing Filter"),
+)
+"""The documented requests that create jobs; which of them can be cancelled is our assumption."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request as the instance got it.
+
+    ``path`` is as it was sent, still encoded and without the query. ``at`` is the clock's time.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    at: float = 0.0
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The form fields of the body; of a repeated field the last value."""
+        return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
+
+    def header(self, name: str) -> str:
+        """Return the value of a header, whatever the case of its name; empty if it is not there."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers.items() if key.lower() == wanted), "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """An answer: HTTP status, headers and body."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: _JSON)
+    body: bytes = b""
+
+
+class Instance(Simulation):
+    """A whole fake instance: requests in, answers out; safe to use from several threads."""
+
+    def __init__(self, clock: Clock | None = None, *, api_key: str = API_KEY) -> None:
+        super().__init__(clock)
+        self.api_key = api_key
+        self.requests: list[Request] = []
+        self.usual_scripts = {each.name: each.script for each in JOB_REQUESTS}
+        """How jobs go that nobody has scripted, by the request that creates them."""
+        self.lock = threading.RLock()
+
+    def set_pace(self, seconds: float) -> None:
+        """Let every job that nobody has scripted take that long, in a hundred equal steps."""
+        pace = JobScript.steady(seconds)
+        for name, script in self.usual_scripts.items():
+            self.usual_scripts[name] = replace(
+                script, progress=pace.progress, step_seconds=pace.step_seconds
+            )
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request."""
+        with self.lock:
+            self.requests.append(request)
+            return self.route(request)
+
+    def route(self, request: Request) -> Response:
+        """Find out what is asked for, and answer."""
+        path = request.path
+        if path in {"/api/v1/generate_api_key", "/api/v1/login"}:
+            return self.log_in(request) if request.method == "POST" else self.not_allowed("POST")
+        if not self.is_authorized(request):
+            return self.error(HTTPStatus.UNAUTHORIZED, "Unauthenticated: a valid key is required")
+        for job_request in JOB_REQUESTS:
+            if job_request.path.fullmatch(path):
+                if request.method != job_request.method:
+                    return self.not_allowed(job_request.method)
+                return self.answer_creation(job_request)
+        for prefix, method in (("/api/v1/job/status/", "GET"), ("/api/v1/job/", "DELETE")):
+            if path.startswith(prefix):
+                if request.method != method:
+                    return self.not_allowed(method)
+                return self.answer_about_job(method, path.removeprefix(prefix))
+        return self.error(HTTPStatus.NOT_FOUND, "There is no such resource")
+
+    def is_authorized(self, request: Request) -> bool:
+        """Whether the request carries the key."""
+        return request.header("Authorization") == f"Bearer {self.api_key}"
+
+    def log_in(self, request: Request) -> Response:
+        """Give out the key for user name and password."""
+        form = request.form
+        if (form.get("username"), form.get("password")) != (USERNAME, PASSWORD):
+            return self.error(HTTPStatus.UNAUTHORIZED, "Authentication failed")
+        content = {"api_key": self.api_key, "csrfToken": "fake-csrf-token", "id": 1}
+        return self.reply(self.envelope(content, messages=["Authentication successful"]))
+
+    def answer_creation(self, job_request: JobRequest) -> Response:
+        """Create a job and answer with it."""
+        job = self.create(job_request.name, self.usual_scripts[job_request.name])
+        return self.reply(self.envelope({"system": {"jobs": self.describe(job)}}))
+
+    def answer_about_job(self, method: str, job_id: str) -> Response:
+        """Answer a status request or a cancel for the id as it stands in the path."""
+        if not _ID.fullmatch(job_id):
+            return self.error(HTTPStatus.BAD_REQUEST, "The job id is not a valid id")
+        job = self.find(int(job_id))
+        if job is None:
+            return self.error(HTTPStatus.NOT_FOUND, "There is no such job")
+        return self.answer_status(job) if method == "GET" else self.answer_cancel(job)
+
+    def answer_status(self, job: Job) -> Response:
+        """Answer with the state of a job."""
+        answer = self.reply(self.envelope(self.content(job)))
+        self.poll(job)
+        return answer
+
+    def answer_cancel(self, job: Job) -> Response:
+        """Cancel a job, or refuse to, and answer with its state."""
+        granted = self.cancel(job)
+        messages = self.cancel_messages(job, granted=granted)
+        return self.reply(self.envelope(self.content(job), messages=messages))
+
+    def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
+        """Return what the answer to a cancel says."""
+        if granted:
+            return ["The job is being cancelled"]
+        if self.state(job) == CANCELLED:
+            return ["The job is already cancelled"]
+        if self.state(job) == FINISHED:
+            return ["The job is already finished"]
+        return [job.script.refusal]
+
+    def content(self, job: Job) -> dict[str, Any]:
+        """Return a job at both places where clients look for it."""
+        described = self.describe(job)
+        return {"system": {"jobs": described}, "msg": described}
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        """Return a job as the envelopes carry it."""
+        state = self.state(job)
+        finished = state == FINISHED
+        code, text = 0, "Running"
+        tasks: list[Any] = []
+        if finished:
+            code, text = (-1, "Failed") if job.script.fails else (1, "Completed")
+            tasks = list(job.script.tasks) or [f"{text}. {job.script.description} executed"]
+        elif state == CANCELLED:
+            text = "Cancelled"
+        return {
+            "jobId": job.id,
+            "description": job.script.description,
+            "state": int(state) if state in {-1, 0, 1} else state,
+            "JobMsg": {"statusCode": code, "statusMessage": text},
+            "TasksMsg": tasks,
+            "nextStep": list(job.script.next_step) if finished else [],
+        }
+
+    def not_allowed(self, allowed: str) -> Response:
+        """Answer that the resource does not know the method."""
+        return self.error(HTTPStatus.METHOD_NOT_ALLOWED, "The method is not allowed", Allow=allowed)
+
+    def error(self, status: HTTPStatus, message: str, **headers: str) -> Response:
+        """Answer with an error envelope."""
+        document = self.envelope(None, messages=[message], success=False, code=int(status))
+        return self.reply(document, status=int(status), headers={**_JSON, **headers})
+
+    def envelope(
+        self, content: Any, *, messages: Sequence[str] = (), success: bool = True, code: int = 0
+    ) -> dict[str, Any]:
+        """Return the documented envelope around a content."""
+        kind = "success" if success else "error"
+        return {
+            "Type": kind,
+            "success": success,
+            "Contents-Format": "json",
+            "Contents": {
+                "code": code,
+                "success": success,
+                "cacheable": False,
+                "metadata": {},
+                "response": {
+                    "total": 1,
+                    "current-page": 1,
+                    "per-page": 10,
+                    "total-pages": 1,
+                    "state": 0,
+                    "response-messages": {
+                        "total": len(messages),
+                        "code": code,
+                        "messages": [
+                            {
+                                "message": message,
+                                "details": {
+                                    "type": kind,
+                                    "causes": {
+                                        "module": "expedition-api",
+                                        "code": code,
+                                        "description": "",
+                                    },
+                                },
+                            }
+                            for message in messages
+                        ],
+                    },
+                    "data": {
+                        "total-objects": None,
+                        "fields": None,
+                        "columns": None,
+                        "content": content,
+                    },
+                },
+            },
+        }
+
+    def reply(
+        self, document: Any, *, status: int = 200, headers: Mapping[str, str] = _JSON
+    ) -> Response:
+        """Return a document as an answer."""
+        return Response(status=status, headers=headers, body=json.dumps(document).encode())

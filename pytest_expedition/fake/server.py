@@ -1,0 +1,212 @@
+"""The fake instance on a real socket, carried by pytest-httpserver."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+import werkzeug
+from pytest_httpserver.httpserver import HTTPServerBase
+from werkzeug.serving import WSGIRequestHandler
+
+from pytest_expedition.fake.instance import Instance, Request
+from pytest_expedition.fake.simulation import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_expedition.fake.simulation import Job, JobScript
+
+LOOPBACK: Final = "127.0.0.1"
+SECONDS_PER_POLL: Final = 1.0
+_STOP_POLL: Final = 0.01
+"""Seconds between two looks at whether the server shall stop."""
+
+
+class ExpeditionServer:
+    """A fake Expedition instance that answers on loopback.
+
+    ``url`` is its address without ``/api/v1``, ``api_key`` the key that it asks for. Without any
+    script, jobs take four steps and each status request moves the job it asks for by one.
+    """
+
+    def __init__(
+        self,
+        make_instance: Callable[[], Instance] = lambda: Instance(
+            Clock(seconds_per_poll=SECONDS_PER_POLL)
+        ),
+        *,
+        host: str = LOOPBACK,
+        port: int = 0,
+    ) -> None:
+        self._make_instance = make_instance
+        self.instance = make_instance()
+        self._carrier = _Carrier(self, host, port)
+
+    def start(self) -> None:
+        """Start to answer. Raises ``OSError`` where the port cannot be had."""
+        complaint = io.StringIO()
+        try:
+            # Werkzeug prints what is wrong with the port, and exits.
+            with contextlib.redirect_stderr(complaint):
+                self._carrier.start()
+        except SystemExit:
+            reason = complaint.getvalue().partition("\n")[0]
+            raise OSError(f"cannot listen on port {self._carrier.port}: {reason}") from None
+
+    def stop(self) -> None:
+        """Stop to answer, and close all connections."""
+        if self._carrier.is_running():
+            self._carrier.stop()
+
+    @property
+    def url(self) -> str:
+        """The address of the instance, without ``/api/v1``."""
+        return self._carrier.url_for("").rstrip("/")
+
+    @property
+    def api_key(self) -> str:
+        """The key that requests must carry: ``Authorization: Bearer <key>``."""
+        return self.instance.api_key
+
+    @property
+    def clock(self) -> Clock:
+        """The time of the instance: see ``Clock`` for how it moves."""
+        return self.instance.clock
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs created since the last reset, oldest first."""
+        with self.instance.lock:
+            return list(self.instance.jobs.values())
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests received since the last reset, oldest first."""
+        with self.instance.lock:
+            return list(self.instance.requests)
+
+    def next_job(self, *scripts: JobScript) -> None:
+        """Script the next jobs to be created, in this order."""
+        with self.instance.lock:
+            self.instance.scripts.extend(scripts)
+
+    def every_job(self, script: JobScript) -> None:
+        """Script all jobs that ``next_job`` leaves unscripted."""
+        with self.instance.lock:
+            self.instance.usual_scripts = dict.fromkeys(self.instance.usual_scripts, script)
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock on. Raises ``ValueError`` where it would go back."""
+        with self.instance.lock:
+            self.instance.clock.advance(seconds)
+
+    def state(self, job: Job) -> float:
+        """Return the state that a status request for the job would show now."""
+        with self.instance.lock:
+            return self.instance.state(job)
+
+    def reset(self) -> None:
+        """Forget all jobs, requests and scripts, and set the clock back to its beginning."""
+        self.instance = self._make_instance()
+        self._carrier.clear()
+
+    def check(self) -> None:
+        """Raise the error of the fake's own code that a request ran into, if any did."""
+        self._carrier.check_handler_errors()
+
+
+class _Carrier(HTTPServerBase):
+    """pytest-httpserver's server, with connections that stay open and no wait when it stops."""
+
+    def __init__(self, owner: ExpeditionServer, host: str, port: int) -> None:
+        super().__init__(host, port, threaded=True)
+        self._owner = owner
+        self._connections: set[socket.socket] = set()
+
+    def thread_target(self) -> None:
+        assert self.server is not None
+        self.server.RequestHandlerClass = type(
+            "Handler", (_KeepAliveHandler,), {"connections": self._connections}
+        )
+        self.server.serve_forever(poll_interval=_STOP_POLL)
+
+    def stop(self) -> None:
+        super().stop()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):  # the client may have closed it just now
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def application(self, request: werkzeug.Request) -> werkzeug.Response:
+        request.get_data()
+        return self.dispatch(request)
+
+    def dispatch(self, request: werkzeug.Request) -> werkzeug.Response:
+        instance = self._owner.instance
+        received = Request(
+            method=request.method,
+            path=request.environ["REQUEST_URI"].partition("?")[0],
+            query=request.environ["QUERY_STRING"],
+            headers=dict(request.headers),
+            body=request.get_data(),
+            at=instance.clock.now(),
+        )
+        try:
+            response = instance.handle(received)
+        except Exception as error:
+            self.handler_errors.append(error)
+            raise
+        return werkzeug.Response(
+            response.body, status=response.status, headers=dict(response.headers)
+        )
+
+
+class _KeepAliveHandler(WSGIRequestHandler):
+    """Serves many requests over one connection, as the Apache before a real instance does.
+
+    The answer leaves in one piece: in two, the second would wait for the client's delayed
+    acknowledgement of the first.
+    """
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    connections: set[socket.socket]
+
+    def setup(self) -> None:
+        super().setup()
+        self.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.connections.discard(self.connection)
+        super().finish()
+
+    def run_wsgi(self) -> None:
+        environ = self.make_environ()
+        answer: list[Any] = []
+        body: list[bytes] = []
+
+        def start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: object = None
+        ) -> Callable[[bytes], object]:
+            answer[:] = [status, headers, exc_info]
+            return body.append
+
+        try:
+            body.extend(self.server.app(environ, start_response))
+        except Exception:  # noqa: BLE001 - kept for the test by dispatch
+            body[:], answer[:] = [], ["500 Internal Server Error", [("Content-Length", "0")]]
+        code, _, reason = answer[0].partition(" ")
+        self.send_response(int(code), reason)
+        for name, value in answer[1]:
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(b"".join(body))
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing: the requests are kept for assertions."""

@@ -1,0 +1,181 @@
+"""Jobs and time: what happens in a fake Expedition instance, without HTTP and without waiting."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CANCELLED: Final = -1.0
+FINISHED: Final = 1.0
+FIRST_JOB_ID: Final = 1619
+"""The job id of the documentation's example."""
+
+
+class Clock:
+    """The time of a fake instance, in seconds from its start.
+
+    It stands still until told: ``advance`` moves it, ``run`` lets it move by itself as the wall
+    clock does, ``hold`` stops it again. Besides, every status request moves the time of the job
+    asked for by ``seconds_per_poll``, so that a client that polls gets on without any waiting.
+    """
+
+    def __init__(self, *, seconds_per_poll: float = 0.0) -> None:
+        self.seconds_per_poll = seconds_per_poll
+        self._elapsed = 0.0
+        self._running_since: float | None = None
+
+    def now(self) -> float:
+        """Return the seconds since the start."""
+        if self._running_since is None:
+            return self._elapsed
+        return self._elapsed + time.monotonic() - self._running_since
+
+    def advance(self, seconds: float) -> None:
+        """Move the time on. Raises ``ValueError`` where it would go back."""
+        if not seconds >= 0:
+            raise ValueError(f"the clock moves on only: cannot advance by {seconds!r} seconds")
+        self._elapsed += seconds
+
+    def run(self) -> None:
+        """Let the time move by itself."""
+        if self._running_since is None:
+            self._running_since = time.monotonic()
+
+    def hold(self) -> None:
+        """Let the time stand still."""
+        self._elapsed = self.now()
+        self._running_since = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobScript:
+    """How a job will go.
+
+    ``progress`` are the states that the job runs through, each for ``step_seconds``; the last one
+    stays, so a job whose last state is below 1 never ends. A job that is not ``cancellable``
+    refuses a cancel with the text ``refusal``; of one that is, the state becomes -1
+    ``cancel_seconds`` after the cancel, unless the job finishes first. A job that ``fails`` ends
+    with a job status code of -1. ``tasks`` are the messages of its tasks and ``next_step`` the
+    suggestions it carries once finished.
+
+    Raises ``ValueError`` where no Expedition job could go that way.
+    """
+
+    progress: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
+    step_seconds: float = 1.0
+    cancellable: bool = True
+    cancel_seconds: float = 0.0
+    fails: bool = False
+    description: str = ""
+    tasks: Sequence[str | Mapping[str, Any]] = ()
+    next_step: Sequence[Any] = ()
+    refusal: str = "The current job cannot be cancelled"
+
+    def __post_init__(self) -> None:
+        if not self.progress:
+            raise ValueError("progress needs at least one state")
+        if not all(0 <= state <= FINISHED for state in self.progress):
+            raise ValueError(f"progress must be from 0 to 1, got {list(self.progress)!r}")
+        if any(later < earlier for earlier, later in itertools.pairwise(self.progress)):
+            raise ValueError(f"progress must not go back, got {list(self.progress)!r}")
+        if not (self.step_seconds > 0 and self.cancel_seconds >= 0):
+            raise ValueError("step_seconds must be above 0 and cancel_seconds not below 0")
+
+    @classmethod
+    def steady(cls, seconds: float, *, steps: int = 100) -> JobScript:
+        """Make a job that takes ``seconds``, its progress moving in equal steps."""
+        progress = tuple(step / steps for step in range(steps + 1))
+        return cls(progress=progress, step_seconds=seconds / steps)
+
+    def progress_at(self, seconds: float) -> float:
+        """Return the state that a job nobody cancels has after ``seconds``."""
+        step = min(int(seconds / self.step_seconds + 1e-9), len(self.progress) - 1)
+        return self.progress[step]
+
+    @property
+    def seconds_to_finish(self) -> float:
+        """How long the job takes to reach 1; infinity if it never does."""
+        for step, state in enumerate(self.progress):
+            if state == FINISHED:
+                return step * self.step_seconds
+        return float("inf")
+
+
+@dataclass(kw_only=True, eq=False)
+class Job:
+    """One job of a fake instance.
+
+    ``request`` names the request that created it (``import``, ``export``, …), ``created`` is the
+    clock's time then, ``polls`` how often its status was asked for, and ``cancel_requests`` how
+    often a cancel. ``cancelled_after`` is how many seconds of the job's own time a granted cancel
+    came, or ``None``.
+    """
+
+    id: int
+    request: str
+    script: JobScript
+    created: float
+    polls: int = 0
+    cancel_requests: int = 0
+    cancelled_after: float | None = None
+    polled_seconds: float = field(default=0.0, repr=False)
+    memory: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+class Simulation:
+    """All jobs of a fake instance, on one clock."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock if clock is not None else Clock()
+        self.jobs: dict[int, Job] = {}
+        self.scripts: deque[JobScript] = deque()
+        """The scripts of the next jobs, first come, first served."""
+        self._ids = itertools.count(FIRST_JOB_ID)
+
+    def new_id(self) -> int:
+        """Return an id for a new job."""
+        return next(self._ids)
+
+    def create(self, request: str, script: JobScript) -> Job:
+        """Create a job. ``script`` holds unless another is scripted for the next one."""
+        if self.scripts:
+            script = self.scripts.popleft()
+        job = Job(id=self.new_id(), request=request, script=script, created=self.clock.now())
+        self.jobs[job.id] = job
+        return job
+
+    def find(self, job_id: int) -> Job | None:
+        """Return the job of that id, if there is one."""
+        return self.jobs.get(job_id)
+
+    def age(self, job: Job) -> float:
+        """Return the seconds of the job's own time since its creation."""
+        return self.clock.now() - job.created + job.polled_seconds
+
+    def state(self, job: Job) -> float:
+        """Return the job's state: 0 to 1, or -1."""
+        age = self.age(job)
+        if job.cancelled_after is not None:
+            takes_effect = job.cancelled_after + job.script.cancel_seconds
+            if takes_effect < job.script.seconds_to_finish and age >= takes_effect:
+                return CANCELLED
+        return job.script.progress_at(age)
+
+    def poll(self, job: Job) -> None:
+        """Count a status request, and let it move the job's time after it was answered."""
+        job.polls += 1
+        job.polled_seconds += self.clock.seconds_per_poll
+
+    def cancel(self, job: Job) -> bool:
+        """Cancel a job; return whether it was granted."""
+        job.cancel_requests += 1
+        granted = job.script.cancellable and 0 <= self.state(job) < FINISHED
+        if granted and job.cancelled_after is None:
+            job.cancelled_after = self.age(job)
+        return granted

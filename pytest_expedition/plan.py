@@ -1,0 +1,136 @@
+"""What to do to an instance, as plain data: which jobs, and what to do to each and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_expedition.target import JobRecipe
+
+Request = Literal["poll", "cancel"]
+
+AT_ONCE: Final = 0.0
+AT_THE_END: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """Requests about a job that are sent at the same instant.
+
+    They are sent once the job was seen at ``progress`` or beyond: 0 is right after its creation,
+    1 after it has finished or was cancelled.
+    """
+
+    progress: float
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlan:
+    """One job: the recipe that creates it, and what is done to it besides being polled.
+
+    ``poll_every`` is how many pauses lie between two polls.
+    """
+
+    recipe: str
+    acts: tuple[Act, ...] = ()
+    poll_every: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Jobs that run side by side.
+
+    ``together``: the jobs' requests are sent at the same instant, not one after the other.
+    ``probes``: requests are sent too that ought to be refused, without a key or with an id that
+    is none.
+    """
+
+    jobs: tuple[JobPlan, ...]
+    together: bool = False
+    probes: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How large the plan is: its jobs, and the requests of its acts."""
+        return len(self.jobs), sum(len(act.requests) for job in self.jobs for act in job.acts)
+
+
+def covering(recipes: Sequence[JobRecipe]) -> Plan:
+    """Make the plan that gives every requirement its chance, with as few jobs as that takes."""
+    may_be_cancelled = [recipe.name for recipe in recipes if recipe.cancellable is not False]
+    refuses = [recipe.name for recipe in recipes if recipe.cancellable is False]
+    cancelled = may_be_cancelled[0] if may_be_cancelled else refuses[0]
+    refused = refuses[0] if refuses else cancelled
+    jobs = [
+        # Watched to its end while others are cancelled, and cancelled when it is too late.
+        JobPlan(
+            recipe=cancelled,
+            acts=(
+                Act(progress=AT_THE_END, requests=("poll",)),
+                Act(progress=AT_THE_END, requests=("cancel",)),
+            ),
+        ),
+        # Cancelled early, and again.
+        JobPlan(
+            recipe=cancelled,
+            acts=(
+                Act(progress=0.1, requests=("cancel",)),
+                Act(progress=AT_THE_END, requests=("poll",)),
+                Act(progress=AT_THE_END, requests=("cancel",)),
+            ),
+        ),
+        # Cancelled half-way, twice.
+        JobPlan(
+            recipe=refused,
+            acts=(
+                Act(progress=0.3, requests=("cancel",)),
+                Act(progress=0.6, requests=("cancel", "poll")),
+            ),
+        ),
+        # Cancelled and polled at the same instant.
+        JobPlan(recipe=cancelled, acts=(Act(progress=0.5, requests=("cancel", "poll", "poll")),)),
+    ]
+    others = [name for name in (*may_be_cancelled, *refuses) if name not in {cancelled, refused}]
+    jobs += [
+        JobPlan(recipe=name, acts=(Act(progress=0.4, requests=("cancel", "poll")),))
+        for name in others
+    ]
+    return Plan(jobs=tuple(jobs), probes=True)
+
+
+def plans(recipes: Sequence[JobRecipe], *, most_jobs: int) -> st.SearchStrategy[Plan]:
+    """Return the strategy that draws plans; they shrink to few jobs with few requests."""
+    acts = st.builds(
+        Act,
+        progress=st.sampled_from((0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)),
+        requests=st.sampled_from(
+            (
+                ("cancel",),
+                ("poll",),
+                ("cancel", "poll"),
+                ("cancel", "cancel"),
+                ("poll", "poll"),
+                ("cancel", "poll", "poll"),
+                ("cancel", "cancel", "poll"),
+            )
+        ),
+    )
+    jobs = st.builds(
+        JobPlan,
+        recipe=st.sampled_from([recipe.name for recipe in recipes]),
+        acts=st.lists(acts, max_size=3).map(
+            lambda drawn: tuple(sorted(drawn, key=lambda act: act.progress))
+        ),
+        poll_every=st.integers(1, 4),
+    )
+    return st.builds(
+        Plan,
+        jobs=st.lists(jobs, min_size=1, max_size=most_jobs).map(tuple),
+        together=st.booleans(),
+    )

@@ -1,0 +1,271 @@
+"""The pytest plugin: options, fixtures, and the summary of a contract run.
+
+Nothing heavy is imported here: what a hook or a fixture needs, it imports itself.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from pytest_expedition.conformance import Conformance, ProfileName
+    from pytest_expedition.fake.server import ExpeditionServer
+    from pytest_expedition.target import Target
+
+PROFILES: Final = ("smoke", "default", "thorough")
+CONTRACT_MODULE: Final = "pytest_expedition.contract"
+REPORTED: Final = "expedition"
+"""The attribute of a test report that carries what was found out about one requirement."""
+
+_TARGET = pytest.StashKey["Target"]()
+
+entry_key = pytest.StashKey[dict[str, Any]]()
+"""Where a contract test leaves its requirement's entry of the report."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the contract suite, and their ini settings."""
+    group = parser.getgroup("expedition", "contract suite for the job API of Expedition 2.0")
+    for name, metavar, text in (
+        ("url", "URL", "address of the instance under test, without /api/v1"),
+        ("config", "FILE", "target file of the instance under test (expedition.toml)"),
+        ("report", "FILE", "write a report, in the format of the suffix (.json)"),
+    ):
+        group.addoption(f"--expedition-{name}", metavar=metavar, help=_help(name, text))
+        parser.addini(f"expedition_{name}", text, default="")
+    group.addoption(
+        "--expedition-profile",
+        choices=PROFILES,
+        help=_help("profile", "how much to try: smoke, default or thorough"),
+    )
+    parser.addini("expedition_profile", "how much to try", default="")
+    strict = "a SHOULD that fails is a failed test"
+    group.addoption(
+        "--expedition-strict", action="store_true", default=None, help=_help("strict", strict)
+    )
+    parser.addini("expedition_strict", strict, default="")
+
+
+def _help(name: str, text: str) -> str:
+    return f"{text} [ini: expedition_{name}, environment: EXPEDITION_{name.upper()}]"
+
+
+def _setting(config: pytest.Config, name: str) -> str:
+    """Look a setting up: option, then environment, then ini; empty if it is nowhere."""
+    option = config.getoption(f"--expedition-{name}")
+    found = option or os.environ.get(f"EXPEDITION_{name.upper()}")
+    return str(found or config.getini(f"expedition_{name}"))
+
+
+def _strict(config: pytest.Config) -> bool:
+    value = _setting(config, "strict").lower()
+    if value in {"true", "1", "yes", "on"}:
+        return True
+    if value in {"", "false", "0", "no", "off"}:
+        return False
+    raise pytest.UsageError(f"expedition_strict = {value!r}: must be true or false")
+
+
+def _profile(config: pytest.Config) -> ProfileName:
+    value = _setting(config, "profile") or "default"
+    for profile in PROFILES:
+        if value == profile:
+            return profile
+    raise pytest.UsageError(f"expedition_profile = {value!r}: must be one of {', '.join(PROFILES)}")
+
+
+def _report_path(config: pytest.Config) -> Path | None:
+    value = _setting(config, "report")
+    if not value:
+        return None
+    from pytest_expedition.report.file import FORMATS
+
+    path = Path(config.invocation_params.dir, value)
+    if path.suffix not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise pytest.UsageError(f"expedition_report = {value!r}: the suffix must be {known}")
+    if not path.parent.is_dir():
+        raise pytest.UsageError(f"expedition_report = {value!r}: the folder does not exist")
+    return path
+
+
+def _live_target(config: pytest.Config) -> Target | None:
+    """Return the target that the settings name, or ``None`` if they name none."""
+    url, file = _setting(config, "url"), _setting(config, "config")
+    if not url and not file:
+        return None
+    if _TARGET not in config.stash:
+        from pytest_expedition.target import TargetError, at_url, load
+
+        try:
+            if file:
+                target = load(Path(config.invocation_params.dir, file), url=url)
+            else:
+                target = at_url(url)
+        except TargetError as error:
+            raise pytest.UsageError(str(error)) from None
+        config.stash[_TARGET] = target
+    return config.stash[_TARGET]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse options that cannot be followed, before anything runs."""
+    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to its controller
+        config.pluginmanager.register(_ContractReport(config), "expedition-contract-report")
+    if any(config.getoption(f"--expedition-{name}") for name in ("url", "config")):
+        _live_target(config)
+    if config.getoption("--expedition-report"):
+        _report_path(config)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse settings that cannot be followed, where the contract is about to run."""
+    if any(_is_contract(item) for item in session.items):
+        _profile(session.config)
+        _strict(session.config)
+        _live_target(session.config)
+        _report_path(session.config)
+
+
+def _is_contract(item: pytest.Item) -> bool:
+    module = getattr(item, "module", None)
+    return getattr(module, "__name__", "").startswith(CONTRACT_MODULE)
+
+
+@pytest.fixture(scope="session")
+def expedition_session_server() -> Iterator[ExpeditionServer]:
+    """A fake Expedition instance that lives as long as the session.
+
+    Use ``expedition_server`` in tests: it is this server, clean for each of them.
+    """
+    from pytest_expedition.fake.server import ExpeditionServer
+
+    server = ExpeditionServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def expedition_server(expedition_session_server: ExpeditionServer) -> Iterator[ExpeditionServer]:
+    """A fake Expedition instance on loopback, without jobs: see ``ExpeditionServer``."""
+    expedition_session_server.reset()
+    yield expedition_session_server
+    expedition_session_server.check()
+
+
+@pytest.fixture(scope="session")
+def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
+    """The instance that the contract suite judges; override it to say it in Python.
+
+    It is the one that `--expedition-url` or `--expedition-config` name, else a fake instance of
+    this process.
+    """
+    live = _live_target(pytestconfig)
+    if live is not None:
+        yield live
+        return
+    from pytest_expedition.conformance import embedded_target
+
+    with embedded_target() as target:
+        yield target
+
+
+@pytest.fixture(scope="session")
+def expedition_conformance(expedition_target: Target, pytestconfig: pytest.Config) -> Conformance:
+    """What the contract suite has found out about ``expedition_target``."""
+    from pytest_expedition.conformance import check
+
+    return check(expedition_target, profile=_profile(pytestconfig))
+
+
+@pytest.fixture(scope="session")
+def expedition_strict(pytestconfig: pytest.Config) -> bool:
+    """Whether a SHOULD that fails is a failed test."""
+    return _strict(pytestconfig)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let the test report carry what a contract test has found out, to wherever it is read."""
+    report = yield
+    if entry_key in item.stash and report.when == "call":
+        setattr(report, REPORTED, item.stash[entry_key])
+    elif report.failed and _is_contract(item) and entry_key not in item.stash:
+        from pytest_expedition.report.document import broken_down
+
+        assert isinstance(item, pytest.Function)
+        assert call.excinfo is not None
+        entry = broken_down(str(item.callspec.params["requirement"]), call.excinfo.exconly())
+        setattr(report, REPORTED, {"run": None, "requirement": entry})
+    return report
+
+
+class _ContractReport:
+    """Gathers what contract tests have found out, also in other processes (pytest-xdist)."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.requirements: list[dict[str, Any]] = []
+        self.document: dict[str, Any] = {}
+        self.unwritten = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a test report carries."""
+        found = getattr(report, REPORTED, None)
+        if found is not None:
+            if found["run"] is not None:
+                self.runs[found["run"]["started"]] = found["run"]
+            self.requirements.append(found["requirement"])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report, and see to the exit status."""
+        if not self.requirements:
+            return
+        from pytest_expedition.report.document import assemble
+        from pytest_expedition.report.file import write
+
+        self.document = assemble(list(self.runs.values()), self.requirements)
+        path = _report_path(self.config)
+        if path is not None:
+            try:
+                write(self.document, path)
+            except OSError as error:
+                self.unwritten = f"the report was not written to {path}: {error.strerror}"
+        ran = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
+        if ran and (self.document["verdict"] == "error" or self.unwritten):
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        outcomes = {entry["outcome"] for entry in self.requirements}
+        if session.exitstatus == pytest.ExitCode.OK and not outcomes & {"pass", "fail"}:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Tell the verdict, and the outcome of each requirement."""
+        if not self.document:
+            return
+        from pytest_expedition.report.text import requirement_line, verdict_lines
+
+        colours = {"pass": "green", "fail": "red", "error": "red", "conformant": "green"}
+        terminalreporter.section("expedition contract")
+        for entry in self.document["requirements"]:
+            colour = colours.get(entry["outcome"], "yellow")
+            terminalreporter.write_line(requirement_line(entry), **{colour: True})
+        if self.unwritten:
+            terminalreporter.write_line(self.unwritten, red=True)
+        *lines, verdict = verdict_lines(self.document)
+        for line in lines:
+            terminalreporter.write_line(line)
+        colour = colours.get(self.document["verdict"], "yellow")
+        if self.document["verdict"] == "non-conformant":
+            colour = "red"
+        terminalreporter.write_line(verdict, bold=True, **{colour: True})

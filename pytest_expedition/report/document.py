@@ -1,0 +1,173 @@
+"""The conformance report as a document: what `schemas/report.json` describes."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from pytest_expedition.report import words
+from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.verdict import conclude
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_expedition.conformance import Conformance
+    from pytest_expedition.history import Exchange
+    from pytest_expedition.requirements import Requirement
+    from pytest_expedition.target import Target
+    from pytest_expedition.verdict import Outcome, Result, Verdict
+
+Document = dict[str, Any]
+
+STRUCK_OUT = "***"
+BODY_SHOWN = 2000
+"""Characters of a body that the report keeps."""
+
+
+_NO_RUN: Document = {
+    "target": {"url": "", "dialect": None},
+    "started": "1970-01-01T00:00:00.000+00:00",
+}
+
+
+def run_entry(conformance: Conformance) -> Document:
+    """Return what the report says of the run as a whole."""
+    return {
+        "target": {"url": conformance.target.url, "dialect": conformance.dialect},
+        "started": conformance.started.isoformat(timespec="milliseconds"),
+        "seconds": round(conformance.seconds, 3),
+        "requests": conformance.requests,
+        "jobs": conformance.jobs,
+    }
+
+
+def requirement_entry(conformance: Conformance, result: Result) -> Document:
+    """Return what the report says of one requirement."""
+    strike = _Strike(conformance.secrets)
+    proof = _with_creations(conformance, result)
+    reason = strike.out(words.reason(result, conformance.reason))
+    return {
+        **_entry(result.requirement, result.outcome, reason),
+        "evidence": [_evidence(exchange, strike) for exchange in proof],
+        "curl": [strike.out(line) for line in _curl(proof, conformance.target)],
+    }
+
+
+def broken_down(name: str, reason: str) -> Document:
+    """Return the entry of a requirement that the suite itself failed to judge."""
+    return {**_entry(CATALOGUE[name], "error", reason), "evidence": [], "curl": []}
+
+
+def _entry(requirement: Requirement, outcome: Outcome, reason: str) -> Document:
+    return {
+        "id": requirement.id,
+        "level": requirement.level,
+        "basis": requirement.basis,
+        "text": requirement.text,
+        "source": requirement.source,
+        "outcome": outcome,
+        "reason": reason,
+    }
+
+
+def assemble(runs: list[Document], requirements: Iterable[Document]) -> Document:
+    """Put a report together from the runs of all workers and the requirements they judged."""
+    by_id = {entry["id"]: entry for entry in requirements}
+    entries = [by_id[name] for name in CATALOGUE if name in by_id]
+    first = min(runs, key=lambda run: run["started"]) if runs else _NO_RUN
+    return {
+        "tool": {"name": "pytest-expedition", "version": version("pytest-expedition")},
+        "target": first["target"],
+        "started": first["started"],
+        "seconds": max((run["seconds"] for run in runs), default=0.0),
+        "requests": sum(run["requests"] for run in runs),
+        "jobs": sum(run["jobs"] for run in runs),
+        "verdict": _verdict(entries),
+        "requirements": entries,
+    }
+
+
+def _verdict(entries: list[Document]) -> Verdict:
+    return conclude((entry["level"], entry["outcome"]) for entry in entries)
+
+
+@dataclass(frozen=True)
+class _Strike:
+    """Strikes secrets out of texts."""
+
+    secrets: tuple[str, ...]
+
+    def out(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, STRUCK_OUT)
+        return text
+
+
+def _with_creations(conformance: Conformance, result: Result) -> list[Exchange]:
+    """Return the proving exchanges, and the creations of the jobs that they are about."""
+    if result.violation is None:
+        return []
+    proof = result.violation.proof
+    creations = (
+        creation
+        for exchange in proof
+        if exchange.job_id is not None
+        for creation in conformance.history.creations_by_id.get(exchange.job_id, ())
+    )
+    return sorted(dict.fromkeys((*creations, *proof)), key=lambda exchange: exchange.sent)
+
+
+def _evidence(exchange: Exchange, strike: _Strike) -> Document:
+    body = exchange.body[: 4 * BODY_SHOWN].decode("utf-8", "replace")
+    return {
+        "sent": round(exchange.sent, 6),
+        "received": None if exchange.status is None else round(exchange.received, 6),
+        "method": exchange.method,
+        "path": exchange.path,
+        "request": strike.out(exchange.request_body),
+        "status": exchange.status,
+        "body": strike.out(body)[:BODY_SHOWN],
+        "summary": strike.out(words.summary(exchange)),
+    }
+
+
+def _curl(proof: list[Exchange], target: Target) -> list[str]:
+    """Return the commands that send the proving requests again; jobs get names, not numbers."""
+    names: dict[int, str] = {}
+    lines = []
+    for exchange, following in zip_longest(proof, proof[1:]):
+        command = _command(exchange, target, names)
+        at_once = following is not None and not exchange.before(following)
+        lines.append(command + (" &" if at_once else ""))
+        told = exchange.answer.job_id
+        if exchange.kind == "create" and type(told) is int and told not in names:
+            names[told] = f"JOB{len(names) + 1}" if names else "JOB"
+            lines.append(f"{names[told]}=…  # the job id in the answer")
+    return lines
+
+
+def _command(exchange: Exchange, target: Target, names: dict[int, str]) -> str:
+    parts = ["curl", "-sS"]
+    if target.verify is not True:
+        parts += ["-k"] if target.verify is False else ["--cacert", shlex.quote(target.verify)]
+    if exchange.method != "GET":
+        parts += ["-X", exchange.method]
+    if exchange.probe == "wrong-key":
+        parts += ["-H", '"Authorization: Bearer not-a-key"']
+    elif exchange.probe != "no-key":
+        parts += ["-H", '"Authorization: Bearer $EXPEDITION_API_KEY"']
+    if exchange.request_body:
+        if exchange.request_type and "form-urlencoded" not in exchange.request_type:
+            parts += ["-H", shlex.quote(f"Content-Type: {exchange.request_type}")]
+        parts += ["--data", shlex.quote(exchange.request_body)]
+    name = names.get(exchange.job_id) if exchange.job_id is not None else None
+    if name is None:
+        parts.append(shlex.quote(target.url + exchange.path))
+    else:
+        path = exchange.path.replace(str(exchange.job_id), "\0")
+        parts.append(shlex.quote(target.url + path).strip("'").replace("\0", f"${name}").join('""'))
+    return " ".join(parts)

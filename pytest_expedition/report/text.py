@@ -1,0 +1,50 @@
+"""The report for people at a terminal: one line a requirement, and the whole story of a failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.report.words import plural, tally
+
+if TYPE_CHECKING:
+    from pytest_expedition.report.document import Document
+
+_WIDTHS: Final = (29, 7, 13)
+
+
+def failure(entry: Document) -> str:
+    """Tell why a requirement failed: the promise, what was seen, the proof, how to do it again."""
+    lines = [
+        f"{entry['id']} ({entry['level']}, {entry['basis']}): {entry['text']}",
+        f"Promised by: {entry['source']}",
+        "",
+        "What was seen:",
+        f"  {entry['reason']}",
+    ]
+    if entry["evidence"]:
+        lines += ["", "The exchanges that prove it:"]
+        lines += [f"  {each['summary']}" for each in entry["evidence"]]
+    if entry["curl"]:
+        lines += ["", "To do it again:"]
+        lines += [f"  {line}" for line in entry["curl"]]
+    return "\n".join(lines)
+
+
+def requirement_line(entry: Document) -> str:
+    """Tell one requirement in one line."""
+    columns = (entry["id"], entry["level"], entry["outcome"])
+    padded = "".join(text.ljust(width) for text, width in zip(columns, _WIDTHS, strict=True))
+    return padded + str(entry["reason"])
+
+
+def verdict_lines(document: Document) -> list[str]:
+    """Tell the verdict and what it rests on."""
+    target = document["target"]
+    entries = document["requirements"]
+    dialect = f", dialect {target['dialect']}" if target["dialect"] else ""
+    used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
+    return [
+        f"{target['url']}{dialect}: {used}, {document['seconds']:.1f} s",
+        f"{plural(len(entries), 'requirement')}: {tally([entry['outcome'] for entry in entries])}",
+        f"verdict: {document['verdict']}",
+    ]

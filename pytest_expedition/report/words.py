@@ -1,0 +1,161 @@
+"""The sentences: what was seen, why nothing could be judged, and an exchange in one line."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_expedition.envelope import MISSING, spelled
+
+if TYPE_CHECKING:
+    from pytest_expedition.history import Exchange
+    from pytest_expedition.requirements import Need
+    from pytest_expedition.rules import Violation
+    from pytest_expedition.verdict import Result
+
+FAULTS: Final = {
+    "not-a-success": "The answer is HTTP {status}, no success.",
+    "not-the-envelope": "The answer is not a valid {envelope} envelope: {problem}.",
+    "no-job-id": "The job id at the documented place is {value}.",
+    "same-id-twice": "Two creations were both answered with the job id {job}.",
+    "not-visible": "The creation answered with job {job}, yet its status is HTTP {status} without "
+    "that job.",
+    "initial-state": "The creation answer carries the state {value}.",
+    "another-job": "The status of job {job} was asked for, the answer is about job {told}.",
+    "out-of-bounds": "The state of job {job} is {value}.",
+    "went-back": "The state of job {job} was {high}, then {low}.",
+    "unfinished-again": "The state of job {job} was 1, then {value}.",
+    "never-completed": "{seconds} s after its creation, the state of job {job} was still {value}.",
+    "cancelled-itself": "Job {job} shows -1, though no cancel had been sent for it.",
+    "code-disagrees": "Job {job} shows a state of {value} and a job status code of {code}.",
+    "misspelled": "The state of job {job} is spelled {value}.",
+    "unknown-accepted": "The id {job} was never given out, yet the answer is HTTP {status} and no "
+    "error.",
+    "cancelled-away": "Once its cancel was answered, job {job} was gone: HTTP {status}.",
+    "cancel-ignored": "More than {seconds} s after its cancel was answered, the state of job {job} "
+    "was still {value}.",
+    "cancelled-later": "The answer to the cancel of job {job} shows {value}; -1 only showed later.",
+    "cancelled-gone": "Job {job} was -1, then it was gone.",
+    "uncancelled": "The state of job {job} was -1, then {value}.",
+    "finished-changed": "Job {job} was finished; after a cancel its state is {value}.",
+    "repeat-failed": "The second cancel of job {job} was answered with HTTP {status}.",
+    "repeat-changed": "After a second cancel, the state of job {job} is {value}.",
+    "other-changed": "The state of job {job} was {high}; after the cancel of job {cancelled} it is "
+    "{low}.",
+    "no-order": "Answers about job {job} show {one} and {other}: no order of events explains both.",
+    "refused-without-state": "The answer to the refused cancel of job {job} shows no state.",
+    "refused-but-cancelled": "Job {job} cannot be cancelled, yet after a cancel it shows -1.",
+    "refused-stale": "The answer to the refused cancel of job {job} shows {shown}; the job had "
+    "already reached {known}.",
+    "refused-ahead": "The answer to the refused cancel of job {job} shows {shown}; after it the "
+    "job was at {known}.",
+    "refused-silently": "The cancel of job {job} was refused without a message that says so; the "
+    "texts of the answer are {said}.",
+    "refused-gone": "After its cancel was refused, job {job} was gone.",
+    "refused-reset": "The state of job {job} was {high}; after its cancel was refused it is {low}.",
+    "refused-stopped": "The cancel of job {job} was refused; {seconds} s after its creation its "
+    "state was still {value}.",
+    "no-list": "`nextStep` of job {job} is {value}.",
+    "finished-gone": "Job {job} was finished, then it was gone.",
+    "result-changed": "The result of job {job} was {first}, then {again}.",
+    "let-in": "A request with {key} was answered with HTTP {status} as if it had one.",
+    "done-all-the-same": "A cancel with {key} was refused, yet job {job} shows -1 after it.",
+    "bad-id-accepted": "The answer tells of a job (HTTP {status}).",
+    "bad-id-status": "The answer is HTTP {status}, no client error.",
+    "bad-id-no-json": "The answer (HTTP {status}) is no JSON: {problem}.",
+}
+"""What was seen, for each fault that a rule can find."""
+
+LACKING: Final[dict[Need, str]] = {
+    "cancellable": "no job recipe says `cancellable = true`",
+    "granted": "no cancel led to -1, and no job recipe says `cancellable = true`",
+    "refusable": "no job recipe says `cancellable = false`",
+    "field": "no answer carries the field that it is about",
+}
+
+_PLAIN: Final = {"problem", "envelope", "key"}
+"""Facts that are words already."""
+
+_KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}
+
+
+def seen(violation: Violation) -> str:
+    """Say what was seen."""
+    facts = {
+        name: str(value) if name in _PLAIN else _spelled(value)
+        for name, value in violation.facts.items()
+    }
+    if "key" in facts:
+        facts["key"] = _KEYS[facts["key"]]
+    return printable(FAULTS[violation.fault].format_map(facts))
+
+
+def reason(result: Result, broke: str = "") -> str:
+    """Say in one sentence why the outcome is what it is.
+
+    ``broke`` says why the suite could not go on, if it could not.
+    """
+    requirement = result.requirement
+    match result.outcome:
+        case "pass":
+            return f"held {result.held} times" if result.held > 1 else "held once"
+        case "fail":
+            assert result.violation is not None
+            return seen(result.violation)
+        case "not-tested":
+            assert result.lacking is not None
+            return LACKING[result.lacking]
+        case "inconclusive":
+            ended = f"the limit `{result.limit}` ended the run first" if result.limit else ""
+            return f"it never came about that {requirement.chance}" + (ended and f": {ended}")
+        case "error":
+            return broke or f"the rule broke down: {result.crash.strip().splitlines()[-1]}"
+
+
+def summary(exchange: Exchange) -> str:
+    """Tell an exchange in one line: `0.412 s GET job/status/1619 → state 0.6`."""
+    path = exchange.path.removeprefix("/api/v1/")
+    key = f" with {_KEYS[exchange.probe]}" if exchange.probe in _KEYS else ""
+    asked = f"{exchange.sent:.3f} s {exchange.method} {path}{key}"
+    return printable(f"{asked} → {_answered(exchange)}")
+
+
+def _answered(exchange: Exchange) -> str:
+    if exchange.status is None:
+        return f"no answer: {exchange.lost}"
+    answer = exchange.answer
+    parts = [] if exchange.ok else [f"HTTP {exchange.status}"]
+    if answer.problem is not None:
+        parts.append(answer.problem)
+    if exchange.kind == "create" and answer.job_id is not MISSING:
+        parts.append(f"job {_spelled(answer.job_id)}")
+    if answer.state is not MISSING:
+        parts.append(f"state {_spelled(answer.state)}")
+    parts += [f"“{message}”" for message in answer.messages[:1]]
+    return ", ".join(parts) or f"HTTP {exchange.status}"
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
+    text = spelled(value)
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal might obey."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things: `1 job`, `2 jobs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def tally(outcomes: list[str]) -> str:
+    """Count outcomes: `29 pass, 2 inconclusive`."""
+    counts: dict[str, int] = defaultdict(int)
+    for outcome in outcomes:
+        counts[outcome] += 1
+    order = ("pass", "fail", "inconclusive", "not-tested", "error")
+    return ", ".join(f"{counts[each]} {each}" for each in order if counts[each])

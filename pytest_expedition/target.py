@@ -1,0 +1,328 @@
+"""The instance under test: where it is, how to get in, which requests create jobs, what it bears.
+
+``load`` reads the target file (``expedition.toml``). Secrets never stand in it: it names the
+environment variables that hold them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
+from urllib.parse import urlsplit
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from pytest_expedition.clock import WallClock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pytest_expedition.clock import Clock
+
+DialectChoice = Literal["auto", "system", "msg", "data"]
+Method = Literal["GET", "POST", "PUT", "PATCH"]
+
+API_KEY_VARIABLE: Final = "EXPEDITION_API_KEY"
+USERNAME_VARIABLE: Final = "EXPEDITION_USERNAME"
+PASSWORD_VARIABLE: Final = "EXPEDITION_PASSWORD"  # noqa: S105 - the name of a variable
+
+
+class TargetError(ValueError):
+    """A target that cannot be used: names the file, the key, its value and what is allowed."""
+
+
+class Secret(str):
+    """A text that shows itself to nobody who prints it by accident."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecipe:
+    """A request that creates a job.
+
+    ``path`` begins with ``/api/``. ``form``, ``json`` and ``query`` are what the request carries.
+    ``cancellable`` says whether the jobs it creates can be cancelled; ``None``: not known, and what
+    needs to know is not tested.
+    """
+
+    name: str
+    path: str
+    method: Method = "POST"
+    form: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    cancellable: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the instance bears, and how long the suite waits.
+
+    ``job_seconds``: how long a job may take to finish. ``poll_seconds``: the pause between two
+    polls of a job. ``requests``, ``jobs`` and ``seconds``: how many and how long for the whole run.
+    ``concurrent_jobs``: how many jobs run at the same time.
+    """
+
+    job_seconds: float = 600.0
+    poll_seconds: float = 0.5
+    requests: int = 5000
+    jobs: int = 200
+    seconds: float = 1800.0
+    concurrent_jobs: int = 4
+
+
+DOCUMENTED_IMPORT: Final = JobRecipe(
+    name="import",
+    path="/api/v1/project/1/import",
+    form={"resource": "/tmp/config.xml"},  # noqa: S108
+)
+"""The documentation's example of a request that creates a job, with project 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The instance under test.
+
+    ``url`` is its address without ``/api/v1``; ``verify`` whether its certificate is verified, or
+    the path of a CA bundle. Either ``api_key`` is given, or ``username`` and ``password``, for
+    which the instance gives a key. ``clock`` is the time that the suite goes by: that of the world,
+    unless the instance has one of its own.
+    """
+
+    url: str
+    jobs: tuple[JobRecipe, ...] = (DOCUMENTED_IMPORT,)
+    verify: bool | str = True
+    dialect: DialectChoice = "auto"
+    api_key: str = field(default="", repr=False)
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    limits: Limits = field(default_factory=Limits)
+    clock: Clock = field(default_factory=WallClock, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_url(self.url, "Target", "url")
+        if not self.jobs:
+            raise TargetError("Target: jobs must hold at least one JobRecipe")
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+        for secret in ("api_key", "password"):
+            object.__setattr__(self, secret, Secret(getattr(self, secret)))
+
+
+def at_url(url: str, *, environ: Mapping[str, str] = os.environ) -> Target:
+    """Make the target of an address alone: the documented import request, credentials as usual.
+
+    Raises ``TargetError`` for what is no URL and where the environment holds no credentials.
+    """
+    _check_url(url, "--expedition-url", "url")
+    return Target(url=url, **cast("Any", _credentials({}, "--expedition-url", environ)))
+
+
+def load(path: Path, *, url: str = "", environ: Mapping[str, str] = os.environ) -> Target:
+    """Read a target file. ``url`` replaces the file's.
+
+    Raises ``TargetError`` for a file that cannot be read, is not TOML, or has a key, a type or a
+    value that is not allowed, and for an environment variable that is named but not set.
+    """
+    where = str(path)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(f"{where}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TargetError(f"{where}: is not TOML: it is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise TargetError(f"{where}: is not TOML: {error}") from None
+    table = _Table(document, where)
+    address = url or table.text("url")
+    _check_url(address, "--expedition-url" if url else where, "url")
+    table.take("url")
+    target = Target(
+        url=address,
+        verify=_verify(table, path),
+        dialect=cast("DialectChoice", table.choice("dialect", get_args(DialectChoice), "auto")),
+        jobs=_recipes(table),
+        limits=_limits(table.table("limits")),
+        **cast("Any", _credentials(table.take("auth"), where, environ)),
+    )
+    table.finish("url, verify, dialect, [auth], [[job]], [limits]")
+    return target
+
+
+class _Table:
+    """A TOML table from which keys are taken, each with its type; what is left is unknown."""
+
+    def __init__(self, values: dict[str, Any], where: str, prefix: str = "") -> None:
+        self.values = dict(values)
+        self.where = where
+        self.prefix = prefix
+
+    def fail(self, key: str, value: object, allowed: str) -> TargetError:
+        return TargetError(f"{self.where}: {self.prefix}{key} = {value!r}: must be {allowed}")
+
+    def take(self, key: str, default: Any = None) -> Any:
+        return self.values.pop(key, default)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.values.pop(key, default)
+        if value is None:
+            raise TargetError(f"{self.where}: {self.prefix}{key} is missing: must be a text")
+        if not isinstance(value, str) or not value:
+            raise self.fail(key, value, "a text, not empty")
+        return value
+
+    def choice(self, key: str, allowed: tuple[str, ...], default: str) -> str:
+        value = self.values.pop(key, default)
+        if value not in allowed:
+            raise self.fail(key, value, "one of " + ", ".join(allowed))
+        return cast("str", value)
+
+    def boolean(self, key: str) -> bool | None:
+        value = self.values.pop(key, None)
+        if value is not None and not isinstance(value, bool):
+            raise self.fail(key, value, "true or false")
+        return value
+
+    def texts(self, key: str) -> dict[str, str]:
+        value = self.values.pop(key, {})
+        if not isinstance(value, dict) or not all(
+            isinstance(item, str | int | float) for item in value.values()
+        ):
+            raise self.fail(key, value, "a table of texts and numbers")
+        return {name: str(item) for name, item in value.items()}
+
+    def number(self, key: str, default: float, *, whole: bool) -> float:
+        value = self.values.pop(key, default)
+        allowed = "a whole number of at least 1" if whole else "a number above 0"
+        kinds: tuple[type, ...] = (int,) if whole else (int, float)
+        if type(value) not in kinds or not 0 < value < float("inf"):
+            raise self.fail(key, value, allowed)
+        return cast("float", value)
+
+    def table(self, key: str) -> _Table:
+        value = self.values.pop(key, {})
+        if not isinstance(value, dict):
+            raise self.fail(key, value, "a table")
+        return _Table(value, self.where, f"{self.prefix}{key}.")
+
+    def finish(self, known: str) -> None:
+        for key, value in self.values.items():
+            raise TargetError(
+                f"{self.where}: {self.prefix}{key} = {value!r}: unknown key, known are {known}"
+            )
+
+
+def _check_url(url: str, where: str, key: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment:
+        raise TargetError(f"{where}: {key} = {url!r}: must be like https://192.0.2.10")
+    if parts.username is not None or parts.password is not None:
+        raise TargetError(
+            f"{where}: {key}: must not hold credentials; set {API_KEY_VARIABLE} instead"
+        )
+    if "/api" in parts.path:
+        raise TargetError(f"{where}: {key} = {url!r}: must be given without /api/v1")
+
+
+def _verify(table: _Table, path: Path) -> bool | str:
+    value = table.take("verify", default=True)
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise table.fail("verify", value, "true, false or the path of a CA bundle")
+    bundle = path.parent / value
+    if not bundle.exists():
+        raise table.fail("verify", value, "true, false or the path of a CA bundle that exists")
+    return str(bundle)
+
+
+def _recipes(table: _Table) -> tuple[JobRecipe, ...]:
+    entries = table.take("job", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise table.fail("job", entries, "tables: [[job]]")
+    if not entries:
+        raise TargetError(f"{table.where}: [[job]] is missing: at least one request creates a job")
+    recipes = []
+    for number, entry in enumerate(entries, 1):
+        job = _Table(entry, table.where, f"job {number}: ")
+        path = job.text("path")
+        if not path.startswith("/api/"):
+            raise job.fail("path", path, "a path that begins with /api/")
+        json = job.take("json")
+        form = job.texts("form")
+        if json is not None and form:
+            raise job.fail("json", json, "left out where form is given")
+        recipes.append(
+            JobRecipe(
+                name=job.text("name"),
+                path=path,
+                method=cast("Method", job.choice("method", get_args(Method), "POST")),
+                form=form,
+                json=json,
+                query=job.texts("query"),
+                cancellable=job.boolean("cancellable"),
+            )
+        )
+        job.finish("name, method, path, form, json, query, cancellable")
+    names = [recipe.name for recipe in recipes]
+    for name in names:
+        if names.count(name) > 1:
+            raise table.fail("job", name, "a name that no other [[job]] has")
+    return tuple(recipes)
+
+
+def _limits(table: _Table) -> Limits:
+    values = {
+        each.name: table.number(each.name, cast("float", each.default), whole=each.type == "int")
+        for each in dataclasses.fields(Limits)
+    }
+    table.finish(", ".join(values))
+    return Limits(**cast("Any", values))
+
+
+def _credentials(auth: Any, where: str, environ: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(auth, dict | None):
+        raise TargetError(f"{where}: auth = {auth!r}: must be a table")
+    table = _Table(auth or {}, where, "auth.")
+    named = {
+        key: table.text(key)
+        for key in ("api_key_env", "username_env", "password_env")
+        if key in table.values
+    }
+    table.finish("api_key_env, username_env, password_env")
+    if "api_key_env" in named and len(named) > 1:
+        raise TargetError(
+            f"{where}: auth: must name either api_key_env or username_env and password_env"
+        )
+    if len(named) == 1 and "api_key_env" not in named:
+        raise TargetError(f"{where}: auth: must name username_env and password_env together")
+    if not named:
+        by_name = environ.get(USERNAME_VARIABLE) and not environ.get(API_KEY_VARIABLE)
+        named = (
+            {"username_env": USERNAME_VARIABLE, "password_env": PASSWORD_VARIABLE}
+            if by_name
+            else {"api_key_env": API_KEY_VARIABLE}
+        )
+    values = {}
+    for key, variable in named.items():
+        value = environ.get(variable, "")
+        if not value:
+            raise TargetError(
+                f"{where}: auth.{key} = {variable!r}: must name an environment variable that is set"
+            )
+        values[key.removesuffix("_env")] = value
+    return values

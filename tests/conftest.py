@@ -1,0 +1,29 @@
+"""What the project's own tests share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_expedition import ExpeditionServer
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def call(expedition_server: ExpeditionServer) -> Iterator[Callable[..., requests.Response]]:
+    """Send a request with the key to the fake server, over one connection that stays open."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["Authorization"] = f"Bearer {expedition_server.api_key}"
+
+        def send(method: str, path: str, **options: Any) -> requests.Response:
+            url = f"{expedition_server.url}/api/v1/{path}"
+            return session.request(method, url, timeout=10, allow_redirects=False, **options)
+
+        yield send

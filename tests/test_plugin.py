@@ -1,0 +1,385 @@
+"""The plugin as its users meet it: options, outcomes, exit status, summary, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_expedition import validate
+from pytest_expedition.requirements import CATALOGUE
+
+if TYPE_CHECKING:
+    from pytest_expedition import ExpeditionServer
+
+CONTRACT = ("--pyargs", "pytest_expedition.contract", "-p", "no:randomly")
+SMOKE = (*CONTRACT, "--expedition-profile=smoke")
+
+BROKEN_TARGET = """
+import pytest
+from pytest_expedition.conformance import embedded_target
+from pytest_expedition.fake.instance import Instance
+
+class Broken(Instance):
+    {body}
+
+@pytest.fixture(scope="session")
+def expedition_target():
+    with embedded_target(Broken) as target:
+        yield target
+"""
+
+SLIPS_BACK = BROKEN_TARGET.format(
+    body="def state(self, job): return 0.5 if job.polls == 9 else super().state(job)"
+)
+LETS_ANYBODY_IN = BROKEN_TARGET.format(body="def is_authorized(self, request): return True")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URL", "CONFIG", "REPORT", "STRICT", "PROFILE", "API_KEY", "USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"EXPEDITION_{name}", raising=False)
+
+
+def report_of(pytester: pytest.Pytester, *args: str) -> tuple[int, dict[str, Any]]:
+    """Run the contract; return the exit status and the report."""
+    path = pytester.path / "report.json"
+    result = pytester.runpytest_inprocess(*SMOKE, f"--expedition-report={path}", *args)
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    validate(document, "report")
+    return int(result.ret), document
+
+
+def outcomes(document: dict[str, Any]) -> dict[str, str]:
+    return {entry["id"]: entry["outcome"] for entry in document["requirements"]}
+
+
+def test_the_embedded_fake_conforms(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(*CONTRACT)
+    result.assert_outcomes(passed=len(CATALOGUE))
+    assert result.ret == 0
+    lines = result.outlines
+    for requirement in CATALOGUE.values():
+        (line,) = [each for each in lines if each.startswith(requirement.id + " ")]
+        assert line.split()[1:3] == [requirement.level, "pass"]
+    assert "verdict: conformant" in lines
+
+
+def test_the_report_says_what_was_judged(pytester: pytest.Pytester) -> None:
+    status, document = report_of(pytester)
+    assert status == 0
+    assert document["verdict"] == "conformant"
+    assert document["target"]["dialect"] == "system"
+    assert document["jobs"] == 4
+    assert document["requests"] > 50
+    assert list(outcomes(document)) == list(CATALOGUE)
+    assert set(outcomes(document).values()) == {"pass"}
+
+
+def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest(SLIPS_BACK)
+    status, document = report_of(pytester)
+    assert status == 1
+    assert document["verdict"] == "non-conformant"
+    (entry,) = [x for x in document["requirements"] if x["id"] == "status.monotonic"]
+    assert entry["outcome"] == "fail"
+    assert len(entry["evidence"]) == 3  # the creation, and two answers that contradict each other
+    result = pytester.runpytest_inprocess(*SMOKE, "-k", "monotonic")
+    result.stdout.fnmatch_lines(
+        [
+            "status.monotonic (MUST, stated): While a job is not cancelled, its state never goes*",
+            "Promised by: Managing Jobs, “Checking Job status”",
+            "What was seen:",
+            "  The state of job * was 0.*, then 0.5.",
+            "The exchanges that prove it:",
+            "  * s POST project/1/import → job *, state 0",
+            "  * s GET job/status/* → state 0.*",
+            "  * s GET job/status/* → state 0.5",
+            "To do it again:",
+            "  curl -sS -X POST -H *Bearer $EXPEDITION_API_KEY* --data resource=* http://*/import",
+            "  JOB=…  # the job id in the answer",
+            '  curl -sS -H * "http://127.0.0.1:*/api/v1/job/status/$JOB"',
+            "verdict: non-conformant",
+        ]
+    )
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_should_that_fails_is_expected_to_fail(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(LETS_ANYBODY_IN)
+    status, document = report_of(pytester)
+    assert status == 0
+    assert document["verdict"] == "conformant"
+    assert outcomes(document)["auth.required"] == "fail"
+    result = pytester.runpytest_inprocess(*SMOKE, "-rx")
+    result.assert_outcomes(passed=len(CATALOGUE) - 1, xfailed=1)
+    result.stdout.fnmatch_lines(["XFAIL *auth.required* - A request with no key was answered*"])
+
+
+@pytest.mark.parametrize("how", ["option", "environment", "ini"])
+def test_a_should_that_fails_fails_the_run_if_one_is_strict(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    pytester.makeconftest(LETS_ANYBODY_IN)
+    if how == "environment":
+        monkeypatch.setenv("EXPEDITION_STRICT", "1")
+    if how == "ini":
+        pytester.makeini("[pytest]\nexpedition_strict = true\n")
+    args = ["--expedition-strict"] if how == "option" else []
+    result = pytester.runpytest_inprocess(*SMOKE, *args)
+    result.assert_outcomes(passed=len(CATALOGUE) - 1, failed=1)
+    assert result.ret == 1
+
+
+def test_what_a_target_lacks_is_skipped_with_its_reason(
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an URL alone nobody has said which jobs can be cancelled."""
+    expedition_server.clock.seconds_per_poll = 4
+    expedition_server.instance.set_pace(20)
+    monkeypatch.setenv("EXPEDITION_API_KEY", expedition_server.api_key)
+    status, document = report_of(pytester, f"--expedition-url={expedition_server.url}")
+    assert status == 0
+    assert document["target"]["url"] == expedition_server.url
+    found = outcomes(document)
+    lacking = {"cancel.minus-one", "cancel.immediate"}
+    assert {name for name in found if found[name] == "not-tested"} == {
+        *lacking,
+        *[name for name in found if name.startswith("refuse.")],
+    }
+    (entry,) = [x for x in document["requirements"] if x["id"] == "cancel.minus-one"]
+    assert entry["reason"] == "no job recipe says `cancellable = true`"
+    used = expedition_server.requests
+    assert {x.header("Authorization") for x in used} <= {
+        f"Bearer {expedition_server.api_key}",
+        "Bearer not-a-key",
+        "",
+    }
+
+
+def test_a_must_that_had_no_chance_makes_the_verdict_inconclusive(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest(BROKEN_TARGET.format(body="new_id = lambda self: 0"))
+    pytester.makeconftest(
+        """
+        import dataclasses, pytest
+        from pytest_expedition.conformance import embedded_target
+
+        @pytest.fixture(scope="session")
+        def expedition_target():
+            with embedded_target() as target:
+                limits = dataclasses.replace(target.limits, requests=30)
+                yield dataclasses.replace(target, limits=limits)
+        """
+    )
+    status, document = report_of(pytester)
+    assert status == 0
+    assert document["verdict"] == "inconclusive"
+    assert document["requests"] <= 30
+    (entry,) = [x for x in document["requirements"] if x["id"] == "status.terminal"]
+    assert entry["outcome"] == "inconclusive"
+    assert entry["reason"].endswith("the limit `requests` ended the run first")
+
+
+def test_an_instance_that_does_not_answer_is_an_error_said_once(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    status, document = report_of(pytester, "--expedition-url=http://127.0.0.1:1")
+    assert status == pytest.ExitCode.INTERNAL_ERROR
+    assert document["verdict"] == "error"
+    assert set(outcomes(document).values()) == {"error"}
+    result = pytester.runpytest_inprocess(*SMOKE, "--expedition-url=http://127.0.0.1:1")
+    result.assert_outcomes(failed=1, skipped=len(CATALOGUE) - 1)
+    assert result.stdout.str().count("does not answer") >= 1
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_rule_that_breaks_down_is_an_error(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_expedition.rules import RULES
+
+    monkeypatch.setitem(RULES, "status.bounds", lambda history: iter([1 / 0, history]))
+    status, document = report_of(pytester)
+    assert status == pytest.ExitCode.INTERNAL_ERROR
+    assert document["verdict"] == "error"
+    assert outcomes(document)["status.bounds"] == "error"
+    assert outcomes(document)["status.monotonic"] == "pass"
+
+
+def test_a_suite_that_breaks_down_is_an_error_not_a_pass(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def expedition_target():
+            raise ZeroDivisionError("oops")
+        """
+    )
+    status, document = report_of(pytester)
+    assert status == pytest.ExitCode.INTERNAL_ERROR
+    assert document["verdict"] == "error"
+    assert "oops" in document["requirements"][0]["reason"]
+
+
+def test_never_success_when_nothing_was_judged(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(*SMOKE, "-k", "nothing-of-that-name")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    pytester.makeconftest(
+        """
+        import dataclasses, pytest
+        from pytest_expedition.conformance import embedded_target
+
+        @pytest.fixture(scope="session")
+        def expedition_target():
+            with embedded_target() as target:
+                limits = dataclasses.replace(target.limits, requests=1)
+                yield dataclasses.replace(target, limits=limits)
+        """
+    )
+    status, document = report_of(pytester)
+    assert document["verdict"] == "inconclusive"
+    assert status == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_the_target_file_and_its_mistakes(
+    pytester: pytest.Pytester,
+    expedition_server: ExpeditionServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EXPEDITION_API_KEY", expedition_server.api_key)
+    expedition_server.clock.seconds_per_poll = 10
+    path = pytester.path / "expedition.toml"
+    job = '[[job]]\nname = "export"\npath = "/api/v1/projects/1/export"\ncancellable = false\n'
+    path.write_text(f'url = "{expedition_server.url}"\n{job}')
+    status, document = report_of(pytester, "--expedition-config=expedition.toml")
+    assert status == 0
+    assert outcomes(document)["refuse.message"] == "inconclusive"  # it ended before the cancel
+    path.write_text("nonsense")
+    for how in ("option", "ini"):
+        args = ["--expedition-config=expedition.toml"] if how == "option" else []
+        if how == "ini":
+            pytester.makeini("[pytest]\nexpedition_config = expedition.toml\n")
+        result = pytester.runpytest_inprocess(*SMOKE, *args)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        errors = result.stderr.str() + result.stdout.str()
+        assert "expedition.toml: is not TOML" in errors
+        assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--expedition-url=nonsense", "must be like https://192.0.2.10"),
+        ("--expedition-url=http://127.0.0.1", "EXPEDITION_API_KEY"),
+        ("--expedition-config=none.toml", "cannot be read: No such file"),
+        ("--expedition-report=report.doc", "the suffix must be .json"),
+        ("--expedition-report=nowhere/report.json", "the folder does not exist"),
+        ("--expedition-profile=huge", "invalid choice: 'huge'"),
+    ],
+)
+def test_an_option_that_cannot_be_followed_is_a_usage_error(
+    pytester: pytest.Pytester, option: str, message: str
+) -> None:
+    result = pytester.runpytest_inprocess(*SMOKE, option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in result.stderr.str()
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_settings_that_cannot_be_followed_do_not_disturb_other_tests(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPEDITION_PROFILE", "huge")
+    monkeypatch.setenv("EXPEDITION_URL", "nonsense")
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    result = pytester.runpytest_inprocess(*CONTRACT)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "expedition_profile = 'huge': must be one of smoke, default, thorough" in (
+        result.stderr.str() + result.stdout.str()
+    )
+
+
+def test_a_report_that_cannot_be_written_is_not_silent(pytester: pytest.Pytester) -> None:
+    folder = pytester.path / "report.json"
+    folder.mkdir()
+    result = pytester.runpytest_inprocess(*SMOKE, f"--expedition-report={folder}")
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    result.stdout.fnmatch_lines(["the report was not written to *: Is a directory"])
+
+
+def test_every_option_stands_in_one_group_of_the_help(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--help")
+    text = result.stdout.str()
+    group = text.partition("contract suite for the job API of Expedition 2.0:")[2].partition(
+        "\n\n"
+    )[0]
+    for name in ("url", "config", "report", "profile", "strict"):
+        assert f"--expedition-{name}" in group
+        assert f"EXPEDITION_{name.upper()}" in group
+        assert f"expedition_{name}" in group
+
+
+def test_two_workers_make_one_report(pytester: pytest.Pytester) -> None:
+    path = pytester.path / "report.json"
+    pytester.makeconftest(SLIPS_BACK)
+    result = pytester.runpytest_subprocess(*SMOKE, "-n2", f"--expedition-report={path}")
+    assert result.ret == 1
+    document = json.loads(path.read_text(encoding="utf-8"))
+    validate(document, "report")
+    assert document["verdict"] == "non-conformant"
+    assert list(outcomes(document)) == list(CATALOGUE)
+    assert result.outlines.count("verdict: non-conformant") == 1
+
+
+def test_inert_unless_asked_for(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_nothing():
+            ours = {name for name in sys.modules if name.startswith("pytest_expedition")}
+            assert ours == {"pytest_expedition", "pytest_expedition.plugin"}
+            assert not {"requests", "jsonschema", "werkzeug"} & set(sys.modules)
+        """
+    )
+    result = pytester.runpytest_subprocess(
+        "-p", "no:hypothesispytest", "-p", "no:pytest_httpserver"
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_the_fixture_needs_neither_the_oracle_nor_requests(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_serves(expedition_server):
+            assert expedition_server.url
+            assert not {"requests", "jsonschema"} & set(sys.modules)
+            assert not {"pytest_expedition.rules", "pytest_expedition.runner"} & set(sys.modules)
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest")
+    result.assert_outcomes(passed=1)
+
+
+def test_nothing_but_a_name_is_public() -> None:
+    import pytest_expedition
+
+    assert sorted(pytest_expedition.__all__) == sorted(pytest_expedition._HOMES)
+    for name in pytest_expedition.__all__:
+        assert getattr(pytest_expedition, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = pytest_expedition.nothing
+    assert "pytest_expedition.plugin" in sys.modules

@@ -1,0 +1,260 @@
+"""Carrying plans out: what is sent, when, and what stops it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_expedition import JobRecipe, JobScript, Limits, Target
+from pytest_expedition.clock import SkippingClock
+from pytest_expedition.plan import AT_THE_END, Act, JobPlan, Plan, covering
+from pytest_expedition.runner import (
+    POLLS_AFTER_THE_END,
+    LimitReachedError,
+    Runner,
+    TargetUnusableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_expedition import ExpeditionServer
+
+IMPORT = JobRecipe(
+    name="import", path="/api/v1/project/1/import", form={"resource": "/tmp/a b"}, cancellable=True
+)
+EXPORT = JobRecipe(
+    name="export", path="/api/v1/projects/1/export", query={"dry": "1"}, cancellable=False
+)
+
+
+@pytest.fixture
+def make_target(expedition_server: ExpeditionServer) -> Callable[..., Target]:
+    expedition_server.clock.seconds_per_poll = 0
+    expedition_server.instance.set_pace(10)
+
+    def make(**changes: Any) -> Target:
+        limits = {"poll_seconds": 1.0, "job_seconds": 20.0, **changes.pop("limits", {})}
+        return Target(
+            **{
+                "url": expedition_server.url,
+                "api_key": expedition_server.api_key,
+                "jobs": (IMPORT, EXPORT),
+                "clock": SkippingClock(expedition_server.advance),
+                "limits": Limits(**limits),
+                **changes,
+            }
+        )
+
+    return make
+
+
+def plan_of(*jobs: JobPlan, **changes: Any) -> Plan:
+    return Plan(jobs=jobs, **changes)
+
+
+def one(*acts: Act, recipe: str = "import", **changes: Any) -> Plan:
+    return plan_of(JobPlan(recipe=recipe, acts=acts, **changes))
+
+
+def states(exchanges: list[Any]) -> list[float | None]:
+    return [x.state for x in exchanges]
+
+
+def test_a_job_is_polled_to_its_end_and_a_little_beyond(make_target: Any) -> None:
+    with Runner(make_target()) as runner:
+        exchanges = runner.run(one())
+    assert [x.kind for x in exchanges] == ["create"] + ["status"] * (11 + POLLS_AFTER_THE_END)
+    assert states(exchanges)[1:] == [step / 10 for step in range(11)] + [1.0] * POLLS_AFTER_THE_END
+
+
+def test_the_recipe_says_what_is_sent(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    with Runner(make_target()) as runner:
+        runner.run(one())
+        runner.run(one(recipe="export"))
+    creations = [x for x in expedition_server.requests if x.method == "POST"]
+    assert creations[0].form == {"resource": "/tmp/a b"}
+    assert (creations[1].path, creations[1].query) == (EXPORT.path, "dry=1")
+
+
+def test_acts_wait_for_their_progress(make_target: Any) -> None:
+    plan = one(
+        Act(progress=0.0, requests=("poll", "poll")),
+        Act(progress=0.35, requests=("cancel",)),
+        Act(progress=AT_THE_END, requests=("cancel",)),
+    )
+    with Runner(make_target()) as runner:
+        exchanges = runner.run(plan)
+    kinds = "".join(x.kind[0] for x in exchanges[1:])  # status or cancel
+    assert kinds == "ss" + "ssss" + "c" + "c" + "s" * POLLS_AFTER_THE_END
+    assert states(exchanges)[6:9] == [0.4, -1, -1]
+
+
+def test_acts_that_a_jump_has_overtaken_are_not_lost(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    target = make_target()
+    expedition_server.next_job(JobScript(progress=(1,)))
+    with Runner(target) as runner:
+        exchanges = runner.run(one(Act(progress=0.3, requests=("cancel",))))
+    assert "cancel" in [x.kind for x in exchanges]
+
+
+def test_what_is_sent_at_the_same_instant_overlaps(make_target: Any) -> None:
+    """Threads are let go by a barrier; that they overlap is not promised, only made likely."""
+    plan = one(Act(progress=0.0, requests=("cancel", "poll", "poll")))
+    overlaps = 0
+    with Runner(make_target()) as runner:
+        for _ in range(20):
+            exchanges = runner.run(plan)
+            cancel = next(x for x in exchanges if x.kind == "cancel")
+            polls = [x for x in exchanges if x.kind == "status"][:2]
+            overlaps += any(not x.before(cancel) and not cancel.before(x) for x in polls)
+    assert overlaps > 0
+
+
+def test_jobs_run_side_by_side_up_to_the_limit(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    target = make_target(limits={"concurrent_jobs": 2})
+    with Runner(target) as runner:
+        runner.run(plan_of(*[JobPlan(recipe="import")] * 5))
+    lifetimes = [(job.created, job.created + 10) for job in expedition_server.jobs]
+    assert len(lifetimes) == 5
+    for created, _ in lifetimes:
+        assert sum(start <= created < end for start, end in lifetimes) <= 2
+    assert lifetimes[-1][1] < 45  # three rounds, not five
+
+
+def test_a_slow_job_is_asked_for_less_often(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    target = make_target(limits={"job_seconds": 1000.0})
+    expedition_server.instance.set_pace(500)
+    with Runner(target) as runner:
+        exchanges = runner.run(one())
+    assert exchanges[-1].state == 1
+    assert len(exchanges) < 250
+
+
+def test_a_job_that_never_ends_is_given_up_after_its_time(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    target = make_target()
+    expedition_server.next_job(JobScript(progress=(0, 0.5)))
+    with Runner(target) as runner:
+        exchanges = runner.run(one(recipe="export"))
+    assert exchanges[-1].sent > exchanges[0].received + 20
+    assert exchanges[-2].sent <= exchanges[0].received + 20
+
+
+@pytest.mark.parametrize(("limit", "value"), [("requests", 12), ("jobs", 5)])
+def test_a_limit_is_never_exceeded(
+    make_target: Any, expedition_server: ExpeditionServer, limit: str, value: int
+) -> None:
+    target = make_target(limits={limit: value})
+    plan = plan_of(*[JobPlan(recipe="import")] * 9)
+    with pytest.raises(LimitReachedError) as caught, Runner(target) as runner:
+        runner.run(plan)
+    assert caught.value.limit == limit
+    used = expedition_server.requests if limit == "requests" else expedition_server.jobs
+    assert 0 < len(used) <= value
+    assert all(expedition_server.state(job) in {1, -1} for job in expedition_server.jobs)
+
+
+def test_the_seconds_of_the_whole_run_are_a_limit(make_target: Any) -> None:
+    with (
+        pytest.raises(LimitReachedError, match="seconds"),
+        Runner(make_target(limits={"seconds": 1e-9})) as runner,
+    ):
+        runner.run(one())
+
+
+def test_what_still_runs_at_the_end_is_cancelled_if_it_may_be(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    target = make_target(limits={"requests": 8})
+    with pytest.raises(LimitReachedError), Runner(target) as runner:
+        runner.run(plan_of(JobPlan(recipe="import"), JobPlan(recipe="export")))
+    by_request = {job.request: job.cancel_requests for job in expedition_server.jobs}
+    assert by_request == {"import": 1, "export": 0}
+
+
+def test_probes_change_nothing(make_target: Any, expedition_server: ExpeditionServer) -> None:
+    with Runner(make_target()) as runner:
+        exchanges = runner.run(covering((IMPORT, EXPORT)))
+    probes = [x for x in exchanges if x.probe]
+    assert {x.probe for x in probes} == {"no-key", "wrong-key", "unknown-id", "bad-id"}
+    assert all(x.status is not None and 400 <= x.status < 500 for x in probes)
+    assert len(expedition_server.jobs) == 4
+    own = {job.id for job in expedition_server.jobs}
+    named = {int(x.path.rsplit("/", 1)[1]) for x in exchanges if x.kind == "cancel" and not x.probe}
+    assert named <= own
+
+
+def test_an_instance_that_is_not_there(make_target: Any) -> None:
+    with (
+        pytest.raises(TargetUnusableError, match=r"http://127\.0\.0\.1:1 does not answer"),
+        Runner(make_target(url="http://127.0.0.1:1")) as runner,
+    ):
+        runner.run(one())
+
+
+def test_a_key_that_is_refused(make_target: Any) -> None:
+    with (
+        pytest.raises(TargetUnusableError, match="refuses the key"),
+        Runner(make_target(api_key="old")) as runner,
+    ):
+        runner.run(one())
+
+
+def test_a_request_that_the_instance_does_not_know(make_target: Any) -> None:
+    jobs = (JobRecipe(name="import", path="/api/v1/nothing"),)
+    with (
+        pytest.raises(TargetUnusableError, match="POST /api/v1/nothing was answered with 404"),
+        Runner(make_target(jobs=jobs)) as runner,
+    ):
+        runner.run(one())
+
+
+def test_user_name_and_password_are_turned_into_a_key(make_target: Any) -> None:
+    target = make_target(api_key="", username="admin", password="paloalto")
+    with Runner(target) as runner:
+        exchanges = runner.run(one())
+        assert runner.secrets == ("fake-expedition-key", "paloalto")
+    assert exchanges[-1].state == 1
+
+
+def test_a_wrong_password(make_target: Any) -> None:
+    target = make_target(api_key="", username="admin", password="wrong")
+    with (
+        pytest.raises(TargetUnusableError, match=r"gives no key .* answered with 401"),
+        Runner(target) as runner,
+    ):
+        runner.run(one())
+
+
+def test_the_dialect_is_found_out(make_target: Any) -> None:
+    with Runner(make_target()) as runner:
+        assert runner.dialect is None
+        runner.run(one())
+        assert runner.dialect == "system"
+    with Runner(make_target(dialect="data")) as runner:
+        assert runner.dialect == "data"
+
+
+class TestCoveringPlan:
+    def test_four_jobs_are_enough(self) -> None:
+        assert len(covering((IMPORT, EXPORT)).jobs) == 4
+        assert len(covering((EXPORT,)).jobs) == 4
+
+    def test_every_recipe_has_its_turn(self) -> None:
+        more = [JobRecipe(name=f"r{n}", path="/api/v1/x", cancellable=n == 2) for n in range(4)]
+        assert {job.recipe for job in covering(more).jobs} == {"r0", "r1", "r2", "r3"}
+
+    def test_what_is_not_known_to_refuse_is_taken_to_be_cancellable(self) -> None:
+        plan = covering((JobRecipe(name="x", path="/api/v1/x"), EXPORT))
+        assert [job.recipe for job in plan.jobs] == ["x", "x", "export", "x"]

@@ -1,0 +1,195 @@
+"""The target file: what it gives, and what it says of every mistake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_expedition import JobRecipe, Limits, Target
+from pytest_expedition.target import TargetError, at_url, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = {"EXPEDITION_API_KEY": "s3cret"}
+JOB = '[[job]]\nname = "import"\npath = "/api/v1/project/22/import"\n'
+MINIMAL = 'url = "https://192.0.2.10"\n' + JOB
+
+COMPLETE = """
+url = "https://192.0.2.10"
+verify = false
+dialect = "msg"
+
+[auth]
+username_env = "WHO"
+password_env = "WITH"
+
+[[job]]
+name = "import"
+method = "POST"
+path = "/api/v1/project/22/import"
+form = { resource = "/tmp/cisco.xml" }
+cancellable = true
+
+[[job]]
+name = "export"
+path = "/api/v1/project/22/export"
+json = { out = ["xml"] }
+query = { dry = 1 }
+cancellable = false
+
+[limits]
+job_seconds = 30
+poll_seconds = 0.25
+requests = 100
+jobs = 5
+seconds = 60
+concurrent_jobs = 2
+"""
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "expedition.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_everything(tmp_path: Path) -> None:
+    target = load(written(tmp_path, COMPLETE), environ={"WHO": "admin", "WITH": "paloalto"})
+    assert target.url == "https://192.0.2.10"
+    assert target.verify is False
+    assert target.dialect == "msg"
+    assert (target.username, str(target.password), target.api_key) == ("admin", "paloalto", "")
+    assert target.jobs == (
+        JobRecipe(
+            name="import",
+            path="/api/v1/project/22/import",
+            form={"resource": "/tmp/cisco.xml"},
+            cancellable=True,
+        ),
+        JobRecipe(
+            name="export",
+            path="/api/v1/project/22/export",
+            json={"out": ["xml"]},
+            query={"dry": "1"},
+            cancellable=False,
+        ),
+    )
+    assert target.limits == Limits(
+        job_seconds=30, poll_seconds=0.25, requests=100, jobs=5, seconds=60, concurrent_jobs=2
+    )
+
+
+def test_defaults(tmp_path: Path) -> None:
+    target = load(written(tmp_path, MINIMAL), environ=KEY)
+    assert target.api_key == "s3cret"
+    assert (target.verify, target.dialect, target.limits) == (True, "auto", Limits())
+    assert target.jobs[0].cancellable is None
+
+
+def test_an_url_on_the_command_line_replaces_the_files(tmp_path: Path) -> None:
+    target = load(written(tmp_path, MINIMAL), url="http://127.0.0.1:8080/", environ=KEY)
+    assert target.url == "http://127.0.0.1:8080"
+    assert load(written(tmp_path, JOB), url="http://127.0.0.1", environ=KEY).jobs
+
+
+def test_an_url_alone_means_the_documented_import() -> None:
+    target = at_url("https://192.0.2.10", environ=KEY)
+    assert [(job.method, job.path) for job in target.jobs] == [("POST", "/api/v1/project/1/import")]
+
+
+def test_user_name_and_password_are_taken_where_there_is_no_key() -> None:
+    environ = {"EXPEDITION_USERNAME": "admin", "EXPEDITION_PASSWORD": "paloalto"}
+    target = at_url("https://192.0.2.10", environ=environ)
+    assert (target.username, target.password) == ("admin", "paloalto")
+
+
+def test_a_ca_bundle_is_found_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("x")
+    target = load(written(tmp_path, 'verify = "ca.pem"\n' + MINIMAL), environ=KEY)
+    assert target.verify == str(tmp_path / "ca.pem")
+
+
+def test_secrets_show_nowhere() -> None:
+    target = Target(url="http://127.0.0.1", api_key="s3cret", username="u", password="pass-w0rd")
+    shown = repr(target) + str(vars(target))
+    assert "s3cret" not in shown
+    assert "pass-w0rd" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", "is not TOML"),
+        (b"\xff", "is not TOML: it is not UTF-8"),
+        (JOB, "url is missing: must be a text"),
+        ("url = 3\n" + JOB, "url = 3: must be a text"),
+        ('url = "192.0.2.10"\n' + JOB, "url = '192.0.2.10': must be like https://192.0.2.10"),
+        ('url = "ftp://192.0.2.10"\n' + JOB, "must be like https://192.0.2.10"),
+        ('url = "https://[::1"\n' + JOB, "must be like https://192.0.2.10"),
+        ('url = "https://a:99999"\n' + JOB, "must be like https://192.0.2.10"),
+        ('url = "https://h/api/v1"\n' + JOB, "must be given without /api/v1"),
+        ('url = "https://me:pw@h"\n' + JOB, "must not hold credentials"),
+        ('url = "https://h"\n', "[[job]] is missing"),
+        ('url = "https://h"\njob = []\n', "[[job]] is missing"),
+        ('url = "https://h"\njob = 3\n', "job = 3: must be tables: [[job]]"),
+        ("colour = 1\n" + MINIMAL, "colour = 1: unknown key, known are url, verify"),
+        ("verify = 3\n" + MINIMAL, "verify = 3: must be true, false or the path of a CA bundle"),
+        ('verify = "no.pem"\n' + MINIMAL, "a CA bundle that exists"),
+        ('dialect = "php"\n' + MINIMAL, "dialect = 'php': must be one of auto, system, msg, data"),
+        (MINIMAL + "colour = 1\n", "job 1: colour = 1: unknown key, known are name"),
+        (MINIMAL + 'cancellable = "yes"\n', "job 1: cancellable = 'yes': must be true or false"),
+        (MINIMAL + 'method = "DELETE"\n', "job 1: method = 'DELETE': must be one of GET, POST"),
+        (MINIMAL + "form = 3\n", "job 1: form = 3: must be a table of texts and numbers"),
+        (MINIMAL + "form = {a = [1]}\n", "must be a table of texts and numbers"),
+        (MINIMAL + "form = {a = 1}\njson = {}\n", "job 1: json = {}: must be left out"),
+        (MINIMAL + JOB, "job = 'import': must be a name that no other [[job]] has"),
+        (MINIMAL.replace("/api/v1", "api/v1"), "must be a path that begins with /api/"),
+        (MINIMAL + "[limits]\njobs = 0\n", "limits.jobs = 0: must be a whole number of at least 1"),
+        (MINIMAL + "[limits]\njobs = 1.5\n", "limits.jobs = 1.5: must be a whole number"),
+        (MINIMAL + "[limits]\njobs = true\n", "limits.jobs = True: must be a whole number"),
+        (MINIMAL + "[limits]\nseconds = nan\n", "limits.seconds = nan: must be a number above 0"),
+        (MINIMAL + "[limits]\nhours = 1\n", "limits.hours = 1: unknown key, known are job_seconds"),
+        ("limits = 1\n" + MINIMAL, "limits = 1: must be a table"),
+        ("auth = 1\n" + MINIMAL, "auth = 1: must be a table"),
+        (MINIMAL + '[auth]\nkey = "x"\n', "auth.key = 'x': unknown key, known are api_key_env"),
+        (MINIMAL + '[auth]\nusername_env = "A"\n', "must name username_env and password_env"),
+        (
+            MINIMAL + '[auth]\napi_key_env = "A"\nusername_env = "B"\npassword_env = "C"\n',
+            "must name either api_key_env or username_env and password_env",
+        ),
+        (MINIMAL + '[auth]\napi_key_env = "UNSET"\n', "'UNSET': must name an environment variable"),
+    ],
+)
+def test_every_mistake_is_told_in_one_line_that_names_the_file(
+    tmp_path: Path, text: str | bytes, message: str
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(TargetError) as caught:
+        load(path, environ=KEY)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="cannot be read: No such file"):
+        load(tmp_path / "none.toml", environ=KEY)
+
+
+def test_a_missing_key_names_the_variable() -> None:
+    with pytest.raises(TargetError, match="EXPEDITION_API_KEY"):
+        at_url("https://192.0.2.10", environ={})
+
+
+def test_a_target_without_jobs_is_refused() -> None:
+    with pytest.raises(TargetError, match="at least one JobRecipe"):
+        Target(url="https://192.0.2.10", jobs=())
+
+
+def test_no_url_is_taken_for_one() -> None:
+    no_urls: list[Any] = ["", "http://", "//host", "http://host:0", "http://host?x=1"]
+    for url in no_urls:
+        with pytest.raises(TargetError):
+            Target(url=url)
