@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import sys
 import threading
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from pytest_expedition.fake.instance import Instance
 
 EXIT_USAGE = 2
 
@@ -36,8 +39,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SECONDS",
         help="how long a job takes (default: %(default)s)",
     )
+    serve.add_argument(
+        "--broken", metavar="NAME", help="serve this broken server instead of an honest one"
+    )
+    serve.add_argument(
+        "--list-broken", action="store_true", help="list the broken servers with their lies"
+    )
     options = parser.parse_args(arguments)
-    return _serve(port=options.port, job_seconds=options.job_seconds)
+    if options.list_broken:
+        return _list_broken()
+    make = _find_broken(serve, options.broken) if options.broken else None
+    return _serve(make, port=options.port, job_seconds=options.job_seconds)
+
+
+def _list_broken() -> int:
+    from pytest_expedition.fake.broken import BROKEN
+
+    for server in BROKEN.values():
+        print(f"{server.name}\n    {server.lie}\n    breaks {', '.join(server.breaks)}")
+    return 0
+
+
+def _find_broken(parser: argparse.ArgumentParser, name: str) -> Callable[[], Instance]:
+    from pytest_expedition.fake.broken import BROKEN
+
+    if name not in BROKEN:
+        alike = difflib.get_close_matches(name, BROKEN, 1)
+        hint = f"; did you mean {alike[0]}?" if alike else "; --list-broken lists them"
+        parser.error(f"--broken: there is no broken server {name!r}{hint}")
+    return BROKEN[name].make
 
 
 def _port(text: str) -> int:
@@ -57,15 +87,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _serve(*, port: int, job_seconds: float) -> int:
+def _serve(make: Callable[[], Instance] | None, *, port: int, job_seconds: float) -> int:
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
-    from pytest_expedition.fake.simulation import Clock
 
     def make_instance() -> Instance:
-        clock = Clock()
-        clock.run()
-        instance = Instance(clock)
+        instance = (make or Instance)()
+        instance.clock.run()
         instance.set_pace(job_seconds)
         return instance
 
@@ -81,3 +109,7 @@ def _serve(*, port: int, job_seconds: float) -> int:
         threading.Event().wait()
     server.stop()
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

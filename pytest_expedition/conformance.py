@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final, Literal
 
+import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis.errors import HypothesisException
 
@@ -38,7 +39,7 @@ RANDOM_PLANS: Final[dict[ProfileName, int]] = {"smoke": 0, "default": 50, "thoro
 SMOKE_JOBS: Final = 4
 MOST_JOBS_OF_A_PLAN: Final = 3
 SHRINKING_PLANS: Final = 60
-"""How many plans may be tried to make a failing one smaller."""
+"""How many plans of a run may be tried to make failing ones smaller."""
 
 ASKED_AGAIN: Final = 20
 """How many jobs of earlier plans are asked for once more at the end."""
@@ -83,15 +84,19 @@ class _Broken(Exception):  # noqa: N818 - raised for Hypothesis, which tells its
 _BROKEN: Final = {name: type(name, (_Broken,), {}) for name in CATALOGUE}
 
 
-def check(target: Target, *, profile: ProfileName = "default") -> Conformance:
+def check(
+    target: Target, *, profile: ProfileName = "default", seed: int | None = None
+) -> Conformance:
     """Run the contract against a target.
 
-    A target that cannot be used gives the verdict ``error`` and its reason.
+    The same ``seed`` draws the same plans; ``None`` leaves the choice to Hypothesis, which takes
+    that of `--hypothesis-seed`. A target that cannot be used gives the verdict ``error`` and its
+    reason.
     """
     started = datetime.now(timezone.utc)
     begun = time.monotonic()
     with Runner(target) as runner:
-        trial = _Trial(runner, profile)
+        trial = _Trial(runner, profile, seed)
         reason = ""
         try:
             trial.carry_out()
@@ -149,8 +154,8 @@ def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterato
                 JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False),
             ),
             limits=Limits(
-                job_seconds=2 * EMBEDDED_JOB_SECONDS,
-                poll_seconds=2.0,
+                job_seconds=4 * EMBEDDED_JOB_SECONDS,
+                poll_seconds=3.0,
                 requests=1_000_000,
                 jobs=100_000,
             ),
@@ -162,15 +167,16 @@ def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterato
 class _Trial:
     """One run: what is done in which order, and what it has shown so far."""
 
-    def __init__(self, runner: Runner, profile: ProfileName) -> None:
+    def __init__(self, runner: Runner, profile: ProfileName, seed: int | None) -> None:
         self.runner = runner
         self.profile = profile
+        self.seed = seed
         self.target = runner.target
         self.limit = ""
         self.smallest: dict[str, tuple[Plan, Violation]] = {}
         self._unusable: TargetUnusableError | None = None
         self._clock_begun = self.target.clock.now()
-        self._failed_plans = 0
+        self._shrinking_plans = 0
 
     def history(self, exchanges: list[Exchange]) -> History:
         """Return exchanges as what rules judge."""
@@ -189,32 +195,47 @@ class _Trial:
         self._within_limits(self._ask_again)
 
     def _search(self) -> None:
-        """Try random plans, and shrink those that break a requirement."""
+        """Try random plans; shrink those that show a requirement broken that none has before."""
         most_jobs = min(MOST_JOBS_OF_A_PLAN, self.target.limits.concurrent_jobs)
+        left = RANDOM_PLANS[self.profile]
+        shrunk: set[str] = set()
+        shrinking = False
 
-        @settings(
-            max_examples=RANDOM_PLANS[self.profile],
-            database=None,
-            deadline=None,
-            phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
-            verbosity=Verbosity.quiet,
-            report_multiple_bugs=False,
-        )
-        @given(plans(self.target.jobs, most_jobs=most_jobs))
         def search(plan: Plan) -> None:
-            if not self._spent():
-                broken = self._try(plan)
-                if broken:
-                    raise _BROKEN[broken[0]]
+            nonlocal left, shrinking
+            if self._spent() or (shrinking and self._shrinking_plans >= SHRINKING_PLANS):
+                return
+            self._shrinking_plans += shrinking
+            left -= not shrinking
+            fresh = [name for name in self._try(plan) if name not in shrunk]
+            if fresh:
+                shrinking = True
+                raise _BROKEN[fresh[0]]
 
-        # What was found is kept; that a plan no longer fails once the means are spent is no news.
-        with contextlib.suppress(_Broken, HypothesisException):
-            search()
+        while left > 0 and not self._spent():
+            shrinking = False
+            drawn = settings(
+                max_examples=left,
+                database=None,
+                deadline=None,
+                phases=(Phase.generate, Phase.shrink),
+                suppress_health_check=list(HealthCheck),
+                verbosity=Verbosity.quiet,
+                report_multiple_bugs=False,
+            )(given(plans(self.target.jobs, most_jobs=most_jobs))(search))
+            if self.seed is not None:
+                drawn = hypothesis.seed(self.seed + len(shrunk))(drawn)
+            # What was found is kept; that a plan no longer fails once the means are spent is no
+            # news.
+            with contextlib.suppress(_Broken, HypothesisException):
+                drawn()
+            if not shrinking:
+                return  # Hypothesis has drawn all that it would
+            shrunk |= set(self.smallest)
 
     def _spent(self) -> bool:
         """Whether no further random plan may begin."""
-        if self.limit or self._unusable is not None or self._failed_plans > SHRINKING_PLANS:
+        if self.limit or self._unusable is not None:
             return True
         if not self.target.clock.waits or self.profile == "thorough":
             return False
@@ -231,7 +252,6 @@ class _Trial:
             known = self.smallest.get(name)
             if known is None or plan.size < known[0].size:
                 self.smallest[name] = (plan, findings[name].violations[0])
-        self._failed_plans += bool(broken)
         return broken
 
     def _ask_again(self) -> None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Kind = Literal["create", "status", "cancel", "other"]
 Probe = Literal["", "unknown-id", "bad-id", "no-key", "wrong-key"]
 
-UNAVAILABLE: Final = frozenset({401, 407, 408, 429, 502, 503, 504})
+NO_KEY: Final = 401
+
+UNAVAILABLE: Final = frozenset({NO_KEY, 407, 408, 429, 502, 503, 504})
 """HTTP statuses that say nothing of a job: the key, a limit or a gateway stood in between."""
 
 CANCELLED: Final = -1.0
@@ -59,9 +61,9 @@ class Exchange:
     @property
     def answered(self) -> bool:
         """Whether the application itself answered."""
-        if self.status is None:
-            return False
-        return bool(self.probe) or self.status not in UNAVAILABLE
+        if self.probe and self.status == NO_KEY:
+            return True
+        return self.status is not None and self.status not in UNAVAILABLE
 
     @property
     def ok(self) -> bool:

@@ -47,12 +47,14 @@ class Plan:
     """Jobs that run side by side.
 
     ``together``: the jobs' requests are sent at the same instant, not one after the other.
+    ``framed``: right before and right after each cancel every running job is polled.
     ``probes``: requests are sent too that ought to be refused, without a key or with an id that
     is none.
     """
 
     jobs: tuple[JobPlan, ...]
     together: bool = False
+    framed: bool = False
     probes: bool = False
 
     @property
@@ -101,7 +103,7 @@ def covering(recipes: Sequence[JobRecipe]) -> Plan:
         JobPlan(recipe=name, acts=(Act(progress=0.4, requests=("cancel", "poll")),))
         for name in others
     ]
-    return Plan(jobs=tuple(jobs), probes=True)
+    return Plan(jobs=tuple(jobs), framed=True, probes=True)
 
 
 def plans(recipes: Sequence[JobRecipe], *, most_jobs: int) -> st.SearchStrategy[Plan]:
@@ -127,10 +129,11 @@ def plans(recipes: Sequence[JobRecipe], *, most_jobs: int) -> st.SearchStrategy[
         acts=st.lists(acts, max_size=3).map(
             lambda drawn: tuple(sorted(drawn, key=lambda act: act.progress))
         ),
-        poll_every=st.integers(1, 4),
+        poll_every=st.integers(1, 3),
     )
     return st.builds(
         Plan,
         jobs=st.lists(jobs, min_size=1, max_size=most_jobs).map(tuple),
         together=st.booleans(),
+        framed=st.booleans(),
     )

@@ -93,14 +93,6 @@ class _Running:
 
 
 @dataclass
-class _Owned:
-    """A job that this run created: only these are ever cancelled."""
-
-    cancellable: bool | None
-    ended: bool = False
-
-
-@dataclass
 class _Worker(threading.local):
     """What each sending thread keeps: its own session."""
 
@@ -110,16 +102,17 @@ class _Worker(threading.local):
 class Runner:
     """Sends the requests of plans to one target, and keeps every exchange.
 
-    ``exchanges`` are all of the run, ``ledger`` the jobs that it created, ``dialect`` the one that
-    the target speaks, once an answer has shown it, ``longest_job`` how many seconds the slowest job
-    took until it was seen to have ended.
+    ``exchanges`` are all of the run, ``ledger`` the ids of the jobs that it created, which alone
+    are ever cancelled, ``dialect`` the one that the target speaks, once an answer has shown it,
+    ``longest_job`` how many seconds the slowest job took until it was seen to have ended.
     """
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.clock = target.clock
         self.exchanges: list[Exchange] = []
-        self.ledger: dict[int, _Owned] = {}
+        self.ledger: list[int] = []
+        self._to_be_cancelled: set[int] = set()
         self.requests = 0
         self.jobs = 0
         self.longest_job = 0.0
@@ -182,14 +175,8 @@ class Runner:
 
     def cancel_what_still_runs(self) -> None:
         """Cancel the jobs of the ledger that have not ended and may be cancelled."""
-        for job_id, owned in self.ledger.items():
-            if self._may_be_cancelled(owned):
-                self._exchange(self._about("cancel", job_id), None)
-                owned.ended = True
-
-    @staticmethod
-    def _may_be_cancelled(owned: _Owned) -> bool:
-        return not owned.ended and owned.cancellable is not False
+        while self._to_be_cancelled:
+            self._exchange(self._about("cancel", self._to_be_cancelled.pop()), None)
 
     def _start(self, waiting: list[JobPlan], running: list[_Running]) -> list[_Running]:
         """Create, at the same instant, as many waiting jobs as may run."""
@@ -225,13 +212,29 @@ class Runner:
         now = self.clock.now()
         groups = [(job, self._due_calls(job)) for job in running if job.due <= now]
         if plan.together:
-            answers = iter(self._send([call for _, calls in groups for call in calls]))
-            outcomes = [(job, [next(answers) for _ in calls]) for job, calls in groups]
+            self._send_groups(groups, running if plan.framed else [])
         else:
-            outcomes = [(job, self._send(calls)) for job, calls in groups]
-        for job, exchanges in outcomes:
-            self._learn(job, exchanges)
+            for group in groups:
+                self._send_groups([group], running if plan.framed else [])
+        for job, _ in groups:
             job.due = now + self._pause(job)
+
+    def _send_groups(
+        self, groups: Sequence[tuple[_Running, list[_Call]]], watched: Sequence[_Running]
+    ) -> None:
+        """Send the requests of several jobs at the same instant, and learn from the answers.
+
+        Where a cancel is among them, the watched jobs are polled before and after.
+        """
+        calls = [call for _, group in groups for call in group]
+        frame = watched if any(call.kind == "cancel" for call in calls) else []
+        for job in frame:
+            self._learn(job, self._send([self._about("poll", job.id)]))
+        answers = iter(self._send(calls))
+        for job, group in groups:
+            self._learn(job, [next(answers) for _ in group])
+        for job in frame:
+            self._learn(job, self._send([self._about("poll", job.id)]))
 
     def _due_calls(self, job: _Running) -> list[_Call]:
         reached = AT_THE_END if job.ended else min(job.progress, 1 - 1e-12)
@@ -248,6 +251,7 @@ class Runner:
 
     def _learn(self, job: _Running, exchanges: Sequence[Exchange]) -> None:
         """Take from the answers how the job stands."""
+        ended_before = job.ended
         for exchange in sorted(exchanges, key=lambda each: each.received):
             if exchange.kind == "cancel":
                 job.cancel_sent = exchange.sent
@@ -262,8 +266,9 @@ class Runner:
             job.progress = max(job.progress, state)
             allowed = self.target.limits.job_seconds
             job.overdue = not job.ended and exchange.sent > job.created + allowed
-        if job.ended and not self.ledger[job.id].ended:
-            self.ledger[job.id].ended = True
+        if job.ended:
+            self._to_be_cancelled.discard(job.id)
+        if job.ended and not ended_before:
             age = self.clock.now() - self._started - job.created
             self.longest_job = max(self.longest_job, age)
 
@@ -288,7 +293,7 @@ class Runner:
         unknown = max(self.ledger) + FAR_ID
         self._send([self._about("poll", unknown, "unknown-id")])
         self._send([self._about("cancel", unknown, "unknown-id")])
-        ended = next((each for each, owned in self.ledger.items() if owned.ended), None)
+        ended = next((each for each in self.ledger if each not in self._to_be_cancelled), None)
         for text in _bad_ids(ended):
             for method in ("GET", "DELETE"):
                 self._send(
@@ -372,8 +377,7 @@ class Runner:
 
     def _reserved(self, calls: Sequence[_Call]) -> int:
         """Count the requests it would take to cancel what runs, and what the calls create."""
-        run = sum(self._may_be_cancelled(owned) for owned in self.ledger.values())
-        return run + sum(call.kind == "create" for call in calls)
+        return len(self._to_be_cancelled) + sum(call.kind == "create" for call in calls)
 
     def _require_reached(self, exchanges: Sequence[Exchange]) -> None:
         for exchange in exchanges:
@@ -482,7 +486,9 @@ class Runner:
     def _enter_into_ledger(self, creation: Exchange) -> None:
         job_id = created_id(creation)
         if job_id is not None:
-            self.ledger[job_id] = _Owned(creation.cancellable)
+            self.ledger.append(job_id)
+            if creation.cancellable is not False:
+                self._to_be_cancelled.add(job_id)
         if self.dialect is None and creation.ok:
             self.dialect = creation.answer.dialect
 

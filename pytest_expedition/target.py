@@ -114,6 +114,8 @@ class Target:
         _check_url(self.url, "Target", "url")
         if not self.jobs:
             raise TargetError("Target: jobs must hold at least one JobRecipe")
+        if not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise TargetError("Target: api_key holds characters that no HTTP header can carry")
         object.__setattr__(self, "url", self.url.rstrip("/"))
         for secret in ("api_key", "password"):
             object.__setattr__(self, secret, Secret(getattr(self, secret)))

@@ -32,7 +32,7 @@ def expedition_target():
 """
 
 SLIPS_BACK = BROKEN_TARGET.format(
-    body="def state(self, job): return 0.5 if job.polls == 9 else super().state(job)"
+    body="def state(self, job): return super().state(job) * (0.5 if job.polls == 9 else 1)"
 )
 LETS_ANYBODY_IN = BROKEN_TARGET.format(body="def is_authorized(self, request): return True")
 
@@ -94,11 +94,11 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
             "status.monotonic (MUST, stated): While a job is not cancelled, its state never goes*",
             "Promised by: Managing Jobs, “Checking Job status”",
             "What was seen:",
-            "  The state of job * was 0.*, then 0.5.",
+            "  The state of job * was 0.*, then 0.*.",
             "The exchanges that prove it:",
             "  * s POST project/1/import → job *, state 0",
             "  * s GET job/status/* → state 0.*",
-            "  * s GET job/status/* → state 0.5",
+            "  * s GET job/status/* → state 0.*",
             "To do it again:",
             "  curl -sS -X POST -H *Bearer $EXPEDITION_API_KEY* --data resource=* http://*/import",
             "  JOB=…  # the job id in the answer",

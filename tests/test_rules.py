@@ -588,13 +588,25 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "refuse.state",
         "no state",
-        refusing().answer_cancel(error(), status=409),
+        refusing().answer_cancel(error(), status=409).poll(0.6),
         ["refused-without-state"],
     ),
     ("refuse.state", "stale", refusing().cancel(0, says=REFUSAL), ["refused-stale"]),
     ("refuse.state", "ahead", refusing().cancel(0.9, says=REFUSAL).poll(0.6), ["refused-ahead"]),
     ("refuse.state", "done meanwhile", refusing().cancel(1, says=REFUSAL), "no chance"),
     ("refuse.state", "not known whether it can", running().cancel(-1), "no chance"),
+    (
+        "refuse.state",
+        "told as an error, maybe because it was done",
+        refusing().answer_cancel(error(), status=409).poll(1),
+        "no chance",
+    ),
+    (
+        "refuse.state",
+        "ahead of what shows once it was done",
+        refusing().cancel(0.6, says=REFUSAL).poll(1).poll(0.2),
+        "held",
+    ),
     # The promise refuse.message:
     ("refuse.message", "says so", refusing().cancel(0.6, says=REFUSAL), "held"),
     (
@@ -606,7 +618,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "refuse.message",
         "says so in an error",
-        refusing().answer_cancel(error("no"), status=409),
+        refusing().answer_cancel(error("no"), status=409).poll(0.6),
         "held",
     ),
     ("refuse.message", "silent", refusing().cancel(0.6), ["refused-silently"]),
@@ -725,6 +737,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("input.bad-id", "422", bad_id({"message": "no"}, 422), "held"),
     ("input.bad-id", "500", bad_id(error(), 500), ["bad-id-status"]),
     ("input.bad-id", "200", bad_id(error(), 200), ["bad-id-status"]),
+    ("input.bad-id", "a gateway answers", bad_id(b"", 503), "no chance"),
     ("input.bad-id", "HTML", bad_id(b"<html>", 404), ["bad-id-no-json"]),
     ("input.bad-id", "another job", bad_id(A_JOB, 200), ["bad-id-accepted"]),
 ]

@@ -183,6 +183,13 @@ def test_a_missing_key_names_the_variable() -> None:
         at_url("https://192.0.2.10", environ={})
 
 
+@pytest.mark.parametrize("key", ["geheim…", "two\nlines", "tab\t"])
+def test_a_key_that_no_header_can_carry_is_not_shown(key: str) -> None:
+    with pytest.raises(TargetError, match="api_key") as caught:
+        Target(url="https://192.0.2.10", api_key=key)
+    assert key not in str(caught.value)
+
+
 def test_a_target_without_jobs_is_refused() -> None:
     with pytest.raises(TargetError, match="at least one JobRecipe"):
         Target(url="https://192.0.2.10", jobs=())

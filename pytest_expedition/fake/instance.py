@@ -114,6 +114,8 @@ class Response:
 class Instance(Simulation):
     """A whole fake instance: requests in, answers out; safe to use from several threads."""
 
+    http_version = "HTTP/1.1"
+
     def __init__(self, clock: Clock | None = None, *, api_key: str = API_KEY) -> None:
         super().__init__(clock)
         self.api_key = api_key
@@ -121,6 +123,8 @@ class Instance(Simulation):
         self.usual_scripts = {each.name: each.script for each in JOB_REQUESTS}
         """How jobs go that nobody has scripted, by the request that creates them."""
         self.lock = threading.RLock()
+        self.memory: dict[str, Any] = {}
+        """What a dishonest instance keeps in mind."""
 
     def set_pace(self, seconds: float) -> None:
         """Let every job that nobody has scripted take that long, in a hundred equal steps."""

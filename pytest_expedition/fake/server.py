@@ -129,7 +129,12 @@ class _Carrier(HTTPServerBase):
     def thread_target(self) -> None:
         assert self.server is not None
         self.server.RequestHandlerClass = type(
-            "Handler", (_KeepAliveHandler,), {"connections": self._connections}
+            "Handler",
+            (_KeepAliveHandler,),
+            {
+                "connections": self._connections,
+                "http_version": lambda _: self._owner.instance.http_version,
+            },
         )
         self.server.serve_forever(poll_interval=_STOP_POLL)
 
@@ -174,6 +179,7 @@ class _KeepAliveHandler(WSGIRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     connections: set[socket.socket]
+    http_version: Callable[[], str]
 
     def setup(self) -> None:
         super().setup()
@@ -199,14 +205,26 @@ class _KeepAliveHandler(WSGIRequestHandler):
         except Exception:  # noqa: BLE001 - kept for the test by dispatch
             body[:], answer[:] = [], ["500 Internal Server Error", [("Content-Length", "0")]]
         code, _, reason = answer[0].partition(" ")
+        headers = werkzeug.datastructures.Headers(answer[1])
+        chunked = headers.get("Transfer-Encoding") == "chunked"
+        if chunked:
+            headers.remove("Content-Length")
+        self.protocol_version = self.http_version()
+        self.close_connection = self.close_connection or self.protocol_version == "HTTP/1.0"
         self.send_response(int(code), reason)
-        for name, value in answer[1]:
+        for name, value in headers:
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(b"".join(body))
+            content = b"".join(body)
+            self.wfile.write(_in_chunks(content) if chunked else content)
 
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
         """Say nothing: the requests are kept for assertions."""
+
+
+def _in_chunks(content: bytes, size: int = 100) -> bytes:
+    pieces = [content[start : start + size] for start in range(0, len(content), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (*pieces, b""))

@@ -113,8 +113,8 @@ class Job:
 
     ``request`` names the request that created it (``import``, ``export``, …), ``created`` is the
     clock's time then, ``polls`` how often its status was asked for, and ``cancel_requests`` how
-    often a cancel. ``cancelled_after`` is how many seconds of the job's own time a granted cancel
-    came, or ``None``.
+    often a cancel. ``cancelled_after`` is after how many seconds of the job's own time a cancel was
+    granted, or ``None``.
     """
 
     id: int

@@ -45,19 +45,20 @@ def envelope(job: Job) -> Iterator[Judgement]:
 @job_rule("cancel.minus-one")
 def minus_one(job: Job) -> Iterator[Judgement]:
     """Cancelling a running job that can be cancelled brings its state to -1 within a grace."""
-    cancel = _cancel_while_running(job)
-    if job.cancellable is not True or cancel is None:
+    cancels = _cancels_while_running(job)
+    if job.cancellable is not True or not cancels:
         return
-    deadline = cancel.received + CANCEL_GRACE
+    last = max(cancels, key=lambda cancel: cancel.received)
     for poll in job.statuses:
-        if poll.gone and cancel.before(poll) and not job.cancelled_before(poll):
-            yield Violation("cancelled-away", cancel, poll, job=job.id, status=poll.status)
+        if not last.before(poll) or job.cancelled_before(poll) or job.finished_before(poll):
+            continue
+        if poll.gone:
+            yield Violation("cancelled-away", last, poll, job=job.id, status=poll.status)
             return
-        still_running = poll.state not in {None, CANCELLED, FINISHED}
-        not_yet = job.cancelled is None or poll.before(job.cancelled)
-        if poll.sent > deadline and still_running and not_yet:
+        late = poll.sent > last.received + CANCEL_GRACE
+        if late and poll.state not in {None, CANCELLED, FINISHED} and job.is_about_it(poll):
             yield Violation(
-                "cancel-ignored", cancel, poll, job=job.id, value=poll.state, seconds=CANCEL_GRACE
+                "cancel-ignored", last, poll, job=job.id, value=poll.state, seconds=CANCEL_GRACE
             )
             return
     if job.cancelled is not None:
@@ -67,23 +68,31 @@ def minus_one(job: Job) -> Iterator[Judgement]:
 @job_rule("cancel.immediate")
 def immediate(job: Job) -> Iterator[Judgement]:
     """The answer to the cancel of a running job that can be cancelled already shows -1."""
-    cancel = _cancel_while_running(job)
-    if job.cancellable is not True or cancel is None:
+    cancels = _cancels_while_running(job)
+    if job.cancellable is not True or not cancels:
         return
-    if cancel.state == CANCELLED:
+    shown = {cancel.state for cancel in cancels}
+    if CANCELLED in shown:
         yield HELD
-    elif cancel.state != FINISHED and job.cancelled is not None:
+    elif FINISHED not in shown and job.cancelled is not None:
+        first = cancels[0]
         yield Violation(
-            "cancelled-later", cancel, job.cancelled, job=job.id, value=cancel.answer.state
+            "cancelled-later", first, job.cancelled, job=job.id, value=first.answer.state
         )
 
 
-def _cancel_while_running(job: Job) -> Exchange | None:
-    """The first cancel, if it is answered and neither end of the job was known before it."""
-    first = job.cancels[0] if job.cancels else None
-    if first is None or job.finished_before(first) or job.cancelled_before(first):
-        return None
-    return first
+def _cancels_while_running(job: Job) -> list[Exchange]:
+    """The first cancel, with those sent at the same time, unless the job had ended before.
+
+    There are none if one of them may have been carried out without an answer.
+    """
+    if not job.cancels:
+        return []
+    first = job.cancels[0]
+    if job.finished_before(first) or job.cancelled_before(first):
+        return []
+    concurrent = [cancel for cancel in job.attempts if not first.before(cancel)]
+    return concurrent if all(x.answered and not x.probe for x in concurrent) else []
 
 
 @job_rule("cancel.persists")
@@ -165,12 +174,13 @@ def _isolated(job: Job, cancels: list[Exchange]) -> Iterator[Judgement]:
         if later.received >= job.first_cancel_sent:
             return
         vanished = later.gone and not job.finished_before(later)
-        if later.state is None and not vanished:
+        if not vanished and (later.state is None or not job.is_about_it(later)):
             continue
         cancel = _of_another_between(cancels, earlier, later)
         if cancel is not None and earlier is not None and earlier.state != CANCELLED:
             assert earlier.state is not None
-            if later.state is None or later.state < earlier.state:
+            changed = earlier.kind == "status" if vanished else rank(later) < earlier.state
+            if changed or later.state == CANCELLED:
                 yield Violation(
                     "other-changed",
                     earlier,
@@ -182,7 +192,7 @@ def _isolated(job: Job, cancels: list[Exchange]) -> Iterator[Judgement]:
                     low=later.state,
                 )
                 return
-            if not held and cancel.before(later):
+            if not held and not vanished and cancel.before(later):
                 held = True
                 yield HELD
         if later.state is not None:

@@ -32,8 +32,7 @@ def state(job: Job) -> Iterator[Judgement]:
                 "refused-stale", behind, refused, job=job.id, shown=shown, known=behind.state
             )
             continue
-        after = [x for x in job.seen if refused.before(x)]
-        ahead = next((x for x in after if x.state is not None and x.state < shown), None)
+        ahead = next((x for x in job.seen if _contradicts(job, refused, shown, x)), None)
         if ahead is None:
             yield HELD
         elif ahead.state == CANCELLED:
@@ -42,6 +41,13 @@ def state(job: Job) -> Iterator[Judgement]:
             yield Violation(
                 "refused-ahead", refused, ahead, job=job.id, shown=shown, known=ahead.state
             )
+
+
+def _contradicts(job: Job, refused: Exchange, shown: float, later: Exchange) -> bool:
+    """Whether a later answer shows less than the refusal, or the job cancelled."""
+    if not refused.before(later) or later.state is None or later.state >= shown:
+        return False
+    return later.state == CANCELLED or not job.finished_before(later)
 
 
 @rule("refuse.message")
@@ -60,6 +66,8 @@ def message(history: History) -> Iterator[Judgement]:
             continue
         usual = _shapes([job.creation, *job.statuses]) | granted
         for refused in refusals:
+            if refused.state == CANCELLED:
+                continue  # that is no refusal
             if _shapes([refused]) - usual:
                 yield HELD
             else:
@@ -82,10 +90,10 @@ def continues(job: Job) -> Iterator[Judgement]:
     if refused is None:
         return
     behind = job.last_before(refused)
-    for later in (*job.statuses, *job.cancels):
-        if not refused.before(later):
+    for later in job.statuses:
+        if not refused.before(later) or job.finished_before(later):
             continue
-        if later.gone and not job.finished_before(later):
+        if later.gone:
             yield Violation("refused-gone", refused, later, job=job.id)
             return
         if behind is None or later.state is None or later.state == CANCELLED:
@@ -116,9 +124,13 @@ def continues(job: Job) -> Iterator[Judgement]:
 
 
 def _refused(job: Job) -> Iterator[Exchange]:
-    """The answered cancels of a job that cannot be cancelled and was not yet known to be done."""
+    """The answered cancels of a job that cannot be cancelled, where it was running for sure."""
     if job.cancellable is not False:
         return
     for cancel in job.cancels:
-        if not job.finished_before(cancel) and cancel.state != FINISHED:
+        ended = job.finished_before(cancel) or job.cancelled_before(cancel)
+        shown = cancel.state
+        if shown is None:
+            shown = min((x.state or 0.0 for x in job.seen if cancel.before(x)), default=FINISHED)
+        if not ended and shown != FINISHED:
             yield cancel

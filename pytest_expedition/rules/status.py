@@ -116,10 +116,17 @@ def completes(job: Job) -> Iterator[Judgement]:
 
 
 def overdue(job: Job) -> Exchange | None:
-    """Return the first answer that shows the job unfinished though its time is over."""
+    """Return the first answer that shows the job not yet finished though its time is over."""
     deadline = job.creation.received + job.seconds_allowed
     return next(
-        (x for x in job.seen if x.sent > deadline and x.state not in {CANCELLED, FINISHED}), None
+        (
+            x
+            for x in job.seen
+            if x.sent > deadline
+            and x.state not in {CANCELLED, FINISHED}
+            and not job.finished_before(x)
+        ),
+        None,
     )
 
 

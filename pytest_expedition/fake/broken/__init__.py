@@ -1,0 +1,15 @@
+"""Broken servers: each is the honest instance with one small defect, and its docstring the lie.
+
+They prove the oracle: every requirement has servers that break it, and the contract suite must
+find each of them out.
+"""
+
+from __future__ import annotations
+
+from pytest_expedition.fake.broken import access, cancel, create, refuse, result, status
+from pytest_expedition.fake.broken.base import BROKEN, BrokenServer, Shows
+
+__all__ = ["BROKEN", "BrokenServer", "Shows"]
+
+_MODULES = (access, cancel, create, refuse, result, status)
+"""Importing a module of broken servers registers them."""

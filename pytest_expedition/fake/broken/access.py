@@ -1,0 +1,84 @@
+"""Servers that let in what they should refuse."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from pytest_expedition.fake.broken.base import broken
+from pytest_expedition.fake.instance import Instance, Response
+
+if TYPE_CHECKING:
+    from pytest_expedition.fake.instance import Request
+
+
+@broken("auth.required")
+class StatusForEverybody(Instance):
+    """The status is told without a key."""
+
+    def is_authorized(self, request: Request) -> bool:
+        return "/status/" in request.path or super().is_authorized(request)
+
+
+@broken("auth.required", shows="by a hair")
+class AnyKeyWillDo(Instance):
+    """A key must be there; which one is not looked at."""
+
+    def is_authorized(self, request: Request) -> bool:
+        return request.header("Authorization").startswith("Bearer ")
+
+
+@broken("auth.required", shows="rarely")
+class CancelsBeforeItAsks(Instance):
+    """A cancel is carried out first, and the key is asked for then: 401, yet the job is -1."""
+
+    def route(self, request: Request) -> Response:
+        job_id = request.path.removeprefix("/api/v1/job/")
+        if request.method == "DELETE" and job_id.isdecimal() and not self.is_authorized(request):
+            job = self.find(int(job_id))
+            if job is not None:
+                self.cancel(job)
+        return super().route(request)
+
+
+@broken("input.bad-id", shows="by a hair")
+class CastToNumber(Instance):
+    """The id is cast to a number: `1619abc` is 1619."""
+
+    def answer_about_job(self, method: str, job_id: str) -> Response:
+        digits = re.match("[0-9]*", job_id)
+        assert digits is not None
+        return super().answer_about_job(method, digits[0] or job_id)
+
+
+@broken("input.bad-id")
+class QuoteBreaksTheQuery(Instance):
+    """A quote in the id ends in an error of the database, with 500."""
+
+    def answer_about_job(self, method: str, job_id: str) -> Response:
+        if "%27" in job_id:
+            return self.error(HTTPStatus.INTERNAL_SERVER_ERROR, "SQLSTATE[42000]: syntax error")
+        return super().answer_about_job(method, job_id)
+
+
+@broken("input.bad-id", shows="rarely")
+class SlashesInHtml(Instance):
+    """An encoded slash is refused by the web server itself, in HTML."""
+
+    def answer_about_job(self, method: str, job_id: str) -> Response:
+        if "%2F" in job_id:
+            return Response(
+                status=404, headers={"Content-Type": "text/html"}, body=b"<h1>Not Found</h1>"
+            )
+        return super().answer_about_job(method, job_id)
+
+
+@broken("input.bad-id", shows="rarely")
+class HugeIdOverflows(Instance):
+    """An id of many digits overflows and is answered with 200 and an empty list."""
+
+    def answer_about_job(self, method: str, job_id: str) -> Response:
+        if job_id.isdecimal() and len(job_id) > 18:
+            return self.reply([])
+        return super().answer_about_job(method, job_id)

@@ -1,0 +1,93 @@
+"""What broken servers share: how one is declared."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from pytest_expedition.fake.instance import Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_expedition.fake.simulation import Job
+
+Shows = Literal[
+    "always",
+    "rarely",
+    "one of several jobs",
+    "the second time",
+    "one part of a job's life",
+    "while others are under way",
+    "by a hair",
+]
+"""When a defect shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokenServer:
+    """A broken server: how to make it, the lie it tells, and the requirements that it breaks.
+
+    The first of ``breaks`` is the promise that it is about; the others are broken with it, always
+    or now and then.
+    """
+
+    name: str
+    make: Callable[[], Instance]
+    lie: str
+    breaks: tuple[str, ...]
+    shows: Shows
+
+
+GOES_BACK: Final = (
+    "status.monotonic",
+    "cancel.isolation",
+    "cancel.race",
+    "refuse.state",
+    "refuse.continues",
+)
+"""What a state that goes back breaks: it may do so around a cancel."""
+
+BROKEN: Final[dict[str, BrokenServer]] = {}
+"""Every broken server, by its name."""
+
+
+def name_of(server: type[Instance]) -> str:
+    """Return the name of a server: that of its class, as options are spelled."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", server.__name__).lower()
+
+
+_Server = TypeVar("_Server", bound=type[Instance])
+
+
+def broken(*breaks: str, shows: Shows = "always") -> Callable[[_Server], _Server]:
+    """Declare a broken server: the requirements that it breaks, and when that shows."""
+
+    def declare(server: _Server) -> _Server:
+        name = name_of(server)
+        assert server.__doc__ is not None
+        BROKEN[name] = BrokenServer(
+            name=name,
+            make=server,
+            lie=server.__doc__,
+            breaks=tuple(dict.fromkeys(breaks)),
+            shows=shows,
+        )
+        return server
+
+    return declare
+
+
+def nth(job: Job, every: int) -> bool:
+    """Whether the job is one of each ``every``, counted by its id."""
+    return job.id % every == 0
+
+
+def jobs_of(document: Any) -> dict[str, Any] | None:
+    """Return the job in an answer's document, if there is one: the same at both places."""
+    content = document["Contents"]["response"]["data"]["content"]
+    if not isinstance(content, dict) or "system" not in content:
+        return None
+    job: dict[str, Any] = content["system"]["jobs"]
+    return job

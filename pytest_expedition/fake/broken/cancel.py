@@ -1,0 +1,397 @@
+"""Servers that break what cancels promise."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from pytest_expedition.fake.broken.base import GOES_BACK, broken, nth
+from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.simulation import CANCELLED, FINISHED
+
+if TYPE_CHECKING:
+    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.simulation import Job
+
+CANCEL_SECONDS = 12.0
+
+
+def since_cancel(instance: Instance, job: Job) -> float:
+    """Return the seconds of a job's own time since its cancel was granted; -1 if none was."""
+    return -1 if job.cancelled_after is None else instance.age(job) - job.cancelled_after
+
+
+@broken("cancel.envelope", "cancel.immediate", "refuse.state", "refuse.message")
+class NoContent(Instance):
+    """A cancel is answered with 204 and nothing else."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        self.cancel(job)
+        return Response(status=204, headers={})
+
+
+@broken("cancel.envelope", "refuse.state", "refuse.message", shows="the second time")
+class SecondCancelInPlainText(Instance):
+    """The second cancel of a job is answered in plain text."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        answer = super().answer_cancel(job)
+        if job.cancel_requests < 2:
+            return answer
+        return Response(headers={"Content-Type": "text/plain"}, body=b"Job already handled")
+
+
+@broken("cancel.envelope", shows="one of several jobs")
+class CancelMessageAsText(Instance):
+    """In the cancel answers of every second job, `JobMsg` is a text."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        self.memory["cancelling"] = nth(job, 2)
+        answer = super().answer_cancel(job)
+        self.memory["cancelling"] = False
+        return answer
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        described = super().describe(job)
+        if self.memory.get("cancelling"):
+            described["JobMsg"] = described["JobMsg"]["statusMessage"]
+        return described
+
+
+@broken("cancel.minus-one", "cancel.immediate")
+class CancelIgnored(Instance):
+    """A cancel is answered nicely and forgotten."""
+
+    def cancel(self, job: Job) -> bool:
+        job.cancel_requests += 1
+        return job.script.cancellable
+
+
+@broken("cancel.minus-one", "cancel.immediate", shows="one part of a job's life")
+class CancelTooLate(Instance):
+    """From 0.4 on the worker no longer looks whether it is to stop."""
+
+    def cancel(self, job: Job) -> bool:
+        if self.state(job) < 0.4:
+            return super().cancel(job)
+        job.cancel_requests += 1
+        return job.script.cancellable and self.state(job) < FINISHED
+
+
+@broken("cancel.minus-one", "cancel.immediate", shows="one part of a job's life")
+class CancelTooEarly(Instance):
+    """A cancel that comes before the worker has begun (up to 0.15) is lost."""
+
+    def cancel(self, job: Job) -> bool:
+        if self.state(job) > 0.15:
+            return super().cancel(job)
+        job.cancel_requests += 1
+        return job.script.cancellable
+
+
+@broken("cancel.minus-one", "cancel.immediate")
+class CancelTakesItsTime(Instance):
+    """A cancel takes effect after twelve seconds, when the worker looks next."""
+
+    def state(self, job: Job) -> float:
+        if 0 <= since_cancel(self, job) < CANCEL_SECONDS:
+            return job.script.progress_at(self.age(job))
+        if job.cancelled_after is not None:
+            done = job.cancelled_after + CANCEL_SECONDS >= job.script.seconds_to_finish
+            return FINISHED if done else CANCELLED
+        return super().state(job)
+
+
+@broken("cancel.minus-one", "status.envelope", shows="one of several jobs")
+class CancelDeletes(Instance):
+    """Cancelling every second job deletes it: its status is 404 from then on."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        state = self.describe(job)
+        granted = self.cancel(job)
+        if not (granted and nth(job, 2)):
+            return self.reply(
+                self.envelope(
+                    self.content(job), messages=self.cancel_messages(job, granted=granted)
+                )
+            )
+        del self.jobs[job.id]
+        return self.reply(self.envelope({"system": {"jobs": state}}))
+
+
+@broken("cancel.immediate")
+class AnswersBeforeCancelling(Instance):
+    """The answer to a cancel is written before the cancel is carried out."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        content = self.content(job)
+        granted = self.cancel(job)
+        messages = self.cancel_messages(job, granted=granted)
+        return self.reply(self.envelope(content, messages=messages))
+
+
+@broken("cancel.immediate", shows="while others are under way")
+class CancelQueuesBehindOthers(Instance):
+    """While other jobs run, a cancel takes a second to get to its worker."""
+
+    def cancel(self, job: Job) -> bool:
+        others = [x for x in self.jobs.values() if x is not job and 0 <= self.state(x) < FINISHED]
+        if others:
+            job.script = replace(job.script, cancel_seconds=1.0)
+        return super().cancel(job)
+
+
+@broken("cancel.persists", "cancel.race", "cancel.repeat", shows="rarely")
+class WorkerWritesOn(Instance):
+    """The worker is not stopped: four seconds after the cancel it writes its progress again."""
+
+    def state(self, job: Job) -> float:
+        if since_cancel(self, job) >= 4:
+            return job.script.progress_at(self.age(job))
+        return super().state(job)
+
+
+@broken("cancel.persists", "cancel.race", "cancel.repeat", shows="one part of a job's life")
+class FinishesAllTheSame(Instance):
+    """A cancelled job that had got beyond a third finishes after all, and then shows 1."""
+
+    def state(self, job: Job) -> float:
+        state = super().state(job)
+        began_late = (job.cancelled_after or 0) > job.script.seconds_to_finish / 3
+        if began_late and since_cancel(self, job) >= 3:
+            return FINISHED
+        return state
+
+
+@broken("cancel.persists", shows="rarely")
+class CancelledRowsArePurged(Instance):
+    """A minute after its cancel a job is gone."""
+
+    def find(self, job_id: int) -> Job | None:
+        job = super().find(job_id)
+        return None if job is not None and since_cancel(self, job) > 60 else job
+
+
+@broken("cancel.persists", "cancel.repeat", "cancel.race", shows="the second time")
+class CancelledShowsOnce(Instance):
+    """-1 is only told once; then the state is the progress that the job had."""
+
+    def answer_status(self, job: Job) -> Response:
+        answer = super().answer_status(job)
+        if self.state(job) == CANCELLED:
+            job.memory["told"] = True
+        return answer
+
+    def state(self, job: Job) -> float:
+        if job.memory.get("told") and job.cancelled_after is not None:
+            return job.script.progress_at(job.cancelled_after)
+        return super().state(job)
+
+
+@broken("cancel.completed", "cancel.race", "status.terminal")
+class CancelsTheFinished(Instance):
+    """A finished job can be cancelled, and then shows -1."""
+
+    def cancel(self, job: Job) -> bool:
+        if job.script.cancellable and self.state(job) == FINISHED:
+            job.memory["cancelled"] = True
+        return super().cancel(job)
+
+    def state(self, job: Job) -> float:
+        return CANCELLED if job.memory.get("cancelled") else super().state(job)
+
+
+@broken(
+    "cancel.completed",
+    "status.terminal",
+    "cancel.minus-one",
+    "cancel.race",
+    *GOES_BACK,
+    shows="one of several jobs",
+)
+class CancelRestartsTheFinished(Instance):
+    """Cancelling every second finished job puts it into the queue again: it begins anew."""
+
+    def cancel(self, job: Job) -> bool:
+        if nth(job, 2) and self.state(job) == FINISHED:
+            job.polled_seconds -= self.age(job)
+            return False
+        return super().cancel(job)
+
+
+@broken("cancel.completed", "cancel.race", "status.terminal", shows="rarely")
+class CancelsTheFinishedLater(Instance):
+    """The cancel of a finished job waits in the queue: three seconds later the job is -1."""
+
+    def cancel(self, job: Job) -> bool:
+        if job.script.cancellable and self.state(job) == FINISHED:
+            job.memory.setdefault("cancel", self.age(job))
+        return super().cancel(job)
+
+    def state(self, job: Job) -> float:
+        late = self.age(job) - job.memory.get("cancel", float("inf")) >= 3
+        return CANCELLED if late else super().state(job)
+
+
+@broken("cancel.repeat", "cancel.envelope", shows="the second time")
+class SecondCancelFails(Instance):
+    """Cancelling a cancelled job ends in a server error."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        if self.state(job) == CANCELLED:
+            return self.error(HTTPStatus.INTERNAL_SERVER_ERROR, "Integrity constraint violation")
+        return super().answer_cancel(job)
+
+
+@broken(
+    "cancel.repeat", "cancel.persists", "cancel.race", "cancel.minus-one", shows="the second time"
+)
+class SecondCancelRevives(Instance):
+    """Cancel toggles: the second one lets the job go on."""
+
+    def cancel(self, job: Job) -> bool:
+        if self.state(job) == CANCELLED:
+            job.cancelled_after = None
+            job.cancel_requests += 1
+            return False
+        return super().cancel(job)
+
+
+@broken("cancel.isolation", "status.no-spontaneous-cancel", "refuse.state")
+class CancelsTheWholeProject(Instance):
+    """A cancel stops all running jobs: the condition names the project only."""
+
+    def cancel(self, job: Job) -> bool:
+        granted = super().cancel(job)
+        for other in self.jobs.values():
+            running = 0 <= self.state(other) < FINISHED
+            if granted and running and other.cancelled_after is None:
+                other.cancelled_after = self.age(other)
+        return granted
+
+
+@broken(
+    "cancel.isolation",
+    "status.completes",
+    "cancel.minus-one",
+    *GOES_BACK,
+    shows="one of several jobs",
+)
+class CancelResetsTheNext(Instance):
+    """A granted cancel restarts the worker of the job with the next id, which begins anew."""
+
+    def cancel(self, job: Job) -> bool:
+        granted = super().cancel(job)
+        other = self.find(job.id + 1)
+        if granted and other is not None and 0 < self.state(other) < FINISHED:
+            other.polled_seconds -= self.age(other)
+        return granted
+
+
+@broken("cancel.isolation", *GOES_BACK, shows="by a hair")
+class CancelNudgesOthers(Instance):
+    """With each granted cancel the progress of all others is written anew, a thousandth lower."""
+
+    def cancel(self, job: Job) -> bool:
+        granted = super().cancel(job)
+        if granted:
+            for other in self.jobs.values():
+                if other is not job:
+                    other.memory["nudged"] = super().state(other)
+        return granted
+
+    def state(self, job: Job) -> float:
+        state = super().state(job)
+        nudged = job.memory.get("nudged")
+        return round(state - 0.001, 6) if state == nudged and 0 < state < FINISHED else state
+
+
+@broken(
+    "cancel.race",
+    "cancel.persists",
+    "cancel.repeat",
+    "cancel.minus-one",
+    "cancel.immediate",
+    shows="while others are under way",
+)
+class PollRevivesWhileCancelling(Instance):
+    """A status request that comes while a cancel is answered writes the old row back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived = threading.Condition()
+        self.cancels: dict[str, int] = {}
+        self.polls: dict[str, int] = {}
+
+    def handle(self, request: Request) -> Response:
+        job_id = request.path.rpartition("/")[2]
+        if request.method == "GET":
+            return self._poll(request, job_id)
+        if request.method == "DELETE" and request.header("Authorization"):
+            return self._cancel(request, job_id)
+        return super().handle(request)
+
+    def _poll(self, request: Request, job_id: str) -> Response:
+        with self.arrived:
+            self.polls[job_id] = self.polls.get(job_id, 0) + 1
+            self.arrived.notify_all()
+        return super().handle(request)
+
+    def _cancel(self, request: Request, job_id: str) -> Response:
+        answer = super().handle(request)
+        with self.arrived:
+            seen = self.polls.get(job_id, 0)
+            met = self.arrived.wait_for(lambda: self.polls.get(job_id, 0) > seen, timeout=0.005)
+        job = self.find(int(job_id)) if met and job_id.isdecimal() else None
+        if job is not None:
+            job.cancelled_after = None
+        return answer
+
+
+@broken("cancel.race", "cancel.persists", "cancel.repeat", shows="one part of a job's life")
+class CancelledButDone(Instance):
+    """Near its end a job is told cancelled and finishes all the same."""
+
+    def state(self, job: Job) -> float:
+        after = job.cancelled_after
+        late = after is not None and after > 0.6 * job.script.seconds_to_finish
+        if late and since_cancel(self, job) > 1:
+            return FINISHED
+        return super().state(job)
+
+
+@broken("cancel.race", "cancel.persists", "cancel.repeat", shows="while others are under way")
+class TwoCancelsCancelEachOther(Instance):
+    """Two cancels of one job within the same second undo each other."""
+
+    def cancel(self, job: Job) -> bool:
+        last = job.memory.get("cancel", float("-inf"))
+        job.memory["cancel"] = self.clock.now()
+        if self.state(job) == CANCELLED and self.clock.now() - last < 1:
+            job.cancelled_after = None
+            return False
+        return super().cancel(job)
+
+
+@broken("cancel.unknown")
+class UnknownCancelSucceeds(Instance):
+    """Cancelling an unknown id affects no row, and is a success."""
+
+    def answer_about_job(self, method: str, job_id: str) -> Response:
+        answer = super().answer_about_job(method, job_id)
+        if method == "DELETE" and answer.status == 404:
+            return self.reply(self.envelope([]))
+        return answer
+
+
+@broken("cancel.unknown")
+class UnknownIsCancelled(Instance):
+    """Cancelling an unknown id answers with a cancelled job."""
+
+    def answer_about_job(self, method: str, job_id: str) -> Response:
+        answer = super().answer_about_job(method, job_id)
+        if method == "DELETE" and answer.status == 404:
+            return self.reply(self.envelope({"system": {"jobs": {"state": -1}}}))
+        return answer

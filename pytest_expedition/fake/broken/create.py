@@ -1,0 +1,202 @@
+"""Servers that break what creations promise."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from pytest_expedition.fake.broken.base import broken, jobs_of, nth
+from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID
+
+if TYPE_CHECKING:
+    from pytest_expedition.fake.instance import JobRequest, Request, Response
+    from pytest_expedition.fake.simulation import Job
+
+
+class _ChangesCreation(Instance):
+    """An instance whose creation answer is changed before it is written."""
+
+    def answer_creation(self, job_request: JobRequest) -> Response:
+        job = self.create(job_request.name, self.usual_scripts[job_request.name])
+        document = self.envelope({"system": {"jobs": self.describe(job)}})
+        self.change(document, job)
+        return self.reply(document)
+
+    def change(self, document: Any, job: Job) -> None:
+        raise NotImplementedError
+
+
+@broken("create.envelope")
+class CreationSuccessAsText(_ChangesCreation):
+    """`success` of the creation answer is the text "true"."""
+
+    def change(self, document: Any, job: Job) -> None:  # noqa: ARG002
+        document["success"] = "true"
+
+
+@broken("create.envelope", shows="one of several jobs")
+class CreationWithoutDescription(_ChangesCreation):
+    """Every third creation answer lacks the description."""
+
+    def change(self, document: Any, job: Job) -> None:
+        if nth(job, 3):
+            del jobs_of(document)["description"]  # type: ignore[union-attr]
+
+
+@broken("create.envelope", "create.job-id", shows="one of several jobs")
+class CreationAfterNotice(Instance):
+    """Before every fourth creation answer stands a notice of PHP."""
+
+    def answer_creation(self, job_request: JobRequest) -> Response:
+        answer = super().answer_creation(job_request)
+        if len(self.jobs) % 4:
+            return answer
+        return replace(answer, body=b"<br />\nNotice: Undefined index<br />\n" + answer.body)
+
+
+@broken("create.envelope", shows="the second time")
+class CreationTwiceIsConflict(Instance):
+    """The second creation is answered with 409, though the job is created."""
+
+    def answer_creation(self, job_request: JobRequest) -> Response:
+        answer = super().answer_creation(job_request)
+        return answer if len(self.jobs) != 2 else replace(answer, status=409)
+
+
+@broken("create.job-id", "create.envelope")
+class TextJobId(_ChangesCreation):
+    """`jobId` is a text of digits."""
+
+    def change(self, document: Any, job: Job) -> None:
+        jobs_of(document)["jobId"] = str(job.id)  # type: ignore[index]
+
+
+@broken("create.job-id", "create.envelope", shows="one of several jobs")
+class JobIdZero(Instance):
+    """The first job of all has the id 0."""
+
+    def new_id(self) -> int:
+        return super().new_id() - FIRST_JOB_ID
+
+
+@broken("create.job-id", shows="by a hair")
+class JobIdWithFraction(_ChangesCreation):
+    """`jobId` of the creation answer is spelled with a fraction: 1619.0."""
+
+    def change(self, document: Any, job: Job) -> None:
+        jobs_of(document)["jobId"] = float(job.id)  # type: ignore[index]
+
+
+@broken("create.unique-id", shows="while others are under way")
+class IdsOfTheSecond(Instance):
+    """The id is made of the time in seconds: two jobs of the same second share it."""
+
+    def new_id(self) -> int:
+        return FIRST_JOB_ID + int(self.clock.now())
+
+
+@broken("create.unique-id", shows="while others are under way")
+class IdReadThenWritten(Instance):
+    """The highest id is read, one is added, the row is written: no lock keeps these together."""
+
+    def handle(self, request: Request) -> Response:
+        if request.method != "POST":
+            return super().handle(request)
+        mine = max(self.jobs, default=FIRST_JOB_ID - 1) + 1
+        time.sleep(0.003)
+        with self.lock:
+            self.memory["id"] = mine
+            return super().handle(request)
+
+    def new_id(self) -> int:
+        mine: int = self.memory["id"]
+        return mine
+
+
+@broken("create.unique-id", shows="one of several jobs")
+class CancelledIdsAgain(Instance):
+    """A new job is given the id of a cancelled one."""
+
+    def new_id(self) -> int:
+        given = (job.id for job in self.jobs.values() if job.cancelled_after is not None)
+        return next(given, None) or super().new_id()
+
+
+@broken("create.visible", "status.envelope", "cancel.persists", "refuse.continues")
+class VisibleAfterTheQueue(Instance):
+    """A job has no row before the queue has taken it: its status is 404 for half a second."""
+
+    def answer_status(self, job: Job) -> Response:
+        if self.age(job) < 0.5:
+            return self.error(HTTPStatus.NOT_FOUND, "There is no such job")
+        return super().answer_status(job)
+
+
+@broken(
+    "create.visible",
+    "status.envelope",
+    "cancel.persists",
+    "refuse.continues",
+    shows="one of several jobs",
+)
+class FirstPollFindsNothing(Instance):
+    """The first status request for every second job finds nothing: a cache is cold."""
+
+    def answer_status(self, job: Job) -> Response:
+        if nth(job, 2) and not job.polls:
+            self.poll(job)
+            return self.error(HTTPStatus.NOT_FOUND, "There is no such job")
+        return super().answer_status(job)
+
+
+@broken(
+    "create.visible",
+    "status.envelope",
+    "cancel.persists",
+    "refuse.continues",
+    shows="while others are under way",
+)
+class LastOfManyInvisible(Instance):
+    """Of jobs created at the same time, all but the first are invisible for a moment."""
+
+    def answer_status(self, job: Job) -> Response:
+        twins = [each for each in self.jobs.values() if abs(each.created - job.created) < 0.01]
+        if job is not twins[0] and self.age(job) < 0.5:
+            return self.error(HTTPStatus.NOT_FOUND, "There is no such job")
+        return super().answer_status(job)
+
+
+@broken(
+    "create.initial-state",
+    "create.envelope",
+    "status.no-spontaneous-cancel",
+    "cancel.persists",
+    "cancel.isolation",
+    "cancel.repeat",
+)
+class QueuedIsMinusOne(_ChangesCreation):
+    """Until it is taken from the queue, a job has the state -1."""
+
+    def change(self, document: Any, job: Job) -> None:  # noqa: ARG002
+        jobs_of(document)["state"] = -1  # type: ignore[index]
+
+
+@broken("create.initial-state", "create.envelope", shows="one of several jobs")
+class QueuedIsTwo(_ChangesCreation):
+    """The creation answer of every third job carries a code of the queue as its state."""
+
+    def change(self, document: Any, job: Job) -> None:
+        if nth(job, 3):
+            jobs_of(document)["state"] = 2  # type: ignore[index]
+
+
+@broken("create.initial-state", "create.envelope", shows="one part of a job's life")
+class InitialStateNull(_ChangesCreation):
+    """A job that has not begun yet has no state: null."""
+
+    def change(self, document: Any, job: Job) -> None:
+        if self.state(job) < FINISHED:
+            jobs_of(document)["state"] = None  # type: ignore[index]

@@ -1,0 +1,178 @@
+"""Servers that break what refused cancels promise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from pytest_expedition.fake.broken.base import GOES_BACK, broken, nth
+from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.simulation import CANCELLED, FINISHED
+
+if TYPE_CHECKING:
+    from pytest_expedition.fake.instance import Response
+    from pytest_expedition.fake.simulation import Job
+
+
+class _Refuses(Instance):
+    """An instance that does something else when it refuses a cancel."""
+
+    def cancel(self, job: Job) -> bool:
+        granted = super().cancel(job)
+        if not granted and 0 <= self.state(job) < FINISHED:
+            self.refuse(job)
+        return granted
+
+    def refuse(self, job: Job) -> None:
+        """Do what is done instead of nothing."""
+
+
+class _AnswersRefusal(Instance):
+    """An instance that changes the job in its answer to a refused cancel."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        granted = self.cancel(job)
+        messages = self.cancel_messages(job, granted=granted)
+        described = self.describe(job)
+        if not granted and 0 <= described["state"] < FINISHED:
+            self.change(described, job)
+        content = {"system": {"jobs": described}, "msg": described}
+        return self.reply(self.envelope(content, messages=messages))
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        raise NotImplementedError
+
+
+@broken("refuse.state", "cancel.persists", "cancel.race", "cancel.repeat")
+class RefusalShowsMinusOne(_AnswersRefusal):
+    """The answer to a refused cancel shows -1, though the job goes on."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        described["state"] = -1
+
+
+@broken("refuse.state", "status.monotonic", "cancel.race", "cancel.isolation")
+class RefusalShowsNothingDone(_AnswersRefusal):
+    """The answer to a refused cancel shows 0 instead of the progress."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        described["state"] = 0
+
+
+@broken("refuse.state", "status.monotonic", "cancel.race", "cancel.isolation", shows="by a hair")
+class RefusalIsRounded(_AnswersRefusal):
+    """The answer to a refused cancel rounds the progress down to tenths."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        described["state"] = int(described["state"] * 10) / 10
+
+
+@broken("refuse.state", "status.monotonic", "cancel.race", "cancel.isolation", shows="by a hair")
+class RefusalLooksAhead(_AnswersRefusal):
+    """The answer to a refused cancel shows the progress that the job will have in ten seconds."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        ahead = job.script.progress_at(self.age(job) + 10)
+        described["state"] = min(ahead, 0.99)
+
+
+@broken("refuse.state", shows="rarely")
+class RefusedEndsAtMinusOne(_Refuses):
+    """A job whose cancel was refused runs to its end, and then shows -1."""
+
+    def refuse(self, job: Job) -> None:
+        job.memory["refused"] = True
+
+    def state(self, job: Job) -> float:
+        state = super().state(job)
+        return CANCELLED if state == FINISHED and job.memory.get("refused") else state
+
+
+@broken("refuse.state")
+class RefusalIsAnEmptyError(Instance):
+    """A refused cancel is answered with 403 and an error that tells no state."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        answer = super().answer_cancel(job)
+        if job.script.cancellable or not 0 <= self.state(job) < FINISHED:
+            return answer
+        return self.error(HTTPStatus.FORBIDDEN, job.script.refusal)
+
+
+@broken("refuse.message")
+class RefusesSilently(Instance):
+    """A refused cancel is answered without any message."""
+
+    def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
+        return super().cancel_messages(job, granted=granted) if granted else []
+
+
+@broken("refuse.message")
+class RefusesWithBlanks(Instance):
+    """The message of a refused cancel is not translated: it is blank."""
+
+    def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
+        return super().cancel_messages(job, granted=granted) if granted else ["  "]
+
+
+@broken("refuse.message")
+class RefusesAsIfGranted(Instance):
+    """A refused cancel is answered with the words of a granted one."""
+
+    def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:  # noqa: ARG002
+        return super().cancel_messages(job, granted=True)
+
+
+@broken("refuse.message", shows="the second time")
+class RefusesOnce(Instance):
+    """Only the first refused cancel of a job carries a message."""
+
+    def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
+        messages = super().cancel_messages(job, granted=granted)
+        return messages if granted or job.cancel_requests < 2 else []
+
+
+@broken("refuse.message", shows="one part of a job's life")
+class RefusesSilentlyNearTheEnd(Instance):
+    """From 0.5 on a refused cancel is answered without any message."""
+
+    def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
+        late = not granted and 0.5 <= self.state(job) < FINISHED
+        return [] if late else super().cancel_messages(job, granted=granted)
+
+
+@broken("refuse.continues", *GOES_BACK)
+class RefusalBeginsAnew(_Refuses):
+    """A refused cancel lets the job begin anew."""
+
+    def refuse(self, job: Job) -> None:
+        job.polled_seconds -= self.age(job)
+
+
+@broken("refuse.continues", shows="one of several jobs")
+class RefusalStops(_Refuses):
+    """A refused cancel stops every second job where it is."""
+
+    def refuse(self, job: Job) -> None:
+        if nth(job, 2):
+            job.script = replace(job.script, progress=(self.state(job),))
+
+
+@broken("refuse.continues", shows="the second time")
+class SecondRefusalStops(_Refuses):
+    """The second refused cancel stops the job where it is."""
+
+    def refuse(self, job: Job) -> None:
+        if job.cancel_requests == 2:
+            job.script = replace(job.script, progress=(self.state(job),))
+
+
+@broken("refuse.continues", *GOES_BACK, shows="one part of a job's life")
+class RefusalCostsATenth(_Refuses):
+    """From 0.5 on a refused cancel costs the job a tenth of its progress, a moment later."""
+
+    def refuse(self, job: Job) -> None:
+        if self.state(job) >= 0.5 and "lost" not in job.memory:
+            job.memory["lost"] = True
+            job.polled_seconds -= 5

@@ -1,0 +1,447 @@
+"""Servers that break what the status promises."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_expedition.fake.broken.base import GOES_BACK, broken, nth
+from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.simulation import CANCELLED, FINISHED
+
+if TYPE_CHECKING:
+    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.simulation import Job
+
+OLD_STATES = (
+    *GOES_BACK,
+    "status.terminal",
+    "status.message-agrees",
+    "cancel.persists",
+    "cancel.completed",
+    "cancel.minus-one",
+    "cancel.repeat",
+)
+"""What may break where states are old ones."""
+
+
+class _ChangesStatus(Instance):
+    """An instance that changes the job in its status answers."""
+
+    def answer_status(self, job: Job) -> Response:
+        described = self.describe(job)
+        self.change(described, job)
+        answer = self.reply(self.envelope({"system": {"jobs": described}, "msg": described}))
+        self.poll(job)
+        return answer
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        raise NotImplementedError
+
+
+@broken("status.envelope", "create.visible", shows="one part of a job's life")
+class ZeroIsFilteredOut(_ChangesStatus):
+    """Empty values are filtered out of the status: at 0 the state is missing."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        if described["state"] == 0:
+            del described["state"]
+
+
+@broken("status.envelope", shows="rarely")
+class EveryEighthPollFails(Instance):
+    """Every eighth status request about a job ends in a page of HTML with 500."""
+
+    def answer_status(self, job: Job) -> Response:
+        answer = super().answer_status(job)
+        if job.polls % 8:
+            return answer
+        return Response(status=500, headers={"Content-Type": "text/html"}, body=b"<h1>Oops</h1>")
+
+
+@broken("status.envelope")
+class EmptyTasksAsObject(_ChangesStatus):
+    """While there are no tasks, `TasksMsg` is an empty object."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        described["TasksMsg"] = described["TasksMsg"] or {}
+
+
+@broken("status.envelope", shows="one part of a job's life")
+class DebugOutputNearTheEnd(Instance):
+    """From 0.8 on, debug output follows the JSON of the status until the job is done."""
+
+    def answer_status(self, job: Job) -> Response:
+        late = 0.8 <= self.state(job) < FINISHED
+        answer = super().answer_status(job)
+        return replace(answer, body=answer.body + b"\narray(0) {}") if late else answer
+
+
+@broken("status.identity", "create.visible", shows="one of several jobs")
+class CacheKeyTooShort(_ChangesStatus):
+    """The cache key of a status is the last two bits of the id: jobs are taken for one another."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        first = next(each for each in self.jobs.values() if each.id % 4 == job.id % 4)
+        described["jobId"] = first.id
+
+
+@broken("status.identity", "create.visible", shows="while others are under way")
+class AnswersSwapped(Instance):
+    """Two status requests that are under way at the same time may be answered crosswise."""
+
+    def handle(self, request: Request) -> Response:
+        if not request.path.startswith("/api/v1/job/status/"):
+            return super().handle(request)
+        with self.lock:
+            self.memory["path"] = request.path
+        time.sleep(0.003)
+        with self.lock:
+            return super().handle(replace(request, path=self.memory["path"]))
+
+
+@broken("status.identity", "create.visible", shows="rarely")
+class NeighbourNowAndThen(_ChangesStatus):
+    """Every sixth status of a job is that of the job before it."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        neighbour = self.find(job.id - 1)
+        if neighbour is not None and job.polls % 6 == 5:
+            described.update(self.describe(neighbour))
+
+
+@broken("status.bounds", "status.envelope")
+class Percent(_ChangesStatus):
+    """The status counts in percent."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        described["state"] *= 100
+
+
+@broken("status.bounds", "status.envelope", shows="by a hair")
+class OneAndAHair(_ChangesStatus):
+    """Floating-point sums overshoot: near its end a job is at 1.0000000000000002."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        if 0.85 <= described["state"] < FINISHED:
+            described["state"] = math.nextafter(1, 2)
+
+
+@broken("status.bounds", "status.envelope", shows="one part of a job's life")
+class FinishedAsText(_ChangesStatus):
+    """The state of a finished job comes from the database as a text."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        if described["state"] == FINISHED:
+            described["state"] = "1"
+
+
+@broken("status.bounds", "status.envelope", shows="one part of a job's life")
+class FinishedAsTrue(_ChangesStatus):
+    """The state of a finished job is true."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        if described["state"] == FINISHED:
+            described["state"] = True
+
+
+@broken("status.bounds", "status.envelope", shows="rarely")
+class NullWhileWritten(_ChangesStatus):
+    """Every seventh status finds the row while it is being written: the state is null."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        if job.polls % 7 == 6:
+            described["state"] = None
+
+
+@broken("status.bounds", "status.envelope", shows="one part of a job's life")
+class NothingOfNothing(_ChangesStatus):
+    """Before there are tasks, none of none are done: NaN."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        if described["state"] == 0:
+            described["state"] = math.nan
+
+
+@broken("status.bounds", "status.envelope", "cancel.envelope", shows="one part of a job's life")
+class CancelledIsMinusItsProgress(Instance):
+    """A cancelled job shows the progress that it had, with a minus."""
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        described = super().describe(job)
+        if job.cancelled_after is not None and described["state"] == CANCELLED:
+            described["state"] = -job.script.progress_at(job.cancelled_after) or -0.001
+        return described
+
+
+@broken(*GOES_BACK, shows="by a hair")
+class BackByAHair(_ChangesStatus):
+    """The fifth status of a job is smaller than the fourth by the last bit."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        if job.polls == 4 and 0 < described["state"] < FINISHED:
+            described["state"] = math.nextafter(job.memory["shown"], 0)
+        job.memory["shown"] = described["state"]
+
+
+@broken(*GOES_BACK, shows="rarely")
+class TotalGrows(_ChangesStatus):
+    """Half-way new tasks turn up: once, the state falls back by a tenth of itself."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        if described["state"] > 0.5 and not job.memory.get("grown"):
+            job.memory["grown"] = True
+            if described["state"] < FINISHED:
+                described["state"] = round(job.memory.get("shown", 0) * 0.9, 3)
+        job.memory["shown"] = described["state"]
+
+
+@broken(*OLD_STATES, shows="rarely")
+class LaggingReplica(_ChangesStatus):
+    """Every third status of a job is read from a replica that lags by five seconds."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        if job.polls % 3 != 2:
+            return
+        job.polled_seconds -= 5
+        age = max(self.age(job), 0)
+        shown = self.state(job) if age else 0
+        described["state"] = int(shown) if shown in {-1, 0, 1} else shown
+        job.polled_seconds += 5
+
+
+@broken(*GOES_BACK, "status.completes", shows="one of several jobs")
+class RedeliveredByTheQueue(Instance):
+    """Every third job is delivered twice by the queue: at 0.6 it begins anew."""
+
+    def state(self, job: Job) -> float:
+        state = super().state(job)
+        if nth(job, 3) and 0.6 <= state < FINISHED and "again" not in job.memory:
+            job.memory["again"] = True
+            job.polled_seconds -= self.age(job)
+            return 0
+        return state
+
+
+@broken(*GOES_BACK, shows="rarely")
+class OldAnswerFromTheCache(_ChangesStatus):
+    """Once in a job's life the status comes from a cache that is two polls old."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        shown = job.memory.setdefault("shown", [])
+        if len(shown) == 5 and described["state"] not in {CANCELLED, FINISHED}:
+            described["state"] = shown[-2]
+        shown.append(described["state"])
+
+
+@broken(
+    "status.terminal",
+    "status.message-agrees",
+    "cancel.completed",
+    "cancel.race",
+    "cancel.isolation",
+    shows="the second time",
+)
+class FinishedIsRounded(_ChangesStatus):
+    """Only the first status of a finished job says 1, later ones 0.99: the sum is rounded down."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        if described["state"] == FINISHED and job.memory.setdefault("done", job.polls) < job.polls:
+            described["state"] = 0.99
+
+
+@broken(
+    "status.terminal",
+    "status.message-agrees",
+    "cancel.completed",
+    "cancel.race",
+    "cancel.isolation",
+    shows="rarely",
+)
+class RowIsRecycled(_ChangesStatus):
+    """Two minutes after its end the row of a finished job is used anew: its state is 0."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        if described["state"] == FINISHED and self.age(job) > 150:
+            described["state"] = 0
+
+
+@broken(
+    "status.terminal",
+    "status.no-spontaneous-cancel",
+    "status.message-agrees",
+    "cancel.completed",
+    "cancel.race",
+    "cancel.isolation",
+    "cancel.persists",
+    "cancel.repeat",
+    "refuse.state",
+    shows="the second time",
+)
+class CleanedUpIsCancelled(_ChangesStatus):
+    """A clean-up marks finished jobs as cancelled once they were asked for twice."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        if described["state"] == FINISHED:
+            job.memory["asked"] = job.memory.get("asked", 0) + 1
+            if job.memory["asked"] > 2:
+                described["state"] = -1
+
+
+@broken("status.completes", "refuse.continues", "cancel.minus-one", shows="one of several jobs")
+class StuckAtNinetyNine(Instance):
+    """Every second job stands at 0.99 for ever."""
+
+    def state(self, job: Job) -> float:
+        return min(super().state(job), 0.99) if nth(job, 2) else super().state(job)
+
+
+@broken(
+    "status.completes", "refuse.continues", "cancel.minus-one", shows="while others are under way"
+)
+class WorkerLost(Instance):
+    """Of jobs created at the same time the first is never begun."""
+
+    def state(self, job: Job) -> float:
+        state = super().state(job)
+        twins = [each for each in self.jobs.values() if abs(each.created - job.created) < 0.01]
+        return 0 if len(twins) > 1 and job is twins[0] and state != CANCELLED else state
+
+
+@broken("status.completes", "refuse.continues", "cancel.minus-one")
+class NeverQuiteDone(Instance):
+    """The last step is forgotten: no job gets beyond 0.97."""
+
+    def state(self, job: Job) -> float:
+        return min(super().state(job), 0.97)
+
+
+@broken(
+    "status.no-spontaneous-cancel",
+    "refuse.state",
+    "status.terminal",
+    "cancel.isolation",
+    "cancel.persists",
+    shows="one of several jobs",
+)
+class KilledForMemory(Instance):
+    """Every third job is killed at 0.7 and then shows -1."""
+
+    def state(self, job: Job) -> float:
+        state = super().state(job)
+        return CANCELLED if nth(job, 3) and state >= 0.7 else state
+
+
+@broken(
+    "status.no-spontaneous-cancel",
+    "refuse.state",
+    "cancel.isolation",
+    "status.terminal",
+    shows="one part of a job's life",
+)
+class TimeoutIsCancelled(Instance):
+    """A job that takes longer than 25 seconds is marked as cancelled."""
+
+    def state(self, job: Job) -> float:
+        return CANCELLED if self.age(job) > 25 else super().state(job)
+
+
+@broken(
+    "status.no-spontaneous-cancel", "refuse.state", "cancel.isolation", shows="one of several jobs"
+)
+class FailedIsMinusOne(Instance):
+    """Every second job fails, and a failed job has the state -1 instead of 1."""
+
+    def state(self, job: Job) -> float:
+        state = super().state(job)
+        return CANCELLED if nth(job, 2) and state == FINISHED else state
+
+
+@broken("status.message-agrees", shows="one part of a job's life")
+class CompletedTooEarly(_ChangesStatus):
+    """From 0.9 on the job status code says that the job is completed."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        if described["state"] >= 0.9:
+            described["JobMsg"] = {"statusCode": 1, "statusMessage": "Completed"}
+
+
+@broken("status.message-agrees", "result.stable", shows="rarely")
+class CodeComesLater(_ChangesStatus):
+    """In the first status of a finished job the code still says that it runs."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        if described["state"] == FINISHED and job.memory.setdefault("done", job.polls) == job.polls:
+            described["JobMsg"] = {"statusCode": 0, "statusMessage": "Running"}
+
+
+@broken("status.message-agrees", shows="one part of a job's life")
+class CancelledIsCompleted(Instance):
+    """A cancelled job has the job status code of a completed one."""
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        described = super().describe(job)
+        if described["state"] == CANCELLED:
+            described["JobMsg"] = {"statusCode": 1, "statusMessage": "Completed"}
+        return described
+
+
+@broken("status.wire-number", shows="by a hair")
+class FinishedWithFraction(Instance):
+    """A finished state is spelled 1.0."""
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        described = super().describe(job)
+        return {**described, "state": 1.0} if described["state"] == FINISHED else described
+
+
+@broken("status.wire-number", shows="by a hair")
+class CancelledWithFraction(Instance):
+    """A cancelled state is spelled -1.0."""
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        described = super().describe(job)
+        return {**described, "state": -1.0} if described["state"] == CANCELLED else described
+
+
+@broken("status.wire-number", shows="rarely")
+class FinishedWithExponent(_ChangesStatus):
+    """The first status of a finished job is computed, and spelled 1e0; later ones are read."""
+
+    def answer_status(self, job: Job) -> Response:
+        answer = super().answer_status(job)
+        if not job.memory.pop("computed", False):
+            return answer
+        body = answer.body.replace(b'"state": 1,', b'"state": 1e0,')
+        return replace(answer, body=body)
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        if described["state"] == FINISHED and "done" not in job.memory:
+            job.memory.update(done=True, computed=True)
+
+
+@broken("status.unknown", "input.bad-id")
+class UnknownIsEmpty(Instance):
+    """The status of an unknown id is a success without content."""
+
+    def answer_about_job(self, method: str, job_id: str) -> Response:
+        unknown = job_id.isdecimal() and self.find(int(job_id)) is None
+        if method == "GET" and unknown and int(job_id):
+            return self.reply(self.envelope([]))
+        return super().answer_about_job(method, job_id)
+
+
+@broken("status.unknown", "input.bad-id")
+class UnknownIsDone(Instance):
+    """What is not in the queue is taken to be done: an unknown id has the state 1."""
+
+    def answer_about_job(self, method: str, job_id: str) -> Response:
+        answer = super().answer_about_job(method, job_id)
+        if method == "DELETE" or answer.status != 404:
+            return answer
+        document = json.loads(answer.body)
+        document["Contents"]["response"]["data"]["content"] = {"system": {"jobs": {"state": 1}}}
+        return self.reply(document)

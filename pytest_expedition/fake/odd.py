@@ -1,0 +1,374 @@
+"""Odd but honest servers: each does what few would expect and the documentation allows.
+
+They prove that the oracle leaves in peace what breaks no promise.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pytest_expedition.fake.broken.base import name_of
+from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_expedition.fake.instance import Request, Response
+    from pytest_expedition.fake.simulation import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class OddServer:
+    """An odd but honest server: how to make it, its habit, and the SHOULDs that it may not keep."""
+
+    name: str
+    make: Callable[[], Instance]
+    habit: str
+    bends: tuple[str, ...]
+
+
+ODD: Final[dict[str, OddServer]] = {}
+"""Every odd server, by its name."""
+
+_Server = TypeVar("_Server", bound=type[Instance])
+
+
+def odd(*bends: str) -> Callable[[_Server], _Server]:
+    """Declare an odd server, and the requirements of the level SHOULD that it may not keep."""
+
+    def declare(server: _Server) -> _Server:
+        name = name_of(server)
+        assert server.__doc__ is not None
+        ODD[name] = OddServer(name=name, make=server, habit=server.__doc__, bends=bends)
+        return server
+
+    return declare
+
+
+class _OddPace(Instance):
+    """An instance whose jobs go in their own way, at the pace it is given."""
+
+    def script(self, seconds: float) -> JobScript:
+        """Return how a job goes that takes that long."""
+        raise NotImplementedError
+
+    def set_pace(self, seconds: float) -> None:
+        pace = self.script(seconds)
+        for name, script in self.usual_scripts.items():
+            self.usual_scripts[name] = replace(
+                script, progress=pace.progress, step_seconds=pace.step_seconds
+            )
+
+
+@odd()
+class Plain(Instance):
+    """Nothing is odd: the honest instance itself."""
+
+
+@odd()
+class FinishedAtCreation(_OddPace):
+    """Every job is finished when its creation answers."""
+
+    def script(self, seconds: float) -> JobScript:  # noqa: ARG002
+        return JobScript(progress=(1,))
+
+
+@odd()
+class SomeFinishedAtCreation(Instance):
+    """Every third job is finished when its creation answers."""
+
+    def state(self, job: Job) -> float:
+        return FINISHED if job.id % 3 == 0 else super().state(job)
+
+
+@odd()
+class PlateausAndJumps(_OddPace):
+    """Progress stands still for long, and jumps."""
+
+    def script(self, seconds: float) -> JobScript:
+        return JobScript(progress=(0, 0, 0.3, 0.3, 0.3, 0.95, 0.95, 1), step_seconds=seconds / 7)
+
+
+@odd()
+class AllOrNothing(_OddPace):
+    """Progress is 0 until it is 1."""
+
+    def script(self, seconds: float) -> JobScript:
+        return JobScript(progress=(0, 1), step_seconds=seconds)
+
+
+@odd()
+class LastHundredthTakesLongest(_OddPace):
+    """A job is at 0.99 soon, and stays there for most of its life."""
+
+    def script(self, seconds: float) -> JobScript:
+        return JobScript(progress=(0, 0.5, *[0.99] * 8, 1), step_seconds=seconds / 10)
+
+
+@odd()
+class ManyDigits(_OddPace):
+    """Progress has all the digits that a floating-point number can have."""
+
+    def script(self, seconds: float) -> JobScript:
+        progress = [sum([0.1] * tenths) for tenths in range(10)]
+        return JobScript(progress=(*progress, 1), step_seconds=seconds / 10)
+
+
+@odd("cancel.immediate")
+class CancelTakesAMoment(Instance):
+    """-1 shows two seconds after the cancel, which is answered with the progress."""
+
+    def cancel(self, job: Job) -> bool:
+        job.script = replace(job.script, cancel_seconds=2.0)
+        return super().cancel(job)
+
+
+@odd()
+class CancelLosesTheRace(Instance):
+    """A cancel that comes after two thirds of a job lets it finish at once instead."""
+
+    def cancel(self, job: Job) -> bool:
+        job.cancel_requests += 1
+        if job.script.cancellable and 2 / 3 < self.state(job) < FINISHED:
+            job.polled_seconds += job.script.seconds_to_finish
+            return False
+        return super().cancel(job)
+
+
+@odd()
+class RefusesTheEndedWithConflict(Instance):
+    """Cancelling a job that has ended is a conflict: 409 and an error envelope."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        if self.state(job) in {CANCELLED, FINISHED}:
+            return self.error(HTTPStatus.CONFLICT, "The job has ended")
+        return super().answer_cancel(job)
+
+
+@odd()
+class RefusesWithConflict(Instance):
+    """A refused cancel is HTTP 409 and no success, with the state and the message."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        if self.cancel(job) or self.state(job) in {CANCELLED, FINISHED}:
+            return self.reply(self.envelope(self.content(job)))
+        messages = self.cancel_messages(job, granted=False)
+        document = self.envelope(self.content(job), messages=messages, success=False)
+        return self.reply(document, status=409)
+
+
+@odd()
+class RefusesInTheTasks(Instance):
+    """The message of a refused cancel stands among the messages of the tasks, in Greek."""
+
+    refusal = "Η εργασία δεν ακυρώνεται"  # noqa: RUF001
+
+    def answer_cancel(self, job: Job) -> Response:
+        granted = self.cancel(job)
+        described = self.describe(job)
+        if not granted and 0 <= described["state"] < FINISHED:
+            described["TasksMsg"] = [self.refusal]
+        return self.reply(self.envelope({"system": {"jobs": described}}))
+
+
+@odd()
+class ExtraFields(Instance):
+    """Every object carries fields that nobody has documented."""
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        extra = {"percent": 7, "state_text": None, "job": {"state": 3}}
+        return {**super().describe(job), **extra, "polls": job.polls}
+
+    def reply(self, document: Any, **options: Any) -> Response:
+        return super().reply({**document, "version": "2.0.5", "data-version": []}, **options)
+
+
+@odd()
+class EmptyListsForObjects(Instance):
+    """Empty objects are written as empty lists, as PHP does."""
+
+    def reply(self, document: Any, **options: Any) -> Response:
+        document["Contents"]["metadata"] = []
+        for message in document["Contents"]["response"]["response-messages"]["messages"]:
+            message["details"] = []
+        return super().reply(document, **options)
+
+
+@odd()
+class TasksAsObjects(Instance):
+    """Tasks are objects with codes, not texts."""
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        described = super().describe(job)
+        described["TasksMsg"] = [
+            {"statusCode": 1, "statusMessage": text, "resultCode": 0}
+            for text in described["TasksMsg"]
+        ]
+        return described
+
+
+@odd()
+class UnderMsgFirst(Instance):
+    """The first status stands at `msg`, later ones at `system.jobs`, as in the documentation."""
+
+    def content(self, job: Job) -> dict[str, Any]:
+        described = self.describe(job)
+        return {"system": {"jobs": described}} if job.polls else {"msg": described}
+
+
+@odd()
+class OnlyWhatIsNeeded(Instance):
+    """A status tells the state and nothing else of a job."""
+
+    def content(self, job: Job) -> dict[str, Any]:
+        return {"system": {"jobs": {"state": self.describe(job)["state"]}}}
+
+
+@odd("status.wire-number")
+class EveryNumberWithFraction(Instance):
+    """Every state is spelled with a fraction: 0.0, 1.0, -1.0."""
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        described = super().describe(job)
+        return {**described, "state": float(described["state"])}
+
+
+@odd()
+class MovesWhenPolled(Instance):
+    """Progress only moves when the job is polled."""
+
+    def age(self, job: Job) -> float:
+        return job.polls * job.script.seconds_to_finish / 12
+
+
+@odd()
+class OneJobAtATime(Instance):
+    """The agent runs one job at a time; the others wait at 0."""
+
+    def age(self, job: Job) -> float:
+        """Return the time since the job's turn came: when those before it had ended."""
+        free = 0.0
+        for other in self.jobs.values():
+            begun = max(free, other.created)
+            if other is job:
+                return max(0.0, self.clock.now() - begun)
+            free = begun + min(other.script.seconds_to_finish, self._given_up(other))
+        raise KeyError(job.id)
+
+    @staticmethod
+    def _given_up(job: Job) -> float:
+        return float("inf") if job.cancelled_after is None else job.cancelled_after
+
+    def set_pace(self, seconds: float) -> None:
+        super().set_pace(seconds / 4)  # four may have to wait for one another
+
+
+@odd()
+class NothingCanBeCancelled(Instance):
+    """No job can be cancelled, whatever the recipes say: none of them does."""
+
+    def create(self, request: str, script: JobScript) -> Job:
+        return super().create(request, replace(script, cancellable=False))
+
+
+@odd()
+class EveryJobFails(Instance):
+    """Every job ends in failure: state 1 and job status code -1."""
+
+    def create(self, request: str, script: JobScript) -> Job:
+        return super().create(request, replace(script, fails=True))
+
+
+@odd()
+class IdsJump(Instance):
+    """Ids jump, backwards too, and lie beyond 32 bits."""
+
+    def new_id(self) -> int:
+        number = super().new_id()
+        return 9_000_000_000 - number * 37 % 1009 * 1_000_003
+
+
+@odd("result.stable")
+class FinishedAreForgotten(Instance):
+    """A finished job is gone twenty seconds after its end."""
+
+    def find(self, job_id: int) -> Job | None:
+        job = super().find(job_id)
+        if job is None or self.state(job) != FINISHED:
+            return job
+        return None if self.age(job) > job.script.seconds_to_finish + 20 else job
+
+
+@odd()
+class UnavailableNowAndThen(Instance):
+    """Every ninth status request meets a gateway that answers 503."""
+
+    def handle(self, request: Request) -> Response:
+        answer = super().handle(request)
+        if len(self.requests) % 9 or "/status/" not in request.path:
+            return answer
+        return replace(answer, status=503, headers={"Retry-After": "1"}, body=b"<h1>Later</h1>")
+
+
+@odd()
+class SlowAnswers(Instance):
+    """An answer takes some milliseconds, one more than the other."""
+
+    def handle(self, request: Request) -> Response:
+        time.sleep(len(self.requests) % 3 / 2000)
+        answer = super().handle(request)
+        time.sleep(len(self.requests) % 4 / 2000)
+        return answer
+
+
+@odd()
+class ClosesEachTime(Instance):
+    """The connection is closed after each answer."""
+
+    def handle(self, request: Request) -> Response:
+        answer = super().handle(request)
+        return replace(answer, headers={**answer.headers, "Connection": "close"})
+
+
+@odd()
+class SpeaksHttp10(Instance):
+    """The server speaks HTTP/1.0."""
+
+    http_version = "HTTP/1.0"
+
+
+@odd()
+class AnswersInChunks(Instance):
+    """Answers come in chunks, their length untold."""
+
+    def handle(self, request: Request) -> Response:
+        answer = super().handle(request)
+        return replace(answer, headers={**answer.headers, "Transfer-Encoding": "chunked"})
+
+
+@odd()
+class AnswersInGzip(Instance):
+    """Answers are compressed."""
+
+    def handle(self, request: Request) -> Response:
+        answer = super().handle(request)
+        headers = {**answer.headers, "Content-Encoding": "gzip"}
+        return replace(answer, headers=headers, body=gzip.compress(answer.body))
+
+
+@odd()
+class PrettyPrinted(Instance):
+    """JSON is indented, its keys are sorted, its text is UTF-8, its type is text/html."""
+
+    def reply(self, document: Any, *, status: int = 200, headers: Any = None) -> Response:
+        answer = super().reply(document, status=status)
+        text = json.dumps(json.loads(answer.body), indent=4, sort_keys=True, ensure_ascii=False)
+        return replace(
+            answer, headers={**(headers or {}), "Content-Type": "text/html"}, body=text.encode()
+        )

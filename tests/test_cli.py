@@ -1,0 +1,130 @@
+"""The command: a fake instance as a process of its own, and the suite against it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from pytest_expedition.cli import main
+from pytest_expedition.fake.broken import BROKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVE = (sys.executable, "-m", "pytest_expedition.cli", "serve")
+
+
+@contextlib.contextmanager
+def serving(*options: str) -> Iterator[dict[str, str]]:
+    """Run `pytest-expedition serve`; what it prints is the environment of its clients."""
+    with subprocess.Popen([*SERVE, *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            printed = [process.stdout.readline().strip() for _ in range(2)]
+            yield dict(line.split("=", 1) for line in printed)
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 0
+
+
+def contract(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "--pyargs", "pytest_expedition.contract"]
+    return subprocess.run(
+        [*command, "--expedition-profile=smoke", "-p", "no:cacheprovider", *options],
+        env={**os.environ, **environment},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_suite_against_a_server_that_is_a_process_of_its_own(tmp_path: Any) -> None:
+    with serving("--job-seconds=2") as environment:
+        config = tmp_path / "expedition.toml"
+        config.write_text(
+            f"""
+            url = "{environment["EXPEDITION_URL"]}"
+            [[job]]
+            name = "import"
+            path = "/api/v1/project/1/import"
+            cancellable = true
+            [[job]]
+            name = "export"
+            path = "/api/v1/projects/1/export"
+            cancellable = false
+            [limits]
+            job_seconds = 20
+            poll_seconds = 0.05
+            """
+        )
+        result = contract(environment, f"--expedition-config={config}")
+        assert "verdict: conformant" in result.stdout
+        assert result.returncode == 0
+        assert environment["EXPEDITION_API_KEY"] not in result.stdout
+        alone = contract(environment)  # EXPEDITION_URL is set
+        assert environment["EXPEDITION_URL"] in alone.stdout
+        assert alone.returncode == 0
+
+
+def test_a_broken_server_is_found_out() -> None:
+    with serving("--broken=finished-with-fraction", "--job-seconds=0.5") as environment:
+        result = contract(environment, "--expedition-strict")
+    assert result.returncode == 1
+    assert re.search(r"status.wire-number +SHOULD +fail", result.stdout)
+
+
+def test_broken_servers_are_listed_with_their_lies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--list-broken"]) == 0
+    printed = capsys.readouterr().out
+    for server in BROKEN.values():
+        assert f"{server.name}\n    {server.lie}\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: command"),
+        (["serve", "--port=x"], "'x' is no port: it must be from 0 to 65535"),
+        (["serve", "--port=65536"], "is no port"),
+        (["serve", "--job-seconds=0"], "'0' must be a number of seconds above 0"),
+        (["serve", "--job-seconds=x"], "'x' must be a number of seconds above 0"),
+        (["serve", "--broken=percnt"], "there is no broken server 'percnt'; did you mean percent?"),
+        (["serve", "--broken=zzz"], "'zzz'; --list-broken lists them"),
+    ],
+)
+def test_mistakes_are_told(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", f"--port={port}"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.strip() == (
+        f"pytest-expedition: cannot listen on port {port}: Address already in use"
+    )
+
+
+def test_a_port_of_ones_choice() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with serving(f"--port={port}") as environment:
+        assert environment["EXPEDITION_URL"] == f"http://127.0.0.1:{port}"
+        assert requests.get(environment["EXPEDITION_URL"], timeout=10).status_code == 401

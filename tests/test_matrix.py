@@ -1,0 +1,109 @@
+"""The contract suite against every broken and every odd server.
+
+A broken server fails at least one of the requirements that it is declared to break, and no MUST
+besides; an odd one fails none. This is the longest part of the tests: about three seconds for each
+server, so run it with `-n auto --dist worksteal`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_expedition.conformance import Conformance, check, embedded_target
+from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.fake.odd import ODD
+from pytest_expedition.report.words import FAULTS, reason
+from pytest_expedition.requirements import CATALOGUE
+
+if TYPE_CHECKING:
+    from pytest_expedition.verdict import Result
+
+SEED = 1619
+"""The plans of this test are always the same; `tests/steady.py` tries many seeds."""
+
+MUST = {name for name, requirement in CATALOGUE.items() if requirement.level == "MUST"}
+
+
+def failed(conformance: Conformance) -> dict[str, Result]:
+    return {
+        result.requirement.id: result for result in conformance.results if result.outcome == "fail"
+    }
+
+
+def told(conformance: Conformance) -> str:
+    lines = [
+        f"{result.requirement.id}: {reason(result)}" for result in failed(conformance).values()
+    ]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_server_is_found_out(name: str) -> None:
+    broken = BROKEN[name]
+    with embedded_target(broken.make) as target:
+        conformance = check(target, seed=SEED)
+    found = set(failed(conformance))
+    assert found & set(broken.breaks), f"{broken.lie} Not found out."
+    assert found & MUST <= set(broken.breaks), told(conformance)
+    assert not conformance.reason
+    assert [result for result in conformance.results if result.crash] == []
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_server_is_left_in_peace(name: str) -> None:
+    odd = ODD[name]
+    with embedded_target(odd.make) as target:
+        if name == "nothing-can-be-cancelled":
+            recipes = [replace(recipe, cancellable=False) for recipe in target.jobs]
+            conformance = check(replace(target, jobs=tuple(recipes)), seed=SEED)
+        else:
+            conformance = check(target, seed=SEED)
+    assert set(failed(conformance)) <= set(odd.bends), told(conformance)
+    assert conformance.verdict in {"conformant", "inconclusive"}
+    assert not conformance.reason
+
+
+def test_every_requirement_has_two_servers_that_are_about_it() -> None:
+    about = [server.breaks[0] for server in BROKEN.values()]
+    assert {name: about.count(name) for name in CATALOGUE if about.count(name) < 2} == {}
+
+
+def test_there_are_enough_and_half_of_them_are_not_plain() -> None:
+    plain = [server for server in BROKEN.values() if server.shows == "always"]
+    assert len(BROKEN) >= 70
+    assert len(plain) <= len(BROKEN) / 2
+    assert len(ODD) >= 20
+
+
+@pytest.mark.parametrize("server", BROKEN.values(), ids=lambda server: server.name)
+def test_a_lie_is_one_sentence_and_names_requirements(server: object) -> None:
+    from pytest_expedition.fake.broken import BrokenServer
+
+    assert isinstance(server, BrokenServer)
+    assert server.lie.endswith(".")
+    assert "\n" not in server.lie
+    assert set(server.breaks) <= set(CATALOGUE)
+    assert len(set(server.breaks)) == len(server.breaks)
+
+
+def test_odd_servers_bend_no_must() -> None:
+    for server in ODD.values():
+        assert not set(server.bends) & MUST, server.name
+
+
+def test_every_fault_that_a_rule_may_find_has_its_sentence() -> None:
+    import ast
+    from pathlib import Path
+
+    import pytest_expedition.rules
+
+    used = set()
+    for path in Path(pytest_expedition.rules.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Violation":
+                assert isinstance(node.args[0], ast.Constant)
+                used.add(node.args[0].value)
+    assert used == set(FAULTS)
