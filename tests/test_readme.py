@@ -1,0 +1,98 @@
+"""The README is true: its tables, its target file, its examples."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import TYPE_CHECKING
+
+import tables
+
+from pytest_expedition import Limits, plugin
+from pytest_expedition.target import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+TEXT = tables.README.read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The code blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def rows(head: str) -> list[list[str]]:
+    """The rows of the table whose first row begins with a text."""
+    table = TEXT.partition(f"| {head} |")[2].partition("\n\n")[0]
+    return [
+        [cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()[2:]
+    ]
+
+
+def test_the_generated_tables_are_up_to_date() -> None:
+    assert tables.with_tables(TEXT) == TEXT, "run `python tests/tables.py`"
+    assert set(tables.MARKED.findall(TEXT)) == set(tables.TABLES)
+
+
+def test_every_option_is_in_its_table(pytestconfig: pytest.Config) -> None:
+    named = {row[0].strip("`").split()[0]: row for row in rows("option")}
+    options = {
+        name
+        for group in pytestconfig._parser._groups
+        for option in group.options
+        for name in option.names()
+        if name.startswith("--expedition")
+    }
+    assert set(named) == options
+    for option, (_, ini, environment, _) in named.items():
+        name = option.removeprefix("--expedition-")
+        assert ini == f"`expedition_{name}`"
+        assert environment == f"`EXPEDITION_{name.upper()}`"
+        pytestconfig.getini(f"expedition_{name}")
+
+
+def test_every_fixture_is_in_its_table() -> None:
+    source = inspect.getsource(plugin)
+    defined = {
+        name: scope
+        for scope, name in re.findall(
+            r"@pytest.fixture(\(scope=\"session\"\))?\ndef (\w+)\(", source
+        )
+    }
+    named = {row[0].strip("`"): row[1] for row in rows("fixture")}
+    assert named == {name: "session" if scope else "function" for name, scope in defined.items()}
+
+
+def test_the_target_file_is_one_and_shows_the_defaults(tmp_path: Path) -> None:
+    (text,) = blocks("toml")
+    path = tmp_path / "expedition.toml"
+    path.write_text(text, encoding="utf-8")
+    target = load(path, environ={"EXPEDITION_API_KEY": "key"})
+    assert [job.cancellable for job in target.jobs] == [True, False]
+    assert target.limits == Limits()
+
+
+def test_the_examples_of_client_tests_pass(pytester: pytest.Pytester) -> None:
+    (example,) = [block for block in blocks("python") if "def test_" in block]
+    pytester.makepyfile(example)
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_the_example_of_a_target_in_python_is_taken(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (example,) = [block for block in blocks("python") if "def expedition_target" in block]
+    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    pytester.makeconftest(example.replace("https://192.0.2.10", "http://127.0.0.1:1"))
+    result = pytester.runpytest_inprocess("--pyargs", "pytest_expedition.contract")
+    result.stdout.fnmatch_lines(["*http://127.0.0.1:1 does not answer*"])
+
+
+def test_the_example_of_schemas_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = [block for block in blocks("python") if "SchemaViolation" in block]
+    exec(compile(example, "README.md", "exec"), {})
+    printed = capsys.readouterr().out.strip()
+    assert f"# {printed}" in example
