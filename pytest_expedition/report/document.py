@@ -48,12 +48,12 @@ def run_entry(conformance: Conformance) -> Document:
 def requirement_entry(conformance: Conformance, result: Result) -> Document:
     """Return what the report says of one requirement."""
     strike = _Strike(conformance.secrets)
-    proof = _with_creations(conformance, result)
+    story = _story(conformance, result)
     reason = strike.out(words.reason(result, conformance.reason))
     return {
         **_entry(result.requirement, result.outcome, reason),
-        "evidence": [_evidence(exchange, strike) for exchange in proof],
-        "curl": [strike.out(line) for line in _curl(proof, conformance.target)],
+        "evidence": [_evidence(exchange, strike) for exchange in story],
+        "curl": [strike.out(line) for line in _curl(story, conformance.target)],
     }
 
 
@@ -107,18 +107,18 @@ class _Strike:
         return text
 
 
-def _with_creations(conformance: Conformance, result: Result) -> list[Exchange]:
-    """Return the proving exchanges, and the creations of the jobs that they are about."""
+def _story(conformance: Conformance, result: Result) -> list[Exchange]:
+    """Return the proving exchanges, and how it came to them: their jobs' creations and cancels."""
     if result.violation is None:
         return []
     proof = result.violation.proof
-    creations = (
-        creation
-        for exchange in proof
-        if exchange.job_id is not None
-        for creation in conformance.history.creations_by_id.get(exchange.job_id, ())
-    )
-    return sorted(dict.fromkeys((*creations, *proof)), key=lambda exchange: exchange.sent)
+    end = max(exchange.sent for exchange in proof)
+    context: list[Exchange] = []
+    for job_id in {exchange.job_id for exchange in proof if exchange.job_id is not None}:
+        context += conformance.history.creations_by_id.get(job_id, ())
+        job = conformance.history.jobs.get(job_id)
+        context += [cancel for cancel in job.attempts if cancel.sent < end] if job else ()
+    return sorted({*context, *proof}, key=lambda exchange: exchange.sent)
 
 
 def _evidence(exchange: Exchange, strike: _Strike) -> Document:
@@ -135,11 +135,11 @@ def _evidence(exchange: Exchange, strike: _Strike) -> Document:
     }
 
 
-def _curl(proof: list[Exchange], target: Target) -> list[str]:
+def _curl(story: list[Exchange], target: Target) -> list[str]:
     """Return the commands that send the proving requests again; jobs get names, not numbers."""
     names: dict[int, str] = {}
     lines = []
-    for exchange, following in zip_longest(proof, proof[1:]):
+    for exchange, following in zip_longest(story, story[1:]):
         command = _command(exchange, target, names)
         at_once = following is not None and not exchange.before(following)
         lines.append(command + (" &" if at_once else ""))

@@ -22,7 +22,7 @@ def failure(entry: Document) -> str:
         f"  {entry['reason']}",
     ]
     if entry["evidence"]:
-        lines += ["", "The exchanges that prove it:"]
+        lines += ["", "The exchanges that prove it, and how it came to them:"]
         lines += [f"  {each['summary']}" for each in entry["evidence"]]
     if entry["curl"]:
         lines += ["", "To do it again:"]

@@ -228,7 +228,8 @@ def race(job: Job) -> Iterator[Judgement]:
         one, other = contradiction
         yield Violation(
             "no-order",
-            *dict.fromkeys((cancel, one, other)),
+            one,
+            other,
             job=job.id,
             one=one.answer.state,
             other=other.answer.state,
