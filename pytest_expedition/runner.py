@@ -210,7 +210,10 @@ class Runner:
     def _round(self, plan: Plan, running: list[_Running]) -> None:
         """Send what is due, and learn from the answers."""
         now = self.clock.now()
-        groups = [(job, self._due_calls(job)) for job in running if job.due <= now]
+        due = [job for job in running if job.due <= now]
+        for job in due:
+            job.polls_after_the_end += job.ended and not job.acts
+        groups = [(job, self._due_calls(job)) for job in due]
         if plan.together:
             self._send_groups(groups, running if plan.framed else [])
         else:
@@ -260,7 +263,6 @@ class Runner:
                 job.silent_polls += exchange.kind == "status"
                 continue
             job.silent_polls = 0
-            job.polls_after_the_end += job.ended and exchange.kind == "status"
             if state in {CANCELLED, FINISHED}:
                 job.ended = True
             job.progress = max(job.progress, state)

@@ -1,0 +1,85 @@
+"""Jobs that run on the wall clock, over HTTP: no verdict hangs on the machine being fast."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_expedition import ExpeditionServer, Limits
+from pytest_expedition.clock import WallClock
+from pytest_expedition.conformance import check, embedded_target
+from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.fake.instance import Instance
+from pytest_expedition.report.words import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_expedition import Target
+
+JOB_SECONDS = 1.5
+
+
+@contextlib.contextmanager
+def waiting_target(make: Callable[[], Instance] = Instance) -> Iterator[Target]:
+    """The target of a fake instance whose time is the world's."""
+
+    def make_running() -> Instance:
+        instance = make()
+        instance.clock.run()
+        instance.set_pace(JOB_SECONDS)
+        return instance
+
+    server = ExpeditionServer(make_running)
+    server.start()
+    try:
+        with embedded_target() as target:
+            limits = Limits(poll_seconds=0.05, job_seconds=20)
+            yield replace(target, url=server.url, clock=WallClock(), limits=limits)
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def busy_machine() -> Iterator[None]:
+    """Threads that take the interpreter from everybody else."""
+    done = threading.Event()
+
+    def spin() -> None:
+        while not done.is_set():
+            sum(range(1000))
+
+    threads = [threading.Thread(target=spin) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("machine", [contextlib.nullcontext, busy_machine])
+def test_an_honest_server_is_never_accused(
+    machine: Callable[[], contextlib.AbstractContextManager[None]],
+) -> None:
+    with waiting_target() as target, machine():
+        conformance = check(target, profile="smoke", seed=1)
+    accused = [reason(each) for each in conformance.results if each.outcome == "fail"]
+    assert accused == []
+    assert conformance.verdict in {"conformant", "inconclusive"}
+
+
+@pytest.mark.parametrize(
+    "name", ["back-by-a-hair", "cancels-the-whole-project", "refuses-silently", "text-job-id"]
+)
+def test_a_broken_server_is_found_out(name: str) -> None:
+    with waiting_target(BROKEN[name].make) as target:
+        conformance = check(target, profile="smoke", seed=1)
+    failed = {each.requirement.id for each in conformance.results if each.outcome == "fail"}
+    assert failed & set(BROKEN[name].breaks)
