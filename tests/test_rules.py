@@ -740,6 +740,267 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("input.bad-id", "a gateway answers", bad_id(b"", 503), "no chance"),
     ("input.bad-id", "HTML", bad_id(b"<html>", 404), ["bad-id-no-json"]),
     ("input.bad-id", "another job", bad_id(A_JOB, 200), ["bad-id-accepted"]),
+    # Which answers count at all:
+    *[
+        (
+            "status.envelope",
+            f"HTTP {status} tells nothing of a job",
+            Story().create().poll(0.2, status=status),
+            "no chance",
+        )
+        for status in (401, 407, 408, 429, 502, 503, 504)
+    ],
+    *[
+        (
+            "status.envelope",
+            f"HTTP {status}",
+            Story().create().poll(0.2, status=status),
+            ["not-a-success"],
+        )
+        for status in (199, 300, 400, 402, 430, 500, 501, 505)
+    ],
+    ("status.envelope", "HTTP 299", Story().create().poll(0.2, status=299), "held"),
+    (
+        "status.monotonic",
+        "a server error shows no state",
+        running().poll(0.2, status=500).poll(0.6),
+        "held",
+    ),
+    (
+        "status.monotonic",
+        "a gateway shows no state",
+        running().poll(0.2, status=503).poll(0.6),
+        "held",
+    ),
+    *[
+        (
+            "cancel.persists",
+            f"gone: {name}",
+            running().cancel(-1).answer_poll(document, status=status),
+            ["cancelled-gone"],
+        )
+        for name, document, status in (
+            ("404", b"<html>", 404),
+            ("410", b"<html>", 410),
+            ("an error in the envelope", error(), 200),
+            ("an error in the envelope, 409", error(), 409),
+        )
+    ],
+    *[
+        (
+            "cancel.persists",
+            f"not gone: {name}",
+            running().cancel(-1).answer_poll(document, status=status),
+            "no chance",
+        )
+        for name, document, status in (
+            ("405", b"<html>", 405),
+            ("411", b"<html>", 411),
+            ("a server error", error(), 500),
+        )
+    ],
+    # One judgement does not keep a rule from the next:
+    ("create.job-id", "after one that failed", Story().create(status=500).create(), "held"),
+    ("create.job-id", "the smallest", Story().create(1), "held"),
+    ("status.bounds", "of the smallest id", Story().create(1).poll(0.5, job=1), "held"),
+    (
+        "create.initial-state",
+        "after one that failed",
+        Story().create(status=500).create(OTHER, state=-1),
+        ["initial-state"],
+    ),
+    (
+        "create.initial-state",
+        "of a creation that failed",
+        Story().create(state=-1, status=500),
+        "no chance",
+    ),
+    (
+        "create.initial-state",
+        "of a gateway's answer",
+        Story().create(state=-1, status=503),
+        "no chance",
+    ),
+    (
+        "cancel.repeat",
+        "fails, then shows progress",
+        running().cancel(-1).answer_cancel(error(), status=500).cancel(0.5),
+        ["repeat-failed", "repeat-changed"],
+    ),
+    (
+        "status.message-agrees",
+        "after an answer without a code",
+        Story().create(fields={"JobMsg": RAISED}).poll(1, fields={"JobMsg": {"statusCode": 0}}),
+        ["code-disagrees"],
+    ),
+    (
+        "refuse.message",
+        "silent, after a job that does not refuse",
+        Story().create(OTHER, cancellable=True).create(cancellable=False).poll(0.5).cancel(0.6),
+        ["refused-silently"],
+    ),
+    (
+        "refuse.message",
+        "silent, at the same time as one that is no refusal",
+        refusing().cancel(-1, at=1, until=3).cancel(0.6, at=1, until=3),
+        ["refused-silently"],
+    ),
+    (
+        "status.unknown",
+        "a job, after other requests",
+        running().add("status", "GET", "/", A_JOB, job=9, probe="unknown-id"),
+        ["unknown-accepted"],
+    ),
+    (
+        "status.terminal",
+        "cancelled, then running",
+        running().poll(1).cancel(-1).poll(0.5),
+        ["unfinished-again"],
+    ),
+    # Probes are judged as what they are:
+    ("input.bad-id", "ordinary requests", running(), "no chance"),
+    ("input.bad-id", "an unknown id", unknown("status", b"<", 200), "no chance"),
+    ("input.bad-id", "399", bad_id(error(), 399), ["bad-id-status"]),
+    ("input.bad-id", "499", bad_id(error(), 499), "held"),
+    (
+        "status.unknown",
+        "a wrong key",
+        Story().add("status", "GET", "/", A_JOB, probe="wrong-key"),
+        "no chance",
+    ),
+    ("auth.required", "cancelled after a keyless status", keyless(error(), 401).poll(-1), "held"),
+    (
+        "auth.required",
+        "cancelled before",
+        cancellable()
+        .poll(-1)
+        .add("cancel", "DELETE", "/", error(), status=401, job=JOB, probe="no-key"),
+        "held",
+    ),
+    (
+        "auth.required",
+        "cancelled just before",
+        cancellable()
+        .poll(-1, at=1, until=2)
+        .add("cancel", "DELETE", "/", error(), at=2, status=401, job=JOB, probe="no-key"),
+        "held",
+    ),
+    # Cancels, and what else is under way:
+    (
+        "create.visible",
+        "gone by a cancel",
+        Story().create().cancel(-1).answer_poll(error(), status=404),
+        "no chance",
+    ),
+    ("create.visible", "there after a cancel", Story().create().cancel(-1).poll(-1), "held"),
+    (
+        "create.visible",
+        "gone just before a cancel",
+        Story().create().answer_poll(error(), status=404, at=1, until=2).cancel(0, at=2),
+        ["not-visible"],
+    ),
+    ("status.completes", "done after a cancel", running().cancel(0.5).poll(1), "no chance"),
+    (
+        "status.completes",
+        "too late, just before a cancel",
+        running().poll(0.9, at=61, until=62).cancel(0.9, at=62),
+        "no chance",
+    ),
+    ("status.completes", "unfinished again, late", running().poll(1).poll(0.9, at=70), "held"),
+    (
+        "status.no-spontaneous-cancel",
+        "seen after a cancel only",
+        Story().create(state=RAISED).cancel(-1),
+        "no chance",
+    ),
+    (
+        "status.no-spontaneous-cancel",
+        "seen just before a cancel",
+        Story().create(state=RAISED).poll(0.1, at=1, until=2).cancel(-1, at=2),
+        "no chance",
+    ),
+    ("status.terminal", "cancelled when it was done", running().poll(1).cancel(-1), "no chance"),
+    (
+        "status.message-agrees",
+        "an unknown code while running",
+        Story().create(fields={"JobMsg": RAISED}).poll(0.5, fields={"JobMsg": {"statusCode": 2}}),
+        "held",
+    ),
+    ("cancel.minus-one", "undone later", cancellable().cancel(-1).poll(0.6, at=9), "held"),
+    (
+        "cancel.minus-one",
+        "done, then running",
+        cancellable().cancel(0.9).poll(1).poll(0.95, at=9),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
+        "another cancel under way was lost",
+        cancellable().cancel(0.5, at=1, until=3).lose("cancel", at=2, until=4).poll(0.6, at=10),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
+        "another cancel under way had no key",
+        cancellable()
+        .cancel(0.5, at=1, until=3)
+        .add("cancel", "DELETE", "/", error(), status=401, job=JOB, probe="no-key", at=2, until=4)
+        .poll(0.6, at=10),
+        "no chance",
+    ),
+    (
+        "cancel.immediate",
+        "by the second cancel",
+        cancellable().cancel(0.5).cancel(-1),
+        ["cancelled-later"],
+    ),
+    (
+        "cancel.immediate",
+        "by one of two at the same time",
+        cancellable().cancel(0.5, at=1, until=3).cancel(-1, at=1, until=3),
+        "held",
+    ),
+    (
+        "cancel.isolation",
+        "cancelled before the other's cancel",
+        running().create(OTHER).poll(-1).cancel(-1, job=OTHER).poll(-1),
+        "no chance",
+    ),
+    (
+        "cancel.isolation",
+        "not yet visible",
+        Story().create().create(OTHER).cancel(-1, job=OTHER).answer_poll(error(), status=404),
+        "no chance",
+    ),
+    (
+        "cancel.isolation",
+        "cancelled just before the other's cancel",
+        running().create(OTHER).poll(-1, at=4, until=5).cancel(-1, job=OTHER, at=5),
+        "no chance",
+    ),
+    (
+        "cancel.race",
+        "goes on",
+        running().cancel(0.5, at=1, until=3).poll(0.5, at=1, until=3).poll(0.7).poll(1),
+        "held",
+    ),
+    # Refusals on the edge:
+    ("refuse.state", "the progress just seen", refusing().cancel(0.5, says=REFUSAL), "held"),
+    (
+        "refuse.state",
+        "the progress seen after it",
+        refusing().cancel(0.6, says=REFUSAL).poll(0.6),
+        "held",
+    ),
+    (
+        "refuse.state",
+        "told as an error, and at 0 still",
+        Story().create(cancellable=False).answer_cancel(error(), status=409).poll(0),
+        ["refused-without-state"],
+    ),
+    ("refuse.continues", "cancelled all the same", refusing().cancel(0.6).poll(-1), "no chance"),
+    ("refuse.continues", "a state that is none", refusing().cancel(0.6).poll("x").poll(1), "held"),
+    ("refuse.continues", "still running", refusing().cancel(0.6).poll(0.7), "no chance"),
 ]
 
 
@@ -768,6 +1029,23 @@ def test_a_proof_names_the_exchanges_in_the_order_in_which_they_were_sent() -> N
     assert isinstance(violation, Violation)
     assert [x.state for x in violation.proof] == [0.7, 0.6]
     assert violation.facts == {"job": JOB, "high": 0.7, "low": 0.6}
+
+
+def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
+    story = cancellable().cancel(0.5, at=1, until=3).cancel(0.4, at=2, until=4).poll(-1)
+    (late,) = [x for x in RULES["cancel.immediate"](story.history()) if isinstance(x, Violation)]
+    assert [x.state for x in late.proof] == [0.5, -1]
+    story = running().cancel(-1).cancel(-1).poll(0.6)
+    (undone,) = [x for x in RULES["cancel.repeat"](story.history()) if isinstance(x, Violation)]
+    assert [x.state for x in undone.proof] == [-1, -1, 0.6]
+    story = running().cancel(-1).cancel(0.6)
+    (shown,) = [x for x in RULES["cancel.repeat"](story.history()) if isinstance(x, Violation)]
+    assert [x.state for x in shown.proof] == [-1, 0.6]
+
+
+def test_a_job_that_no_other_disturbs_is_judged_once() -> None:
+    story = running().create(OTHER).cancel(-1, job=OTHER).poll(0.6).poll(0.7)
+    assert list(RULES["cancel.isolation"](story.history())) == [HELD]
 
 
 def test_a_rule_that_breaks_down_is_no_pass_and_leaves_the_others_alone(

@@ -34,7 +34,7 @@ def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
     if probe.kind != "cancel" or job is None or job.cancelled is None:
         return None
     keyed = [x for x in job.attempts if not x.probe and x.sent < job.cancelled.received]
-    earlier = job.cancelled.received < probe.sent
+    earlier = job.cancelled.received <= probe.sent
     return None if keyed or earlier else job.cancelled
 
 

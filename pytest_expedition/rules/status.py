@@ -71,8 +71,7 @@ def bounds(job: Job) -> Iterator[Judgement]:
 @job_rule("status.monotonic")
 def monotonic(job: Job) -> Iterator[Judgement]:
     """While a job is not cancelled, its state never goes back, not by a hair."""
-    uncancelled = [x for x in job.seen if x.state != CANCELLED and not job.cancelled_before(x)]
-    for earlier, later in after_furthest(uncancelled):
+    for earlier, later in after_furthest(job.seen):
         if rank(later) < rank(earlier) < FINISHED:
             yield Violation(
                 "went-back", earlier, later, job=job.id, high=earlier.state, low=later.state
