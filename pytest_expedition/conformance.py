@@ -121,7 +121,7 @@ def check(
         started=started,
         seconds=time.monotonic() - begun,
         requests=runner.requests,
-        jobs=runner.jobs,
+        jobs=len(runner.ledger),
         reason=reason,
         secrets=runner.secrets,
         plans={name: plan for name, (plan, _) in trial.smallest.items()},

@@ -6,13 +6,13 @@ Nothing heavy is imported here: what a hook or a fixture needs, it imports itsel
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
     from pytest_expedition.conformance import Conformance, ProfileName
     from pytest_expedition.fake.server import ExpeditionServer
@@ -57,10 +57,27 @@ def _help(name: str, text: str) -> str:
 
 
 def _setting(config: pytest.Config, name: str) -> str:
-    """Look a setting up: option, then environment, then ini; empty if it is nowhere."""
-    option = config.getoption(f"--expedition-{name}")
-    found = option or os.environ.get(f"EXPEDITION_{name.upper()}")
-    return str(found or config.getini(f"expedition_{name}"))
+    """Look a setting up: option, then environment, then ini; empty if it is nowhere.
+
+    An option or a variable that is there and empty is a mistake: that of an unset variable in CI.
+    """
+    option, variable = f"--expedition-{name}", f"EXPEDITION_{name.upper()}"
+    for where, found in ((option, config.getoption(option)), (variable, os.environ.get(variable))):
+        if found == "":
+            raise pytest.UsageError(f"{where} is empty: give it a value, or leave it out")
+        if found is not None:
+            return str(found)
+    return str(config.getini(f"expedition_{name}"))
+
+
+def _path_setting(config: pytest.Config, name: str) -> Path | None:
+    """Look up the path of a file: in the ini file it counts from there, else from here."""
+    value = _setting(config, name)
+    if not value:
+        return None
+    if value == config.getini(f"expedition_{name}") and config.inipath is not None:
+        return config.inipath.parent / value
+    return config.invocation_params.dir / value
 
 
 def _strict(config: pytest.Config) -> bool:
@@ -81,33 +98,34 @@ def _profile(config: pytest.Config) -> ProfileName:
 
 
 def _report_path(config: pytest.Config) -> Path | None:
-    value = _setting(config, "report")
-    if not value:
+    path = _path_setting(config, "report")
+    if path is None:
         return None
     from pytest_expedition.report.file import FORMATS
 
-    path = Path(config.invocation_params.dir, value)
     if path.suffix not in FORMATS:
         known = ", ".join(FORMATS)
-        raise pytest.UsageError(f"expedition_report = {value!r}: the suffix must be {known}")
+        raise pytest.UsageError(f"expedition_report = {str(path)!r}: the suffix must be {known}")
     if not path.parent.is_dir():
-        raise pytest.UsageError(f"expedition_report = {value!r}: the folder does not exist")
+        raise pytest.UsageError(f"expedition_report = {str(path)!r}: the folder does not exist")
     return path
 
 
 def _live_target(config: pytest.Config) -> Target | None:
     """Return the target that the settings name, or ``None`` if they name none."""
-    url, file = _setting(config, "url"), _setting(config, "config")
-    if not url and not file:
+    url, file = _setting(config, "url"), _path_setting(config, "config")
+    if not url and file is None:
         return None
+    if hasattr(config, "workerinput") or config.getoption("numprocesses", None):
+        raise pytest.UsageError(
+            "a live instance is judged by one process: each worker of pytest-xdist would create "
+            "jobs of its own; leave -n out"
+        )
     if _TARGET not in config.stash:
         from pytest_expedition.target import TargetError, at_url, load
 
         try:
-            if file:
-                target = load(Path(config.invocation_params.dir, file), url=url)
-            else:
-                target = at_url(url)
+            target = at_url(url) if file is None else load(file, url=url)
         except TargetError as error:
             raise pytest.UsageError(str(error)) from None
         config.stash[_TARGET] = target
@@ -118,9 +136,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse options that cannot be followed, before anything runs."""
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to its controller
         config.pluginmanager.register(_ContractReport(config), "expedition-contract-report")
-    if any(config.getoption(f"--expedition-{name}") for name in ("url", "config")):
+    if any(config.getoption(f"--expedition-{name}") is not None for name in ("url", "config")):
         _live_target(config)
-    if config.getoption("--expedition-report"):
+    if config.getoption("--expedition-report") is not None:
         _report_path(config)
 
 
@@ -181,7 +199,16 @@ def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
 def expedition_conformance(expedition_target: Target, pytestconfig: pytest.Config) -> Conformance:
     """What the contract suite has found out about ``expedition_target``."""
     from pytest_expedition.conformance import check
+    from pytest_expedition.target import Target
 
+    if not isinstance(expedition_target, Target):
+        pytest.fail(f"expedition_target must be a Target, got {expedition_target!r}", pytrace=False)
+    if _live_target(pytestconfig) not in {None, expedition_target}:
+        pytest.fail(
+            "the target is given twice: by a fixture expedition_target and by an option, an "
+            "environment variable or an ini setting; leave one out",
+            pytrace=False,
+        )
     return check(expedition_target, profile=_profile(pytestconfig))
 
 
@@ -249,17 +276,32 @@ class _ContractReport:
         if session.exitstatus == pytest.ExitCode.OK and not outcomes & {"pass", "fail"}:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
+    def _entries_to_list(self) -> list[dict[str, Any]]:
+        """Return the entries that get a line: of many with the same error only the first."""
+        seen = set()
+        listed = []
+        for entry in self.document["requirements"]:
+            if entry["outcome"] != "error" or entry["reason"] not in seen:
+                listed.append(entry)
+            seen.add(entry["reason"])
+        return listed
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell the verdict, and the outcome of each requirement."""
         if not self.document:
             return
-        from pytest_expedition.report.text import requirement_line, verdict_lines
+        from pytest_expedition.report.text import failure, requirement_line, verdict_lines
 
         colours = {"pass": "green", "fail": "red", "error": "red", "conformant": "green"}
         terminalreporter.section("expedition contract")
-        for entry in self.document["requirements"]:
+        for entry in self._entries_to_list():
             colour = colours.get(entry["outcome"], "yellow")
             terminalreporter.write_line(requirement_line(entry), **{colour: True})
+        for entry in self.document["requirements"]:
+            if (entry["level"], entry["outcome"]) == ("SHOULD", "fail"):
+                terminalreporter.section(entry["id"], sep="-")
+                terminalreporter.write_line(failure(entry))
+        terminalreporter.section("verdict", sep="-")
         if self.unwritten:
             terminalreporter.write_line(self.unwritten, red=True)
         *lines, verdict = verdict_lines(self.document)

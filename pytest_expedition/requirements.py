@@ -182,7 +182,8 @@ _ALL: Final = (
         text="Cancelling a running job that can be cancelled brings its state to -1 within a "
         "short grace.",
         source=CANCEL,
-        chance="a cancel is sent to a running job that can be cancelled",
+        chance="a running job that can be cancelled is cancelled, and then shows -1 or is still "
+        "running 5 s later (use a recipe whose jobs take ten seconds or more)",
         need="cancellable",
     ),
     Requirement(
@@ -191,7 +192,7 @@ _ALL: Final = (
         basis="shown",
         text="The answer to the cancel of a running job that can be cancelled already shows -1.",
         source=CANCEL,
-        chance="a cancel is sent to a running job that can be cancelled",
+        chance="the cancel of a running job that can be cancelled is answered, and leads to -1",
         need="cancellable",
     ),
     Requirement(

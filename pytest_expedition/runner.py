@@ -35,6 +35,9 @@ POLLS_AFTER_THE_END: Final = 2
 POLLS_WITHOUT_ANSWER: Final = 5
 """Polls in a row that may say nothing of a job until the runner gives it up."""
 
+LOST_IN_A_ROW: Final = 8
+"""Answers that may be lost one after the other until the target is taken to be down."""
+
 SLOWER: Final = 0.02
 """Part of a job's age that lies between two polls: who has waited for minutes can wait a second."""
 
@@ -121,6 +124,7 @@ class Runner:
         self._started = self.clock.now()
         self._wall_started = time.monotonic()
         self._reached = False
+        self._lost_in_a_row = 0
         self._key: str = target.api_key
         self._worker = _Worker()
         self._sessions: list[requests.Session] = []
@@ -180,12 +184,13 @@ class Runner:
 
     def _start(self, waiting: list[JobPlan], running: list[_Running]) -> list[_Running]:
         """Create, at the same instant, as many waiting jobs as may run."""
-        room = self.target.limits.concurrent_jobs - len(running)
+        limits = self.target.limits
+        room = min(limits.concurrent_jobs - len(running), limits.jobs - self.jobs)
         starting = waiting[:room]
         if not starting:
+            if waiting and not running:
+                raise LimitReachedError("jobs")
             return []
-        if self.jobs + len(starting) > self.target.limits.jobs:
-            raise LimitReachedError("jobs")
         del waiting[:room]
         self.jobs += len(starting)
         creations = self._send([self._creation(job.recipe) for job in starting])
@@ -383,6 +388,7 @@ class Runner:
 
     def _require_reached(self, exchanges: Sequence[Exchange]) -> None:
         for exchange in exchanges:
+            self._lost_in_a_row = self._lost_in_a_row + 1 if exchange.status is None else 0
             if exchange.status == requests.codes.unauthorized and not exchange.probe:
                 raise TargetUnusableError(
                     f"{self.target.url} refuses the key: {exchange.method} {exchange.path} was "
@@ -391,6 +397,11 @@ class Runner:
             self._reached = self._reached or exchange.status is not None
         if not self._reached:
             raise TargetUnusableError(f"{self.target.url} does not answer: {exchanges[0].lost}")
+        if self._lost_in_a_row >= LOST_IN_A_ROW:
+            raise TargetUnusableError(
+                f"{self.target.url} stopped answering {exchanges[-1].sent:.1f} s after the start: "
+                f"{exchanges[-1].lost}"
+            )
 
     def _require_creations(self, creations: Sequence[Exchange]) -> None:
         """Refuse to judge a target for requests that it does not know."""
@@ -517,6 +528,16 @@ def _why_lost(error: requests.RequestException) -> str:
         return f"the TLS connection cannot be trusted: {error}"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
-    if isinstance(error, requests.ConnectionError):
-        return f"the connection failed: {error}"
-    return f"the answer broke off: {error}"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return f"the connection failed: {_root_cause(error)}"
+    return f"the answer broke off: {_root_cause(error)}"
+
+
+def _root_cause(error: BaseException) -> str:
+    """What the operating system said of it, without the layers between."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        error, cause = cause, cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__

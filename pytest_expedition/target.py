@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
@@ -32,6 +33,9 @@ Method = Literal["GET", "POST", "PUT", "PATCH"]
 API_KEY_VARIABLE: Final = "EXPEDITION_API_KEY"
 USERNAME_VARIABLE: Final = "EXPEDITION_USERNAME"
 PASSWORD_VARIABLE: Final = "EXPEDITION_PASSWORD"  # noqa: S105 - the name of a variable
+
+
+_PATH_ALLOWED: Final = "must be a path that begins with /api/"
 
 
 class TargetError(ValueError):
@@ -64,6 +68,13 @@ class JobRecipe:
     query: Mapping[str, str] = field(default_factory=dict)
     cancellable: bool | None = None
 
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/api/"):
+            raise TargetError(f"JobRecipe: path = {self.path!r}: {_PATH_ALLOWED}")
+        if self.method not in get_args(Method):
+            allowed = ", ".join(get_args(Method))
+            raise TargetError(f"JobRecipe: method = {self.method!r}: must be one of {allowed}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -81,6 +92,12 @@ class Limits:
     seconds: float = 1800.0
     concurrent_jobs: int = 4
 
+    def __post_init__(self) -> None:
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if not 0 < value < float("inf"):
+                raise TargetError(f"Limits: {each.name} = {value!r}: must be above 0")
+
 
 DOCUMENTED_IMPORT: Final = JobRecipe(
     name="import",
@@ -90,7 +107,7 @@ DOCUMENTED_IMPORT: Final = JobRecipe(
 """The documentation's example of a request that creates a job, with project 1."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Target:
     """The instance under test.
 
@@ -114,6 +131,8 @@ class Target:
         _check_url(self.url, "Target", "url")
         if not self.jobs:
             raise TargetError("Target: jobs must hold at least one JobRecipe")
+        if not self.api_key and not (self.username and self.password):
+            raise TargetError("Target: needs api_key, or username and password")
         if not (self.api_key.isascii() and self.api_key.isprintable()):
             raise TargetError("Target: api_key holds characters that no HTTP header can carry")
         object.__setattr__(self, "url", self.url.rstrip("/"))
@@ -263,7 +282,7 @@ def _recipes(table: _Table) -> tuple[JobRecipe, ...]:
         job = _Table(entry, table.where, f"job {number}: ")
         path = job.text("path")
         if not path.startswith("/api/"):
-            raise job.fail("path", path, "a path that begins with /api/")
+            raise TargetError(f"{table.where}: job {number}: path = {path!r}: {_PATH_ALLOWED}")
         json = job.take("json")
         form = job.texts("form")
         if json is not None and form:
@@ -296,16 +315,25 @@ def _limits(table: _Table) -> Limits:
     return Limits(**cast("Any", values))
 
 
+_AUTH_KEYS: Final = ("api_key_env", "username_env", "password_env")
+
+
+def _named(variable: str) -> str:
+    """Name a variable, unless the name may be a secret that stands in its place."""
+    return f": {variable}" if re.fullmatch("[A-Z_][A-Z0-9_]*", variable) else ""
+
+
 def _credentials(auth: Any, where: str, environ: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(auth, dict | None):
         raise TargetError(f"{where}: auth = {auth!r}: must be a table")
     table = _Table(auth or {}, where, "auth.")
-    named = {
-        key: table.text(key)
-        for key in ("api_key_env", "username_env", "password_env")
-        if key in table.values
-    }
-    table.finish("api_key_env, username_env, password_env")
+    for key in table.values:
+        if key not in _AUTH_KEYS:
+            raise TargetError(
+                f"{where}: auth.{key}: unknown key, known are {', '.join(_AUTH_KEYS)}; secrets "
+                "never stand here, only the names of environment variables"
+            )
+    named = {key: table.text(key) for key in _AUTH_KEYS if key in table.values}
     if "api_key_env" in named and len(named) > 1:
         raise TargetError(
             f"{where}: auth: must name either api_key_env or username_env and password_env"
@@ -324,7 +352,8 @@ def _credentials(auth: Any, where: str, environ: Mapping[str, str]) -> dict[str,
         value = environ.get(variable, "")
         if not value:
             raise TargetError(
-                f"{where}: auth.{key} = {variable!r}: must name an environment variable that is set"
+                f"{where}: auth.{key}: must name an environment variable that is set and not "
+                f"empty{_named(variable)}"
             )
         values[key.removesuffix("_env")] = value
     return values

@@ -79,6 +79,10 @@ class TestScript:
 
 
 class TestClock:
+    def test_a_poll_moves_no_time_back(self) -> None:
+        with pytest.raises(ValueError, match="must not be below 0"):
+            Clock(seconds_per_poll=-1)
+
     def test_stands_still_until_told(self) -> None:
         clock = Clock()
         assert clock.now() == 0
@@ -296,6 +300,18 @@ class TestFixture:
         expedition_server.every_job(JobScript(progress=(0.3,)))
         assert [state(call, start(call)) for _ in range(4)] == [0.1, 0.2, 0.3, 0.3]
 
+    @pytest.mark.parametrize("script", [None, {"progress": [1]}])
+    def test_what_is_no_script_is_refused(
+        self, expedition_server: ExpeditionServer, script: Any
+    ) -> None:
+        with pytest.raises(TypeError, match="scripted by a JobScript"):
+            expedition_server.next_job(script)
+        with pytest.raises(TypeError, match="scripted by a JobScript"):
+            expedition_server.every_job(script)
+        for fields in ({"tasks": "No rights"}, {"next_step": "Ask"}, {"progress": 0.5}):
+            with pytest.raises(TypeError, match="must be a list"):
+                JobScript(**fields)
+
     def test_the_clock_only_moves_when_told(
         self, call: Call, expedition_server: ExpeditionServer
     ) -> None:
@@ -305,6 +321,9 @@ class TestFixture:
         expedition_server.advance(2)
         assert state(call, job_id) == 0.5
         assert expedition_server.state(expedition_server.jobs[0]) == 0.5
+        assert expedition_server.state(job_id) == 0.5
+        with pytest.raises(KeyError):
+            expedition_server.state(7)
 
     def test_a_poll_moves_only_the_job_it_asks_for(self, call: Call) -> None:
         one, other = start(call), start(call)

@@ -65,6 +65,7 @@ def test_the_embedded_fake_conforms(pytester: pytest.Pytester) -> None:
         (line,) = [each for each in lines if each.startswith(requirement.id + " ")]
         assert line.split()[1:3] == [requirement.level, "pass"]
     assert "verdict: conformant" in lines
+    assert any("(in this process)" in line for line in lines)
 
 
 def test_the_report_says_what_was_judged(pytester: pytest.Pytester) -> None:
@@ -117,6 +118,7 @@ def test_a_should_that_fails_is_expected_to_fail(pytester: pytest.Pytester) -> N
     result = pytester.runpytest_inprocess(*SMOKE, "-rx")
     result.assert_outcomes(passed=len(CATALOGUE) - 1, xfailed=1)
     result.stdout.fnmatch_lines(["XFAIL *auth.required* - A request with no key was answered*"])
+    result.stdout.fnmatch_lines(["  * GET job/status/* with no key → state 0*"])
 
 
 @pytest.mark.parametrize("how", ["option", "environment", "ini"])
@@ -195,7 +197,7 @@ def test_an_instance_that_does_not_answer_is_an_error_said_once(
     assert set(outcomes(document).values()) == {"error"}
     result = pytester.runpytest_inprocess(*SMOKE, "--expedition-url=http://127.0.0.1:1")
     result.assert_outcomes(failed=1, skipped=len(CATALOGUE) - 1)
-    assert result.stdout.str().count("does not answer") >= 1
+    assert 1 <= result.stdout.str().count("does not answer") <= 3
     assert "Traceback" not in result.stdout.str()
 
 
@@ -278,6 +280,9 @@ def test_the_target_file_and_its_mistakes(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
+        ("--expedition-url=", "--expedition-url is empty"),
+        ("--expedition-config=", "--expedition-config is empty"),
+        ("--expedition-report=", "--expedition-report is empty"),
         ("--expedition-url=nonsense", "must be like https://192.0.2.10"),
         ("--expedition-url=http://127.0.0.1", "EXPEDITION_API_KEY"),
         ("--expedition-config=none.toml", "cannot be read: No such file"),
@@ -307,6 +312,53 @@ def test_settings_that_cannot_be_followed_do_not_disturb_other_tests(
     assert "expedition_profile = 'huge': must be one of smoke, default, thorough" in (
         result.stderr.str() + result.stdout.str()
     )
+
+
+def test_a_live_instance_is_judged_by_one_process(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    result = pytester.runpytest_subprocess(*SMOKE, "-n2", "--expedition-url=http://127.0.0.1:1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "a live instance is judged by one process" in result.stderr.str()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 'http://127.0.0.1'", "expedition_target must be a Target"),
+        (
+            "return Target(url='http://127.0.0.1:2', api_key='key')",
+            "the target is given twice",
+        ),
+    ],
+)
+def test_a_target_fixture_that_cannot_be_followed(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    pytester.makeconftest(
+        f"""
+        import pytest
+        from pytest_expedition import Target
+
+        @pytest.fixture(scope="session")
+        def expedition_target():
+            {body}
+        """
+    )
+    status, document = report_of(pytester, "--expedition-url=http://127.0.0.1:1")
+    assert status == pytest.ExitCode.INTERNAL_ERROR
+    assert message in document["requirements"][0]["reason"]
+
+
+def test_a_path_in_the_ini_file_counts_from_there(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nexpedition_report = report.json\n")
+    folder = pytester.mkdir("deeper")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert pytester.runpytest_inprocess(*SMOKE).ret == 0
+    assert (pytester.path / "report.json").exists()
 
 
 def test_a_report_that_cannot_be_written_is_not_silent(pytester: pytest.Pytester) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from typing import TYPE_CHECKING
 
 import tables
 
-from pytest_expedition import Limits, plugin
+from pytest_expedition import JobScript, Limits, plugin
 from pytest_expedition.target import load
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def test_every_fixture_is_in_its_table() -> None:
     }
     named = {row[0].strip("`"): row[1] for row in rows("fixture")}
     assert named == {name: "session" if scope else "function" for name, scope in defined.items()}
+
+
+def test_every_field_of_a_script_is_in_its_table() -> None:
+    named = {name.strip("` ") for row in rows("field of `JobScript`") for name in row[0].split(",")}
+    assert named == {field.name for field in dataclasses.fields(JobScript)}
 
 
 def test_the_target_file_is_one_and_shows_the_defaults(tmp_path: Path) -> None:

@@ -941,6 +941,21 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "cancel.minus-one",
+        "a cancel without a key came before",
+        cancellable()
+        .add("cancel", "DELETE", "/", error(), status=401, job=JOB, probe="no-key")
+        .cancel(0.5)
+        .poll(0.6, at=9),
+        ["cancel-ignored"],
+    ),
+    (
+        "cancel.immediate",
+        "a cancel that was lost came before",
+        cancellable().lose("cancel").answer_cancel(error(), status=409).poll(-1),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
         "another cancel under way had no key",
         cancellable()
         .cancel(0.5, at=1, until=3)

@@ -203,6 +203,26 @@ def test_an_instance_that_is_not_there(make_target: Any) -> None:
         runner.run(one())
 
 
+def test_an_instance_that_goes_down(make_target: Any, expedition_server: ExpeditionServer) -> None:
+    target = make_target()
+    clock = target.clock
+    polls = []
+
+    def advance(seconds: float) -> None:
+        polls.append(seconds)
+        if len(polls) == 3:
+            server.stop()
+
+    server = type(expedition_server)()
+    server.start()
+    target = make_target(url=server.url, clock=type(clock)(advance))
+    with (
+        pytest.raises(TargetUnusableError, match=r"stopped answering .*: the connection failed"),
+        Runner(target) as runner,
+    ):
+        runner.run(plan_of(JobPlan(recipe="import"), JobPlan(recipe="export")))
+
+
 def test_a_key_that_is_refused(make_target: Any) -> None:
     with (
         pytest.raises(TargetUnusableError, match="refuses the key"),

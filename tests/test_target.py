@@ -153,13 +153,13 @@ def test_secrets_show_nowhere() -> None:
         (MINIMAL + "[limits]\nhours = 1\n", "limits.hours = 1: unknown key, known are job_seconds"),
         ("limits = 1\n" + MINIMAL, "limits = 1: must be a table"),
         ("auth = 1\n" + MINIMAL, "auth = 1: must be a table"),
-        (MINIMAL + '[auth]\nkey = "x"\n', "auth.key = 'x': unknown key, known are api_key_env"),
+        (MINIMAL + '[auth]\nkey = "x"\n', "auth.key: unknown key, known are api_key_env"),
         (MINIMAL + '[auth]\nusername_env = "A"\n', "must name username_env and password_env"),
         (
             MINIMAL + '[auth]\napi_key_env = "A"\nusername_env = "B"\npassword_env = "C"\n',
             "must name either api_key_env or username_env and password_env",
         ),
-        (MINIMAL + '[auth]\napi_key_env = "UNSET"\n', "'UNSET': must name an environment variable"),
+        (MINIMAL + '[auth]\napi_key_env = "UNSET"\n', "not empty: UNSET"),
     ],
 )
 def test_every_mistake_is_told_in_one_line_that_names_the_file(
@@ -192,7 +192,32 @@ def test_a_key_that_no_header_can_carry_is_not_shown(key: str) -> None:
 
 def test_a_target_without_jobs_is_refused() -> None:
     with pytest.raises(TargetError, match="at least one JobRecipe"):
-        Target(url="https://192.0.2.10", jobs=())
+        Target(url="https://192.0.2.10", api_key="key", jobs=())
+
+
+@pytest.mark.parametrize(
+    "path", ["project/1/import", ":8090/api/v1/project/1/import", "@elsewhere/api/", ""]
+)
+def test_a_recipe_leads_to_no_other_host(path: str) -> None:
+    with pytest.raises(TargetError, match="must be a path that begins with /api/"):
+        JobRecipe(name="import", path=path)
+
+
+def test_what_is_said_in_python_is_checked_too() -> None:
+    wrong: Any = "DELETE"
+    with pytest.raises(TargetError, match="method = 'DELETE': must be one of GET"):
+        JobRecipe(name="import", path="/api/v1/x", method=wrong)
+    with pytest.raises(TargetError, match=r"Limits: jobs = 0: must be above 0"):
+        Limits(jobs=0)
+    with pytest.raises(TargetError, match="needs api_key, or username and password"):
+        Target(url="https://192.0.2.10", username="admin")
+
+
+@pytest.mark.parametrize("auth", ['api_key = "s3cret-key"', 'api_key_env = "s3cret-key"'])
+def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path, auth: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        load(written(tmp_path, f"{MINIMAL}[auth]\n{auth}\n"), environ=KEY)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_no_url_is_taken_for_one() -> None:

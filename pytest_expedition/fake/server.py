@@ -12,12 +12,12 @@ from pytest_httpserver.httpserver import HTTPServerBase
 from werkzeug.serving import WSGIRequestHandler
 
 from pytest_expedition.fake.instance import Instance, Request
-from pytest_expedition.fake.simulation import Clock
+from pytest_expedition.fake.simulation import Clock, JobScript
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_expedition.fake.simulation import Job, JobScript
+    from pytest_expedition.fake.simulation import Job
 
 LOOPBACK: Final = "127.0.0.1"
 SECONDS_PER_POLL: Final = 1.0
@@ -90,11 +90,14 @@ class ExpeditionServer:
 
     def next_job(self, *scripts: JobScript) -> None:
         """Script the next jobs to be created, in this order."""
+        for script in scripts:
+            _require_script(script)
         with self.instance.lock:
             self.instance.scripts.extend(scripts)
 
     def every_job(self, script: JobScript) -> None:
         """Script all jobs that ``next_job`` leaves unscripted."""
+        _require_script(script)
         with self.instance.lock:
             self.instance.usual_scripts = dict.fromkeys(self.instance.usual_scripts, script)
 
@@ -103,10 +106,13 @@ class ExpeditionServer:
         with self.instance.lock:
             self.instance.clock.advance(seconds)
 
-    def state(self, job: Job) -> float:
-        """Return the state that a status request for the job would show now."""
+    def state(self, job: Job | int) -> float:
+        """Return the state that a status request for the job, or its id, would show now.
+
+        Raises ``KeyError`` for an id that was not given out since the last reset.
+        """
         with self.instance.lock:
-            return self.instance.state(job)
+            return self.instance.state(self.instance.jobs[job] if isinstance(job, int) else job)
 
     def reset(self) -> None:
         """Forget all jobs, requests and scripts, and set the clock back to its beginning."""
@@ -116,6 +122,11 @@ class ExpeditionServer:
     def check(self) -> None:
         """Raise the error of the fake's own code that a request ran into, if any did."""
         self._carrier.check_handler_errors()
+
+
+def _require_script(script: object) -> None:
+    if not isinstance(script, JobScript):
+        raise TypeError(f"a job is scripted by a JobScript, got {script!r}")
 
 
 class _Carrier(HTTPServerBase):

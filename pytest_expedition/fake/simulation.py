@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 CANCELLED: Final = -1.0
 FINISHED: Final = 1.0
@@ -29,6 +30,17 @@ class Clock:
         self.seconds_per_poll = seconds_per_poll
         self._elapsed = 0.0
         self._running_since: float | None = None
+
+    @property
+    def seconds_per_poll(self) -> float:
+        """Seconds by which a status request moves the time of its job; not below 0."""
+        return self._seconds_per_poll
+
+    @seconds_per_poll.setter
+    def seconds_per_poll(self, seconds: float) -> None:
+        if not seconds >= 0:
+            raise ValueError(f"seconds_per_poll must not be below 0, got {seconds!r}")
+        self._seconds_per_poll = seconds
 
     def now(self) -> float:
         """Return the seconds since the start."""
@@ -64,7 +76,8 @@ class JobScript:
     with a job status code of -1. ``tasks`` are the messages of its tasks and ``next_step`` the
     suggestions it carries once finished.
 
-    Raises ``ValueError`` where no Expedition job could go that way.
+    Raises ``ValueError`` where no Expedition job could go that way, ``TypeError`` for what is no
+    list.
     """
 
     progress: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
@@ -78,6 +91,11 @@ class JobScript:
     refusal: str = "The current job cannot be cancelled"
 
     def __post_init__(self) -> None:
+        for name in ("progress", "tasks", "next_step"):
+            if isinstance(getattr(self, name), str) or not isinstance(
+                getattr(self, name), Sequence
+            ):
+                raise TypeError(f"{name} must be a list, got {getattr(self, name)!r}")
         if not self.progress:
             raise ValueError("progress needs at least one state")
         if not all(0 <= state <= FINISHED for state in self.progress):

@@ -37,7 +37,11 @@ _NO_RUN: Document = {
 def run_entry(conformance: Conformance) -> Document:
     """Return what the report says of the run as a whole."""
     return {
-        "target": {"url": conformance.target.url, "dialect": conformance.dialect},
+        "target": {
+            "url": conformance.target.url,
+            "dialect": conformance.dialect,
+            "embedded": not conformance.target.clock.waits,
+        },
         "started": conformance.started.isoformat(timespec="milliseconds"),
         "seconds": round(conformance.seconds, 3),
         "requests": conformance.requests,
@@ -143,10 +147,13 @@ def _curl(story: list[Exchange], target: Target) -> list[str]:
         command = _command(exchange, target, names)
         at_once = following is not None and not exchange.before(following)
         lines.append(command + (" &" if at_once else ""))
+        pause = following.sent - exchange.received if following is not None else 0.0
         told = exchange.answer.job_id
         if exchange.kind == "create" and type(told) is int and told not in names:
             names[told] = f"JOB{len(names) + 1}" if names else "JOB"
             lines.append(f"{names[told]}=…  # the job id in the answer")
+        if pause >= 1:
+            lines.append(f"sleep {pause:.0f}")
     return lines
 
 

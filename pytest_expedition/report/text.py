@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.report.words import plural, tally
+from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
     from pytest_expedition.report.document import Document
@@ -42,9 +43,11 @@ def verdict_lines(document: Document) -> list[str]:
     target = document["target"]
     entries = document["requirements"]
     dialect = f", dialect {target['dialect']}" if target["dialect"] else ""
+    embedded = " (in this process)" if target.get("embedded") else ""
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
     return [
-        f"{target['url']}{dialect}: {used}, {document['seconds']:.1f} s",
-        f"{plural(len(entries), 'requirement')}: {tally([entry['outcome'] for entry in entries])}",
+        f"{target['url']}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
+        f"{len(entries)} of {plural(len(CATALOGUE), 'requirement')}: "
+        + tally([entry["outcome"] for entry in entries]),
         f"verdict: {document['verdict']}",
     ]

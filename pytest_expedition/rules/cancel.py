@@ -84,15 +84,18 @@ def immediate(job: Job) -> Iterator[Judgement]:
 def _cancels_while_running(job: Job) -> list[Exchange]:
     """The first cancel, with those sent at the same time, unless the job had ended before.
 
-    There are none if one of them may have been carried out without an answer.
+    There are none if another may have been carried out without an answer, or without a key.
     """
     if not job.cancels:
         return []
     first = job.cancels[0]
     if job.finished_before(first) or job.cancelled_before(first):
         return []
-    concurrent = [cancel for cancel in job.attempts if not first.before(cancel)]
-    return concurrent if all(x.answered and not x.probe for x in concurrent) else []
+    concurrent = [x for x in job.attempts if not x.before(first) and not first.before(x)]
+    lost_before = any(x.before(first) and not x.answered for x in job.attempts)
+    if lost_before or any(x.probe or not x.answered for x in concurrent):
+        return []
+    return concurrent
 
 
 @job_rule("cancel.persists")
