@@ -115,7 +115,9 @@ def check(
     return Conformance(
         target=target,
         dialect=runner.dialect,
-        verdict=conclude((each.requirement.level, each.outcome) for each in results),
+        verdict=conclude(
+            ((each.requirement.level, each.outcome) for each in results), broke=bool(reason)
+        ),
         results=results,
         history=history,
         started=started,

@@ -33,12 +33,12 @@ MISSING: Final = Missing.MISSING
 class Answer:
     """What one answer says.
 
-    ``problem`` says why the body is no JSON, or is ``None``. ``job_id``, ``state``,
-    ``status_code`` (``JobMsg.statusCode``) and ``next_step`` are the JSON values as they stand,
-    of whatever type, or ``MISSING``. ``place`` is where in the answer the job stands:
-    ``system.jobs``, ``msg``, ``content`` (a bare ``jobId``) or ``data``. ``messages`` are the
-    texts of the response's messages, ``job_texts`` those of the job and its tasks. ``result`` is
-    what stays of a finished job: its documented fields besides id and state.
+    ``problem`` says why the body is no JSON or contradicts itself, or is ``None``. ``job_id``,
+    ``state``, ``status_code`` (``JobMsg.statusCode``) and ``next_step`` are the JSON values as they
+    stand, of whatever type, or ``MISSING``. ``place`` is where in the answer the job stands:
+    ``system.jobs``, ``msg``, ``content`` (a bare ``jobId``) or ``data``. ``messages`` are the texts
+    of the response's messages, ``result`` is what stays of a finished job: its documented fields
+    besides id and state.
     """
 
     document: Any = None
@@ -51,7 +51,6 @@ class Answer:
     status_code: Any = MISSING
     next_step: Any = MISSING
     messages: tuple[str, ...] = ()
-    job_texts: tuple[str, ...] = ()
     result: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -113,8 +112,10 @@ def _read_contents(document: dict[str, Any], problem: str | None) -> Answer:
         dialect, place, job = "msg", "content", content
     else:
         dialect, place, job = None, "", _NO_OBJECT
+    other = content.get("msg") if job is jobs else None
+    if problem is None and isinstance(other, dict):
+        problem = _disagreement(jobs, other)
     job_message = _object(job, "JobMsg")
-    tasks = _list(job, "TasksMsg")
     return Answer(
         document=document,
         problem=problem,
@@ -126,7 +127,6 @@ def _read_contents(document: dict[str, Any], problem: str | None) -> Answer:
         status_code=job_message.get("statusCode", MISSING),
         next_step=job.get("nextStep", MISSING),
         messages=_texts(_list(_object(response, "response-messages"), "messages"), "message"),
-        job_texts=_texts([job_message, *tasks], "statusMessage"),
         result={
             name: job[name]
             for name in ("description", "JobMsg", "TasksMsg", "nextStep")
@@ -135,9 +135,17 @@ def _read_contents(document: dict[str, Any], problem: str | None) -> Answer:
     )
 
 
+def _disagreement(jobs: dict[str, Any], msg: dict[str, Any]) -> str | None:
+    """Why an answer that shows a job at both places contradicts itself."""
+    for name in ("jobId", "state"):
+        one, other = jobs.get(name, MISSING), msg.get(name, MISSING)
+        if other is not MISSING and one != other:
+            return f"its {name} is {spelled(one)} at system.jobs and {spelled(other)} at msg"
+    return None
+
+
 def _read_data(document: dict[str, Any], problem: str | None) -> Answer:
     job = document["data"]
-    tasks = _list(job, "task")
     return Answer(
         document=document,
         problem=problem,
@@ -147,8 +155,7 @@ def _read_data(document: dict[str, Any], problem: str | None) -> Answer:
         job_id=job.get("job_id", MISSING),
         state=job.get("state", MISSING),
         messages=_texts(_list(document, "messages"), "message"),
-        job_texts=_texts(tasks, "statusMessage"),
-        result={"task": tasks} if "task" in job else {},
+        result={"task": job["task"]} if "task" in job else {},
     )
 
 

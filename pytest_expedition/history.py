@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition import envelope
+from pytest_expedition.envelope import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +26,9 @@ NO_KEY: Final = 401
 
 UNAVAILABLE: Final = frozenset({NO_KEY, 407, 408, 429, 502, 503, 504})
 """HTTP statuses that say nothing of a job: the key, a limit or a gateway stood in between."""
+
+LARGEST_ID: Final = 2**63 - 1
+"""The largest id that a database gives out; jobs with larger ones are not followed."""
 
 CANCELLED: Final = -1.0
 FINISHED: Final = 1.0
@@ -103,6 +107,8 @@ class Job:
         self.cancellable = creation.cancellable
         self.statuses: list[Exchange] = []
         """Answered status requests, in the order in which they were sent."""
+        self.silent = 0
+        """How many status requests at the end were not answered."""
         self.cancels: list[Exchange] = []
         """Answered cancels, in the order in which they were sent."""
         self.attempts: list[Exchange] = []
@@ -122,7 +128,7 @@ class Job:
     def is_about_it(self, exchange: Exchange) -> bool:
         """Whether the answer does not say that it is about another job."""
         told = exchange.answer.job_id
-        return type(told) is not int or told == self.id
+        return told is MISSING or told == self.id or told == str(self.id)
 
     @functools.cached_property
     def first_cancel_sent(self) -> float:
@@ -188,6 +194,8 @@ class History:
                 continue
             if exchange.kind == "cancel":
                 job.attempts.append(exchange)
+            if exchange.kind == "status" and not exchange.probe:
+                job.silent = 0 if exchange.answered else job.silent + 1
             if exchange.probe or not exchange.answered:
                 continue
             if exchange.kind == "cancel":
@@ -201,4 +209,4 @@ def created_id(creation: Exchange) -> int | None:
     if not (creation.answered and creation.ok):
         return None
     told = creation.answer.job_id
-    return told if type(told) is int and told >= 1 else None
+    return told if type(told) is int and 1 <= told <= LARGEST_ID else None

@@ -34,11 +34,13 @@ class Act:
 class JobPlan:
     """One job: the recipe that creates it, and what is done to it besides being polled.
 
-    ``poll_every`` is how many pauses lie between two polls.
+    It is created once the plan's first job was seen at ``after`` or beyond, so that jobs meet at
+    different ages. ``poll_every`` is how many pauses lie between two polls.
     """
 
     recipe: str
     acts: tuple[Act, ...] = ()
+    after: float = AT_ONCE
     poll_every: int = 1
 
 
@@ -95,8 +97,12 @@ def covering(recipes: Sequence[JobRecipe]) -> Plan:
                 Act(progress=0.6, requests=("cancel", "poll")),
             ),
         ),
-        # Cancelled and polled at the same instant.
-        JobPlan(recipe=cancelled, acts=(Act(progress=0.5, requests=("cancel", "poll", "poll")),)),
+        # Created when others are on their way; cancelled and polled at the same instant.
+        JobPlan(
+            recipe=cancelled,
+            acts=(Act(progress=0.5, requests=("cancel", "poll", "poll")),),
+            after=0.2,
+        ),
     ]
     others = [name for name in (*may_be_cancelled, *refuses) if name not in {cancelled, refused}]
     jobs += [
@@ -129,6 +135,7 @@ def plans(recipes: Sequence[JobRecipe], *, most_jobs: int) -> st.SearchStrategy[
         acts=st.lists(acts, max_size=3).map(
             lambda drawn: tuple(sorted(drawn, key=lambda act: act.progress))
         ),
+        after=st.sampled_from((AT_ONCE, AT_ONCE, 0.1, 0.5, 0.9)),
         poll_every=st.integers(1, 3),
     )
     return st.builds(

@@ -95,9 +95,9 @@ _ALL: Final = (
         id="status.identity",
         level="MUST",
         basis="assumed",
-        text="The status answer is about the job asked for.",
+        text="The answer is about the job asked for.",
         source=NOWHERE,
-        chance="a status answer carries a job id",
+        chance="the answer to a status request or a cancel carries a job id",
         need="field",
     ),
     Requirement(

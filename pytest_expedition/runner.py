@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import requests
 
 from pytest_expedition.history import CANCELLED, FINISHED, Exchange, created_id
 from pytest_expedition.plan import AT_THE_END
+from pytest_expedition.target import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 60.0
 MOST_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of an answer that are read; the rest is cut off."""
+"""Bytes that an answer may have; a longer one counts as lost."""
 
 MOST_AT_ONCE: Final = 16
 POLLS_AFTER_THE_END: Final = 2
@@ -125,7 +129,8 @@ class Runner:
         self._wall_started = time.monotonic()
         self._reached = False
         self._lost_in_a_row = 0
-        self._key: str = target.api_key
+        self._key = Secret(target.api_key)
+        self._spellings = _spellings(self.secrets)
         self._worker = _Worker()
         self._sessions: list[requests.Session] = []
         self._pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="expedition")
@@ -157,13 +162,19 @@ class Runner:
         """
         self.log_in()
         first = len(self.exchanges)
+        self._furthest = 0.0
         waiting = list(plan.jobs)
         running = self._start(waiting, [])
         if plan.probes and running:
             self._probe_access(running)
         while running:
             self._round(plan, running)
+            first_job = running[0]
+            if first_job.plan is plan.jobs[0]:
+                self._furthest = AT_THE_END if first_job.ended else first_job.progress
             running = [job for job in running if not job.done]
+            if not running:
+                self._furthest = AT_THE_END  # nothing is left to wait for
             running += self._start(waiting, running)
             if running:
                 pause = min(job.due for job in running) - self.clock.now()
@@ -183,15 +194,17 @@ class Runner:
             self._exchange(self._about("cancel", self._to_be_cancelled.pop()), None)
 
     def _start(self, waiting: list[JobPlan], running: list[_Running]) -> list[_Running]:
-        """Create, at the same instant, as many waiting jobs as may run."""
+        """Create, at the same instant, the waiting jobs whose turn has come, as many as may run."""
         limits = self.target.limits
         room = min(limits.concurrent_jobs - len(running), limits.jobs - self.jobs)
-        starting = waiting[:room]
+        starting = [job for job in waiting if job.after <= self._furthest or job is waiting[0]]
+        starting = [job for job in starting if job.after <= self._furthest or not running][:room]
         if not starting:
             if waiting and not running:
                 raise LimitReachedError("jobs")
             return []
-        del waiting[:room]
+        for job in starting:
+            waiting.remove(job)
         self.jobs += len(starting)
         creations = self._send([self._creation(job.recipe) for job in starting])
         self._require_creations(creations)
@@ -339,6 +352,7 @@ class Runner:
                 f"POST {path} was answered with {exchange.status}"
             )
         self._key = key
+        self._spellings = _spellings(self.secrets)
 
     def _creation(self, name: str, probe: Probe = "") -> _Call:
         recipe = self._recipes[name]
@@ -405,7 +419,7 @@ class Runner:
 
     def _require_creations(self, creations: Sequence[Exchange]) -> None:
         """Refuse to judge a target for requests that it does not know."""
-        refused = [x for x in creations if x.status is not None and 400 <= x.status < 500]
+        refused = [x for x in creations if x.status is not None and 300 <= x.status < 500]
         if not self.ledger and len(refused) == len(creations):
             raise TargetUnusableError(
                 f"{self.target.url} creates no job: {refused[0].method} {refused[0].path} was "
@@ -428,11 +442,14 @@ class Runner:
             request.json = recipe.json
         session = self._session()
         prepared = session.prepare_request(request)
+        # Noted before the barrier: of requests sent at the same instant none was first.
+        sent = self.clock.now() - self._started
         if barrier is not None:
             barrier.wait(ANSWER_SECONDS)
         self.requests += 1
-        sent = self.clock.now() - self._started
         status, body, lost = self._answer(session, prepared)
+        for secret in self._spellings:
+            body = body.replace(secret, b"***")
         exchange = Exchange(
             kind=call.kind,
             method=call.method,
@@ -473,11 +490,12 @@ class Runner:
                 for chunk in response.iter_content(65536):
                     body += chunk
                     if len(body) > MOST_BYTES:
-                        break
+                        return None, b"", f"it is longer than {MOST_BYTES} bytes"
                     if time.monotonic() > give_up:
                         return None, b"", f"it took longer than {ANSWER_SECONDS:g} s"
-                return response.status_code, bytes(body[:MOST_BYTES]), ""
-        except requests.RequestException as error:
+                return response.status_code, bytes(body), ""
+        except (requests.RequestException, OSError, ValueError, HTTPException) as error:
+            # Some headers break the library itself: it raises what the parser raised.
             return None, b"", _why_lost(error)
 
     def _session(self) -> requests.Session:
@@ -485,6 +503,8 @@ class Runner:
             session = requests.Session()
             # No credentials from .netrc: they would take the place of the key.
             session.trust_env = False
+            # No cookies: a session of the login's would let requests without a key in.
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
             session.headers["Accept"] = "application/json"
             self._worker.session = session
             self._sessions.append(session)
@@ -512,18 +532,34 @@ def _bad_ids(own: int | None) -> list[str]:
     return texts if own is None else [f"{own}abc", f"{own}%2F1", f"{own}%27", *texts]
 
 
-def _key_in(document: Any) -> str | None:
+def _key_in(document: Any) -> Secret | None:
     """Find the key in the answer to a login."""
     for step in ("Contents", "response", "data", "content", "api_key"):
         document = document.get(step) if isinstance(document, dict) else None
-    return document if isinstance(document, str) and document else None
+    usable = isinstance(document, str) and document.isascii() and document.isprintable()
+    return Secret(document) if usable and document else None
+
+
+def _spellings(secrets: Iterable[str]) -> list[bytes]:
+    """The ways in which an answer may repeat a secret: plain, in JSON, in PHP's JSON, in a URL."""
+    ways = {
+        way
+        for secret in secrets
+        for way in (
+            secret,
+            json.dumps(secret)[1:-1],
+            json.dumps(secret)[1:-1].replace("/", r"\/"),
+            quote(secret, safe=""),
+        )
+    }
+    return [way.encode() for way in sorted(ways, key=len, reverse=True)]
 
 
 def _as_text(body: bytes | str | None) -> str:
     return body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
 
 
-def _why_lost(error: requests.RequestException) -> str:
+def _why_lost(error: Exception) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return f"the TLS connection cannot be trusted: {error}"
     if isinstance(error, requests.Timeout):

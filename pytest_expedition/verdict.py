@@ -22,14 +22,16 @@ class Result:
     """The outcome of one requirement.
 
     ``held`` is how often the promise was put to the test and kept, ``violation`` the proof that it
-    was broken. ``lacking`` is what the target had to have for a chance, ``limit`` the limit that
-    ended the run before there was one, ``crash`` the traceback of a rule that broke down.
+    was broken, ``unseen`` how often what came of it could not be seen. ``lacking`` is what the
+    target had to have for a chance, ``limit`` the limit that ended the run before there was one,
+    ``crash`` the traceback of a rule that broke down.
     """
 
     requirement: Requirement
     outcome: Outcome
     held: int = 0
     violation: Violation | None = None
+    unseen: int = 0
     lacking: Need | None = None
     limit: str = ""
     crash: str = ""
@@ -61,6 +63,8 @@ def settle(
             )
         elif finding.crash or (broke and not finding.held):
             result = Result(requirement=requirement, outcome="error", crash=finding.crash)
+        elif finding.unseen:
+            result = Result(requirement=requirement, outcome="inconclusive", unseen=finding.unseen)
         elif finding.held:
             result = Result(requirement=requirement, outcome="pass", held=finding.held)
         elif requirement.need is not None and not _has(requirement.need, cancellable, limit):
@@ -71,12 +75,15 @@ def settle(
     return results
 
 
-def conclude(outcomes: Iterable[tuple[Level, Outcome]]) -> Verdict:
-    """Give the verdict of the whole from each requirement's level and outcome."""
+def conclude(outcomes: Iterable[tuple[Level, Outcome]], *, broke: bool = False) -> Verdict:
+    """Give the verdict of the whole from each requirement's level and outcome.
+
+    ``broke`` says that the run could not be carried out to its end.
+    """
     seen = set(outcomes)
     if ("MUST", "fail") in seen:
         return "non-conformant"
-    if {("MUST", "error"), ("SHOULD", "error")} & seen:
+    if broke or {("MUST", "error"), ("SHOULD", "error")} & seen:
         return "error"
     judged = {outcome for _, outcome in seen} & {"pass", "fail"}
     return "inconclusive" if ("MUST", "inconclusive") in seen or not judged else "conformant"

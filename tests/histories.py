@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from pytest_expedition.history import Exchange, History, Probe
-from pytest_expedition.rules import RULES, Violation
+from pytest_expedition.rules import RULES, UNSEEN, Violation
 
 JOB = 1619
 RAISED: Any = object()
@@ -170,8 +170,11 @@ def faults(story: Story, requirement: str) -> list[str]:
 
 
 def verdict_on(story: Story, requirement: str) -> str | list[str]:
-    """The faults found, or "held", or "no chance"."""
+    """The faults found, or "unseen", or "held", or "no chance"."""
     found = faults(story, requirement)
     if found:
         return found
-    return "held" if list(RULES[requirement](story.history())) else "no chance"
+    judged = set(RULES[requirement](story.history()))
+    if UNSEEN in judged:
+        return "unseen"
+    return "held" if judged else "no chance"

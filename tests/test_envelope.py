@@ -22,7 +22,7 @@ def test_system() -> None:
     assert (answer.dialect, answer.place) == ("system", "system.jobs")
     assert (answer.job_id, answer.state, answer.status_code) == (7, 0.25, 0)
     assert answer.messages == ("hello",)
-    assert answer.job_texts == ("ok", "one", "two")
+    assert answer.result["TasksMsg"] == ["one", {"statusMessage": "two"}, 3]
     assert answer.next_step == []
     assert answer.progress == 0.25
 
@@ -39,12 +39,14 @@ def test_msg_in_a_status_and_in_a_creation() -> None:
 def test_data() -> None:
     answer = reading({"data": {"job_id": 6421, "state": 0, "task": [{"statusMessage": "x"}]}})
     assert (answer.dialect, answer.job_id, answer.state) == ("data", 6421, 0)
-    assert answer.job_texts == ("x",)
+    assert answer.result == {"task": [{"statusMessage": "x"}]}
 
 
-def test_where_both_places_are_there_the_first_dialect_counts() -> None:
-    content = {"system": {"jobs": {"state": 0.5}}, "msg": {"state": 0.4}}
-    assert reading(envelope(content)).state == 0.5
+def test_where_both_places_are_there_they_must_agree() -> None:
+    alike = reading(envelope({"system": {"jobs": {"state": 0.5}}, "msg": {"state": 0.5}}))
+    assert (alike.state, alike.problem) == (0.5, None)
+    other = reading(envelope({"system": {"jobs": {"state": 0.5}}, "msg": {"state": 0.4}}))
+    assert (other.state, other.problem) == (0.5, "its state is 0.5 at system.jobs and 0.4 at msg")
 
 
 def test_the_state_of_the_response_is_not_the_state_of_the_job() -> None:

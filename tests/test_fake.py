@@ -418,6 +418,29 @@ class TestServer:
         assert b" 401 " in answer.splitlines()[0]
         assert b"Connection: close" in answer
 
+    @pytest.mark.parametrize("length", ["abc", "-1"])
+    def test_a_length_that_is_none_is_refused(
+        self, expedition_server: ExpeditionServer, length: str
+    ) -> None:
+        host, port = expedition_server.url.removeprefix("http://").split(":")
+        request = (
+            f"POST /api/v1/{IMPORT} HTTP/1.1\r\nContent-Length: {length}\r\n\r\nGET / HTTP/1.1"
+        )
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(request.encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert b" 400 " in answer.splitlines()[0]
+        assert answer.count(b"HTTP/1.1") == 1
+        assert expedition_server.requests == []
+
+    def test_a_request_may_name_the_whole_url(self, expedition_server: ExpeditionServer) -> None:
+        host, port = expedition_server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(b"GET http://x/api/v1/job/status/1?a HTTP/1.0\r\n\r\n")
+            while connection.recv(65536):
+                pass
+        assert expedition_server.requests[0].path == "/api/v1/job/status/1"
+
     def test_head_has_no_body(self, call: Call) -> None:
         response = call("HEAD", "job/status/1")
         assert response.status_code == 405

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -47,6 +48,8 @@ def keyless(document: Any, status: int, *, kind: str = "status") -> Story:
     )
 
 
+NESTED = json.dumps(envelope({"system": {"jobs": job_fields(state="DEEP")}}))
+DEEP = NESTED.replace('"DEEP"', "[" * 960 + "]" * 960).encode()
 A_JOB = envelope({"system": {"jobs": job_fields()}})
 MISSING_STATE = envelope({"system": {"jobs": job_fields(state=RAISED)}})
 BARE_ID = envelope({"jobId": JOB})
@@ -998,6 +1001,76 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "goes on",
         running().cancel(0.5, at=1, until=3).poll(0.5, at=1, until=3).poll(0.7).poll(1),
         "held",
+    ),
+    # What lost answers hide:
+    (
+        "status.completes",
+        "no answer any more",
+        running()
+        .poll(0, status=503)
+        .poll(0, status=503)
+        .poll(0, status=503)
+        .poll(0, status=503)
+        .lose("status"),
+        "unseen",
+    ),
+    # Whose answer it is:
+    (
+        "status.identity",
+        "another, with a fraction",
+        Story().create().poll(0, fields={"jobId": 1620.0}),
+        ["another-job"],
+    ),
+    (
+        "status.identity",
+        "the same, as text",
+        Story().create().poll(0, fields={"jobId": "1619"}),
+        "held",
+    ),
+    (
+        "status.identity",
+        "another, in a cancel",
+        running().cancel(0.5, fields={"jobId": 7}),
+        ["another-job"],
+    ),
+    (
+        "status.envelope",
+        "places that disagree",
+        Story()
+        .create()
+        .answer_poll(envelope({"system": {"jobs": job_fields(state=0.5)}, "msg": {"state": 0.4}})),
+        ["not-the-envelope"],
+    ),
+    ("status.envelope", "nested deep", Story().create().answer_poll(DEEP), ["not-the-envelope"]),
+    # What says so:
+    (
+        "refuse.message",
+        "the same as for one that is cancelled already",
+        refusing()
+        .cancel(0.6, says=REFUSAL)
+        .create(OTHER, cancellable=True)
+        .cancel(-1, job=OTHER, says=("Done",))
+        .cancel(-1, job=OTHER, says=REFUSAL),
+        "held",
+    ),
+    (
+        "refuse.message",
+        "says so from then on",
+        refusing()
+        .cancel(0.6, fields={"log": list(REFUSAL)})
+        .poll(0.7, fields={"log": list(REFUSAL)}),
+        "held",
+    ),
+    (
+        "refuse.message",
+        "every cancel says something else",
+        refusing()
+        .cancel(0.6, says=("ref abc",))
+        .create(OTHER, cancellable=True)
+        .cancel(-1, job=OTHER, says=("ref def",))
+        .create(OTHER + 1, cancellable=True)
+        .cancel(-1, job=OTHER + 1, says=("ref ghi",)),
+        "no chance",
     ),
     # Refusals on the edge:
     ("refuse.state", "the progress just seen", refusing().cancel(0.5, says=REFUSAL), "held"),

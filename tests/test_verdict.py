@@ -45,6 +45,16 @@ def test_a_rule_that_broke_down_is_error_however_much_held() -> None:
     assert outcome("status.bounds", Finding(held=9, crash="oops")).outcome == "error"
 
 
+def test_what_could_not_be_seen_is_inconclusive_however_much_held() -> None:
+    result = outcome("status.completes", Finding(held=9, unseen=1))
+    assert (result.outcome, result.unseen) == ("inconclusive", 1)
+
+
+def test_a_run_that_broke_is_an_error_whatever_held() -> None:
+    assert conclude([("MUST", "pass")], broke=True) == "error"
+    assert conclude([("MUST", "fail")], broke=True) == "non-conformant"
+
+
 def test_no_chance_is_inconclusive_and_names_the_limit() -> None:
     result = outcome("cancel.race", Finding(), limit="requests")
     assert (result.outcome, result.limit) == ("inconclusive", "requests")

@@ -93,7 +93,9 @@ class Request:
 
     @property
     def form(self) -> dict[str, str]:
-        """The form fields of the body; of a repeated field the last value."""
+        """The form fields of the body, if it is a form; of a repeated field the last value."""
+        if "form-urlencoded" not in self.header("Content-Type"):
+            return {}
         return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
 
     def header(self, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 LOOPBACK: Final = "127.0.0.1"
 SECONDS_PER_POLL: Final = 1.0
+_ORIGIN: Final = re.compile("https?://[^/?]*")
+"""What stands before the path where a request names the whole URL, as one to a proxy does."""
+
 _STOP_POLL: Final = 0.01
 """Seconds between two looks at whether the server shall stop."""
 
@@ -163,7 +167,7 @@ class _Carrier(HTTPServerBase):
         instance = self._owner.instance
         received = Request(
             method=request.method,
-            path=request.environ["REQUEST_URI"].partition("?")[0],
+            path=_ORIGIN.sub("", request.environ["REQUEST_URI"]).partition("?")[0],
             query=request.environ["QUERY_STRING"],
             headers=dict(request.headers),
             body=request.get_data(),
@@ -201,6 +205,10 @@ class _KeepAliveHandler(WSGIRequestHandler):
         super().finish()
 
     def run_wsgi(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal():
+            self.send_error(400)  # and closes: nobody knows where the next request begins
+            return
         environ = self.make_environ()
         answer: list[Any] = []
         body: list[bytes] = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_expedition.history import Exchange
     from pytest_expedition.requirements import Requirement
     from pytest_expedition.target import Target
-    from pytest_expedition.verdict import Outcome, Result, Verdict
+    from pytest_expedition.verdict import Outcome, Result
 
 Document = dict[str, Any]
 
@@ -46,6 +46,8 @@ def run_entry(conformance: Conformance) -> Document:
         "seconds": round(conformance.seconds, 3),
         "requests": conformance.requests,
         "jobs": conformance.jobs,
+        "unanswered": sum(not exchange.answered for exchange in conformance.history.exchanges),
+        "reason": _Strike(conformance.secrets).out(conformance.reason),
     }
 
 
@@ -82,6 +84,7 @@ def assemble(runs: list[Document], requirements: Iterable[Document]) -> Document
     """Put a report together from the runs of all workers and the requirements they judged."""
     by_id = {entry["id"]: entry for entry in requirements}
     entries = [by_id[name] for name in CATALOGUE if name in by_id]
+    reason = next((run["reason"] for run in runs if run["reason"]), "")
     first = min(runs, key=lambda run: run["started"]) if runs else _NO_RUN
     return {
         "tool": {"name": "pytest-expedition", "version": version("pytest-expedition")},
@@ -90,13 +93,13 @@ def assemble(runs: list[Document], requirements: Iterable[Document]) -> Document
         "seconds": max((run["seconds"] for run in runs), default=0.0),
         "requests": sum(run["requests"] for run in runs),
         "jobs": sum(run["jobs"] for run in runs),
-        "verdict": _verdict(entries),
+        "unanswered": sum(run["unanswered"] for run in runs),
+        "verdict": conclude(
+            ((entry["level"], entry["outcome"]) for entry in entries), broke=bool(reason)
+        ),
+        "reason": reason,
         "requirements": entries,
     }
-
-
-def _verdict(entries: list[Document]) -> Verdict:
-    return conclude((entry["level"], entry["outcome"]) for entry in entries)
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,12 @@ def verdict_lines(document: Document) -> list[str]:
     dialect = f", dialect {target['dialect']}" if target["dialect"] else ""
     embedded = " (in this process)" if target.get("embedded") else ""
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
+    if document["unanswered"]:
+        used += f" ({document['unanswered']} without an answer that tells anything)"
     return [
         f"{target['url']}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
         f"{len(entries)} of {plural(len(CATALOGUE), 'requirement')}: "
         + tally([entry["outcome"] for entry in entries]),
+        *([f"reason: {document['reason']}"] if document["reason"] else []),
         f"verdict: {document['verdict']}",
     ]

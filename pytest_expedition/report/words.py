@@ -21,7 +21,7 @@ FAULTS: Final = {
     "not-visible": "The creation answered with job {job}, yet its status is HTTP {status} without "
     "that job.",
     "initial-state": "The creation answer carries the state {value}.",
-    "another-job": "The status of job {job} was asked for, the answer is about job {told}.",
+    "another-job": "The request was about job {job}, the answer is about job {told}.",
     "out-of-bounds": "The state of job {job} is {value}.",
     "went-back": "The state of job {job} was {high}, then {low}.",
     "unfinished-again": "The state of job {job} was 1, then {value}.",
@@ -49,8 +49,7 @@ FAULTS: Final = {
     "already reached {known}.",
     "refused-ahead": "The answer to the refused cancel of job {job} shows {shown}; after it the "
     "job was at {known}.",
-    "refused-silently": "The cancel of job {job} was refused without a message that says so; the "
-    "texts of the answer are {said}.",
+    "refused-silently": "The cancel of job {job} was refused without a text that says so.",
     "refused-gone": "After its cancel was refused, job {job} was gone.",
     "refused-reset": "The state of job {job} was {high}; after its cancel was refused it is {low}.",
     "refused-stopped": "The cancel of job {job} was refused; {seconds} s after its creation its "
@@ -105,6 +104,11 @@ def reason(result: Result, broke: str = "") -> str:
         case "not-tested":
             assert result.lacking is not None
             return LACKING[result.lacking]
+        case "inconclusive" if result.unseen:
+            return (
+                f"what came of it could not be seen {plural(result.unseen, 'time')}: the server "
+                "gave no answer that tells anything"
+            )
         case "inconclusive":
             ended = f"the limit `{result.limit}` ended the run first" if result.limit else ""
             return f"it never came about that {requirement.chance}" + (ended and f": {ended}")

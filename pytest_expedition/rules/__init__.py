@@ -1,7 +1,8 @@
 """The oracle: one function a requirement, from a history to judgements, without any I/O.
 
-A rule yields one judgement each time its promise was put to the test: ``HELD``, or a ``Violation``
-with the exchanges that prove it. A rule that yields nothing had no chance.
+A rule yields one judgement each time its promise was put to the test: ``HELD``, a ``Violation``
+with the exchanges that prove it, or ``UNSEEN`` where lost answers hide what came of it. A rule that
+yields nothing had no chance.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import access, cancel, create, refuse, result, status
-from pytest_expedition.rules.base import HELD, RULES, Held, Judgement, Violation
+from pytest_expedition.rules.base import HELD, RULES, UNSEEN, Held, Judgement, Violation
 
 if TYPE_CHECKING:
     from pytest_expedition.history import History
 
-__all__ = ["HELD", "RULES", "Finding", "Held", "Judgement", "Violation", "judge"]
+__all__ = ["HELD", "RULES", "UNSEEN", "Finding", "Held", "Judgement", "Violation", "judge"]
 
 _MODULES = (access, cancel, create, refuse, result, status)
 """Importing a module of rules registers its rules."""
@@ -32,6 +33,7 @@ class Finding:
 
     held: int = 0
     violations: tuple[Violation, ...] = ()
+    unseen: int = 0
     crash: str = ""
 
 
@@ -41,14 +43,14 @@ def judge(history: History) -> dict[str, Finding]:
 
 
 def _ask(requirement: str, history: History) -> Finding:
-    held = 0
+    seen = {HELD: 0, UNSEEN: 0}
     violations: list[Violation] = []
     try:
         for judgement in RULES[requirement](history):
             if isinstance(judgement, Violation):
                 violations.append(judgement)
             else:
-                held += 1
+                seen[judgement] += 1
     except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
-        return Finding(held, tuple(violations), traceback.format_exc())
-    return Finding(held, tuple(violations))
+        return Finding(seen[HELD], tuple(violations), seen[UNSEEN], traceback.format_exc())
+    return Finding(seen[HELD], tuple(violations), seen[UNSEEN])

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 
 class Held(enum.Enum):
-    """The type of ``HELD``."""
+    """The type of ``HELD`` and ``UNSEEN``."""
 
     HELD = "held"
+    UNSEEN = "unseen"
 
 
 HELD: Final = Held.HELD
 """The promise was put to the test, and kept."""
+
+UNSEEN: Final = Held.UNSEEN
+"""The promise was put to the test, but what came of it could not be seen."""
 
 
 class Violation:
@@ -105,15 +109,22 @@ def envelope_problem(exchange: Exchange, name: SchemaName) -> str | None:
     if answer.problem is not None:
         return answer.problem
     # Answers about a job differ in its id and its progress, of which no schema makes a difference.
-    alike = _ID.sub(rb"\g<1>1", _FRACTION.sub(b"0.5", exchange.body))
-    if _is_valid(alike, name):
-        return None
-    violation = find_violation(answer.document, name)
+    alike = _ID.sub(rb"\g<1>1", _FRACTION.sub(_half, exchange.body))
+    try:
+        if _is_valid(alike, name):
+            return None
+        violation = find_violation(answer.document, name)
+    except RecursionError:
+        return "it is nested too deep"
     return None if violation is None else str(violation)
 
 
 _ID: Final = re.compile(rb'("jobId"\s*:\s*)[1-9][0-9]*(?![0-9.eE])')
-_FRACTION: Final = re.compile(rb"(?<![0-9.eE+-])0\.[0-9]*[1-9][0-9]*(?![0-9.eE])")
+_FRACTION: Final = re.compile(rb"(?<![0-9.eE+-])0\.[0-9]+(?![0-9.eE])")
+
+
+def _half(fraction: re.Match[bytes]) -> bytes:
+    return b"0.5" if fraction[0].strip(b"0.") else fraction[0]
 
 
 @functools.lru_cache(maxsize=4096)

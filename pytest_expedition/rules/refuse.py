@@ -10,7 +10,7 @@ from pytest_expedition.rules.base import HELD, Judgement, Violation, job_rule, r
 from pytest_expedition.rules.status import overdue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from pytest_expedition.history import Exchange, History, Job
 
@@ -54,33 +54,60 @@ def _contradicts(job: Job, refused: Exchange, shown: float, later: Exchange) -> 
 def message(history: History) -> Iterator[Judgement]:
     """The answer to a refused cancel carries a message, not empty, that says so.
 
-    No language is read: a text says so if it is none that the job's other answers carry, and none
-    that a granted cancel carries.
+    No language is read, and no place is asked for: a text says so if the job's answers before did
+    not carry it, nor those to granted cancels. Where every granted cancel, too, carries a text of
+    its own, texts prove nothing.
     """
-    granted = _shapes(
-        x for job in history.jobs.values() for x in job.cancels if x.state == CANCELLED
-    )
+    granted = [_texts(x) for job in history.jobs.values() for x in _granted(job)]
+    for number, texts in enumerate(granted):
+        if not texts.difference(*granted[:number], *granted[number + 1 :]):
+            break
+    else:
+        if len(granted) > 1:
+            return
     for job in history.jobs.values():
         refusals = list(_refused(job))
         if not refusals:
             continue
-        usual = _shapes([job.creation, *job.statuses]) | granted
+        first = min(refusals, key=lambda refused: refused.sent)
+        before = [_texts(x) for x in job.answers if x.before(first)]
         for refused in refusals:
             if refused.state == CANCELLED:
                 continue  # that is no refusal
-            if _shapes([refused]) - usual:
+            if _texts(refused).difference(*before, *granted):
                 yield HELD
             else:
-                yield Violation("refused-silently", refused, job=job.id, said=_texts(refused))
+                yield Violation("refused-silently", refused, job=job.id)
 
 
-def _texts(exchange: Exchange) -> tuple[str, ...]:
-    return exchange.answer.messages + exchange.answer.job_texts
+def _granted(job: Job) -> list[Exchange]:
+    """The cancels that were granted for sure: no other was under way or came before."""
+    return [
+        cancel
+        for cancel in job.cancels
+        if cancel.state == CANCELLED and all(x is cancel or cancel.before(x) for x in job.attempts)
+    ]
 
 
-def _shapes(exchanges: Iterable[Exchange]) -> set[str]:
-    """Return the texts without their numbers: “12 % done” says the same as “13 % done”."""
-    return {re.sub(r"\d+", "#", text).strip() for x in exchanges for text in _texts(x)}
+_NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module"})
+"""Fields whose texts are words of the envelope."""
+
+
+def _texts(exchange: Exchange) -> set[str]:
+    """Return all texts of an answer, without their numbers: 12 % says the same as 13 %."""
+    return {re.sub(r"\d+", "#", text).strip() for text in _leaves(exchange.answer.document)} - {""}
+
+
+def _leaves(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in _NO_MESSAGE:
+                yield from _leaves(item)
 
 
 @job_rule("refuse.continues")

@@ -8,6 +8,7 @@ from pytest_expedition.envelope import MISSING
 from pytest_expedition.history import CANCELLED, FINISHED
 from pytest_expedition.rules.base import (
     HELD,
+    UNSEEN,
     Judgement,
     Violation,
     after_furthest,
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_expedition.history import Exchange, History, Job
+
+SILENT = 5
+"""Requests about a job, one after the other, without an answer: whoever asks may give up."""
 
 COMPLETED = 1
 FAILED = -1
@@ -45,14 +49,14 @@ def envelope(job: Job) -> Iterator[Judgement]:
 
 @job_rule("status.identity")
 def identity(job: Job) -> Iterator[Judgement]:
-    """The status answer is about the job asked for."""
-    for poll in job.statuses:
-        if poll.answer.job_id is MISSING or not poll.ok:
+    """The answer is about the job asked for."""
+    for exchange in (*job.statuses, *job.cancels):
+        if exchange.answer.job_id is MISSING or not exchange.ok:
             continue
-        if job.is_about_it(poll):
+        if job.is_about_it(exchange):
             yield HELD
         else:
-            yield Violation("another-job", poll, job=job.id, told=poll.answer.job_id)
+            yield Violation("another-job", exchange, job=job.id, told=exchange.answer.job_id)
 
 
 @job_rule("status.bounds")
@@ -110,8 +114,11 @@ def completes(job: Job) -> Iterator[Judgement]:
             seconds=job.seconds_allowed,
             value=late.state,
         )
-    elif job.finished is not None and job.finished.received < job.first_cancel_sent:
-        yield HELD
+    elif job.finished is not None:
+        if job.finished.received < job.first_cancel_sent:
+            yield HELD
+    elif job.silent >= SILENT and not job.attempts:
+        yield UNSEEN
 
 
 def overdue(job: Job) -> Exchange | None:

@@ -14,7 +14,7 @@ from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
 if TYPE_CHECKING:
     from pytest_expedition.fake.instance import Request
-    from pytest_expedition.fake.simulation import Job
+    from pytest_expedition.fake.simulation import Job, JobScript
 
 OLD_STATES = (
     *GOES_BACK,
@@ -445,3 +445,56 @@ class UnknownIsDone(Instance):
         document = json.loads(answer.body)
         document["Contents"]["response"]["data"]["content"] = {"system": {"jobs": {"state": 1}}}
         return self.reply(document)
+
+
+@broken("status.envelope", "cancel.envelope", shows="one of several jobs")
+class PlacesDisagree(Instance):
+    """Of every second job `content.msg` is written once, at its creation: its state stays 0."""
+
+    def content(self, job: Job) -> dict[str, Any]:
+        described = self.describe(job)
+        written = {**described, "state": 0} if nth(job, 2) else described
+        return {"system": {"jobs": described}, "msg": written}
+
+
+@broken("status.identity", "create.visible", shows="by a hair")
+class NextIdWithFraction(_ChangesStatus):
+    """The status carries the id of the next job, spelled with a fraction."""
+
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        described["jobId"] = float(job.id + 1)
+
+
+@broken("status.identity", "refuse.state")
+class CancelAnswersForAnother(Instance):
+    """The answer to a cancel carries the id of the next job."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        granted = self.cancel(job)
+        described = {**self.describe(job), "jobId": job.id + 1}
+        messages = self.cancel_messages(job, granted=granted)
+        return self.reply(self.envelope({"system": {"jobs": described}}, messages=messages))
+
+
+@broken(
+    "status.no-spontaneous-cancel", "refuse.state", "cancel.isolation", shows="one of several jobs"
+)
+class NewJobEndsOlder(Instance):
+    """The agent holds one job: a new one ends all that have begun, and they show -1."""
+
+    def create(self, request: str, script: JobScript) -> Job:
+        for other in self.jobs.values():
+            if 0.05 < self.state(other) < FINISHED and other.cancelled_after is None:
+                other.cancelled_after = self.age(other)
+        return super().create(request, script)
+
+
+@broken(*GOES_BACK, "status.completes", shows="one of several jobs")
+class NewJobRestartsOlder(Instance):
+    """A new job restarts the worker: all that have begun begin anew."""
+
+    def create(self, request: str, script: JobScript) -> Job:
+        for other in self.jobs.values():
+            if 0.05 < self.state(other) < FINISHED:
+                other.polled_seconds -= self.age(other)
+        return super().create(request, script)
