@@ -1014,6 +1014,177 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .lose("status"),
         "unseen",
     ),
+    # On the very edge, and one after the other:
+    (
+        "cancel.repeat",
+        "HTTP 499",
+        running().cancel(-1).answer_cancel(error(), status=499).poll(-1),
+        "held",
+    ),
+    (
+        "cancel.repeat",
+        "HTTP 501",
+        running().cancel(-1).answer_cancel(error(), status=501),
+        ["repeat-failed"],
+    ),
+    (
+        "status.bounds",
+        "of a creation that failed",
+        Story().create(status=500).poll(0.5),
+        "no chance",
+    ),
+    (
+        "input.bad-id",
+        "a server error, after other requests",
+        running().add("status", "GET", "/", error(), status=500, probe="bad-id"),
+        ["bad-id-status"],
+    ),
+    ("input.bad-id", "400", bad_id(error(), 400), "held"),
+    (
+        "status.monotonic",
+        "back, and not yet where it was",
+        Story().create().poll(0.7).poll(0.3).poll(0.5),
+        ["went-back", "went-back"],
+    ),
+    (
+        "cancel.minus-one",
+        "within the grace",
+        cancellable().cancel(0.5, at=1, until=2).poll(0.6, at=6.5),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
+        "at the end of the grace",
+        cancellable().cancel(0.5, at=1, until=2).poll(0.6, at=7),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
+        "just beyond the grace",
+        cancellable().cancel(0.5, at=1, until=2).poll(0.6, at=7.5),
+        ["cancel-ignored"],
+    ),
+    (
+        "cancel.immediate",
+        "done before",
+        cancellable().poll(1).answer_cancel(error(), status=409).poll(-1),
+        "no chance",
+    ),
+    (
+        "cancel.isolation",
+        "an answer about another job",
+        running().create(OTHER).cancel(-1, job=OTHER).poll(0.1, fields={"jobId": 7}).poll(0.6),
+        "held",
+    ),
+    (
+        "cancel.isolation",
+        "back, after a state that is none",
+        running().create(OTHER).cancel(-1, job=OTHER).poll("x").poll(0.2),
+        ["other-changed"],
+    ),
+    (
+        "cancel.isolation",
+        "stands still",
+        running().create(OTHER).cancel(-1, job=OTHER).poll(0.5),
+        "held",
+    ),
+    (
+        "cancel.isolation",
+        "the younger is cancelled too",
+        Story().create(OTHER).poll(0.5, job=OTHER).create().cancel(-1).poll(-1, job=OTHER),
+        ["other-changed"],
+    ),
+    (
+        "cancel.race",
+        "back before the race",
+        running().poll(0.4).cancel(0.5, at=5, until=7).poll(0.5, at=5, until=7),
+        "held",
+    ),
+    ("create.envelope", "after one that was lost", Story().lose("create").create(), "held"),
+    ("create.visible", "a server error", Story().create().poll(0, status=500), "no chance"),
+    ("create.visible", "no JSON", Story().create().answer_poll(b"<"), "no chance"),
+    (
+        "refuse.state",
+        "no state, then -1",
+        refusing().answer_cancel(error(), status=409).poll(0.6).cancel(-1),
+        ["refused-without-state", "refused-but-cancelled"],
+    ),
+    (
+        "refuse.state",
+        "stale twice",
+        refusing().cancel(0).poll(0.6).cancel(0.1),
+        ["refused-stale", "refused-stale"],
+    ),
+    (
+        "refuse.state",
+        "-1 twice at the same time",
+        refusing().cancel(-1, at=1, until=3).cancel(-1, at=1, until=3),
+        ["refused-but-cancelled", "refused-but-cancelled"],
+    ),
+    (
+        "refuse.state",
+        "-1 when it was done",
+        refusing().cancel(0.6).poll(1).poll(-1),
+        ["refused-but-cancelled"],
+    ),
+    ("refuse.state", "known to be done", refusing().poll(1).cancel(-1), "no chance"),
+    (
+        "refuse.continues",
+        "reset, after a state that is none",
+        refusing().cancel(0.6).poll("x").poll(0.2),
+        ["refused-reset"],
+    ),
+    (
+        "refuse.continues",
+        "stands still for a while",
+        refusing().cancel(0.5).poll(0.5).poll(1),
+        "held",
+    ),
+    (
+        "result.next-step",
+        "a text, after a server error",
+        running().poll(0, status=500).poll(1, fields={"nextStep": "x"}),
+        ["no-list"],
+    ),
+    (
+        "result.next-step",
+        "a text, after a creation without any",
+        Story().add("create", "POST", "/", BARE_ID).poll(1, fields={"nextStep": "x"}),
+        ["no-list"],
+    ),
+    (
+        "status.envelope",
+        "gone when it was done, then a server error",
+        running().poll(1).answer_poll(error(), status=404).poll(1, status=500),
+        ["not-a-success"],
+    ),
+    (
+        "status.identity",
+        "another, after an answer without an id",
+        Story().create().poll(0, fields={"jobId": RAISED}).poll(0, fields={"jobId": 7}),
+        ["another-job"],
+    ),
+    (
+        "status.bounds",
+        "2, after an answer without a state",
+        Story().create().answer_poll(MISSING_STATE).poll(2),
+        ["out-of-bounds"],
+    ),
+    (
+        "status.completes",
+        "at the end of its time",
+        Story().create().poll(0.9, at=60.1),
+        "no chance",
+    ),
+    (
+        "status.no-spontaneous-cancel",
+        "-1 as the cancel is sent",
+        running().poll(-1, at=1, until=2).cancel(-1, at=2),
+        "held",
+    ),
+    ("status.unknown", "a cancel", unknown("cancel", A_JOB, 200), "no chance"),
+    ("cancel.unknown", "a status", unknown("status", A_JOB, 200), "no chance"),
+    ("status.unknown", "a gateway answers", unknown("status", A_JOB, 503), "no chance"),
     # Whose answer it is:
     (
         "status.identity",
@@ -1126,6 +1297,15 @@ def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
     story = running().cancel(-1).cancel(-1).poll(0.6)
     (undone,) = [x for x in RULES["cancel.repeat"](story.history()) if isinstance(x, Violation)]
     assert [x.state for x in undone.proof] == [-1, -1, 0.6]
+    story = running().poll(1).cancel(-1)
+    (ended,) = [x for x in RULES["cancel.completed"](story.history()) if isinstance(x, Violation)]
+    assert [x.state for x in ended.proof] == [1, -1]
+    story = running().poll(1).cancel(1).poll(-1)
+    (ended,) = [x for x in RULES["cancel.completed"](story.history()) if isinstance(x, Violation)]
+    assert [x.state for x in ended.proof] == [1, 1, -1]
+    story = Story().create().create()
+    (twice,) = [x for x in RULES["create.unique-id"](story.history()) if isinstance(x, Violation)]
+    assert len(twice.proof) == 2
     story = running().cancel(-1).cancel(0.6)
     (shown,) = [x for x in RULES["cancel.repeat"](story.history()) if isinstance(x, Violation)]
     assert [x.state for x in shown.proof] == [-1, 0.6]
@@ -1134,6 +1314,15 @@ def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
 def test_a_job_that_no_other_disturbs_is_judged_once() -> None:
     story = running().create(OTHER).cancel(-1, job=OTHER).poll(0.6).poll(0.7)
     assert list(RULES["cancel.isolation"](story.history())) == [HELD]
+
+
+def test_judgements_are_counted() -> None:
+    story = running().poll(0.6)
+    for _ in range(5):
+        story.lose("status")
+    findings = judge(story.history())
+    assert (findings["status.bounds"].held, findings["status.bounds"].unseen) == (2, 0)
+    assert (findings["status.completes"].held, findings["status.completes"].unseen) == (0, 1)
 
 
 def test_a_rule_that_breaks_down_is_no_pass_and_leaves_the_others_alone(

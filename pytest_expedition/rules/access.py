@@ -44,7 +44,8 @@ def bad_id(history: History) -> Iterator[Judgement]:
     for probe in history.exchanges:
         if probe.probe != "bad-id" or not probe.answered:
             continue
-        status = probe.status or 0
+        status = probe.status
+        assert status is not None
         if probe.answer.tells_of_a_job:
             yield Violation("bad-id-accepted", probe, status=status)
         elif not 400 <= status < 500:
