@@ -45,6 +45,9 @@ ASKED_AGAIN: Final = 20
 """How many jobs of earlier plans are asked for once more at the end."""
 
 EMBEDDED_JOB_SECONDS: Final = 30.0
+EMBEDDED_POLL_SECONDS: Final = 2.7
+"""No whole part of a job's length: so jobs are seen at odd places, not at each tenth."""
+
 SPARE_SECONDS: Final = 10.0
 """How much longer than two jobs take the default profile may run before its last plan begins."""
 
@@ -157,7 +160,7 @@ def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterato
             ),
             limits=Limits(
                 job_seconds=4 * EMBEDDED_JOB_SECONDS,
-                poll_seconds=3.0,
+                poll_seconds=EMBEDDED_POLL_SECONDS,
                 requests=1_000_000,
                 jobs=100_000,
             ),
