@@ -2,7 +2,8 @@
 
 `python tests/steady.py 50` takes every broken and odd server, `python tests/steady.py 50 NAME …`
 the named ones. Prints, for each broken server, how often it was caught, and every MUST that failed
-though it is not declared; for each odd one every MUST that failed.
+though it is not declared; for each odd one every MUST that failed. A run against a broken server
+ends once it is caught: what decides its verdict cannot change any more.
 """
 
 from __future__ import annotations
@@ -13,22 +14,34 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import repeat
 
+from pytest_expedition import conformance
 from pytest_expedition.conformance import check, embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.requirements import CATALOGUE
 
 
+class UntilCaught(conformance._Trial):
+    """A run that ends once a requirement is broken that the server is declared to break."""
+
+    declared: frozenset[str] = frozenset()
+
+    def _spent(self) -> bool:
+        return super()._spent() or not self.declared.isdisjoint(self.smallest)
+
+
 def failed(name: str, seed: int) -> set[str]:
     """The requirements that a server failed with the plans of a seed."""
+    UntilCaught.declared = frozenset(BROKEN[name].breaks if name in BROKEN else ())
+    conformance._Trial = UntilCaught  # type: ignore[misc]
     server = BROKEN.get(name) or ODD[name]
     with embedded_target(server.make) as target:
         if name == "nothing-can-be-cancelled":
             recipes = [replace(recipe, cancellable=False) for recipe in target.jobs]
-            conformance = check(replace(target, jobs=tuple(recipes)), seed=seed)
+            results = check(replace(target, jobs=tuple(recipes)), seed=seed).results
         else:
-            conformance = check(target, seed=seed)
-    return {result.requirement.id for result in conformance.results if result.outcome == "fail"}
+            results = check(target, seed=seed).results
+    return {result.requirement.id for result in results if result.outcome == "fail"}
 
 
 def main(seeds: int, names: list[str]) -> int:
