@@ -162,20 +162,17 @@ class Runner:
         """
         self.log_in()
         first = len(self.exchanges)
-        self._furthest = 0.0
         waiting = list(plan.jobs)
-        running = self._start(waiting, [])
+        running = self._start(waiting, [], reached=plan.jobs[0].after)
         if plan.probes and running:
             self._probe_access(running)
         while running:
             self._round(plan, running)
-            first_job = running[0]
-            if first_job.plan is plan.jobs[0]:
-                self._furthest = AT_THE_END if first_job.ended else first_job.progress
+            waits_for = running[0]
             running = [job for job in running if not job.done]
-            if not running:
-                self._furthest = AT_THE_END  # nothing is left to wait for
-            running += self._start(waiting, running)
+            over = not running or waits_for.plan is not plan.jobs[0] or waits_for.ended
+            reached = AT_THE_END if over else waits_for.progress
+            running += self._start(waiting, running, reached=reached)
             if running:
                 pause = min(job.due for job in running) - self.clock.now()
                 self.clock.sleep(max(pause, 0.0))
@@ -193,12 +190,16 @@ class Runner:
         while self._to_be_cancelled:
             self._exchange(self._about("cancel", self._to_be_cancelled.pop()), None)
 
-    def _start(self, waiting: list[JobPlan], running: list[_Running]) -> list[_Running]:
-        """Create, at the same instant, the waiting jobs whose turn has come, as many as may run."""
+    def _start(
+        self, waiting: list[JobPlan], running: list[_Running], *, reached: float
+    ) -> list[_Running]:
+        """Create, at the same instant, the waiting jobs whose turn has come, as many as may run.
+
+        ``reached`` is how far the plan's first job is.
+        """
         limits = self.target.limits
         room = min(limits.concurrent_jobs - len(running), limits.jobs - self.jobs)
-        starting = [job for job in waiting if job.after <= self._furthest or job is waiting[0]]
-        starting = [job for job in starting if job.after <= self._furthest or not running][:room]
+        starting = [job for job in waiting if job.after <= reached][:room]
         if not starting:
             if waiting and not running:
                 raise LimitReachedError("jobs")

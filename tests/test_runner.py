@@ -125,6 +125,31 @@ def test_jobs_run_side_by_side_up_to_the_limit(
     assert lifetimes[-1][1] < 45  # three rounds, not five
 
 
+def test_jobs_meet_at_different_ages(make_target: Any, expedition_server: ExpeditionServer) -> None:
+    plan = plan_of(
+        JobPlan(recipe="import", after=0.9),
+        JobPlan(recipe="export", after=0.5),
+        JobPlan(recipe="export", after=1.0),
+    )
+    target = make_target()
+    with Runner(target) as runner:
+        runner.run(plan)
+    first, second, third = (job.created for job in expedition_server.jobs)
+    assert (first, second) == (0, 0)
+    assert 10 <= third < 12
+
+
+def test_a_job_waits_until_the_first_is_far_enough(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    plan = plan_of(JobPlan(recipe="import"), JobPlan(recipe="export", after=0.5))
+    with Runner(make_target()) as runner:
+        runner.run(plan)
+    first, second = (job.created for job in expedition_server.jobs)
+    assert first == 0
+    assert 5 <= second < 7
+
+
 def test_a_slow_job_is_asked_for_less_often(
     make_target: Any, expedition_server: ExpeditionServer
 ) -> None:
