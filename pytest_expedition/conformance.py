@@ -42,7 +42,7 @@ SHRINKING_PLANS: Final = 60
 """How many plans of a run may be tried to make failing ones smaller."""
 
 ASKED_AGAIN: Final = 20
-"""How many jobs of earlier plans are asked for once more at the end."""
+"""How many jobs, at the most, an instance that makes one wait is asked for once more at the end."""
 
 EMBEDDED_JOB_SECONDS: Final = 30.0
 EMBEDDED_POLL_SECONDS: Final = 2.7
@@ -261,8 +261,8 @@ class _Trial:
 
     def _ask_again(self) -> None:
         """Look once more at jobs of the whole run: what has ended stays as it is."""
-        ids = list(self.runner.ledger)
-        step = max(1, -(-len(ids) // ASKED_AGAIN))
+        ids = self.runner.ledger
+        step = -(-len(ids) // ASKED_AGAIN) if self.target.clock.waits and ids else 1
         self.runner.ask_again(ids[::step])
 
     def _within_limits(self, action: Callable[[], object]) -> None:
