@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import signal
 import sys
 import threading
 from importlib.metadata import version
@@ -105,6 +106,9 @@ def _serve(make: Callable[[], Instance] | None, *, port: int, job_seconds: float
         return EXIT_USAGE
     print(f"EXPEDITION_URL={server.url}")
     print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
+    # Asked for outright: a shell starts its background jobs with interrupts ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
     server.stop()

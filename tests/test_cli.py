@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 SERVE = (sys.executable, "-m", "pytest_expedition.cli", "serve")
 
 
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_in_the_background_of_a_script_can_be_ended(ending: signal.Signals) -> None:
+    ignoring_interrupts = ("sh", "-c", 'trap "" INT; exec "$@"', "sh", *SERVE)
+    with subprocess.Popen(ignoring_interrupts, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            process.stdout.readline()
+        process.send_signal(ending)
+        assert process.wait(10) == 0
+
+
 @contextlib.contextmanager
 def serving(*options: str) -> Iterator[dict[str, str]]:
     """Run `pytest-expedition serve`; what it prints is the environment of its clients."""

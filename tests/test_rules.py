@@ -30,6 +30,13 @@ def refusing() -> Story:
     return running(cancellable=False)
 
 
+def silent(story: Story, times: int) -> Story:
+    """The status is asked for in vain."""
+    for _ in range(times):
+        story.lose("status")
+    return story
+
+
 def unknown(kind: str, document: Any, status: int) -> Story:
     story = Story()
     path = "/api/v1/job/status/9" if kind == "status" else "/api/v1/job/9"
@@ -1185,6 +1192,29 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("status.unknown", "a cancel", unknown("cancel", A_JOB, 200), "no chance"),
     ("cancel.unknown", "a status", unknown("status", A_JOB, 200), "no chance"),
     ("status.unknown", "a gateway answers", unknown("status", A_JOB, 503), "no chance"),
+    ("status.completes", "four without an answer", silent(running(), 4), "no chance"),
+    ("status.completes", "five without an answer", silent(running(), 5), "unseen"),
+    (
+        "status.completes",
+        "an answer in between",
+        silent(silent(running(), 4).poll(0.6), 4),
+        "no chance",
+    ),
+    ("status.completes", "no answer, then cancelled", silent(running(), 5).cancel(-1), "no chance"),
+    (
+        "cancel.persists",
+        "a limit stands in between",
+        running().cancel(-1).answer_poll(error(), status=429),
+        "no chance",
+    ),
+    ("create.visible", "the largest id", Story().create(2**63 - 1).poll(0, job=2**63 - 1), "held"),
+    ("create.visible", "an id beyond all", Story().create(2**63).poll(0, job=2**63), "no chance"),
+    (
+        "refuse.continues",
+        "an answer about another job",
+        refusing().cancel(0.6).poll(0.1, fields={"jobId": 7}).poll(1),
+        "held",
+    ),
     # Whose answer it is:
     (
         "status.identity",

@@ -125,6 +125,8 @@ def continues(job: Job) -> Iterator[Judgement]:
             return
         if behind is None or later.state is None or later.state == CANCELLED:
             continue
+        if not job.is_about_it(later):
+            continue
         if behind.state is not None and later.state < behind.state:
             yield Violation(
                 "refused-reset",
