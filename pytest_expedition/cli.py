@@ -104,12 +104,12 @@ def _serve(make: Callable[[], Instance] | None, *, port: int, job_seconds: float
     except OSError as error:
         print(f"pytest-expedition: {error}", file=sys.stderr)
         return EXIT_USAGE
-    print(f"EXPEDITION_URL={server.url}")
-    print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
     # Asked for outright: a shell starts its background jobs with interrupts ignored.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
+        print(f"EXPEDITION_URL={server.url}")
+        print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
         threading.Event().wait()
     server.stop()
     return 0
