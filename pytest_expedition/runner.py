@@ -316,17 +316,8 @@ class Runner:
         self._send([self._about("cancel", unknown, "unknown-id")])
         ended = next((each for each in self.ledger if each not in self._to_be_cancelled), None)
         for text in _bad_ids(ended):
-            for method in ("GET", "DELETE"):
-                self._send(
-                    [
-                        _Call(
-                            kind="status" if method == "GET" else "cancel",
-                            method=method,
-                            path=self._path(method, text),
-                            probe="bad-id",
-                        )
-                    ]
-                )
+            self._send([self._about("poll", text, "bad-id")])
+            self._send([self._about("cancel", text, "bad-id")])
 
     # Requests
 
@@ -362,13 +353,13 @@ class Runner:
             path = f"{path}?{urlencode(recipe.query)}"
         return _Call(kind="create", method=recipe.method, path=path, recipe=recipe, probe=probe)
 
-    def _about(self, request: str, job_id: int, probe: Probe = "") -> _Call:
+    def _about(self, request: str, job_id: int | str, probe: Probe = "") -> _Call:
         method = "DELETE" if request == "cancel" else "GET"
         return _Call(
             kind="cancel" if request == "cancel" else "status",
             method=method,
             path=self._path(method, str(job_id)),
-            job_id=job_id,
+            job_id=job_id if isinstance(job_id, int) else None,
             probe=probe,
         )
 

@@ -30,17 +30,21 @@ class UntilCaught(conformance._Trial):
         return super()._spent() or not self.declared.isdisjoint(self.smallest)
 
 
+def run_against(name: str, seed: int) -> conformance.Conformance:
+    """Run the suite against a broken or an odd server."""
+    server = BROKEN.get(name) or ODD[name]
+    with embedded_target(server.make) as target:
+        if name == "nothing-can-be-cancelled":  # and the recipes say so
+            recipes = tuple(replace(recipe, cancellable=False) for recipe in target.jobs)
+            return check(replace(target, jobs=recipes), seed=seed)
+        return check(target, seed=seed)
+
+
 def failed(name: str, seed: int) -> set[str]:
     """The requirements that a server failed with the plans of a seed."""
     UntilCaught.declared = frozenset(BROKEN[name].breaks if name in BROKEN else ())
     conformance._Trial = UntilCaught  # type: ignore[misc]
-    server = BROKEN.get(name) or ODD[name]
-    with embedded_target(server.make) as target:
-        if name == "nothing-can-be-cancelled":
-            recipes = [replace(recipe, cancellable=False) for recipe in target.jobs]
-            results = check(replace(target, jobs=tuple(recipes)), seed=seed).results
-        else:
-            results = check(target, seed=seed).results
+    results = run_against(name, seed).results
     return {result.requirement.id for result in results if result.outcome == "fail"}
 
 

@@ -7,18 +7,18 @@ server, so run it with `-n auto --dist worksteal`.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from steady import run_against
 
-from pytest_expedition.conformance import Conformance, check, embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.report.words import FAULTS, reason
 from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
+    from pytest_expedition.conformance import Conformance
     from pytest_expedition.verdict import Result
 
 SEED = 1619
@@ -43,8 +43,7 @@ def told(conformance: Conformance) -> str:
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_server_is_found_out(name: str) -> None:
     broken = BROKEN[name]
-    with embedded_target(broken.make) as target:
-        conformance = check(target, seed=SEED)
+    conformance = run_against(name, SEED)
     found = set(failed(conformance))
     assert found & set(broken.breaks), f"{broken.lie} Not found out."
     assert found & MUST <= set(broken.breaks), told(conformance)
@@ -55,12 +54,7 @@ def test_a_broken_server_is_found_out(name: str) -> None:
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_server_is_left_in_peace(name: str) -> None:
     odd = ODD[name]
-    with embedded_target(odd.make) as target:
-        if name == "nothing-can-be-cancelled":
-            recipes = [replace(recipe, cancellable=False) for recipe in target.jobs]
-            conformance = check(replace(target, jobs=tuple(recipes)), seed=SEED)
-        else:
-            conformance = check(target, seed=SEED)
+    conformance = run_against(name, SEED)
     assert set(failed(conformance)) <= set(odd.bends), told(conformance)
     assert conformance.verdict in {"conformant", "inconclusive"}
     assert not conformance.reason

@@ -31,6 +31,17 @@ def expedition_target():
         yield target
 """
 
+FEW_REQUESTS = """
+import dataclasses, pytest
+from pytest_expedition.conformance import embedded_target
+
+@pytest.fixture(scope="session")
+def expedition_target():
+    with embedded_target() as target:
+        limits = dataclasses.replace(target.limits, requests={requests})
+        yield dataclasses.replace(target, limits=limits)
+"""
+
 SLIPS_BACK = BROKEN_TARGET.format(
     body="def state(self, job): return super().state(job) * (0.5 if job.polls == 9 else 1)"
 )
@@ -165,19 +176,7 @@ def test_what_a_target_lacks_is_skipped_with_its_reason(
 def test_a_must_that_had_no_chance_makes_the_verdict_inconclusive(
     pytester: pytest.Pytester,
 ) -> None:
-    pytester.makeconftest(BROKEN_TARGET.format(body="new_id = lambda self: 0"))
-    pytester.makeconftest(
-        """
-        import dataclasses, pytest
-        from pytest_expedition.conformance import embedded_target
-
-        @pytest.fixture(scope="session")
-        def expedition_target():
-            with embedded_target() as target:
-                limits = dataclasses.replace(target.limits, requests=30)
-                yield dataclasses.replace(target, limits=limits)
-        """
-    )
+    pytester.makeconftest(FEW_REQUESTS.format(requests=30))
     status, document = report_of(pytester)
     assert status == 0
     assert document["verdict"] == "inconclusive"
@@ -235,18 +234,7 @@ def test_a_suite_that_breaks_down_is_an_error_not_a_pass(
 def test_never_success_when_nothing_was_judged(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess(*SMOKE, "-k", "nothing-of-that-name")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-    pytester.makeconftest(
-        """
-        import dataclasses, pytest
-        from pytest_expedition.conformance import embedded_target
-
-        @pytest.fixture(scope="session")
-        def expedition_target():
-            with embedded_target() as target:
-                limits = dataclasses.replace(target.limits, requests=1)
-                yield dataclasses.replace(target, limits=limits)
-        """
-    )
+    pytester.makeconftest(FEW_REQUESTS.format(requests=1))
     status, document = report_of(pytester)
     assert document["verdict"] == "inconclusive"
     assert status == pytest.ExitCode.NO_TESTS_COLLECTED

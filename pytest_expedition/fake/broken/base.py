@@ -84,6 +84,11 @@ def nth(job: Job, every: int) -> bool:
     return job.id % every == 0
 
 
+def born_together(instance: Instance, job: Job) -> list[Job]:
+    """Return the jobs that were created at the same time as a job, itself among them."""
+    return [each for each in instance.jobs.values() if abs(each.created - job.created) < 0.01]
+
+
 def jobs_of(document: Any) -> dict[str, Any] | None:
     """Return the job in an answer's document, if there is one: the same at both places."""
     content = document["Contents"]["response"]["data"]["content"]

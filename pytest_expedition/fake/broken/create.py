@@ -7,7 +7,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import broken, jobs_of, nth
+from pytest_expedition.fake.broken.base import born_together, broken, jobs_of, nth
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID
 
@@ -125,14 +125,25 @@ class CancelledIdsAgain(Instance):
         return next(given, None) or super().new_id()
 
 
-@broken("create.visible", "status.envelope", "cancel.persists", "refuse.continues")
-class VisibleAfterTheQueue(Instance):
-    """A job has no row before the queue has taken it: its status is 404 for half a second."""
+class _Hides(Instance):
+    """An instance that at times does not find a job when its status is asked for."""
 
     def answer_status(self, job: Job) -> Response:
-        if self.age(job) < 0.5:
-            return self.error(HTTPStatus.NOT_FOUND, "There is no such job")
-        return super().answer_status(job)
+        if not self.is_hidden(job):
+            return super().answer_status(job)
+        self.poll(job)
+        return self.error(HTTPStatus.NOT_FOUND, "There is no such job")
+
+    def is_hidden(self, job: Job) -> bool:
+        raise NotImplementedError
+
+
+@broken("create.visible", "status.envelope", "cancel.persists", "refuse.continues")
+class VisibleAfterTheQueue(_Hides):
+    """A job has no row before the queue has taken it: its status is 404 for half a second."""
+
+    def is_hidden(self, job: Job) -> bool:
+        return self.age(job) < 0.5
 
 
 @broken(
@@ -142,14 +153,11 @@ class VisibleAfterTheQueue(Instance):
     "refuse.continues",
     shows="one of several jobs",
 )
-class FirstPollFindsNothing(Instance):
+class FirstPollFindsNothing(_Hides):
     """The first status request for every second job finds nothing: a cache is cold."""
 
-    def answer_status(self, job: Job) -> Response:
-        if nth(job, 2) and not job.polls:
-            self.poll(job)
-            return self.error(HTTPStatus.NOT_FOUND, "There is no such job")
-        return super().answer_status(job)
+    def is_hidden(self, job: Job) -> bool:
+        return nth(job, 2) and not job.polls
 
 
 @broken(
@@ -159,14 +167,11 @@ class FirstPollFindsNothing(Instance):
     "refuse.continues",
     shows="while others are under way",
 )
-class LastOfManyInvisible(Instance):
+class LastOfManyInvisible(_Hides):
     """Of jobs created at the same time, all but the first are invisible for a moment."""
 
-    def answer_status(self, job: Job) -> Response:
-        twins = [each for each in self.jobs.values() if abs(each.created - job.created) < 0.01]
-        if job is not twins[0] and self.age(job) < 0.5:
-            return self.error(HTTPStatus.NOT_FOUND, "There is no such job")
-        return super().answer_status(job)
+    def is_hidden(self, job: Job) -> bool:
+        return job is not born_together(self, job)[0] and self.age(job) < 0.5
 
 
 @broken(

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import GOES_BACK, broken, nth
+from pytest_expedition.fake.broken.base import GOES_BACK, born_together, broken, nth
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
@@ -307,7 +307,7 @@ class WorkerLost(Instance):
 
     def state(self, job: Job) -> float:
         state = super().state(job)
-        twins = [each for each in self.jobs.values() if abs(each.created - job.created) < 0.01]
+        twins = born_together(self, job)
         return 0 if len(twins) > 1 and job is twins[0] and state != CANCELLED else state
 
 
