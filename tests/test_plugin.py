@@ -196,7 +196,9 @@ def test_an_instance_that_does_not_answer_is_an_error_said_once(
     assert set(outcomes(document).values()) == {"error"}
     result = pytester.runpytest_inprocess(*SMOKE, "--expedition-url=http://127.0.0.1:1")
     result.assert_outcomes(failed=1, skipped=len(CATALOGUE) - 1)
-    assert 1 <= result.stdout.str().count("does not answer") <= 3
+    # The failure, its line in the table, the reason of the verdict, and pytest's short summary,
+    # which is not cut to the width of the terminal where the environment has CI.
+    assert 1 <= result.stdout.str().count("does not answer") <= 4
     assert "Traceback" not in result.stdout.str()
 
 
