@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition import envelope
-from pytest_expedition.envelope import MISSING
+from pytest_expedition.envelope import MISSING, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from pytest_expedition.envelope import Answer
 
 Kind = Literal["create", "status", "cancel", "other"]
 Probe = Literal["", "unknown-id", "bad-id", "no-key", "wrong-key"]
@@ -39,9 +37,9 @@ class Exchange:
     """One request and its answer.
 
     ``sent`` and ``received`` are seconds; of a lost answer ``received`` is when it was given up,
-    ``status`` is ``None`` and ``lost`` says why. ``job_id`` is the id that the request names,
-    ``cancellable`` what is known of the job that the request creates. A ``probe`` is a request
-    that is meant to be refused.
+    ``status`` is ``None`` and ``lost`` says why; ``unreadable`` says why nothing was kept of a body
+    that did come. ``job_id`` is the id that the request names, ``cancellable`` what is known of the
+    job that the request creates. A ``probe`` is a request that is meant to be refused.
     """
 
     kind: Kind
@@ -52,6 +50,7 @@ class Exchange:
     status: int | None = None
     body: bytes = b""
     lost: str = ""
+    unreadable: str = ""
     job_id: int | None = None
     request_type: str = ""
     request_body: str = ""
@@ -89,6 +88,8 @@ class Exchange:
     @functools.cached_property
     def answer(self) -> Answer:
         """What the answer says."""
+        if self.unreadable:
+            return Answer(problem=self.unreadable)
         return envelope.read(self.body)
 
     @functools.cached_property

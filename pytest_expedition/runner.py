@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from http.client import HTTPException
-from http.cookiejar import DefaultCookiePolicy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
-import requests
+from urllib3.exceptions import InsecureRequestWarning
 
-from pytest_expedition.history import CANCELLED, FINISHED, Exchange, created_id
+from pytest_expedition.history import CANCELLED, FINISHED, NO_KEY, Exchange, created_id
 from pytest_expedition.plan import AT_THE_END
 from pytest_expedition.target import Secret
+from pytest_expedition.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -29,15 +28,19 @@ if TYPE_CHECKING:
     from pytest_expedition.plan import Act, JobPlan, Plan
     from pytest_expedition.target import JobRecipe, Target
 
-CONNECT_SECONDS: Final = 10.0
-ANSWER_SECONDS: Final = 60.0
-MOST_BYTES: Final = 4 * 1024 * 1024
-"""Bytes that an answer may have; a longer one counts as lost."""
+MOST_BYTES_IN_ALL: Final = 128 * 1024 * 1024
+"""Bytes of all answers of a run that are kept; who sends more is not judged any further."""
 
 MOST_AT_ONCE: Final = 16
 POLLS_AFTER_THE_END: Final = 2
 POLLS_WITHOUT_ANSWER: Final = 5
 """Polls in a row that may say nothing of a job until the runner gives it up."""
+
+LEAST_SECONDS: Final = 0.1
+"""Seconds that an answer is waited for even where the run is as good as over."""
+
+BARRIER_SECONDS: Final = 60.0
+"""Seconds that a thread waits for those that send at the same instant, should one break down."""
 
 LOST_IN_A_ROW: Final = 8
 """Answers that may be lost one after the other until the target is taken to be down."""
@@ -45,7 +48,13 @@ LOST_IN_A_ROW: Final = 8
 SLOWER: Final = 0.02
 """Part of a job's age that lies between two polls: who has waited for minutes can wait a second."""
 
+CLEANING_UP: Final = 0.1
+"""Part of the seconds of a run that is kept for cancelling what still runs."""
+
+MOST_SECONDS_OF_CLEANING_UP: Final = 30.0
+
 WRONG_KEY: Final = "not-a-key"
+NO_SUCH_RESOURCE: Final = 404
 
 FAR_ID: Final = 1_000_000
 """How far above all ids given out an id lies that nobody else is given meanwhile."""
@@ -72,7 +81,18 @@ class _Call:
     path: str
     job_id: int | None = None
     recipe: JobRecipe | None = None
+    form: Mapping[str, str] | None = None
     probe: Probe = ""
+
+    @property
+    def json(self) -> Any:
+        """The document that the request carries, if it is none with a form."""
+        return self.recipe.json if self.recipe is not None else None
+
+    @property
+    def may_be_cancelled(self) -> bool:
+        """Whether the job that the request creates may be cancelled, as far as is known."""
+        return self.recipe is not None and self.recipe.cancellable is not False
 
 
 @dataclass(kw_only=True)
@@ -99,58 +119,65 @@ class _Running:
         return self.ended and not self.acts and self.polls_after_the_end >= POLLS_AFTER_THE_END
 
 
-@dataclass
-class _Worker(threading.local):
-    """What each sending thread keeps: its own session."""
-
-    session: requests.Session | None = field(default=None)
-
-
 class Runner:
     """Sends the requests of plans to one target, and keeps every exchange.
 
     ``exchanges`` are all of the run, ``ledger`` the ids of the jobs that it created, which alone
-    are ever cancelled, ``dialect`` the one that the target speaks, once an answer has shown it,
-    ``longest_job`` how many seconds the slowest job took until it was seen to have ended.
+    are ever cancelled, ``left_behind`` those of them that were not seen to have ended, ``dialect``
+    the one that the target speaks, once an answer has shown it, ``longest_job`` how many seconds
+    the slowest job took until it was seen to have ended. ``watch`` is told, before each pause, how
+    far each running job is, by its id.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(
+        self, target: Target, *, watch: Callable[[Mapping[int, float]], None] | None = None
+    ) -> None:
         self.target = target
         self.clock = target.clock
         self.exchanges: list[Exchange] = []
         self.ledger: list[int] = []
-        self._to_be_cancelled: set[int] = set()
         self.requests = 0
         self.jobs = 0
         self.longest_job = 0.0
         self.dialect: Dialect | None = None if target.dialect == "auto" else target.dialect
+        self._watch = watch
+        self._alive: dict[int, bool] = {}
+        """The jobs not seen to have ended, and whether they may be cancelled."""
+        self._perhaps_created: list[float] = []
+        """When creations were sent of which nobody knows whether they created a job."""
         self._recipes = {recipe.name: recipe for recipe in target.jobs}
         self._started = self.clock.now()
-        self._wall_started = time.monotonic()
+        self._until = time.monotonic() + target.limits.seconds
         self._reached = False
         self._lost_in_a_row = 0
+        self._bytes = 0
         self._key = Secret(target.api_key)
-        self._spellings = _spellings(self.secrets)
-        self._worker = _Worker()
-        self._sessions: list[requests.Session] = []
+        self._renewed = False
+        self.secrets: tuple[str, ...] = ()
+        """What nobody may read: the keys and the password."""
+        self._keep_secret(target.api_key, target.password)
+        self._transport = Transport(target.url, verify=target.verify, connections=MOST_AT_ONCE)
         self._pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="expedition")
-        self._proxies = requests.utils.get_environ_proxies(target.url)
+        self._quiet = warnings.catch_warnings()
 
     def __enter__(self) -> Self:
+        self._quiet.__enter__()
+        if self.target.verify is False:  # said once, in the report, and not for each request
+            warnings.simplefilter("ignore", InsecureRequestWarning)
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             self.cancel_what_still_runs()
         finally:
-            self._pool.shutdown()
-            for session in self._sessions:
-                session.close()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._transport.close()
+            self._quiet.__exit__(None, None, None)
 
     @property
-    def secrets(self) -> tuple[str, ...]:
-        """What nobody may read: the key and the password."""
-        return tuple(text for text in (str(self._key), str(self.target.password)) if text)
+    def left_behind(self) -> list[int]:
+        """The ids of the jobs that this run created and has not seen end."""
+        return list(self._alive)
 
     # Plans
 
@@ -174,9 +201,9 @@ class Runner:
             reached = AT_THE_END if over else waits_for.progress
             running += self._start(waiting, running, reached=reached)
             if running:
-                pause = min(job.due for job in running) - self.clock.now()
-                self.clock.sleep(max(pause, 0.0))
+                self._sleep(min(job.due for job in running), running)
         if plan.probes:
+            self._probe_creation(plan.jobs[0].recipe)
             self._probe_ids()
         return self.exchanges[first:]
 
@@ -186,9 +213,29 @@ class Runner:
             self._send([self._about("poll", job_id)])
 
     def cancel_what_still_runs(self) -> None:
-        """Cancel the jobs of the ledger that have not ended and may be cancelled."""
-        while self._to_be_cancelled:
-            self._exchange(self._about("cancel", self._to_be_cancelled.pop()), None)
+        """Cancel the jobs of the ledger that have not ended and may be cancelled.
+
+        It takes the requests that were kept for it, and ends with the seconds of the run.
+        """
+        for request in ("cancel", "poll"):  # a cancel may take a moment
+            for job_id, cancellable in list(self._alive.items()):
+                if cancellable and time.monotonic() < self._until:
+                    self._send_once([self._about(request, job_id)])
+
+    def _sleep(self, until: float, running: Sequence[_Running] = ()) -> None:
+        """Sleep until it is that late, or the run is over."""
+        pause = max(until - self.clock.now(), 0.0)
+        if self.clock.waits:
+            if self._watch is not None:
+                self._watch({job.id: job.progress for job in running})
+            pause = min(pause, max(self._last_start - time.monotonic(), 0.0))
+        self.clock.sleep(pause)
+
+    @property
+    def _last_start(self) -> float:
+        """When the last request may begin that does not clean up, on the machine's clock."""
+        seconds = self.target.limits.seconds
+        return self._until - min(CLEANING_UP * seconds, MOST_SECONDS_OF_CLEANING_UP)
 
     def _start(
         self, waiting: list[JobPlan], running: list[_Running], *, reached: float
@@ -197,12 +244,14 @@ class Runner:
 
         ``reached`` is how far the plan's first job is.
         """
-        limits = self.target.limits
-        room = min(limits.concurrent_jobs - len(running), limits.jobs - self.jobs)
-        starting = [job for job in waiting if job.after <= reached][:room]
+        ready = [job for job in waiting if job.after <= reached]
+        if ready and not running:
+            self._make_room()
+        starting = ready[: min(self._room(), self.target.limits.jobs - self.jobs)]
         if not starting:
             if waiting and not running:
-                raise LimitReachedError("jobs")
+                over = self.jobs >= self.target.limits.jobs
+                raise LimitReachedError("jobs" if over else "concurrent_jobs")
             return []
         for job in starting:
             waiting.remove(job)
@@ -225,6 +274,27 @@ class Runner:
             )
             self._learn(started[-1], [creation])
         return started
+
+    def _room(self) -> int:
+        """How many more jobs may run at the same time as those that do, or that may do."""
+        return self.target.limits.concurrent_jobs - len(self._alive) - len(self._perhaps_created)
+
+    def _make_room(self) -> None:
+        """See to it that jobs of earlier plans, of which nothing was learned, are no longer there.
+
+        They may have ended meanwhile; else they are cancelled, if that is allowed. What nobody
+        knows of has ended when the time of a job is over.
+        """
+        for request in ("poll", "cancel", "poll"):
+            for job_id, cancellable in list(self._alive.items()):
+                if self._room() <= 0 and (cancellable or request == "poll"):
+                    self._send([self._about(request, job_id)])
+        while self._room() <= 0 and self._perhaps_created:
+            over = self._perhaps_created[0] + self.target.limits.job_seconds
+            self._sleep(self._started + over)
+            if time.monotonic() > self._last_start:
+                raise LimitReachedError("seconds")
+            del self._perhaps_created[0]
 
     def _round(self, plan: Plan, running: list[_Running]) -> None:
         """Send what is due, and learn from the answers."""
@@ -287,8 +357,6 @@ class Runner:
             job.progress = max(job.progress, state)
             allowed = self.target.limits.job_seconds
             job.overdue = not job.ended and exchange.sent > job.created + allowed
-        if job.ended:
-            self._to_be_cancelled.discard(job.id)
         if job.ended and not ended_before:
             age = self.clock.now() - self._started - job.created
             self.longest_job = max(self.longest_job, age)
@@ -296,28 +364,32 @@ class Runner:
     # Requests that ought to be refused
 
     def _probe_access(self, running: Sequence[_Running]) -> None:
-        """Ask without a key and with a wrong one, for a running job and for a new one."""
+        """Ask for a running job without a key and with a wrong one."""
         victim = running[min(1, len(running) - 1)]
-        probes: tuple[Probe, ...] = ("no-key", "wrong-key")
-        for probe in probes:
+        for probe in _WITHOUT_ACCESS:
             self._send([self._about("poll", victim.id, probe)])
             self._send([self._about("cancel", victim.id, probe)])
-            if self.jobs < self.target.limits.jobs:
-                self.jobs += 1
-                (creation,) = self._send([self._creation(victim.plan.recipe, probe)])
-                self.jobs -= created_id(creation) is None
+
+    def _probe_creation(self, recipe: str) -> None:
+        """Ask for a new job without a key and with a wrong one, as far as jobs may be created."""
+        for probe in _WITHOUT_ACCESS:
+            if self.jobs < self.target.limits.jobs and self._room() > 0:
+                (creation,) = self._send([self._creation(recipe, probe)])
+                self.jobs += created_id(creation) is not None
 
     def _probe_ids(self) -> None:
-        """Ask for ids that were never given out, and for ids that are none."""
+        """Ask for ids that were never given out, and for ids that are none.
+
+        What shows itself as a job after all is not cancelled: it would be somebody else's.
+        """
         if not self.ledger:
             return
-        unknown = max(self.ledger) + FAR_ID
-        self._send([self._about("poll", unknown, "unknown-id")])
-        self._send([self._about("cancel", unknown, "unknown-id")])
-        ended = next((each for each in self.ledger if each not in self._to_be_cancelled), None)
-        for text in _bad_ids(ended):
-            self._send([self._about("poll", text, "bad-id")])
-            self._send([self._about("cancel", text, "bad-id")])
+        ended = next((each for each in self.ledger if each not in self._alive), None)
+        unknown: list[tuple[int | str, Probe]] = [(max(self.ledger) + FAR_ID, "unknown-id")]
+        for job_id, probe in unknown + [(text, "bad-id") for text in _bad_ids(ended)]:
+            (answer,) = self._send([self._about("poll", job_id, probe)])
+            if answer.answered and not answer.answer.tells_of_a_job:
+                self._send([self._about("cancel", job_id, probe)])
 
     # Requests
 
@@ -326,14 +398,16 @@ class Runner:
 
         Raises ``TargetUnusableError`` where none is given.
         """
-        if self._key:
-            return
+        if not self._key:
+            self._fetch_key()
+
+    def _fetch_key(self) -> None:
         form = {"username": self.target.username, "password": self.target.password}
         for path in ("/api/v1/generate_api_key", "/api/v1/login"):
-            exchange = self._exchange(
-                _Call(kind="other", method="POST", path=path, probe="no-key"), None, form=form
-            )
-            if exchange.status != requests.codes.not_found:
+            call = _Call(kind="other", method="POST", path=path, probe="no-key", form=form)
+            self._require_room_for([call])
+            (exchange,) = self._send_once([call])
+            if exchange.status != NO_SUCH_RESOURCE:
                 break
         if exchange.status is None:
             raise TargetUnusableError(f"{self.target.url} does not answer: {exchange.lost}")
@@ -344,6 +418,10 @@ class Runner:
                 f"POST {path} was answered with {exchange.status}"
             )
         self._key = key
+        self._keep_secret(key)
+
+    def _keep_secret(self, *secrets: str) -> None:
+        self.secrets = (*self.secrets, *(text for text in secrets if text))
         self._spellings = _spellings(self.secrets)
 
     def _creation(self, name: str, probe: Probe = "") -> _Call:
@@ -351,7 +429,14 @@ class Runner:
         path = recipe.path
         if recipe.query:
             path = f"{path}?{urlencode(recipe.query)}"
-        return _Call(kind="create", method=recipe.method, path=path, recipe=recipe, probe=probe)
+        return _Call(
+            kind="create",
+            method=recipe.method,
+            path=path,
+            recipe=recipe,
+            form=recipe.form,
+            probe=probe,
+        )
 
     def _about(self, request: str, job_id: int | str, probe: Probe = "") -> _Call:
         method = "DELETE" if request == "cancel" else "GET"
@@ -371,12 +456,42 @@ class Runner:
         return f"/api/v1/job/status/{job_id}"
 
     def _send(self, calls: Sequence[_Call]) -> list[Exchange]:
-        """Send requests, several at the same instant, and return the exchanges in their order."""
-        limits = self.target.limits
-        if self.requests + len(calls) + self._reserved(calls) > limits.requests:
+        """Send requests, several at the same instant, and return the exchanges in their order.
+
+        Where the key has expired, and there is a user name and a password, a new one is fetched
+        once, and what was refused is sent again.
+        """
+        self._require_room_for(calls)
+        exchanges = self._send_once(calls)
+        refused = [
+            number
+            for number, exchange in enumerate(exchanges)
+            if exchange.status == NO_KEY and not exchange.probe
+        ]
+        if refused and self.target.password and not self._renewed:
+            self._renewed = True
+            self._fetch_key()
+            again = [calls[number] for number in refused]
+            self._require_room_for(again)
+            for number, exchange in zip(refused, self._send_once(again), strict=True):
+                exchanges[number] = exchange
+        self._require_reached(exchanges)
+        return exchanges
+
+    def _require_room_for(self, calls: Sequence[_Call]) -> None:
+        """Raise ``LimitReachedError`` if requests would go beyond a limit.
+
+        What cleaning up will take is kept for it: a cancel and a look for each job.
+        """
+        to_be_cancelled = sum(self._alive.values())
+        to_be_cancelled += sum(call.kind == "create" and call.may_be_cancelled for call in calls)
+        if self.requests + len(calls) + 2 * to_be_cancelled > self.target.limits.requests:
             raise LimitReachedError("requests")
-        if time.monotonic() - self._wall_started > limits.seconds:
+        if time.monotonic() > self._last_start:
             raise LimitReachedError("seconds")
+
+    def _send_once(self, calls: Sequence[_Call]) -> list[Exchange]:
+        self.requests += len(calls)
         if len(calls) == 1:
             exchanges = [self._exchange(calls[0], None)]
         else:
@@ -385,29 +500,42 @@ class Runner:
                 batch = calls[start : start + MOST_AT_ONCE]
                 barrier = threading.Barrier(len(batch))
                 exchanges += self._pool.map(self._exchange, batch, [barrier] * len(batch))
-        self._require_reached(exchanges)
+        for exchange in exchanges:
+            self._keep(exchange)
         return exchanges
 
-    def _reserved(self, calls: Sequence[_Call]) -> int:
-        """Count the requests it would take to cancel what runs, and what the calls create."""
-        return len(self._to_be_cancelled) + sum(call.kind == "create" for call in calls)
+    def _keep(self, exchange: Exchange) -> None:
+        """Enter an exchange into the books: what was sent, which jobs there are, which ended."""
+        self._bytes += len(exchange.body)
+        if exchange.kind == "other":
+            return
+        self.exchanges.append(exchange)
+        if exchange.kind == "create":
+            self._enter_into_ledger(exchange)
+        elif exchange.job_id in self._alive and (
+            exchange.state in {CANCELLED, FINISHED} or (exchange.gone and not exchange.probe)
+        ):
+            del self._alive[exchange.job_id]
 
     def _require_reached(self, exchanges: Sequence[Exchange]) -> None:
+        url = self.target.url
         for exchange in exchanges:
             self._lost_in_a_row = self._lost_in_a_row + 1 if exchange.status is None else 0
-            if exchange.status == requests.codes.unauthorized and not exchange.probe:
+            if exchange.status == NO_KEY and not exchange.probe:
                 raise TargetUnusableError(
-                    f"{self.target.url} refuses the key: {exchange.method} {exchange.path} was "
-                    "answered with 401"
+                    f"{url} refuses the key: {exchange.method} {exchange.path} was answered with "
+                    f"{NO_KEY}"
                 )
             self._reached = self._reached or exchange.status is not None
         if not self._reached:
-            raise TargetUnusableError(f"{self.target.url} does not answer: {exchanges[0].lost}")
+            raise TargetUnusableError(f"{url} does not answer: {exchanges[0].lost}")
         if self._lost_in_a_row >= LOST_IN_A_ROW:
             raise TargetUnusableError(
-                f"{self.target.url} stopped answering {exchanges[-1].sent:.1f} s after the start: "
+                f"{url} stopped answering {exchanges[-1].sent:.1f} s after the start: "
                 f"{exchanges[-1].lost}"
             )
+        if self._bytes > MOST_BYTES_IN_ALL:
+            raise TargetUnusableError(f"{url} has sent more than {MOST_BYTES_IN_ALL} bytes in all")
 
     def _require_creations(self, creations: Sequence[Exchange]) -> None:
         """Refuse to judge a target for requests that it does not know."""
@@ -418,110 +546,67 @@ class Runner:
                 f"answered with {refused[0].status}; is it the request of a [[job]] that works?"
             )
 
-    def _exchange(
-        self,
-        call: _Call,
-        barrier: threading.Barrier | None,
-        form: dict[str, str] | None = None,
-    ) -> Exchange:
-        """Send one request, at the barrier's instant, and keep the exchange."""
+    def _exchange(self, call: _Call, barrier: threading.Barrier | None) -> Exchange:
+        """Send one request, at the barrier's instant."""
         recipe = call.recipe
-        request = requests.Request(
-            call.method, self.target.url + call.path, headers=self._headers(call)
+        request = self._transport.prepare(
+            call.method, call.path, headers=self._headers(call), form=call.form, json=call.json
         )
-        request.data = form or (recipe.form if recipe else None) or []
-        if recipe is not None and recipe.json is not None:
-            request.json = recipe.json
-        session = self._session()
-        prepared = session.prepare_request(request)
+        left = max(self._until - time.monotonic(), LEAST_SECONDS)
         # Noted before the barrier: of requests sent at the same instant none was first.
         sent = self.clock.now() - self._started
         if barrier is not None:
-            barrier.wait(ANSWER_SECONDS)
-        self.requests += 1
-        status, body, lost = self._answer(session, prepared)
+            barrier.wait(BARRIER_SECONDS)
+        reply = self._transport.send(request, seconds=min(self.target.limits.answer_seconds, left))
+        body = reply.body
         for secret in self._spellings:
             body = body.replace(secret, b"***")
-        exchange = Exchange(
+        return Exchange(
             kind=call.kind,
             method=call.method,
             path=call.path,
             sent=sent,
             received=self.clock.now() - self._started,
-            status=status,
+            status=reply.status,
             body=body,
-            lost=lost,
+            lost=reply.lost,
+            unreadable=reply.unreadable,
             job_id=call.job_id,
-            request_type=prepared.headers.get("Content-Type", ""),
-            request_body=_as_text(prepared.body) if recipe is not None else "",
+            request_type=request.headers.get("Content-Type", ""),
+            request_body=_as_text(request.body) if recipe is not None else "",
             cancellable=recipe.cancellable if recipe is not None else None,
             probe=call.probe,
         )
-        if call.kind != "other":
-            self.exchanges.append(exchange)
-        if call.kind == "create":
-            self._enter_into_ledger(exchange)
-        return exchange
-
-    def _answer(
-        self, session: requests.Session, prepared: requests.PreparedRequest
-    ) -> tuple[int | None, bytes, str]:
-        """Return HTTP status and body, or why the answer was lost."""
-        give_up = time.monotonic() + ANSWER_SECONDS
-        try:
-            response = session.send(
-                prepared,
-                stream=True,
-                verify=self.target.verify,
-                allow_redirects=False,
-                proxies=self._proxies,
-                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
-            )
-            with contextlib.closing(response):
-                body = bytearray()
-                for chunk in response.iter_content(65536):
-                    body += chunk
-                    if len(body) > MOST_BYTES:
-                        return None, b"", f"it is longer than {MOST_BYTES} bytes"
-                    if time.monotonic() > give_up:
-                        return None, b"", f"it took longer than {ANSWER_SECONDS:g} s"
-                return response.status_code, bytes(body), ""
-        except (requests.RequestException, OSError, ValueError, HTTPException) as error:
-            # Some headers break the library itself: it raises what the parser raised.
-            return None, b"", _why_lost(error)
-
-    def _session(self) -> requests.Session:
-        if self._worker.session is None:
-            session = requests.Session()
-            # No credentials from .netrc: they would take the place of the key.
-            session.trust_env = False
-            # No cookies: a session of the login's would let requests without a key in.
-            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            session.headers["Accept"] = "application/json"
-            self._worker.session = session
-            self._sessions.append(session)
-        return self._worker.session
 
     def _headers(self, call: _Call) -> dict[str, str]:
         if call.probe == "no-key":
             return {}
         key = WRONG_KEY if call.probe == "wrong-key" else self._key
-        return {"Authorization": f"Bearer {key}"}
+        return {"Authorization": Secret(f"Bearer {key}")}
 
     def _enter_into_ledger(self, creation: Exchange) -> None:
         job_id = created_id(creation)
         if job_id is not None:
             self.ledger.append(job_id)
-            if creation.cancellable is not False:
-                self._to_be_cancelled.add(job_id)
+            if creation.state not in {CANCELLED, FINISHED}:
+                self._alive[job_id] = creation.cancellable is not False
+        elif creation.status is None or creation.ok or creation.failed:
+            self._perhaps_created.append(creation.received)
         if self.dialect is None and creation.ok:
             self.dialect = creation.answer.dialect
 
 
+_WITHOUT_ACCESS: Final[tuple[Probe, ...]] = ("no-key", "wrong-key")
+
+
 def _bad_ids(own: int | None) -> list[str]:
-    """Ids that are none, as they stand in a path; some begin with the id of an ended job."""
-    texts = ["abc", "0", "-1", "1.5", "9" * 30, "", "..%2F..%2Fagent", "%27", "%22%3B--"]
-    return texts if own is None else [f"{own}abc", f"{own}%2F1", f"{own}%27", *texts]
+    """Ids that are none, as they stand in a path.
+
+    Those that begin like a number begin with the id of an ended job of ours: a server that reads
+    no further than the number must not hit anybody else's.
+    """
+    texts = ["abc", "0", "-1", "9" * 30, "", "..%2F..%2Fagent", "%27", "%22%3B--"]
+    return texts if own is None else [f"{own}abc", f"{own}%2F1", f"{own}%27", f"{own}.5", *texts]
 
 
 def _key_in(document: Any) -> Secret | None:
@@ -549,23 +634,3 @@ def _spellings(secrets: Iterable[str]) -> list[bytes]:
 
 def _as_text(body: bytes | str | None) -> str:
     return body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
-
-
-def _why_lost(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
-        return f"the TLS connection cannot be trusted: {error}"
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return f"the connection failed: {_root_cause(error)}"
-    return f"the answer broke off: {_root_cause(error)}"
-
-
-def _root_cause(error: BaseException) -> str:
-    """What the operating system said of it, without the layers between."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        error, cause = cause, cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__

@@ -81,12 +81,14 @@ class Limits:
     """What the instance bears, and how long the suite waits.
 
     ``job_seconds``: how long a job may take to finish. ``poll_seconds``: the pause between two
-    polls of a job. ``requests``, ``jobs`` and ``seconds``: how many and how long for the whole run.
+    polls of a job. ``answer_seconds``: how long an answer may take. ``requests``, ``jobs`` and
+    ``seconds``: how many and how long for the whole run; nothing is sent beyond them.
     ``concurrent_jobs``: how many jobs run at the same time.
     """
 
     job_seconds: float = 600.0
     poll_seconds: float = 0.5
+    answer_seconds: float = 60.0
     requests: int = 5000
     jobs: int = 200
     seconds: float = 1800.0

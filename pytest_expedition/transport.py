@@ -1,0 +1,249 @@
+"""One request over HTTP, and an answer that is bounded in time and in size.
+
+A server may send what it likes: byte by byte, for ever, gigabytes, or a few bytes that unzip to
+them. Nobody waits for it longer than was said, or keeps more of it than ``MOST_BYTES``. Redirects
+are not followed: the key is for one host alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import time
+import zlib
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Mapping
+
+CONNECT_SECONDS: Final = 10.0
+MOST_BYTES: Final = 1024 * 1024
+"""Bytes that the body of an answer may have, unzipped."""
+
+_TOO_LONG: Final = f"its body is longer than {MOST_BYTES} bytes"
+_PIECE: Final = 65536
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_HEADERS: Final = {
+    "User-Agent": f"pytest-expedition/{version('pytest-expedition')}",
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What came back.
+
+    ``status`` is ``None`` where no answer came, or not all of it, and ``lost`` says why.
+    ``unreadable`` says why nothing is kept of a body that did come.
+    """
+
+    status: int | None = None
+    body: bytes = b""
+    lost: str = ""
+    unreadable: str = ""
+
+
+class Transport:
+    """The way to one server; safe to use from several threads."""
+
+    def __init__(self, url: str, *, verify: bool | str, connections: int) -> None:
+        self._url = url
+        self._verify = verify
+        self._proxies = requests.utils.get_environ_proxies(url)
+        self._adapter = _BoundedAdapter(pool_maxsize=connections)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._adapter.close()
+
+    def prepare(
+        self, method: str, path: str, *, headers: Mapping[str, str], form: Any, json: Any
+    ) -> requests.PreparedRequest:
+        """Make a request ready to be sent.
+
+        It carries what is said here and no more: no cookies, for a session of the login's would
+        let requests without a key in, and no credentials from `.netrc`.
+        """
+        url = self._url + path
+        request = requests.Request(method, url, headers={**_HEADERS, **headers})
+        request.data, request.json = form or [], json
+        return request.prepare()
+
+    def send(self, request: requests.PreparedRequest, *, seconds: float) -> Reply:
+        """Send a request, and wait for all of its answer that long at the most."""
+        try:
+            response = self._adapter.send(
+                request,
+                stream=True,
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
+                verify=self._verify,
+                proxies=self._proxies,
+            )
+            with contextlib.closing(response):
+                return _read(response)
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            return Reply(lost=_why_lost(error))
+        except http.client.HTTPException as error:
+            # Some headers break the library itself: it raises what the parser raised.
+            return Reply(lost=_why_lost(error))
+
+
+def _read(response: requests.Response) -> Reply:
+    status, headers, raw = response.status_code, response.headers, response.raw
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    came = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal came
+        for piece in raw.stream(_PIECE, decode_content=False):
+            came += len(piece)
+            yield piece
+
+    body = bytearray()
+    try:
+        for piece in _unzipped(pieces()) if encoding in {"gzip", "x-gzip"} else pieces():
+            body += piece
+            if len(body) > MOST_BYTES:
+                return Reply(status=status, unreadable=_TOO_LONG)
+    except zlib.error as error:
+        return Reply(status=status, unreadable=f"its body cannot be unzipped: {error}")
+    except _TooLongError:
+        return Reply(status=status, unreadable=_TOO_LONG)
+    told = headers.get("Content-Length", "")
+    if told.isdecimal() and "Transfer-Encoding" not in headers and came < int(told):
+        return Reply(lost=f"the answer broke off: {came} of {told} bytes came")
+    if encoding not in {"identity", "", "gzip", "x-gzip"}:
+        return Reply(status=status, unreadable=f"it is encoded as {encoding}, unasked")
+    return Reply(status=status, body=bytes(body))
+
+
+def _unzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Unzip piece by piece, so that little input cannot become much output at once."""
+    unzip = zlib.decompressobj(_GZIP)
+    for piece in pieces:
+        rest = piece
+        while rest:
+            if unzip.eof:  # another member follows
+                unzip = zlib.decompressobj(_GZIP)
+            yield unzip.decompress(rest, _PIECE)
+            rest = unzip.unconsumed_tail or unzip.unused_data
+    if not unzip.eof:
+        yield unzip.flush()
+    if not unzip.eof:
+        raise zlib.error("it breaks off")
+
+
+class _TooLongError(HTTPError):
+    """More came than anybody keeps."""
+
+
+class _BoundedReader(io.RawIOBase):
+    """Reads an answer until a deadline, whatever the pace at which it comes, and to a limit."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._raw = connection.makefile("rb", buffering=0)
+        self._connection = connection
+        seconds = connection.gettimeout()
+        self._deadline = float("inf") if seconds is None else time.monotonic() + seconds
+        self._left = 2 * MOST_BYTES  # for headers and the marks between chunks, too
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no answer in time")
+        if self._left <= 0:
+            raise _TooLongError
+        if left < float("inf"):
+            self._connection.settimeout(left)
+        count = self._raw.readinto(buffer)
+        self._left -= count or 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Source:
+    """A connection of which an answer is read by way of a bounded reader."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_BoundedReader(self._connection), _PIECE)
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(_Source(sock), *args, **options)  # type: ignore[arg-type]
+
+
+class _BoundedHTTPConnection(HTTPConnection):
+    response_class = _BoundedResponse
+
+
+class _BoundedHTTPSConnection(HTTPSConnection):
+    response_class = _BoundedResponse
+
+
+class _BoundedHTTPPool(HTTPConnectionPool):
+    ConnectionCls = _BoundedHTTPConnection
+
+
+class _BoundedHTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _BoundedHTTPSConnection
+
+
+_POOLS: Final = {"http": _BoundedHTTPPool, "https": _BoundedHTTPSPool}
+
+
+class _BoundedAdapter(HTTPAdapter):
+    """Sends like every session of requests, and reads as bounded as this module says."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.startswith("socks"):
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+def _why_lost(error: Exception) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return (
+            f"the TLS connection cannot be trusted: {_root_cause(error)}; the target file can name "
+            'the CA (verify = "ca.pem") or do without (verify = false)'
+        )
+    if isinstance(error, requests.Timeout | TimeoutError) or "timed out" in str(error):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return f"the connection failed: {_root_cause(error)}"
+    return f"the answer broke off: {_root_cause(error)}"
+
+
+def _root_cause(error: BaseException) -> str:
+    """What the operating system said of it, without the layers between."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        error, cause = cause, cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
