@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -24,7 +25,7 @@ from pytest_expedition.target import JobRecipe, Limits, Target
 from pytest_expedition.verdict import Result, conclude, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pytest_expedition.envelope import Dialect
     from pytest_expedition.history import Exchange
@@ -48,8 +49,9 @@ EMBEDDED_JOB_SECONDS: Final = 30.0
 EMBEDDED_POLL_SECONDS: Final = 2.7
 """No whole part of a job's length: so jobs are seen at odd places, not at each tenth."""
 
+JOBS_IN_A_ROW: Final = 3
 SPARE_SECONDS: Final = 10.0
-"""How much longer than two jobs take the default profile may run before its last plan begins."""
+"""The default profile begins no plan that may take it longer than three jobs and this together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,10 @@ class Conformance:
     """What a run found out.
 
     ``results`` are in the catalogue's order; ``reason`` says why the suite broke, if it did.
-    ``history`` is all of its traffic, ``seconds`` are those of the wall clock. ``secrets`` is what
-    no report may show, ``plans`` are the smallest that broke each requirement.
+    ``history`` is all of its traffic, ``seconds`` are those of the wall clock. ``left_behind`` are
+    the ids of jobs that the run created and has not seen end, ``perhaps_created`` is how many more
+    may have been, by requests without an answer. ``secrets`` is what no report may show, ``plans``
+    are the smallest that broke each requirement.
     """
 
     target: Target
@@ -71,6 +75,8 @@ class Conformance:
     requests: int
     jobs: int
     reason: str = ""
+    left_behind: tuple[int, ...] = ()
+    perhaps_created: int = 0
     secrets: tuple[str, ...] = field(default=(), repr=False)
     plans: dict[str, Plan] = field(default_factory=dict)
 
@@ -87,27 +93,68 @@ class _Broken(Exception):  # noqa: N818 - raised for Hypothesis, which tells its
 _BROKEN: Final = {name: type(name, (_Broken,), {}) for name in CATALOGUE}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a run stands while it waits.
+
+    ``jobs`` is how far each running job is, by its id; ``seconds`` have passed, and the run ends
+    within ``seconds_left``.
+    """
+
+    jobs: Mapping[int, float]
+    seconds: float
+    seconds_left: float
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted, and has cleaned up; ``left_behind`` are the jobs that still run."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__("the run was interrupted")
+        self.left_behind = tuple(runner.left_behind)
+        self.perhaps_created = runner.perhaps_created
+
+
 def check(
-    target: Target, *, profile: ProfileName = "default", seed: int | None = None
+    target: Target,
+    *,
+    profile: ProfileName = "default",
+    seed: int | None = None,
+    watch: Callable[[Standing], None] | None = None,
 ) -> Conformance:
     """Run the contract against a target.
 
     The same ``seed`` draws the same plans; ``None`` leaves the choice to Hypothesis, which takes
-    that of `--hypothesis-seed`. A target that cannot be used gives the verdict ``error`` and its
-    reason.
+    that of `--hypothesis-seed`. ``watch`` is told how the run stands before each pause that takes
+    time. A target that cannot be used gives the verdict ``error`` and its reason. Raises
+    ``Interrupted`` once jobs are cancelled where it is interrupted.
     """
     started = datetime.now(timezone.utc)
     begun = time.monotonic()
-    with Runner(target) as runner:
-        trial = _Trial(runner, profile, seed)
-        reason = ""
-        try:
-            trial.carry_out()
-        except TargetUnusableError as error:
-            reason = str(error)
-        # Of a target that never let us create a job, nothing is held against it.
-        history = trial.history(runner.exchanges if runner.ledger or not reason else [])
-        findings = judge(history)
+    if profile == "smoke":
+        jobs = min(SMOKE_JOBS, target.limits.jobs)
+        target = replace(target, limits=replace(target.limits, jobs=jobs))
+
+    def tell(jobs: Mapping[int, float]) -> None:
+        if watch is not None:
+            seconds = time.monotonic() - begun
+            watch(Standing(jobs=jobs, seconds=seconds, seconds_left=trial.longest - seconds))
+
+    runner = Runner(target, watch=tell)
+    trial = _Trial(runner, profile, seed)
+    reason = ""
+    try:
+        with runner:
+            try:
+                trial.carry_out()
+            except TargetUnusableError as error:
+                reason = str(error)
+    except KeyboardInterrupt:
+        # Without its traceback, which holds what was being sent.
+        raise Interrupted(runner) from None
+    # Of a target that never let us create a job, nothing is held against it.
+    history = trial.history(runner.exchanges if runner.ledger or not reason else [])
+    findings = judge(history)
     results = settle(
         findings,
         cancellable={recipe.cancellable for recipe in target.jobs},
@@ -128,6 +175,8 @@ def check(
         requests=runner.requests,
         jobs=len(runner.ledger),
         reason=reason,
+        left_behind=tuple(runner.left_behind),
+        perhaps_created=runner.perhaps_created,
         secrets=runner.secrets,
         plans={name: plan for name, (plan, _) in trial.smallest.items()},
     )
@@ -212,6 +261,8 @@ class _Trial:
                 return
             self._shrinking_plans += shrinking
             left -= not shrinking
+            if not self._has_time_for(plan):
+                return
             fresh = [name for name in self._try(plan) if name not in shrunk]
             if fresh:
                 shrinking = True
@@ -242,10 +293,32 @@ class _Trial:
         """Whether no further random plan may begin."""
         if self.limit or self._unusable is not None:
             return True
+        return self._elapsed + self.runner.longest_job > self._seconds_for_plans
+
+    def _has_time_for(self, plan: Plan) -> bool:
+        """Whether a plan ends in time, if its jobs take as long as the longest so far."""
+        if self._seconds_for_plans == math.inf:
+            return True
+        jobs_in_a_row = 1 + max(job.after for job in plan.jobs)
+        seconds = jobs_in_a_row * self.runner.longest_job
+        return self._elapsed + seconds <= self._seconds_for_plans
+
+    @property
+    def _elapsed(self) -> float:
+        return self.target.clock.now() - self._clock_begun
+
+    @property
+    def _seconds_for_plans(self) -> float:
         if not self.target.clock.waits or self.profile == "thorough":
-            return False
-        elapsed = self.target.clock.now() - self._clock_begun
-        return elapsed > 2 * self.runner.longest_job + SPARE_SECONDS
+            return math.inf
+        return JOBS_IN_A_ROW * self.runner.longest_job + SPARE_SECONDS
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which the run has ended, as far as is known."""
+        seconds = self.target.limits.seconds
+        known = self.runner.longest_job > 0 and self.profile == "default"
+        return min(seconds, self._seconds_for_plans + SPARE_SECONDS) if known else seconds
 
     def _try(self, plan: Plan) -> list[str]:
         """Carry out a plan; return the requirements that it showed broken."""

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -35,6 +35,9 @@ MOST_AT_ONCE: Final = 16
 POLLS_AFTER_THE_END: Final = 2
 POLLS_WITHOUT_ANSWER: Final = 5
 """Polls in a row that may say nothing of a job until the runner gives it up."""
+
+SECONDS_AFTER_INTERRUPT: Final = 5.0
+"""Seconds that a run which is interrupted waits for answers under way."""
 
 LEAST_SECONDS: Final = 0.1
 """Seconds that an answer is waited for even where the run is as good as over."""
@@ -178,6 +181,11 @@ class Runner:
     def left_behind(self) -> list[int]:
         """The ids of the jobs that this run created and has not seen end."""
         return list(self._alive)
+
+    @property
+    def perhaps_created(self) -> int:
+        """How many jobs may have been created by requests that got no answer."""
+        return len(self._perhaps_created)
 
     # Plans
 
@@ -492,17 +500,32 @@ class Runner:
 
     def _send_once(self, calls: Sequence[_Call]) -> list[Exchange]:
         self.requests += len(calls)
-        if len(calls) == 1:
-            exchanges = [self._exchange(calls[0], None)]
-        else:
-            exchanges = []
-            for start in range(0, len(calls), MOST_AT_ONCE):
-                batch = calls[start : start + MOST_AT_ONCE]
-                barrier = threading.Barrier(len(batch))
-                exchanges += self._pool.map(self._exchange, batch, [barrier] * len(batch))
-        for exchange in exchanges:
+        if len(calls) == 1 and calls[0].kind != "create":
+            exchange = self._exchange(calls[0], None)
             self._keep(exchange)
+            return [exchange]
+        exchanges = []
+        for start in range(0, len(calls), MOST_AT_ONCE):
+            batch = calls[start : start + MOST_AT_ONCE]
+            barrier = threading.Barrier(len(batch))
+            under_way = [self._pool.submit(self._exchange, call, barrier) for call in batch]
+            try:
+                exchanges += [each.result() for each in under_way]
+            except KeyboardInterrupt:
+                self._keep_what_arrives(batch, under_way)
+                raise
+            for exchange in exchanges[start:]:
+                self._keep(exchange)
         return exchanges
+
+    def _keep_what_arrives(self, calls: Sequence[_Call], under_way: list[Future[Exchange]]) -> None:
+        """Wait a little for what was sent before an interrupt: it may have created jobs."""
+        arrived, _ = wait(under_way, timeout=SECONDS_AFTER_INTERRUPT)
+        for call, each in zip(calls, under_way, strict=True):
+            if each in arrived and each.exception() is None:
+                self._keep(each.result())
+            elif call.kind == "create":
+                self._perhaps_created.append(self.clock.now() - self._started)
 
     def _keep(self, exchange: Exchange) -> None:
         """Enter an exchange into the books: what was sent, which jobs there are, which ended."""
