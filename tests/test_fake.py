@@ -14,6 +14,7 @@ import requests
 
 from pytest_expedition import Clock, ExpeditionServer, JobScript, validate
 from pytest_expedition.fake.instance import JOB_REQUESTS, Instance
+from pytest_expedition.fake.odd import ODD
 from pytest_expedition.fake.simulation import Simulation
 
 Call = Callable[..., requests.Response]
@@ -148,6 +149,115 @@ class TestSimulation:
         simulation.cancel(job)
         simulation.clock.advance(1)
         assert simulation.state(job) == -1
+
+    def test_jobs_stand_still_while_the_agent_is_stopped(self) -> None:
+        simulation = Simulation(Clock(seconds_per_poll=1))
+        running = simulation.create("import", JobScript())
+        simulation.clock.advance(1)
+        simulation.agent_running = False
+        created = simulation.create("import", JobScript())
+        simulation.clock.advance(100)
+        for job in (running, created):
+            simulation.poll(job)
+        assert [simulation.state(job) for job in (running, created)] == [0.25, 0]
+        assert [job.created for job in (running, created)] == [0, 1]
+        simulation.agent_running = True
+        assert [simulation.state(job) for job in (running, created)] == [0.25, 0]
+        simulation.clock.advance(1)
+        simulation.poll(created)
+        assert [simulation.state(job) for job in (running, created)] == [0.5, 0.5]
+
+    def test_starting_and_stopping_the_agent_twice_is_as_good_as_once(self) -> None:
+        simulation = Simulation()
+        simulation.agent_running = True
+        simulation.clock.advance(1)
+        for running in (False, True):
+            for _ in range(2):
+                simulation.agent_running = running
+                simulation.clock.advance(1)
+        assert simulation.agent_running
+        assert simulation.agent_time() == 3
+
+    def test_a_job_is_cancelled_while_the_agent_is_stopped(self) -> None:
+        simulation = Simulation()
+        simulation.agent_running = False
+        at_once = simulation.create("import", JobScript())
+        late = simulation.create("import", JobScript(cancel_seconds=1))
+        assert simulation.cancel(at_once)
+        assert simulation.cancel(late)
+        simulation.clock.advance(100)
+        assert [simulation.state(job) for job in (at_once, late)] == [-1, 0]
+        simulation.agent_running = True
+        simulation.clock.advance(1)
+        assert simulation.state(late) == -1
+
+    @pytest.mark.parametrize("name", ["moves-when-polled", "one-job-at-a-time"])
+    def test_odd_servers_have_an_agent_too(self, name: str) -> None:
+        instance = ODD[name].make()
+        instance.agent_running = False
+        job = instance.create("import", JobScript())
+        instance.clock.advance(10)
+        instance.poll(job)
+        assert instance.state(job) == 0
+        instance.agent_running = True
+        for _ in range(12):
+            instance.clock.advance(1)
+            instance.poll(job)
+        assert instance.state(job) == 1
+
+
+class TestAgent:
+    @pytest.mark.parametrize(
+        ("running", "command", "then", "message"),
+        [
+            (True, "start", True, "The agent is already running"),
+            (True, "stop", False, "The agent has been stopped"),
+            (True, "restart", True, "The agent has been restarted"),
+            (False, "start", True, "The agent has been started"),
+            (False, "stop", False, "The agent is already stopped"),
+            (False, "restart", True, "The agent has been started"),
+        ],
+    )
+    def test_is_told_over_http(
+        self,
+        call: Call,
+        expedition_server: ExpeditionServer,
+        *,
+        running: bool,
+        command: str,
+        then: bool,
+        message: str,
+    ) -> None:
+        expedition_server.agent_running = running
+        response = call("GET", f"agent/{command}")
+        assert expedition_server.agent_running == then
+        assert response.status_code == 200
+        assert messages_of(response) == [message]
+        validate(response.json(), "envelope")
+        assert response.json()["success"] is True
+
+    def test_jobs_stand_still_and_go_on(
+        self, call: Call, expedition_server: ExpeditionServer
+    ) -> None:
+        assert expedition_server.agent_running
+        job_id = start(call)
+        assert state(call, job_id) == 0
+        call("GET", "agent/stop")
+        waiting = start(call)
+        assert [state(call, each) for each in (job_id, waiting) * 3] == [0.25, 0] * 3
+        call("GET", "agent/start")
+        assert [state(call, waiting) for _ in range(5)] == [0, 0.25, 0.5, 0.75, 1]
+        assert [state(call, job_id) for _ in range(4)] == [0.25, 0.5, 0.75, 1]
+
+    def test_takes_only_get_and_only_its_commands(self, call: Call) -> None:
+        refused = call("POST", "agent/stop")
+        assert (refused.status_code, refused.headers["Allow"]) == (405, "GET")
+        assert call("GET", "agent/pause").status_code == 404
+        assert call("GET", "agent/").status_code == 404
+
+    def test_asks_for_the_key(self, call: Call, expedition_server: ExpeditionServer) -> None:
+        assert call("GET", "agent/stop", headers={"Authorization": None}).status_code == 401
+        assert expedition_server.agent_running
 
 
 class TestAnswers:
@@ -352,6 +462,7 @@ class TestFixture:
         expedition_server.next_job(JobScript(progress=(0.6,)))
         expedition_server.clock.seconds_per_poll = 9
         expedition_server.advance(9)
+        expedition_server.agent_running = False
         start(call)
         url = expedition_server.url
         expedition_server.reset()

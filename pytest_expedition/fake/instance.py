@@ -78,6 +78,35 @@ JOB_REQUESTS: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class AgentCommand:
+    """A command to the agent: whether it runs then, and the message, by whether it ran before."""
+
+    then_running: bool
+    when_running: str
+    when_stopped: str
+
+
+AGENT_COMMANDS: Final = {
+    "/api/v1/agent/start": AgentCommand(
+        then_running=True,
+        when_running="The agent is already running",
+        when_stopped="The agent has been started",
+    ),
+    "/api/v1/agent/stop": AgentCommand(
+        then_running=False,
+        when_running="The agent has been stopped",
+        when_stopped="The agent is already stopped",
+    ),
+    "/api/v1/agent/restart": AgentCommand(
+        then_running=True,
+        when_running="The agent has been restarted",
+        when_stopped="The agent has been started",
+    ),
+}
+"""The commands to the agent, by their paths."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """A request as the instance got it.
 
@@ -154,6 +183,8 @@ class Instance(Simulation):
                 if request.method != job_request.method:
                     return self.not_allowed(job_request.method)
                 return self.answer_creation(job_request)
+        if path in AGENT_COMMANDS:
+            return self.answer_agent(path) if request.method == "GET" else self.not_allowed("GET")
         for prefix, method in (("/api/v1/job/status/", "GET"), ("/api/v1/job/", "DELETE")):
             if path.startswith(prefix):
                 if request.method != method:
@@ -177,6 +208,13 @@ class Instance(Simulation):
         """Create a job and answer with it."""
         job = self.create(job_request.name, self.usual_scripts[job_request.name])
         return self.reply(self.envelope({"system": {"jobs": self.describe(job)}}))
+
+    def answer_agent(self, path: str) -> Response:
+        """Start, stop or restart the agent, and say so."""
+        command = AGENT_COMMANDS[path]
+        message = command.when_running if self.agent_running else command.when_stopped
+        self.agent_running = command.then_running
+        return self.reply(self.envelope(None, messages=[message]))
 
     def answer_about_job(self, method: str, job_id: str) -> Response:
         """Answer a status request or a cancel for the id as it stands in the path."""

@@ -244,7 +244,12 @@ class MovesWhenPolled(Instance):
     """Progress only moves when the job is polled."""
 
     def age(self, job: Job) -> float:
-        return job.polls * job.script.seconds_to_finish / 12
+        return job.polled_seconds
+
+    def poll(self, job: Job) -> None:
+        job.polls += 1
+        if self.agent_running:
+            job.polled_seconds += job.script.seconds_to_finish / 12
 
 
 @odd()
@@ -255,9 +260,9 @@ class OneJobAtATime(Instance):
         """Return the time since the job's turn came: when those before it had ended."""
         free = 0.0
         for other in self.jobs.values():
-            begun = max(free, other.created)
+            begun = max(free, other.begun)
             if other is job:
-                return max(0.0, self.clock.now() - begun)
+                return max(0.0, self.agent_time() - begun)
             free = begun + min(other.script.seconds_to_finish, self._given_up(other))
         raise KeyError(job.id)
 

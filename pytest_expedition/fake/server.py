@@ -105,6 +105,17 @@ class ExpeditionServer:
         with self.instance.lock:
             self.instance.usual_scripts = dict.fromkeys(self.instance.usual_scripts, script)
 
+    @property
+    def agent_running(self) -> bool:
+        """Whether the agent runs, as it does at first. Set it: while stopped, jobs stand still."""
+        with self.instance.lock:
+            return self.instance.agent_running
+
+    @agent_running.setter
+    def agent_running(self, running: bool) -> None:
+        with self.instance.lock:
+            self.instance.agent_running = running
+
     def advance(self, seconds: float) -> None:
         """Move the clock on. Raises ``ValueError`` where it would go back."""
         with self.instance.lock:

@@ -130,15 +130,16 @@ class Job:
     """One job of a fake instance.
 
     ``request`` names the request that created it (``import``, ``export``, …), ``created`` is the
-    clock's time then, ``polls`` how often its status was asked for, and ``cancel_requests`` how
-    often a cancel. ``cancelled_after`` is after how many seconds of the job's own time a cancel was
-    granted, or ``None``.
+    clock's time then, ``begun`` the agent's, ``polls`` how often its status was asked for, and
+    ``cancel_requests`` how often a cancel. ``cancelled_after`` is after how many seconds of the
+    job's own time a cancel was granted, or ``None``.
     """
 
     id: int
     request: str
     script: JobScript
     created: float
+    begun: float
     polls: int = 0
     cancel_requests: int = 0
     cancelled_after: float | None = None
@@ -147,7 +148,12 @@ class Job:
 
 
 class Simulation:
-    """All jobs of a fake instance, on one clock."""
+    """All jobs of a fake instance, on one clock, and the agent that runs them.
+
+    While the agent is stopped, jobs are created and stand still: their time does not pass, and
+    polls do not move it. A cancel is granted or refused as ever, but where it takes
+    ``cancel_seconds``, these pass only once the agent runs again.
+    """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock if clock is not None else Clock()
@@ -155,6 +161,28 @@ class Simulation:
         self.scripts: deque[JobScript] = deque()
         """The scripts of the next jobs, first come, first served."""
         self._ids = itertools.count(FIRST_JOB_ID)
+        self._agent_stopped: float | None = None
+        self._agent_idle = 0.0
+
+    @property
+    def agent_running(self) -> bool:
+        """Whether the agent runs, as it does at first. Set it to stop or to start the agent."""
+        return self._agent_stopped is None
+
+    @agent_running.setter
+    def agent_running(self, running: bool) -> None:
+        if running == self.agent_running:
+            return
+        if self._agent_stopped is None:
+            self._agent_stopped = self.clock.now()
+        else:
+            self._agent_idle += self.clock.now() - self._agent_stopped
+            self._agent_stopped = None
+
+    def agent_time(self) -> float:
+        """Return the seconds for which the agent has run."""
+        now = self.clock.now() if self._agent_stopped is None else self._agent_stopped
+        return now - self._agent_idle
 
     def new_id(self) -> int:
         """Return an id for a new job."""
@@ -164,7 +192,13 @@ class Simulation:
         """Create a job. ``script`` holds unless another is scripted for the next one."""
         if self.scripts:
             script = self.scripts.popleft()
-        job = Job(id=self.new_id(), request=request, script=script, created=self.clock.now())
+        job = Job(
+            id=self.new_id(),
+            request=request,
+            script=script,
+            created=self.clock.now(),
+            begun=self.agent_time(),
+        )
         self.jobs[job.id] = job
         return job
 
@@ -174,7 +208,7 @@ class Simulation:
 
     def age(self, job: Job) -> float:
         """Return the seconds of the job's own time since its creation."""
-        return self.clock.now() - job.created + job.polled_seconds
+        return self.agent_time() - job.begun + job.polled_seconds
 
     def state(self, job: Job) -> float:
         """Return the job's state: 0 to 1, or -1."""
@@ -188,7 +222,8 @@ class Simulation:
     def poll(self, job: Job) -> None:
         """Count a status request, and let it move the job's time after it was answered."""
         job.polls += 1
-        job.polled_seconds += self.clock.seconds_per_poll
+        if self.agent_running:
+            job.polled_seconds += self.clock.seconds_per_poll
 
     def cancel(self, job: Job) -> bool:
         """Cancel a job; return whether it was granted."""
