@@ -157,7 +157,7 @@ def check(
     findings = judge(history)
     results = settle(
         findings,
-        cancellable={recipe.cancellable for recipe in target.jobs},
+        offers=target.offers,
         limit=trial.limit,
         broke=bool(reason),
         minimal={name: violation for name, (_, violation) in trial.smallest.items()},
@@ -197,6 +197,8 @@ def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterato
         yield Target(
             url=server.url,
             api_key=server.api_key,
+            start_agent=True,
+            control_agent=True,
             clock=SkippingClock(server.advance),
             jobs=(
                 JobRecipe(
@@ -238,7 +240,7 @@ class _Trial:
 
     def carry_out(self) -> None:
         """Run the covering plan, random ones as far as the profile goes, and a last look back."""
-        plan = covering(self.target.jobs)
+        plan = covering(self.target.jobs, start_agent=self.target.start_agent)
         if self.profile == "smoke":
             plan = replace(plan, jobs=plan.jobs[:SMOKE_JOBS])
         self._try(plan)
@@ -340,11 +342,9 @@ class _Trial:
 
     def _within_limits(self, action: Callable[[], object]) -> None:
         """Do something that sends requests, and remember what stopped it."""
-        if self.limit:
-            return
         try:
             action()
         except LimitReachedError as error:
-            self.limit = error.limit
+            self.limit = self.limit or error.limit
         except TargetUnusableError as error:
             self._unusable = error

@@ -17,7 +17,7 @@ from pytest_expedition.envelope import MISSING, Answer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Kind = Literal["create", "status", "cancel", "other"]
+Kind = Literal["create", "status", "cancel", "agent", "other"]
 Probe = Literal["", "unknown-id", "bad-id", "no-key", "wrong-key"]
 
 NO_KEY: Final = 401
@@ -114,6 +114,8 @@ class Job:
         """Answered cancels, in the order in which they were sent."""
         self.attempts: list[Exchange] = []
         """Every cancel that may have been carried out: also the unanswered and the keyless."""
+        self.agent_stopped = float("inf")
+        """From when on the agent may not have run the job, because it was told to stop."""
 
     @functools.cached_property
     def answers(self) -> list[Exchange]:
@@ -186,7 +188,11 @@ class History:
             for job_id, creations in by_id.items()
             if len(creations) == 1
         }
+        self.agent = [x for x in self.exchanges if x.kind == "agent"]
+        """What the agent was told: to start, to stop, or to restart."""
         self._assign()
+        if self.agent:
+            self._assign_agent()
 
     def _assign(self) -> None:
         for exchange in self.exchanges:
@@ -203,6 +209,21 @@ class History:
                 job.cancels.append(exchange)
             elif exchange.kind == "status":
                 job.statuses.append(exchange)
+
+    def _assign_agent(self) -> None:
+        for job in self.jobs.values():
+            before = [x for x in self.agent if x.received < job.creation.sent]
+            later = [x for x in self.agent if x.received >= job.creation.sent]
+            if before and agent_command(before[-1]) == "stop":
+                job.agent_stopped = job.creation.sent
+            else:
+                stops = (x.sent for x in later if agent_command(x) != "start")
+                job.agent_stopped = min(stops, default=float("inf"))
+
+
+def agent_command(exchange: Exchange) -> str:
+    """What a request tells the agent: `start`, `stop` or `restart`."""
+    return exchange.path.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
 def created_id(creation: Exchange) -> int | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.target import JobRecipe
 
-Request = Literal["poll", "cancel"]
+Request = Literal["poll", "cancel", "start-agent"]
 
 AT_ONCE: Final = 0.0
 AT_THE_END: Final = 1.0
@@ -65,8 +65,11 @@ class Plan:
         return len(self.jobs), sum(len(act.requests) for job in self.jobs for act in job.acts)
 
 
-def covering(recipes: Sequence[JobRecipe]) -> Plan:
-    """Make the plan that gives every requirement its chance, with as few jobs as that takes."""
+def covering(recipes: Sequence[JobRecipe], *, start_agent: bool = False) -> Plan:
+    """Make the plan that gives every requirement its chance, with as few jobs as that takes.
+
+    ``start_agent``: the agent, which runs, is started once more half-way.
+    """
     may_be_cancelled = [recipe.name for recipe in recipes if recipe.cancellable is not False]
     refuses = [recipe.name for recipe in recipes if recipe.cancellable is False]
     cancelled = may_be_cancelled[0] if may_be_cancelled else refuses[0]
@@ -76,6 +79,7 @@ def covering(recipes: Sequence[JobRecipe]) -> Plan:
         JobPlan(
             recipe=cancelled,
             acts=(
+                *([Act(progress=0.5, requests=("start-agent",))] if start_agent else []),
                 Act(progress=AT_THE_END, requests=("poll",)),
                 Act(progress=AT_THE_END, requests=("cancel",)),
             ),

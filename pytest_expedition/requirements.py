@@ -7,12 +7,13 @@ from typing import Final, Literal
 
 Level = Literal["MUST", "SHOULD"]
 Basis = Literal["stated", "shown", "assumed"]
-Need = Literal["cancellable", "refusable", "granted", "field"]
+Need = Literal["cancellable", "refusable", "granted", "field", "agent-start", "agent-control"]
 
 CREATION: Final = "Managing Jobs, “Example of a Job Creation”"
 STATUS: Final = "Managing Jobs, “Checking Job status”"
 CANCEL: Final = "Managing Jobs, “Cancelling a Job”"
 RESULT: Final = "Managing Jobs, “Getting the Job result”"
+AGENT: Final = "Expedition API, “Agent”"
 AUTHENTICATION: Final = "Expedition API, “Authentication”"
 NOWHERE: Final = "not documented; assumed of any sensible server"
 
@@ -29,7 +30,8 @@ class Requirement:
     * ``cancellable``: a job recipe with ``cancellable = true``;
     * ``refusable``: a job recipe with ``cancellable = false``;
     * ``granted``: jobs that can be cancelled, whether a recipe says so or a cancel shows it;
-    * ``field``: a field that the documentation does not show in every dialect.
+    * ``field``: a field that the documentation does not show in every dialect;
+    * ``agent-start``, ``agent-control``: leave to start the agent, or to stop it, too.
     """
 
     id: str
@@ -309,6 +311,24 @@ _ALL: Final = (
         "quotes) is a client error in JSON, never a server error, never another job.",
         source=NOWHERE,
         chance="a request names an id that is no id",
+    ),
+    Requirement(
+        id="agent.idempotent",
+        level="SHOULD",
+        basis="stated",
+        text="Starting an agent that runs is a success and changes nothing: all jobs go on.",
+        source=AGENT,
+        chance="an agent that runs is started",
+        need="agent-start",
+    ),
+    Requirement(
+        id="agent.gates",
+        level="SHOULD",
+        basis="assumed",
+        text="A job created while the agent is stopped stands still; after its start it goes on.",
+        source=NOWHERE,
+        chance="a job is created while the agent is stopped, and watched until it ends",
+        need="agent-control",
     ),
 )
 

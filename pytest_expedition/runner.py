@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from urllib3.exceptions import InsecureRequestWarning
 
 from pytest_expedition.history import CANCELLED, FINISHED, NO_KEY, Exchange, created_id
-from pytest_expedition.plan import AT_THE_END
+from pytest_expedition.plan import AT_THE_END, JobPlan, Plan
 from pytest_expedition.target import Secret
 from pytest_expedition.transport import Transport
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.envelope import Dialect
     from pytest_expedition.history import Kind, Probe
-    from pytest_expedition.plan import Act, JobPlan, Plan
+    from pytest_expedition.plan import Act, Request
     from pytest_expedition.target import JobRecipe, Target
 
 MOST_BYTES_IN_ALL: Final = 128 * 1024 * 1024
@@ -55,6 +55,9 @@ CLEANING_UP: Final = 0.1
 """Part of the seconds of a run that is kept for cancelling what still runs."""
 
 MOST_SECONDS_OF_CLEANING_UP: Final = 30.0
+
+PART_OF_A_JOB_STOPPED: Final = 0.5
+"""For what part of the longest job's time the agent is stopped, to see that a job stands still."""
 
 WRONG_KEY: Final = "not-a-key"
 NO_SUCH_RESOURCE: Final = 404
@@ -153,6 +156,7 @@ class Runner:
         self._until = time.monotonic() + target.limits.seconds
         self._reached = False
         self._lost_in_a_row = 0
+        self._agent_started = False
         self._bytes = 0
         self._key = Secret(target.api_key)
         self._renewed = False
@@ -171,6 +175,8 @@ class Runner:
 
     def __exit__(self, *_: object) -> None:
         try:
+            if self.target.start_agent and not self._agent_started and self.requests:
+                self._send_once([_told_to_agent("start")])
             self.cancel_what_still_runs()
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -195,12 +201,30 @@ class Runner:
         Raises ``LimitReachedError`` before a request that a limit forbids, and
         ``TargetUnusableError`` where the target does not answer at all or refuses the key.
         """
-        self.log_in()
         first = len(self.exchanges)
+        self._begin()
         waiting = list(plan.jobs)
         running = self._start(waiting, [], reached=plan.jobs[0].after)
         if plan.probes and running:
             self._probe_access(running)
+        self._watch_to_the_end(plan, waiting, running)
+        if plan.probes:
+            self._probe_creation(plan.jobs[0].recipe)
+            self._probe_ids()
+            if self.target.control_agent:
+                self._probe_stopped_agent(plan.jobs[0].recipe)
+        return self.exchanges[first:]
+
+    def _begin(self) -> None:
+        """Get in, and start the agent where that is allowed."""
+        self.log_in()
+        if self.target.start_agent and not self._agent_started:
+            self._tell_agent("start")
+
+    def _watch_to_the_end(
+        self, plan: Plan, waiting: list[JobPlan], running: list[_Running]
+    ) -> None:
+        """Do to the running jobs what the plan says, create those that wait, and poll them all."""
         while running:
             self._round(plan, running)
             waits_for = running[0]
@@ -210,10 +234,6 @@ class Runner:
             running += self._start(waiting, running, reached=reached)
             if running:
                 self._sleep(min(job.due for job in running), running)
-        if plan.probes:
-            self._probe_creation(plan.jobs[0].recipe)
-            self._probe_ids()
-        return self.exchanges[first:]
 
     def ask_again(self, job_ids: Iterable[int]) -> None:
         """Ask once for the status of jobs of earlier plans."""
@@ -225,7 +245,8 @@ class Runner:
 
         It takes the requests that were kept for it, and ends with the seconds of the run.
         """
-        for request in ("cancel", "poll"):  # a cancel may take a moment
+        requests: tuple[Request, ...] = ("cancel", "poll")  # a cancel may take a moment
+        for request in requests:
             for job_id, cancellable in list(self._alive.items()):
                 if cancellable and time.monotonic() < self._until:
                     self._send_once([self._about(request, job_id)])
@@ -293,7 +314,8 @@ class Runner:
         They may have ended meanwhile; else they are cancelled, if that is allowed. What nobody
         knows of has ended when the time of a job is over.
         """
-        for request in ("poll", "cancel", "poll"):
+        requests: tuple[Request, ...] = ("poll", "cancel", "poll")
+        for request in requests:
             for job_id, cancellable in list(self._alive.items()):
                 if self._room() <= 0 and (cancellable or request == "poll"):
                     self._send([self._about(request, job_id)])
@@ -399,6 +421,34 @@ class Runner:
             if answer.answered and not answer.answer.tells_of_a_job:
                 self._send([self._about("cancel", job_id, probe)])
 
+    # The agent
+
+    def _tell_agent(self, command: str) -> None:
+        """Start, stop or restart the agent."""
+        self._agent_started = command != "stop"  # noted before: an answer may be lost
+        self._send([_told_to_agent(command)])
+
+    def _probe_stopped_agent(self, recipe: str) -> None:
+        """Create a job while the agent is stopped, restart it, and watch the job to its end."""
+        plan = Plan(jobs=(JobPlan(recipe=recipe),))
+        if self.jobs >= self.target.limits.jobs:
+            raise LimitReachedError("jobs")
+        self._make_room()
+        if self._room() <= 0:
+            raise LimitReachedError("concurrent_jobs")
+        self._tell_agent("stop")
+        running = self._start(list(plan.jobs), [], reached=plan.jobs[0].after)
+        restart = self.clock.now() + self.longest_job * PART_OF_A_JOB_STOPPED
+        while not all(job.ended for job in running) and self.clock.now() < restart:
+            self._round(plan, running)
+            self._sleep(min(job.due for job in running), running)
+        self._tell_agent("restart")
+        for job in running:
+            job.created = self.clock.now() - self._started
+            job.due = self.clock.now()
+        self._watch_to_the_end(plan, [], running)
+        self._tell_agent("start")
+
     # Requests
 
     def log_in(self) -> None:
@@ -446,7 +496,9 @@ class Runner:
             probe=probe,
         )
 
-    def _about(self, request: str, job_id: int | str, probe: Probe = "") -> _Call:
+    def _about(self, request: Request, job_id: int | str, probe: Probe = "") -> _Call:
+        if request == "start-agent":
+            return _told_to_agent("start")
         method = "DELETE" if request == "cancel" else "GET"
         return _Call(
             kind="cancel" if request == "cancel" else "status",
@@ -489,11 +541,13 @@ class Runner:
     def _require_room_for(self, calls: Sequence[_Call]) -> None:
         """Raise ``LimitReachedError`` if requests would go beyond a limit.
 
-        What cleaning up will take is kept for it: a cancel and a look for each job.
+        What cleaning up will take is kept for it: a cancel and a look for each job, and the start
+        of an agent that is stopped.
         """
         to_be_cancelled = sum(self._alive.values())
         to_be_cancelled += sum(call.kind == "create" and call.may_be_cancelled for call in calls)
-        if self.requests + len(calls) + 2 * to_be_cancelled > self.target.limits.requests:
+        kept = 2 * to_be_cancelled + self.target.control_agent
+        if self.requests + len(calls) + kept > self.target.limits.requests:
             raise LimitReachedError("requests")
         if time.monotonic() > self._last_start:
             raise LimitReachedError("seconds")
@@ -617,6 +671,10 @@ class Runner:
             self._perhaps_created.append(creation.received)
         if self.dialect is None and creation.ok:
             self.dialect = creation.answer.dialect
+
+
+def _told_to_agent(command: str) -> _Call:
+    return _Call(kind="agent", method="GET", path=f"/api/v1/agent/{command}")
 
 
 _WITHOUT_ACCESS: Final[tuple[Probe, ...]] = ("no-key", "wrong-key")

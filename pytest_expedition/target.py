@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_expedition.clock import Clock
+    from pytest_expedition.requirements import Need
 
 DialectChoice = Literal["auto", "system", "msg", "data"]
 Method = Literal["GET", "POST", "PUT", "PATCH"]
@@ -116,7 +117,8 @@ class Target:
     ``url`` is its address without ``/api/v1``; ``verify`` whether its certificate is verified, or
     the path of a CA bundle. Either ``api_key`` is given, or ``username`` and ``password``, for
     which the instance gives a key. ``clock`` is the time that the suite goes by: that of the world,
-    unless the instance has one of its own.
+    unless the instance has one of its own. ``start_agent`` lets the suite start the instance's
+    agent, ``control_agent`` lets it stop the agent for a while, too, which disturbs everybody.
     """
 
     url: str
@@ -127,6 +129,8 @@ class Target:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     limits: Limits = field(default_factory=Limits)
+    start_agent: bool = False
+    control_agent: bool = False
     clock: Clock = field(default_factory=WallClock, repr=False)
 
     def __post_init__(self) -> None:
@@ -138,8 +142,23 @@ class Target:
         if not (self.api_key.isascii() and self.api_key.isprintable()):
             raise TargetError("Target: api_key holds characters that no HTTP header can carry")
         object.__setattr__(self, "url", self.url.rstrip("/"))
+        if self.control_agent:  # what is stopped is started again
+            object.__setattr__(self, "start_agent", True)
         for secret in ("api_key", "password"):
             object.__setattr__(self, secret, Secret(getattr(self, secret)))
+
+    @property
+    def offers(self) -> set[Need]:
+        """What the instance is known to have of all that requirements need."""
+        cancellable = {recipe.cancellable for recipe in self.jobs}
+        known: dict[Need, bool] = {
+            "cancellable": True in cancellable,
+            "granted": True in cancellable,
+            "refusable": False in cancellable,
+            "agent-start": self.start_agent,
+            "agent-control": self.control_agent,
+        }
+        return {need for need, there in known.items() if there}
 
 
 def at_url(url: str, *, environ: Mapping[str, str] = os.environ) -> Target:
@@ -170,15 +189,19 @@ def load(path: Path, *, url: str = "", environ: Mapping[str, str] = os.environ) 
     address = url or table.text("url")
     _check_url(address, "--expedition-url" if url else where, "url")
     table.take("url")
+    agent = table.table("agent")
     target = Target(
         url=address,
         verify=_verify(table, path),
         dialect=cast("DialectChoice", table.choice("dialect", get_args(DialectChoice), "auto")),
         jobs=_recipes(table),
         limits=_limits(table.table("limits")),
+        start_agent=bool(agent.boolean("start")),
+        control_agent=bool(agent.boolean("control")),
         **cast("Any", _credentials(table.take("auth"), where, environ)),
     )
-    table.finish("url, verify, dialect, [auth], [[job]], [limits]")
+    agent.finish("start, control")
+    table.finish("url, verify, dialect, [auth], [[job]], [limits], [agent]")
     return target
 
 

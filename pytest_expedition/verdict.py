@@ -40,16 +40,16 @@ class Result:
 def settle(
     findings: Mapping[str, Finding],
     *,
-    cancellable: Collection[bool | None],
+    offers: Collection[Need],
     limit: str = "",
     broke: bool = False,
     minimal: Mapping[str, Violation] | None = None,
 ) -> list[Result]:
     """Give every requirement its outcome.
 
-    ``cancellable`` is what the target's recipes say of their jobs, ``limit`` the limit that ended
-    the run, if one did; ``broke`` whether the run could not be carried out, so that what was not
-    judged is an error. ``minimal`` are violations that are preferred as proof.
+    ``offers`` is what the target is known to have, ``limit`` the limit that ended the run, if one
+    did; ``broke`` whether the run could not be carried out, so that what was not judged is an
+    error. ``minimal`` are violations that are preferred as proof.
     """
     results = []
     for name, finding in findings.items():
@@ -67,7 +67,7 @@ def settle(
             result = Result(requirement=requirement, outcome="inconclusive", unseen=finding.unseen)
         elif finding.held:
             result = Result(requirement=requirement, outcome="pass", held=finding.held)
-        elif requirement.need is not None and not _has(requirement.need, cancellable, limit):
+        elif _is_lacking(requirement.need, offers, limit):
             result = Result(requirement=requirement, outcome="not-tested", lacking=requirement.need)
         else:
             result = Result(requirement=requirement, outcome="inconclusive", limit=limit)
@@ -89,13 +89,9 @@ def conclude(outcomes: Iterable[tuple[Level, Outcome]], *, broke: bool = False) 
     return "inconclusive" if ("MUST", "inconclusive") in seen or not judged else "conformant"
 
 
-def _has(need: Need, cancellable: Collection[bool | None], limit: str) -> bool:
-    """Whether the target has what a chance needs, as far as anybody has said."""
-    match need:
-        case "cancellable" | "granted":
-            return True in cancellable
-        case "refusable":
-            return False in cancellable
-        case "field":
-            # Had the field been there, its rule would have had something to judge.
-            return bool(limit)
+def _is_lacking(need: Need | None, offers: Collection[Need], limit: str) -> bool:
+    """Whether there was no chance because the target does not have what it takes."""
+    if need == "field":
+        # Had the field been there, its rule would have had something to judge.
+        return not limit
+    return need is not None and need not in offers

@@ -151,6 +151,11 @@ class Story:
         """A cancel, answered with whatever document."""
         return self.add("cancel", "DELETE", f"/api/v1/job/{job}", document, job=job, **timing)
 
+    def tell_agent(self, command: str, *, success: bool = True, **timing: Any) -> Story:
+        """A command to the agent: start, stop or restart."""
+        document = envelope(None, messages=("done",), success=success)
+        return self.add("agent", "GET", f"/api/v1/agent/{command}", document, **timing)
+
     def lose(self, kind: Any, *, job: int = JOB, **timing: Any) -> Story:
         """A request whose answer was lost."""
         return self.add(kind, "GET", f"/api/v1/job/{job}", b"", job=job, status=None, **timing)

@@ -55,6 +55,23 @@ def keyless(document: Any, status: int, *, kind: str = "status") -> Story:
     )
 
 
+def agent(*commands: str) -> Story:
+    story = Story()
+    for command in commands:
+        story.tell_agent(command)
+    return story
+
+
+class Gated(Story):
+    def restart(self) -> Gated:
+        self.tell_agent("restart")
+        return self
+
+
+def gated(state: Any = 0, **timing: Any) -> Any:
+    return Gated().tell_agent("stop", **timing).create(state=state)
+
+
 NESTED = json.dumps(envelope({"system": {"jobs": job_fields(state="DEEP")}}))
 DEEP = NESTED.replace('"DEEP"', "[" * 960 + "]" * 960).encode()
 A_JOB = envelope({"system": {"jobs": job_fields()}})
@@ -1290,6 +1307,124 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("refuse.continues", "cancelled all the same", refusing().cancel(0.6).poll(-1), "no chance"),
     ("refuse.continues", "a state that is none", refusing().cancel(0.6).poll("x").poll(1), "held"),
     ("refuse.continues", "still running", refusing().cancel(0.6).poll(0.7), "no chance"),
+    # The promise agent.idempotent:
+    ("agent.idempotent", "started twice", agent("start", "start"), "held"),
+    ("agent.idempotent", "started after a restart", agent("restart", "start"), "held"),
+    ("agent.idempotent", "started once", agent("start"), "no chance"),
+    ("agent.idempotent", "started after a stop", agent("start", "stop", "start"), "no chance"),
+    ("agent.idempotent", "restarted is not started", agent("start", "restart"), "no chance"),
+    (
+        "agent.idempotent",
+        "the first start failed",
+        Story().tell_agent("start", status=500).tell_agent("start"),
+        "no chance",
+    ),
+    (
+        "agent.idempotent",
+        "started twice at the same time",
+        agent("start").tell_agent("start", at=0.0, status=409),
+        "no chance",
+    ),
+    (
+        "agent.idempotent",
+        "the second start is an error",
+        agent("start").tell_agent("start", status=409),
+        ["start-refused"],
+    ),
+    (
+        "agent.idempotent",
+        "the second start says that it failed",
+        agent("start").tell_agent("start", success=False),
+        ["start-refused"],
+    ),
+    (
+        "agent.idempotent",
+        "no answer to the second start",
+        agent("start").tell_agent("start", status=None),
+        "unseen",
+    ),
+    (
+        "agent.idempotent",
+        "jobs go on",
+        agent("start").create().poll(0.5).tell_agent("start").poll(0.5).poll(0.6),
+        "held",
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew",
+        agent("start").create().poll(0.5).tell_agent("start").poll(0.1),
+        ["started-set-back"],
+    ),
+    (
+        "agent.idempotent",
+        "a job is cancelled",
+        agent("start").create().poll(0.5).tell_agent("start").poll(-1),
+        ["started-set-back"],
+    ),
+    (
+        "agent.idempotent",
+        "a job is cancelled by a cancel",
+        agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(-1),
+        "held",
+    ),
+    # The promise agent.gates:
+    (
+        "agent.gates",
+        "the job stands still, then goes on",
+        gated().poll(0).restart().poll(1),
+        "held",
+    ),
+    ("agent.gates", "it is never started", gated().poll(0).poll(0), "no chance"),
+    ("agent.gates", "the stop failed", gated(status=500).poll(0).poll(0.1), "no chance"),
+    ("agent.gates", "finished at creation", gated(state=1).poll(1).restart().poll(1), "no chance"),
+    ("agent.gates", "cancelled", gated().cancel(-1).poll(-1).restart().poll(-1), "no chance"),
+    ("agent.gates", "it moves", gated().poll(0).poll(0.1), ["moved-while-stopped"]),
+    ("agent.gates", "it finishes", gated().poll(1).restart().poll(1), ["moved-while-stopped"]),
+    (
+        "agent.gates",
+        "it stands for ever",
+        gated().poll(0).restart().poll(0, at=99),
+        ["stands-after-start"],
+    ),
+    (
+        "agent.gates",
+        "it stands until another start",
+        gated().poll(0).restart().poll(0, at=99).tell_agent("start").poll(0.5),
+        ["stands-after-start"],
+    ),
+    ("agent.gates", "it stands a little longer", gated().poll(0).restart().poll(0), "no chance"),
+    (
+        "agent.gates",
+        "the job was there before the stop",
+        Story().create().tell_agent("stop").poll(0.1).poll(0.2),
+        "no chance",
+    ),
+    (
+        "agent.gates",
+        "the start is not answered",
+        gated().poll(0).tell_agent("start", status=None).poll(0, at=99),
+        "unseen",
+    ),
+    # Where the agent was told to stop, jobs may stay incomplete:
+    ("status.completes", "created while stopped", gated().poll(0, at=99), "no chance"),
+    (
+        "status.completes",
+        "the agent was restarted on the way",
+        Story().create().tell_agent("restart").poll(0.5, at=99),
+        "no chance",
+    ),
+    (
+        "status.completes",
+        "the agent was started on the way",
+        Story().create().tell_agent("start").poll(0.5, at=99),
+        ["never-completed"],
+    ),
+    (
+        "cancel.minus-one",
+        "the agent was stopped before -1 could show",
+        cancellable().cancel(0.5).tell_agent("stop").poll(0.5, at=99),
+        "no chance",
+    ),
 ]
 
 

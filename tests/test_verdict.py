@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import Story
@@ -11,12 +11,15 @@ from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import Finding, Violation
 from pytest_expedition.verdict import Outcome, conclude, settle
 
+if TYPE_CHECKING:
+    from pytest_expedition.requirements import Need
+
 LONG = Violation("went-back", *Story().create().poll(0.5).poll(0.4).exchanges)
 SHORT = Violation("went-back", *Story().create().exchanges)
 
 
 def outcome(name: str, finding: Finding, **facts: Any) -> Any:
-    (result,) = settle({name: finding}, **{"cancellable": {None}, **facts})
+    (result,) = settle({name: finding}, **{"offers": set(), **facts})
     return result
 
 
@@ -66,22 +69,22 @@ def test_what_a_run_that_broke_did_not_judge_is_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cancellable", "expected"),
+    ("name", "offers", "expected"),
     [
-        ("cancel.minus-one", {True}, "inconclusive"),
-        ("cancel.minus-one", {None, False}, "not-tested"),
-        ("cancel.persists", {True, None}, "inconclusive"),
-        ("cancel.persists", {None}, "not-tested"),
-        ("refuse.state", {False, True}, "inconclusive"),
-        ("refuse.state", {True, None}, "not-tested"),
-        ("status.identity", {True}, "not-tested"),
-        ("status.monotonic", {None}, "inconclusive"),
+        ("cancel.minus-one", {"cancellable"}, "inconclusive"),
+        ("cancel.minus-one", {"granted", "refusable"}, "not-tested"),
+        ("cancel.persists", {"granted"}, "inconclusive"),
+        ("cancel.persists", set(), "not-tested"),
+        ("refuse.state", {"refusable"}, "inconclusive"),
+        ("refuse.state", {"cancellable"}, "not-tested"),
+        ("status.identity", {"cancellable"}, "not-tested"),
+        ("status.monotonic", set(), "inconclusive"),
+        ("agent.gates", {"agent-start"}, "not-tested"),
+        ("agent.gates", {"agent-control"}, "inconclusive"),
     ],
 )
-def test_what_the_target_lacks_is_not_tested(
-    name: str, cancellable: set[bool | None], expected: str
-) -> None:
-    assert outcome(name, Finding(), cancellable=cancellable).outcome == expected
+def test_what_the_target_lacks_is_not_tested(name: str, offers: set[Need], expected: str) -> None:
+    assert outcome(name, Finding(), offers=offers).outcome == expected
 
 
 def test_a_missing_field_is_inconclusive_where_a_limit_may_have_hidden_it() -> None:
@@ -113,5 +116,5 @@ def test_nothing_judged_is_not_conformant() -> None:
 
 
 def test_the_catalogue_gives_every_result_its_requirement() -> None:
-    results = settle({name: Finding(held=1) for name in CATALOGUE}, cancellable={None})
+    results = settle({name: Finding(held=1) for name in CATALOGUE}, offers=set())
     assert [result.requirement.id for result in results] == list(CATALOGUE)

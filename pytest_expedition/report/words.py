@@ -25,7 +25,8 @@ FAULTS: Final = {
     "out-of-bounds": "The state of job {job} is {value}.",
     "went-back": "The state of job {job} was {high}, then {low}.",
     "unfinished-again": "The state of job {job} was 1, then {value}.",
-    "never-completed": "{seconds} s after its creation, the state of job {job} was still {value}.",
+    "never-completed": "{seconds} s after its creation, the state of job {job} was still {value}. "
+    "(Does the agent run?)",
     "cancelled-itself": "Job {job} shows -1, though no cancel had been sent for it.",
     "code-disagrees": "Job {job} shows a state of {value} and a job status code of {code}.",
     "misspelled": "The state of job {job} is spelled {value}.",
@@ -61,6 +62,12 @@ FAULTS: Final = {
     "done-all-the-same": "A cancel with {key} was refused, yet job {job} shows -1 after it.",
     "bad-id-accepted": "The answer tells of a job (HTTP {status}).",
     "bad-id-status": "The answer is HTTP {status}, no client error.",
+    "start-refused": "The agent ran; starting it was answered with HTTP {status}, no success.",
+    "started-set-back": "The state of job {job} was {high}; after the agent that ran was started, "
+    "it is {low}.",
+    "moved-while-stopped": "The agent was stopped, yet the state of job {job} went from {value} to "
+    "{later}.",
+    "stands-after-start": "The agent runs again, yet the state of job {job} is still {value}.",
     "bad-id-no-json": "The answer (HTTP {status}) is no JSON: {problem}.",
 }
 """What was seen, for each fault that a rule can find."""
@@ -70,6 +77,8 @@ LACKING: Final[dict[Need, str]] = {
     "granted": "no cancel led to -1, and no job recipe says `cancellable = true`",
     "refusable": "no job recipe says `cancellable = false`",
     "field": "no answer carries the field that it is about",
+    "agent-start": "the target file does not allow it: `[agent] start = true`",
+    "agent-control": "the target file does not allow it: `[agent] control = true`",
 }
 
 _PLAIN: Final = {"problem", "envelope", "key"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_expedition.requirements import CATALOGUE
-from pytest_expedition.rules import access, cancel, create, refuse, result, status
+from pytest_expedition.rules import access, agent, cancel, create, refuse, result, status
 from pytest_expedition.rules.base import HELD, RULES, UNSEEN, Held, Judgement, Violation
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HELD", "RULES", "UNSEEN", "Finding", "Held", "Judgement", "Violation", "judge"]
 
-_MODULES = (access, cancel, create, refuse, result, status)
+_MODULES = (access, agent, cancel, create, refuse, result, status)
 """Importing a module of rules registers its rules."""
 
 

@@ -55,7 +55,7 @@ def minus_one(job: Job) -> Iterator[Judgement]:
         if poll.gone:
             yield Violation("cancelled-away", last, poll, job=job.id, status=poll.status)
             return
-        late = poll.sent > last.received + CANCEL_GRACE
+        late = last.received + CANCEL_GRACE < poll.sent < job.agent_stopped
         if late and poll.state not in {None, CANCELLED, FINISHED} and job.is_about_it(poll):
             yield Violation(
                 "cancel-ignored", last, poll, job=job.id, value=poll.state, seconds=CANCEL_GRACE

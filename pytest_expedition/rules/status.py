@@ -122,13 +122,16 @@ def completes(job: Job) -> Iterator[Judgement]:
 
 
 def overdue(job: Job) -> Exchange | None:
-    """Return the first answer that shows the job not yet finished though its time is over."""
+    """Return the first answer that shows the job not yet finished though its time is over.
+
+    Where the agent was told to stop, the job may stay incomplete.
+    """
     deadline = job.creation.received + job.seconds_allowed
     return next(
         (
             x
             for x in job.seen
-            if x.sent > deadline
+            if deadline < x.sent < job.agent_stopped
             and x.state not in {CANCELLED, FINISHED}
             and not job.finished_before(x)
         ),

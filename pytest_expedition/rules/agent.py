@@ -1,0 +1,108 @@
+"""What starting and stopping the agent promises."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.history import CANCELLED, FINISHED, agent_command
+from pytest_expedition.rules.base import HELD, UNSEEN, Judgement, Violation, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_expedition.history import Exchange, History, Job
+
+FIRST_MOVE: Final = 0.5
+"""Part of the seconds allowed to a job within which it moves, once its agent runs."""
+
+
+@rule("agent.idempotent")
+def idempotent(history: History) -> Iterator[Judgement]:
+    """Starting an agent that runs is a success and changes nothing: all jobs go on."""
+    running: Exchange | None = None
+    for command in history.agent:
+        if agent_command(command) == "start" and running is not None and running.before(command):
+            yield from _started_again(history, running, command)
+        starts = agent_command(command) != "stop"
+        running = command if starts and command.answered and command.ok else None
+
+
+def _started_again(history: History, running: Exchange, start: Exchange) -> Iterator[Judgement]:
+    if not start.answered:
+        yield UNSEEN
+        return
+    if not start.ok or start.answer.success is False:
+        yield Violation("start-refused", running, start, status=start.status)
+        return
+    yield HELD
+    for job in history.jobs.values():
+        known = job.last_before(start)
+        after = next((x for x in job.seen if start.before(x)), None)
+        if known is None or known.state == FINISHED or after is None:
+            continue
+        assert after.state is not None
+        assert known.state is not None
+        cancelled = after.state == CANCELLED
+        if cancelled and job.first_cancel_sent < after.received:
+            continue
+        if after.state < known.state:
+            yield Violation(
+                "started-set-back",
+                known,
+                start,
+                after,
+                job=job.id,
+                high=known.answer.state,
+                low=after.answer.state,
+            )
+        else:
+            yield HELD
+
+
+@rule("agent.gates")
+def gates(history: History) -> Iterator[Judgement]:
+    """A job created while the agent is stopped stands still; after its start it goes on."""
+    for number, stop in enumerate(history.agent):
+        if agent_command(stop) != "stop" or not (stop.answered and stop.ok):
+            continue
+        start, further = [*history.agent[number + 1 : number + 3], None, None][:2]
+        for job in history.jobs.values():
+            created = job.creation.sent
+            if stop.received < created and (start is None or job.creation.before(start)):
+                yield from _gated(job, stop, start, further)
+
+
+def _gated(
+    job: Job, stop: Exchange, start: Exchange | None, further: Exchange | None
+) -> Iterator[Judgement]:
+    """Judge a job that was created after the agent had stopped and before it was started.
+
+    ``further`` is what the agent was told after its start.
+    """
+    seen = [x for x in job.seen if x.received < job.first_cancel_sent]
+    gated = [x for x in seen if start is None or x.before(start)]
+    for first, later in pairwise(gated):
+        if later.state != first.state:
+            yield Violation(
+                "moved-while-stopped",
+                stop,
+                first,
+                later,
+                job=job.id,
+                value=first.answer.state,
+                later=later.answer.state,
+            )
+            return
+    if start is None or not gated or gated[0].state in {CANCELLED, FINISHED}:
+        return
+    if not (start.answered and start.ok) or agent_command(start) == "stop":
+        yield UNSEEN
+        return
+    after = [x for x in seen if start.before(x) and (further is None or x.before(further))]
+    if any(x.state != gated[-1].state for x in after):
+        yield HELD
+    elif after and after[-1].sent > start.received + FIRST_MOVE * job.seconds_allowed:
+        yield Violation(
+            "stands-after-start", start, after[-1], job=job.id, value=after[-1].answer.state
+        )
