@@ -5,7 +5,9 @@ Nothing heavy is imported here: what a hook or a fixture needs, it imports itsel
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-    from pytest_expedition.conformance import Conformance, ProfileName
+    from pytest_expedition.conformance import Conformance, ProfileName, Standing
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.target import Target
 
@@ -24,6 +26,7 @@ REPORTED: Final = "expedition"
 """The attribute of a test report that carries what was found out about one requirement."""
 
 _TARGET = pytest.StashKey["Target"]()
+_PREVIEW = pytest.StashKey[list[str]]()
 
 entry_key = pytest.StashKey[dict[str, Any]]()
 """Where a contract test leaves its requirement's entry of the report."""
@@ -50,6 +53,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--expedition-strict", action="store_true", default=None, help=_help("strict", strict)
     )
     parser.addini("expedition_strict", strict, default="")
+    group.addoption(
+        "--expedition-dry-run",
+        action="store_true",
+        help="tell what the contract suite would send, and send nothing",
+    )
 
 
 def _help(name: str, text: str) -> str:
@@ -198,7 +206,8 @@ def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
 @pytest.fixture(scope="session")
 def expedition_conformance(expedition_target: Target, pytestconfig: pytest.Config) -> Conformance:
     """What the contract suite has found out about ``expedition_target``."""
-    from pytest_expedition.conformance import check
+    from pytest_expedition.conformance import Interrupted, check
+    from pytest_expedition.report.words import left_behind
     from pytest_expedition.target import Target
 
     if not isinstance(expedition_target, Target):
@@ -209,7 +218,53 @@ def expedition_conformance(expedition_target: Target, pytestconfig: pytest.Confi
             "environment variable or an ini setting; leave one out",
             pytrace=False,
         )
-    return check(expedition_target, profile=_profile(pytestconfig))
+    profile = _profile(pytestconfig)
+    if pytestconfig.getoption("--expedition-dry-run"):
+        from pytest_expedition.report.preview import preview
+
+        pytestconfig.stash[_PREVIEW] = list(preview(expedition_target, profile=profile))
+        pytest.skip("dry run: nothing is sent")
+    standing = _StandingLine(pytestconfig)
+    try:
+        return check(expedition_target, profile=profile, watch=standing.show)
+    except Interrupted as interrupt:
+        told = left_behind(interrupt.left_behind, interrupt.perhaps_created)
+        pytest.exit(told or "no job is left behind", returncode=pytest.ExitCode.INTERRUPTED)
+    finally:
+        standing.clear()
+
+
+class _StandingLine:
+    """One line that says how a run stands, for a person at a terminal; nothing elsewhere."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        watched = reporter is not None and reporter.isatty and not os.environ.get("CI")
+        self._reporter: pytest.TerminalReporter | None = reporter if watched else None
+        self._capture = config.pluginmanager.getplugin("capturemanager")
+
+    def show(self, standing: Standing) -> None:
+        """Write the line anew."""
+        if self._reporter is not None:
+            from pytest_expedition.report.words import standing_line
+
+            self._write(self._reporter, standing_line(standing))
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._reporter is not None:
+            self._write(self._reporter, "")
+
+    def _write(self, reporter: pytest.TerminalReporter, line: str) -> None:
+        uncaptured = (
+            contextlib.nullcontext()
+            if self._capture is None
+            else self._capture.global_and_fixture_disabled()
+        )
+        with uncaptured:
+            reporter.rewrite(line[: shutil.get_terminal_size().columns - 1], erase=True)
+            reporter.rewrite("")  # back to the beginning, where the next may write
+            reporter.flush()
 
 
 @pytest.fixture(scope="session")
@@ -288,6 +343,10 @@ class _ContractReport:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell the verdict, and the outcome of each requirement."""
+        if _PREVIEW in self.config.stash:
+            terminalreporter.section("expedition contract: dry run")
+            for line in self.config.stash[_PREVIEW]:
+                terminalreporter.write_line(line)
         if not self.document:
             return
         from pytest_expedition.report.text import failure, requirement_line, verdict_lines

@@ -41,12 +41,15 @@ def run_entry(conformance: Conformance) -> Document:
             "url": conformance.target.url,
             "dialect": conformance.dialect,
             "embedded": not conformance.target.clock.waits,
+            "verified": conformance.target.verify is not False,
         },
         "started": conformance.started.isoformat(timespec="milliseconds"),
         "seconds": round(conformance.seconds, 3),
         "requests": conformance.requests,
         "jobs": conformance.jobs,
         "unanswered": sum(not exchange.answered for exchange in conformance.history.exchanges),
+        "left_behind": list(conformance.left_behind),
+        "perhaps_created": conformance.perhaps_created,
         "reason": _Strike(conformance.secrets).out(conformance.reason),
     }
 
@@ -94,6 +97,8 @@ def assemble(runs: list[Document], requirements: Iterable[Document]) -> Document
         "requests": sum(run["requests"] for run in runs),
         "jobs": sum(run["jobs"] for run in runs),
         "unanswered": sum(run["unanswered"] for run in runs),
+        "left_behind": [job_id for run in runs for job_id in run["left_behind"]],
+        "perhaps_created": sum(run["perhaps_created"] for run in runs),
         "verdict": conclude(
             ((entry["level"], entry["outcome"]) for entry in entries), broke=bool(reason)
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pytest_expedition.report.words import plural, tally
+from pytest_expedition.report.words import left_behind, plural, tally
 from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def verdict_lines(document: Document) -> list[str]:
     entries = document["requirements"]
     dialect = f", dialect {target['dialect']}" if target["dialect"] else ""
     embedded = " (in this process)" if target.get("embedded") else ""
+    behind = left_behind(document.get("left_behind", ()), document.get("perhaps_created", 0))
+    unverified = not target.get("verified", True)
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
     if document["unanswered"]:
         used += f" ({document['unanswered']} without an answer that tells anything)"
@@ -51,6 +53,8 @@ def verdict_lines(document: Document) -> list[str]:
         f"{target['url']}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
         f"{len(entries)} of {plural(len(CATALOGUE), 'requirement')}: "
         + tally([entry["outcome"] for entry in entries]),
+        *(["the certificate was not verified: verify = false"] if unverified else []),
+        *([behind] if behind and not embedded else []),
         *([f"reason: {document['reason']}"] if document["reason"] else []),
         f"verdict: {document['verdict']}",
     ]

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_expedition.envelope import MISSING, spelled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_expedition.conformance import Standing
     from pytest_expedition.history import Exchange
     from pytest_expedition.requirements import Need
     from pytest_expedition.rules import Violation
@@ -158,6 +161,20 @@ def _spelled(value: Any) -> str:
 def printable(text: str) -> str:
     """Replace what a terminal might obey."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def left_behind(jobs: Sequence[int], perhaps: int) -> str:
+    """Name the jobs that a run has left behind; empty if there are none."""
+    known = f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(map(str, jobs))}" if jobs else ""
+    more = f"{plural(perhaps, 'job')} of creations that got no answer" if perhaps else ""
+    both = " and perhaps ".join(part for part in (known, more) if part)
+    return f"left behind, not seen to have ended: {both}" if both else ""
+
+
+def standing_line(standing: Standing) -> str:
+    """Tell in one line how a run stands while it waits."""
+    jobs = ", ".join(f"job {job_id} at {state:g}" for job_id, state in standing.jobs.items())
+    return f"{standing.seconds:.0f} s, at most {standing.seconds_left:.0f} s more: {jobs}"
 
 
 def plural(count: int, noun: str) -> str:
