@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal
+
+LONGEST_NUMBER: Final = 1000
+"""Digits of the longest whole number that is read as one."""
 
 Dialect = Literal["system", "msg", "data"]
 
@@ -68,26 +72,43 @@ class Answer:
 
 def read(body: bytes) -> Answer:
     """Read the body of an answer."""
-    constants: list[str] = []
+    problems: list[str] = []
 
     def accept(constant: str) -> float:
-        constants.append(constant)
+        problems.append(f"it is not JSON: it contains {constant}")
         return float(constant)
 
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+            problems.append(f"its key {spelled(twice)} stands more than once")
+        return found
+
     try:
-        document = json.loads(body.decode("utf-8"), parse_constant=accept)
+        document = json.loads(
+            body.decode("utf-8"),
+            parse_int=_whole,
+            parse_constant=accept,
+            object_pairs_hook=unique,
+        )
     except UnicodeDecodeError as error:
         return Answer(problem=f"it is not UTF-8: {error.reason} at byte {error.start}")
     except RecursionError:
         return Answer(problem="it is nested too deep")
     except ValueError as error:
         return Answer(problem=f"it is not JSON: {error}" if body else "it is empty")
-    problem = f"it is not JSON: it contains {constants[0]}" if constants else None
+    problem = problems[0] if problems else None
     if not isinstance(document, dict):
         return Answer(document=document, problem=problem)
     if "Contents" not in document and isinstance(document.get("data"), dict):
         return _read_data(document, problem)
     return _read_contents(document, problem)
+
+
+def _whole(digits: str) -> float:
+    """Read a whole number; of one so long that reading it takes long, no more than its size."""
+    return int(digits) if len(digits) <= LONGEST_NUMBER else float(digits)
 
 
 def spelled(value: object) -> str:

@@ -225,12 +225,12 @@ class Runner:
         self, plan: Plan, waiting: list[JobPlan], running: list[_Running]
     ) -> None:
         """Do to the running jobs what the plan says, create those that wait, and poll them all."""
-        while running:
+        while running or waiting:
             self._round(plan, running)
-            waits_for = running[0]
             running = [job for job in running if not job.done]
-            over = not running or waits_for.plan is not plan.jobs[0] or waits_for.ended
-            reached = AT_THE_END if over else waits_for.progress
+            first = running[0] if running else None
+            on_its_way = first is not None and first.plan is plan.jobs[0] and not first.ended
+            reached = first.progress if first is not None and on_its_way else AT_THE_END
             running += self._start(waiting, running, reached=reached)
             if running:
                 self._sleep(min(job.due for job in running), running)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import socket
 import time
 import zlib
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator, Mapping
 
 CONNECT_SECONDS: Final = 10.0
@@ -148,7 +148,7 @@ class _TooLongError(HTTPError):
     """More came than anybody keeps."""
 
 
-class _BoundedReader(io.RawIOBase):
+class _BoundedSocket(io.RawIOBase):
     """Reads an answer until a deadline, whatever the pace at which it comes, and to a limit."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -158,6 +158,10 @@ class _BoundedReader(io.RawIOBase):
         self._deadline = float("inf") if seconds is None else time.monotonic() + seconds
         self._left = 2 * MOST_BYTES  # for headers and the marks between chunks, too
 
+    def end(self) -> None:
+        """Read no more: the answer has come to its end."""
+        self._left, self._deadline = -1, float("inf")
+
     def readable(self) -> bool:
         return True
 
@@ -165,16 +169,35 @@ class _BoundedReader(io.RawIOBase):
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("no answer in time")
-        if self._left <= 0:
+        if self._left < 0:
+            return 0
+        if self._left == 0:
             raise _TooLongError
         if left < float("inf"):
             self._connection.settimeout(left)
         count = self._raw.readinto(buffer)
-        self._left -= count or 0
+        self._left = max(self._left - (count or 0), 0)
         return count
 
     def close(self) -> None:
         self._raw.close()
+        super().close()
+
+
+class _BoundedReader(io.BufferedReader):
+    """Reads one answer; what follows it, unasked, must not be taken for the next."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = _BoundedSocket(connection)
+        self._connection = connection
+        super().__init__(self._socket, _PIECE)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._socket.end()
+            if self.peek(1):
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
         super().close()
 
 
@@ -185,7 +208,7 @@ class _Source:
         self._connection = connection
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_BoundedReader(self._connection), _PIECE)
+        return _BoundedReader(self._connection)
 
 
 class _BoundedResponse(http.client.HTTPResponse):

@@ -1,0 +1,444 @@
+"""What a live instance bears: limits that hold, jobs that are ours alone, keys that expire."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Target
+from pytest_expedition.conformance import SPARE_SECONDS, Standing, check
+from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.plan import Act, JobPlan, Plan, covering
+from pytest_expedition.report.preview import preview
+from pytest_expedition.report.words import left_behind
+from pytest_expedition.runner import LimitReachedError, Runner, TargetUnusableError
+from pytest_expedition.transport import Reply, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.simulation import Job
+
+IMPORT = JobRecipe(name="import", path="/api/v1/project/1/import", cancellable=True)
+EXPORT = JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False)
+BY_NAME = {"api_key": "", "username": "admin", "password": "paloalto"}
+
+
+class WaitingClock:
+    """A clock of which everybody believes that it waits."""
+
+    waits = True
+
+    def __init__(self, advance: Callable[[float], None]) -> None:
+        self._advance = advance
+        self._now = 0.0
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        with self._lock:
+            self._now += 0.0001
+            return self._now
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self._now += seconds
+        self._advance(seconds)
+
+
+class Watched(Instance):
+    """Knows how many jobs ran at the same time at the most."""
+
+    def handle(self, request: Request) -> Response:
+        answer = super().handle(request)
+        running = sum(0 <= self.state(job) < 1 for job in self.jobs.values())
+        self.memory["most"] = max(self.memory.get("most", 0), running)
+        return answer
+
+
+class Loses(Watched):
+    """Loses the answers to some creations: a gateway gives up."""
+
+    def answer_creation(self, job_request: Any) -> Response:
+        answer = super().answer_creation(job_request)
+        return self.error(HTTPStatus.GATEWAY_TIMEOUT, "late") if len(self.jobs) % 2 else answer
+
+
+class Silent(Watched):
+    """Says nothing of any second job."""
+
+    def answer_status(self, job: Job) -> Response:
+        if job.id % 2:
+            return self.error(HTTPStatus.BAD_GATEWAY, "late")
+        return super().answer_status(job)
+
+
+class Expiring(Instance):
+    """Gives out a new key at each login; each key is good for some requests."""
+
+    def log_in(self, request: Request) -> Response:
+        self.memory["left"] = self.memory.get("good for", 9)
+        self.memory["logins"] = self.memory.get("logins", 0) + 1
+        self.api_key = f"secret-key-{self.memory['logins']}"
+        return super().log_in(request)
+
+    def is_authorized(self, request: Request) -> bool:
+        if not super().is_authorized(request):
+            return False
+        self.memory["left"] -= 1
+        return bool(self.memory["left"] > 0)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., tuple[ExpeditionServer, Target]]]:
+    servers = []
+
+    def start(
+        make: Callable[[], Instance] = Instance, *, seconds: float = 10.0, **changes: Any
+    ) -> tuple[ExpeditionServer, Target]:
+        server = ExpeditionServer(make)
+        server.instance.set_pace(seconds)
+        server.start()
+        servers.append(server)
+        limits = {"poll_seconds": 0.5, "job_seconds": 4 * seconds, **changes.pop("limits", {})}
+        target = {
+            "url": server.url,
+            "api_key": server.api_key,
+            "jobs": (IMPORT, EXPORT),
+            "clock": WaitingClock(server.advance),
+            "limits": Limits(**limits),
+        }
+        return server, Target(**{**target, **changes})
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def outcomes(conformance: Any) -> dict[str, str]:
+    return {result.requirement.id: result.outcome for result in conformance.results}
+
+
+class TestLimits:
+    @pytest.mark.parametrize("make", [Watched, Loses, Silent])
+    @pytest.mark.parametrize("at_once", [1, 2, 4])
+    def test_no_more_jobs_run_at_the_same_time_than_allowed(
+        self, serve: Any, make: type[Watched], at_once: int
+    ) -> None:
+        server, target = serve(make, limits={"concurrent_jobs": at_once, "jobs": 12})
+        check(target, seed=1)
+        assert 1 <= server.instance.memory["most"] <= at_once
+
+    def test_jobs_of_which_nothing_is_learned_are_cancelled_to_make_room(self, serve: Any) -> None:
+        server, target = serve(Silent, limits={"concurrent_jobs": 1})
+        with Runner(target) as runner:
+            runner.run(Plan(jobs=(JobPlan(recipe="import"),)))
+            runner.run(Plan(jobs=(JobPlan(recipe="import"),)))
+        assert [job.cancelled_after is not None for job in server.jobs] == [True, False]
+
+    def test_a_job_that_cannot_be_cancelled_and_never_ends_leaves_no_room(self, serve: Any) -> None:
+        server, target = serve(limits={"concurrent_jobs": 1})
+        server.next_job(JobScript(progress=(0, 0.5), cancellable=False))
+        with Runner(target) as runner:
+            runner.run(Plan(jobs=(JobPlan(recipe="export"),)))
+            with pytest.raises(LimitReachedError) as caught:
+                runner.run(Plan(jobs=(JobPlan(recipe="export"),)))
+        assert caught.value.limit == "concurrent_jobs"
+        assert runner.left_behind == [server.jobs[0].id]
+
+    def test_creations_without_an_answer_are_taken_to_run_as_long_as_a_job_may(
+        self, serve: Any
+    ) -> None:
+        server, target = serve(Loses, limits={"concurrent_jobs": 1})
+        with Runner(target) as runner:
+            runner.run(Plan(jobs=(JobPlan(recipe="import"), JobPlan(recipe="import"))))
+        first, second = server.jobs
+        assert second.created - first.created >= target.limits.job_seconds - 0.01
+
+    @pytest.mark.parametrize("limit", ["requests", "jobs"])
+    @pytest.mark.parametrize("value", [1, 3, 4, 7, 20, 40])
+    def test_nothing_is_sent_beyond_a_limit_though_plans_are_shrunk(
+        self, serve: Any, limit: str, value: int
+    ) -> None:
+        class SlipsBack(Instance):
+            def state(self, job: Job) -> float:
+                return super().state(job) * (0.5 if job.polls == 5 else 1)
+
+        server, target = serve(SlipsBack, limits={limit: value})
+        conformance = check(target, seed=3)
+        assert len(server.requests if limit == "requests" else server.jobs) <= value
+        assert (conformance.requests, conformance.jobs) == (
+            len(server.requests),
+            len(server.jobs),
+        )
+        limits = {result.limit for result in conformance.results}
+        assert limits <= {"", limit}
+        assert value > 20 or limit == "jobs" or limit in limits
+
+    def test_the_profile_smoke_creates_four_jobs_at_the_most(self, serve: Any) -> None:
+        class LetsAnybodyIn(Instance):
+            def is_authorized(self, _: Request) -> bool:
+                return True
+
+        server, target = serve(LetsAnybodyIn, control_agent=True)
+        check(target, profile="smoke")
+        assert len(server.jobs) == 4
+
+    def test_the_seconds_of_a_run_are_kept_with_time_to_clean_up(self, serve: Any) -> None:
+        server, target = serve(seconds=1e6, limits={"seconds": 1.0, "job_seconds": 1e7})
+        begun = time.monotonic()
+        conformance = check(target)
+        assert 0.8 < time.monotonic() - begun < 5
+        assert {result.limit for result in conformance.results} == {"", "seconds"}
+        cancelled = {job.id for job in server.jobs if job.cancelled_after is not None}
+        assert cancelled | set(conformance.left_behind) == {job.id for job in server.jobs}
+
+    def test_an_answer_is_not_waited_for_beyond_the_seconds_of_the_run(self, serve: Any) -> None:
+        _, target = serve(limits={"seconds": 3.0, "answer_seconds": 60.0})
+        given = []
+
+        def send(_: Transport, __: object, *, seconds: float) -> Reply:
+            given.append(seconds)
+            return Reply(lost="no answer in time")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Transport, "send", send)
+            check(target)
+        assert given
+        assert max(given) <= 3.0
+
+
+class TestLedger:
+    def test_nobody_elses_job_is_ever_cancelled(self, serve: Any) -> None:
+        class Sloppy(Instance):
+            """Reads an id as PHP does: as far as it is a number."""
+
+            def answer_about_job(self, method: str, job_id: str) -> Response:
+                number = re.match(r"\d+", job_id)
+                return super().answer_about_job(method, number[0] if number else "1")
+
+            def find(self, job_id: int) -> Job | None:
+                return super().find(job_id) or self.jobs[self.memory["other"]]
+
+        server, target = serve(Sloppy)
+        other = server.instance.create("import", JobScript(progress=(0, 0.5)))
+        server.instance.memory["other"] = other.id
+        check(target, seed=1)
+        assert other.polls > 0
+        assert other.cancel_requests == 0
+
+
+class TestKeys:
+    def test_a_key_that_expires_is_fetched_again_and_what_was_refused_is_sent_again(
+        self, serve: Any
+    ) -> None:
+        server, target = serve(Expiring, **BY_NAME)
+        server.instance.memory["good for"] = 100
+        with Runner(target) as runner:
+            exchanges = runner.run(covering((IMPORT, EXPORT)))
+        assert server.instance.memory["logins"] == 2
+        refused = [x for x in exchanges if x.status == 401 and not x.probe]
+        assert refused
+        assert not any(x.answered for x in refused)
+        assert {"secret-key-1", "secret-key-2", "paloalto"} <= set(runner.secrets)
+
+    def test_once_is_enough(self, serve: Any) -> None:
+        server, target = serve(Expiring, **BY_NAME)
+        with Runner(target) as runner, pytest.raises(TargetUnusableError, match="refuses the key"):
+            runner.run(covering((IMPORT, EXPORT)))
+        assert server.instance.memory["logins"] == 2
+
+    def test_an_older_instance_logs_in_elsewhere(self, serve: Any) -> None:
+        class Older(Instance):
+            def route(self, request: Request) -> Response:
+                if request.path.endswith("generate_api_key"):
+                    return self.error(HTTPStatus.NOT_FOUND, "unknown")
+                return super().route(request)
+
+        server, target = serve(Older, **BY_NAME)
+        with Runner(target) as runner:
+            runner.log_in()
+        assert [x.path.rsplit("/", 1)[1] for x in server.requests] == ["generate_api_key", "login"]
+
+
+class TestTime:
+    @pytest.mark.parametrize("seconds", [10.0, 30.0, 600.0])
+    @pytest.mark.parametrize("agent", [False, True])
+    def test_the_default_profile_takes_three_jobs_and_a_little(
+        self,
+        serve: Any,
+        seconds: float,
+        agent: bool,  # noqa: FBT001 - a parameter of the test
+    ) -> None:
+        longest = 0.0
+        for seed in range(3):
+            _, target = serve(seconds=seconds, control_agent=agent)
+            check(target, seed=seed)
+            longest = max(longest, target.clock.now())
+        assert longest <= 3 * seconds + 2 * SPARE_SECONDS
+
+    def test_who_waits_is_told_how_the_run_stands(self, serve: Any) -> None:
+        _, target = serve()
+        standings: list[Standing] = []
+        check(target, seed=1, watch=standings.append)
+        assert set(standings[0].jobs.values()) == {0.0}
+        assert standings[0].seconds_left <= target.limits.seconds
+        assert 0 < standings[-1].seconds_left <= 3 * 12 + 2 * SPARE_SECONDS
+
+    def test_where_nothing_waits_nobody_is_told(self) -> None:
+        from pytest_expedition.conformance import embedded_target
+
+        standings: list[Standing] = []
+        with embedded_target() as target:
+            check(target, profile="smoke", watch=standings.append)
+        assert standings == []
+
+
+class TestAgent:
+    def test_it_is_left_alone_unless_the_target_says_otherwise(self, serve: Any) -> None:
+        server, target = serve()
+        found = outcomes(check(target, seed=1))
+        assert {found["agent.idempotent"], found["agent.gates"]} == {"not-tested"}
+        assert not [x for x in server.requests if "/agent/" in x.path and "%" not in x.path]
+
+    def test_it_is_started_where_that_is_allowed(self, serve: Any) -> None:
+        server, target = serve(start_agent=True)
+        server.agent_running = False
+        conformance = check(target, seed=1)
+        assert conformance.verdict == "conformant"
+        assert outcomes(conformance)["agent.idempotent"] == "pass"
+        assert outcomes(conformance)["agent.gates"] == "not-tested"
+        told = {x.path for x in server.requests if x.path.startswith("/api/v1/agent")}
+        assert told == {"/api/v1/agent/start"}
+
+    def test_it_runs_again_whatever_ends_the_run(self, serve: Any) -> None:
+        for requests in range(60, 120, 4):
+            server, target = serve(control_agent=True, limits={"requests": requests})
+            check(target, seed=1)
+            assert server.agent_running, requests
+            assert len(server.requests) <= requests
+
+
+class TestInterrupt:
+    def test_jobs_are_cancelled_and_what_is_left_behind_is_told(self, tmp_path: Path) -> None:
+        """The suite in a process of its own, interrupted while jobs run on the wall clock."""
+
+        def make() -> Instance:
+            instance = Instance(api_key="the-key-of-this-test")
+            instance.clock.run()
+            instance.set_pace(600.0)
+            return instance
+
+        server = ExpeditionServer(make)
+        server.start()
+        config = tmp_path / "expedition.toml"
+        recipes = [
+            f'[[job]]\nname = "{each.name}"\npath = "{each.path}"\n'
+            f"cancellable = {str(each.cancellable).lower()}\n"
+            for each in (IMPORT, EXPORT)
+        ]
+        config.write_text("".join([f'url = "{server.url}"\n', *recipes]))
+        command = [sys.executable, "-m", "pytest", "--pyargs", "pytest_expedition.contract"]
+        options = ["-p", "no:cacheprovider", "-vv", "-l", "--full-trace", "--junit-xml=junit.xml"]
+        settings = [f"--expedition-config={config}", "--expedition-report=report.json"]
+        environ = {**os.environ, "EXPEDITION_API_KEY": "the-key-of-this-test"}
+        process = subprocess.Popen(
+            [*command, *options, *settings],
+            cwd=tmp_path,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            while len(server.jobs) < 3 or server.jobs[2].polls < 3:
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            server.stop()
+        assert process.returncode == pytest.ExitCode.INTERRUPTED
+        stands = [job for job in server.jobs if not job.script.cancellable]
+        assert all(server.state(job) == -1 for job in server.jobs if job.script.cancellable)
+        assert left_behind([job.id for job in stands], 0) in output
+        left = [output, *(each.read_text() for each in tmp_path.iterdir())]
+        assert not [text for text in left if "the-key-of-this-test" in text]
+
+
+def test_what_was_left_behind_is_told_in_one_sentence() -> None:
+    assert left_behind([], 0) == ""
+    assert left_behind([7], 0) == "left behind, not seen to have ended: job 7"
+    assert left_behind([7, 9], 1) == (
+        "left behind, not seen to have ended: jobs 7, 9 and perhaps 1 job of creations that got "
+        "no answer"
+    )
+
+
+class TestDryRun:
+    def test_it_tells_what_would_be_sent(self) -> None:
+        target = Target(
+            url="https://192.0.2.1",
+            jobs=(
+                JobRecipe(name="a", path="/api/v1/project/3/import", form={"resource": "/a b"}),
+                JobRecipe(
+                    name="b", path="/api/v1/x", method="GET", query={"y": "1"}, cancellable=False
+                ),
+            ),
+            start_agent=True,
+            limits=Limits(jobs=9, requests=100, seconds=60),
+            **BY_NAME,  # type: ignore[arg-type]
+        )
+        text = "\n".join(preview(target, profile="default"))
+        for told in (
+            "9 jobs (4 at the same time), 100 requests, 60 s",
+            "POST /api/v1/generate_api_key",
+            "GET /api/v1/agent/start",
+            "POST /api/v1/project/3/import resource=/a b",
+            "GET /api/v1/x?y=1",
+            "DELETE the job from 0.3 on",
+        ):
+            assert told in text
+        assert "stop" not in text
+        assert "paloalto" not in text
+        assert "random" not in "\n".join(preview(target, profile="smoke"))
+
+    def test_it_sends_nothing(
+        self,
+        pytester: pytest.Pytester,
+        expedition_server: ExpeditionServer,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+        result = pytester.runpytest_inprocess(
+            *("--pyargs", "pytest_expedition.contract", "--expedition-dry-run"),
+            f"--expedition-url={expedition_server.url}",
+        )
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(
+            ["*expedition contract: dry run*", "  POST /api/v1/project/1/import resource=*"]
+        )
+        assert expedition_server.requests == []
+
+
+def test_acts_of_a_plan_may_start_the_agent(serve: Any) -> None:
+    server, target = serve(start_agent=True)
+    act = Act(progress=0.5, requests=("start-agent",))
+    with Runner(replace(target)) as runner:
+        exchanges = runner.run(Plan(jobs=(JobPlan(recipe="export", acts=(act,)),)))
+    assert [x.kind for x in exchanges].count("agent") == 2
+    assert json.loads(exchanges[0].body)["success"] is True
+    assert server.agent_running

@@ -1,0 +1,216 @@
+"""Answers that no tool should have to read: each is bounded in time and memory, and told apart."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_expedition.transport import MOST_BYTES, Reply, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Answer = Callable[[socket.socket], object]
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CLOSE = OK + b"Connection: close\r\n\r\n"
+
+
+class RawServer:
+    """Answers each request with whatever bytes; keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = lambda connection: connection.sendall(CLOSE)
+        self.received: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._stopped = threading.Event()
+        self._threads = [threading.Thread(target=self._serve, daemon=True)]
+        self._threads[0].start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._handle, args=(connection,)))
+            self._threads[-1].start()
+
+    def _handle(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                self.received.append(connection.recv(65536))
+                self.answer(connection)
+            except OSError:
+                pass  # who was sent too much has gone
+
+    def drip(self, connection: socket.socket, beginning: bytes, byte: bytes) -> None:
+        """Send a byte now and then, for ever."""
+        connection.sendall(beginning)
+        while not self._stopped.wait(0.02):
+            connection.sendall(byte)
+
+    def pour(self, connection: socket.socket, beginning: bytes, piece: bytes) -> None:
+        """Send as much as anybody takes, for ever."""
+        connection.sendall(beginning)
+        while not self._stopped.is_set():
+            connection.sendall(piece)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(5)
+
+
+@pytest.fixture
+def raw() -> Iterator[RawServer]:
+    server = RawServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def ask(raw: RawServer) -> Iterator[Callable[..., Reply]]:
+    transport = Transport(f"http://127.0.0.1:{raw.port}", verify=True, connections=2)
+
+    def send(answer: Answer | bytes, *, seconds: float = 10.0) -> Reply:
+        raw.answer = answer if callable(answer) else lambda c: c.sendall(answer)
+        headers = {"Authorization": "Bearer key"}
+        request = transport.prepare("GET", "/api", headers=headers, form=None, json=None)
+        return transport.send(request, seconds=seconds)
+
+    yield send
+    transport.close()
+
+
+def zipped(body: bytes) -> bytes:
+    return OK + b"Connection: close\r\nContent-Encoding: gzip\r\n\r\n" + body
+
+
+def test_a_plain_answer(ask: Any) -> None:
+    closing = OK + b"Connection: close\r\n"
+    assert ask(closing + b"Content-Length: 2\r\n\r\n{}") == Reply(status=200, body=b"{}")
+    assert ask(closing + b"\r\nuntil it closes").body == b"until it closes"
+    chunks = b"3\r\nabc\r\n1;x=y\r\nd\r\n0\r\n\r\n"
+    assert ask(closing + b"Transfer-Encoding: chunked\r\n\r\n" + chunks).body == b"abcd"
+
+
+def test_a_zipped_answer(ask: Any) -> None:
+    assert ask(zipped(gzip.compress(b"text"))).body == b"text"
+    assert ask(zipped(gzip.compress(b"a" * 200_000))).body == b"a" * 200_000
+    assert ask(zipped(gzip.compress(b"one") + gzip.compress(b"two"))).body == b"onetwo"
+    assert ask(zipped(b"")).body == b""
+
+
+def test_what_is_not_zipped_or_zipped_otherwise_cannot_be_read(ask: Any) -> None:
+    assert "cannot be unzipped" in ask(zipped(b"text")).unreadable
+    assert "it breaks off" in ask(zipped(gzip.compress(b"text")[:-9])).unreadable
+    deflated = OK + b"Connection: close\r\nContent-Encoding: br\r\n\r\nx"
+    assert ask(deflated) == Reply(status=200, unreadable="it is encoded as br, unasked")
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"", OK, OK + b"X: ", CLOSE, OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\n"],
+    ids=["no line", "status line", "header", "body", "chunk"],
+)
+def test_an_answer_that_drips_is_given_up_when_its_time_is_over(
+    raw: RawServer, ask: Any, beginning: bytes
+) -> None:
+    begun = time.monotonic()
+    reply = ask(lambda c: raw.drip(c, beginning, b"1"), seconds=0.3)
+    assert (reply.status, reply.lost) == (None, "no answer in time")
+    assert time.monotonic() - begun < 5  # a machine may be slow; the drip has no end
+
+
+def test_a_connection_on_which_nothing_comes(raw: RawServer, ask: Any) -> None:
+    assert ask(lambda _: raw._stopped.wait(5), seconds=0.2).lost == "no answer in time"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "piece"),
+    [
+        (CLOSE, b"x" * 65536),
+        (OK + b"Content-Length: 9999999999\r\n\r\n", b"x" * 65536),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1" * 65536),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 65000 + b"\r\nx\r\n"),
+    ],
+    ids=["till closed", "a length", "chunks", "a chunk's length", "extensions"],
+)
+def test_an_answer_without_end_is_not_kept(
+    raw: RawServer, ask: Any, beginning: bytes, piece: bytes
+) -> None:
+    reply = ask(lambda c: raw.pour(c, beginning, piece))
+    assert reply.body == b""
+    assert reply.unreadable == f"its body is longer than {MOST_BYTES} bytes" or reply.lost
+
+
+def test_headers_without_end_are_lost(raw: RawServer, ask: Any) -> None:
+    assert ask(lambda c: raw.pour(c, OK, b"X: " + b"x" * 60000 + b"\r\n")).lost
+    assert ask(lambda c: raw.pour(c, OK, b"x" * 65536)).lost
+    assert ask(lambda c: raw.pour(c, b"", b"HTTP/1.1 100 Continue\r\n\r\n")).lost
+
+
+def test_what_unzips_to_a_gigabyte_is_not_kept(ask: Any) -> None:
+    bomb = gzip.compress(bytes(MOST_BYTES)) * 1024
+    assert len(bomb) < 2 * MOST_BYTES
+    assert "longer than" in ask(zipped(bomb)).unreadable
+
+
+def test_an_answer_that_breaks_off_is_lost(ask: Any) -> None:
+    assert "broke off" in ask(OK + b"Content-Length: 10\r\nConnection: close\r\n\r\n{}").lost
+    assert "broke off" in ask(OK + b"Transfer-Encoding: chunked\r\n\r\n9\r\nab").lost
+    assert ask(b"HT").lost
+    assert ask(b"").lost
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 99999999999999999999 OK\r\n\r\n",
+        OK + b"Content-Length: -5\r\nConnection: close\r\n\r\nabc",
+        OK + b"Content-Length: 1, 2\r\nConnection: close\r\n\r\nabc",
+        OK + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        OK + b"\x00\xff: \x00\r\nConnection: close\r\n\r\n",
+        OK + b"Content-Type: multipart/form-data; boundary=\xff\r\nConnection: close\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_told_and_breaks_nothing(ask: Any, answer: bytes) -> None:
+    reply = ask(answer)
+    assert reply.lost or reply.status is not None
+
+
+def test_a_redirect_is_an_answer_and_the_key_goes_nowhere(raw: RawServer, ask: Any) -> None:
+    where = f"Location: http://127.0.0.1:{raw.port}/elsewhere\r\nContent-Length: 0\r\n\r\n"
+    assert ask(b"HTTP/1.1 302 Found\r\n" + where.encode()).status == 302
+    assert len(raw.received) == 1
+
+
+def test_no_cookie_is_kept(raw: RawServer, ask: Any) -> None:
+    for _ in range(2):
+        ask(OK + b"Set-Cookie: session=admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    assert b"Cookie" not in b"".join(raw.received)
+
+
+def test_a_second_answer_nobody_asked_for_is_not_taken_for_the_next(
+    raw: RawServer, ask: Any
+) -> None:
+    def answer_twice_and_stay(connection: socket.socket) -> None:
+        connection.sendall((OK + b"Content-Length: 3\r\n\r\none") * 2)
+        connection.sendall(OK)
+        raw.received.append(connection.recv(65536))
+
+    assert ask(answer_twice_and_stay).body == b"one"
+    assert ask(OK + b"Content-Length: 3\r\n\r\ntwo").body == b"two"
+    assert raw.received[1] == b""  # the connection was closed, and the next request had its own
