@@ -6,15 +6,21 @@ JSON is told in ``Answer.problem``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, Literal
 
 LONGEST_NUMBER: Final = 1000
 """Digits of the longest whole number that is read as one."""
+
+LONGEST_VALUE: Final = 1000
+"""Characters of a value that is kept of a large answer."""
+
+MOST_MESSAGES: Final = 10
 
 Dialect = Literal["system", "msg", "data"]
 
@@ -104,6 +110,28 @@ def read(body: bytes) -> Answer:
     if "Contents" not in document and isinstance(document.get("data"), dict):
         return _read_data(document, problem)
     return _read_contents(document, problem)
+
+
+def abridged(answer: Answer) -> Answer:
+    """Return an answer without what takes memory: of large values no more than what tells them."""
+
+    def short(value: Any) -> Any:
+        text = spelled(value)
+        if len(text) <= LONGEST_VALUE:
+            return value
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return [digest] if isinstance(value, list) else digest
+
+    return replace(
+        answer,
+        document=None,
+        job_id=short(answer.job_id),
+        state=short(answer.state),
+        status_code=short(answer.status_code),
+        next_step=short(answer.next_step),
+        messages=tuple(text[:LONGEST_VALUE] for text in answer.messages[:MOST_MESSAGES]),
+        result={name: short(value) for name, value in answer.result.items()},
+    )
 
 
 def _whole(digits: str) -> float:

@@ -28,6 +28,9 @@ UNAVAILABLE: Final = frozenset({NO_KEY, 407, 408, 429, 502, 503, 504})
 LARGEST_ID: Final = 2**63 - 1
 """The largest id that a database gives out; jobs with larger ones are not followed."""
 
+LARGE: Final = 65536
+"""Bytes of a body from which on its document is not kept: it may take many times as many."""
+
 CANCELLED: Final = -1.0
 FINISHED: Final = 1.0
 
@@ -90,7 +93,15 @@ class Exchange:
         """What the answer says."""
         if self.unreadable:
             return Answer(problem=self.unreadable)
-        return envelope.read(self.body)
+        answer = envelope.read(self.body)
+        return answer if len(self.body) <= LARGE else envelope.abridged(answer)
+
+    @property
+    def document(self) -> object:
+        """All of the answer, as JSON reads it."""
+        if len(self.body) <= LARGE:
+            return self.answer.document
+        return envelope.read(self.body).document  # read anew each time: memory is precious
 
     @functools.cached_property
     def state(self) -> float | None:

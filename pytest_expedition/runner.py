@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_expedition.plan import Act, Request
     from pytest_expedition.target import JobRecipe, Target
 
-MOST_BYTES_IN_ALL: Final = 128 * 1024 * 1024
+MOST_BYTES_IN_ALL: Final = 64 * 1024 * 1024
 """Bytes of all answers of a run that are kept; who sends more is not judged any further."""
 
 MOST_AT_ONCE: Final = 16

@@ -7,6 +7,7 @@ package beside this module. All references between them are resolved without net
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 from pathlib import Path
@@ -24,6 +25,7 @@ SchemaName = Literal["creation", "status", "cancel", "error", "envelope", "repor
 SCHEMA_NAMES: Final = cast("tuple[SchemaName, ...]", get_args(SchemaName))
 """The names that ``schema``, ``validator`` and ``validate`` know."""
 
+_ERRORS_LOOKED_AT: Final = 100
 _SHOWN: Final = 120
 """Characters of a value that an error message quotes."""
 
@@ -89,7 +91,8 @@ def find_violation(document: object, name: SchemaName) -> SchemaViolation | None
     checker = validator(name)
     if checker.is_valid(document):
         return None
-    errors = [leaf for error in checker.iter_errors(document) for leaf in _leaves(error)]
+    some = itertools.islice(checker.iter_errors(document), _ERRORS_LOOKED_AT)
+    errors = [leaf for error in some for leaf in _leaves(error)]
     first = min(errors, key=lambda error: [str(step) for step in error.absolute_path])
     if first.validator == "required":  # name the missing field rather than its parent
         wanted = cast("list[str]", first.validator_value)

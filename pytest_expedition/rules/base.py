@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_expedition.history import CANCELLED
+from pytest_expedition.history import CANCELLED, LARGE
 from pytest_expedition.validation import find_violation
 
 if TYPE_CHECKING:
@@ -108,12 +108,15 @@ def envelope_problem(exchange: Exchange, name: SchemaName) -> str | None:
     answer = exchange.answer
     if answer.problem is not None:
         return answer.problem
+    if len(exchange.body) > LARGE:
+        violation = find_violation(exchange.document, name)
+        return None if violation is None else str(violation)
     # Answers about a job differ in its id and its progress, of which no schema makes a difference.
     alike = _ID.sub(rb"\g<1>1", _FRACTION.sub(_half, exchange.body))
     try:
         if _is_valid(alike, name):
             return None
-        violation = find_violation(answer.document, name)
+        violation = find_violation(exchange.document, name)
     except RecursionError:
         return "it is nested too deep"
     return None if violation is None else str(violation)

@@ -95,7 +95,7 @@ _NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module"})
 
 def _texts(exchange: Exchange) -> set[str]:
     """Return all texts of an answer, without their numbers: 12 % says the same as 13 %."""
-    return {re.sub(r"\d+", "#", text).strip() for text in _leaves(exchange.answer.document)} - {""}
+    return {re.sub(r"\d+", "#", text).strip() for text in _leaves(exchange.document)} - {""}
 
 
 def _leaves(value: object) -> Iterator[str]:
