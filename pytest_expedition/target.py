@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DialectChoice = Literal["auto", "system", "msg", "data"]
 Method = Literal["GET", "POST", "PUT", "PATCH"]
 
+CA_VARIABLE: Final = "REQUESTS_CA_BUNDLE"
 API_KEY_VARIABLE: Final = "EXPEDITION_API_KEY"
 USERNAME_VARIABLE: Final = "EXPEDITION_USERNAME"
 PASSWORD_VARIABLE: Final = "EXPEDITION_PASSWORD"  # noqa: S105 - the name of a variable
@@ -167,7 +168,8 @@ def at_url(url: str, *, environ: Mapping[str, str] = os.environ) -> Target:
     Raises ``TargetError`` for what is no URL and where the environment holds no credentials.
     """
     _check_url(url, "--expedition-url", "url")
-    return Target(url=url, **cast("Any", _credentials({}, "--expedition-url", environ)))
+    credentials = _credentials({}, "--expedition-url", environ)
+    return Target(url=url, verify=_trusted(environ), **cast("Any", credentials))
 
 
 def load(path: Path, *, url: str = "", environ: Mapping[str, str] = os.environ) -> Target:
@@ -192,7 +194,7 @@ def load(path: Path, *, url: str = "", environ: Mapping[str, str] = os.environ) 
     agent = table.table("agent")
     target = Target(
         url=address,
-        verify=_verify(table, path),
+        verify=_verify(table, path, environ),
         dialect=cast("DialectChoice", table.choice("dialect", get_args(DialectChoice), "auto")),
         jobs=_recipes(table),
         limits=_limits(table.table("limits")),
@@ -284,10 +286,20 @@ def _check_url(url: str, where: str, key: str) -> None:
         raise TargetError(f"{where}: {key} = {url!r}: must be given without /api/v1")
 
 
-def _verify(table: _Table, path: Path) -> bool | str:
+def _trusted(environ: Mapping[str, str]) -> bool | str:
+    """Return what verifies certificates where nothing is said: the usual CAs, or the named ones."""
+    bundle = environ.get(CA_VARIABLE, "")
+    if bundle and not os.path.exists(bundle):  # noqa: PTH110 - a file or a folder, as requests has it
+        raise TargetError(
+            f"{CA_VARIABLE} = {bundle!r}: must be the path of a CA bundle that exists"
+        )
+    return bundle or True
+
+
+def _verify(table: _Table, path: Path, environ: Mapping[str, str]) -> bool | str:
     value = table.take("verify", default=True)
     if isinstance(value, bool):
-        return value
+        return value and _trusted(environ)
     if not isinstance(value, str):
         raise table.fail("verify", value, "true, false or the path of a CA bundle")
     bundle = path.parent / value

@@ -111,6 +111,20 @@ def test_a_ca_bundle_is_found_beside_the_file(tmp_path: Path) -> None:
     assert target.verify == str(tmp_path / "ca.pem")
 
 
+def test_a_ca_bundle_of_the_environment_verifies_unless_the_file_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    bundle = tmp_path / "corporate.pem"
+    bundle.touch()
+    environ = {**KEY, "REQUESTS_CA_BUNDLE": str(bundle)}
+    assert at_url("https://192.0.2.1", environ=environ).verify == str(bundle)
+    assert load(written(tmp_path, MINIMAL), environ=environ).verify == str(bundle)
+    unverified = written(tmp_path, "verify = false\n" + MINIMAL)
+    assert load(unverified, environ=environ).verify is False
+    with pytest.raises(TargetError, match="REQUESTS_CA_BUNDLE = '/no.pem': must be the path"):
+        at_url("https://192.0.2.1", environ={**KEY, "REQUESTS_CA_BUNDLE": "/no.pem"})
+
+
 def test_secrets_show_nowhere() -> None:
     target = Target(url="http://127.0.0.1", api_key="s3cret", username="u", password="pass-w0rd")
     shown = repr(target) + str(vars(target))
