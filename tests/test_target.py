@@ -121,7 +121,7 @@ def test_a_ca_bundle_of_the_environment_verifies_unless_the_file_says_otherwise(
     assert load(written(tmp_path, MINIMAL), environ=environ).verify == str(bundle)
     unverified = written(tmp_path, "verify = false\n" + MINIMAL)
     assert load(unverified, environ=environ).verify is False
-    with pytest.raises(TargetError, match="REQUESTS_CA_BUNDLE = '/no.pem': must be the path"):
+    with pytest.raises(TargetError, match=r"REQUESTS_CA_BUNDLE = '/no\.pem': must be the path"):
         at_url("https://192.0.2.1", environ={**KEY, "REQUESTS_CA_BUNDLE": "/no.pem"})
 
 
