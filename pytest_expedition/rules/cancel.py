@@ -219,7 +219,7 @@ def race(job: Job) -> Iterator[Judgement]:
     cancel = next((x for x in job.cancels if _raced(job, x)), None)
     if cancel is None:
         return
-    concerned = [x for x in job.seen if x.received > cancel.sent]
+    concerned = [x for x in job.seen if not x.before(cancel)]
     contradiction = find_contradiction(concerned)
     if contradiction is None:
         yield HELD
