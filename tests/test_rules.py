@@ -1497,6 +1497,18 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(-1),
         "held",
     ),
+    (
+        "agent.idempotent",
+        "the second start answers success 0, which is not false",
+        agent("start").add("agent", "GET", "/api/v1/agent/start", SUCCESS_0),
+        "held",
+    ),
+    (
+        "agent.idempotent",
+        "a job was finished before",
+        agent("start").create().poll(1).tell_agent("start").poll(0.5),
+        "held",
+    ),
     # The promise agent.gates:
     (
         "agent.gates",
@@ -1535,7 +1547,46 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         gated().poll(0).tell_agent("start", status=None).poll(0, at=99),
         "unseen",
     ),
+    ("agent.gates", "never asked while stopped", gated().restart().poll(0.5), "held"),
+    ("agent.gates", "no state while stopped", gated(state=RAISED).restart().poll(1), "no chance"),
+    ("agent.gates", "finished before it", gated(state=1).restart().poll(1, at=99), "no chance"),
+    (
+        "agent.gates",
+        "cancelled as a cancel is sent",
+        gated().poll(-1, at=8, until=9).cancel(-1, at=9),
+        "no chance",
+    ),
+    (
+        "agent.gates",
+        "stopped again",
+        gated().poll(0).tell_agent("stop").poll(0, at=99),
+        "unseen",
+    ),
+    (
+        "agent.gates",
+        "it stands as long as it may",
+        gated().tell_agent("restart", at=1, until=2).poll(0, at=32),
+        "no chance",
+    ),
+    (
+        "agent.gates",
+        "it stands a little too long",
+        gated().tell_agent("restart", at=1, until=2).poll(0, at=32.5),
+        ["stands-after-start"],
+    ),
     # Where the agent was told to stop, jobs may stay incomplete:
+    (
+        "status.completes",
+        "the agent was restarted before",
+        agent("restart").create().poll(0.5, at=99),
+        ["never-completed"],
+    ),
+    (
+        "status.completes",
+        "the agent was stopped before, and started",
+        agent("stop", "start").create().poll(0.5, at=99),
+        ["never-completed"],
+    ),
     ("status.completes", "created while stopped", gated().poll(0, at=99), "no chance"),
     (
         "status.completes",
@@ -1602,6 +1653,14 @@ def test_the_highest_state_seen_before_a_request_is_not_that_of_a_cancelled_job(
     job = story.history().jobs[JOB]
     assert job.last_before(first) is None
     assert job.last_before(second) is first
+
+
+def test_the_proof_of_standing_still_is_the_last_answer() -> None:
+    story = gated().restart().poll(0).poll(0.0, at=99)
+    (stands,) = RULES["agent.gates"](story.history())
+    assert isinstance(stands, Violation)
+    assert stands.proof[-1] is story.exchanges[-1]
+    assert repr(stands.facts["value"]) == "0.0"
 
 
 def test_cancelled_is_further_than_finished() -> None:
