@@ -195,9 +195,9 @@ class History:
                 by_id[job_id].append(creation)
         self.creations_by_id = dict(by_id)
         self.jobs = {
-            job_id: Job(creations[0], job_id=job_id, seconds_allowed=job_seconds)
-            for job_id, creations in by_id.items()
-            if len(creations) == 1
+            job_id: Job(creation, job_id=job_id, seconds_allowed=job_seconds)
+            for job_id, (creation, *others) in by_id.items()
+            if not others
         }
         self.agent = [x for x in self.exchanges if x.kind == "agent"]
         """What the agent was told: to start, to stop, or to restart."""

@@ -7,6 +7,7 @@ import inspect
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 import tables
 
 from pytest_expedition import JobScript, Limits, plugin
@@ -14,8 +15,6 @@ from pytest_expedition.target import load
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 TEXT = tables.README.read_text(encoding="utf-8")
 

@@ -49,7 +49,7 @@ def bad_id(document: Any, status: int) -> Story:
     )
 
 
-def keyless(document: Any, status: int, *, kind: str = "status") -> Story:
+def keyless(document: Any, status: int | None, *, kind: str = "status") -> Story:
     return cancellable().add(
         kind, "GET", "/api/v1/job/1619", document, status=status, job=JOB, probe="no-key"
     )
@@ -77,6 +77,7 @@ DEEP = NESTED.replace('"DEEP"', "[" * 960 + "]" * 960).encode()
 A_JOB = envelope({"system": {"jobs": job_fields()}})
 MISSING_STATE = envelope({"system": {"jobs": job_fields(state=RAISED)}})
 BARE_ID = envelope({"jobId": JOB})
+SUCCESS_0 = {**envelope(None), "success": 0}
 
 IN_BOUNDS: tuple[Any, ...] = (0, 1, -1, 0.5, 1.0, 0.30000000000000004)
 OUT_OF_BOUNDS: tuple[Any, ...] = (
@@ -367,6 +368,8 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
             ("a job", A_JOB, 200, ["unknown-accepted"]),
             ("a job as an error", A_JOB, 404, ["unknown-accepted"]),
             ("an empty success", envelope(None), 200, ["unknown-accepted"]),
+            ("success 0, which is not false", SUCCESS_0, 200, ["unknown-accepted"]),
+            ("an empty list", [], 200, ["unknown-accepted"]),
         )
     ],
     # The promise cancel.envelope:
@@ -824,6 +827,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
             ("405", b"<html>", 405),
             ("411", b"<html>", 411),
             ("a server error", error(), 500),
+            ("success 0, which is not false", SUCCESS_0, 200),
         )
     ],
     # One judgement does not keep a rule from the next:
@@ -922,9 +926,15 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("create.visible", "there after a cancel", Story().create().cancel(-1).poll(-1), "held"),
     (
         "create.visible",
-        "gone just before a cancel",
-        Story().create().answer_poll(error(), status=404, at=1, until=2).cancel(0, at=2),
+        "gone before a cancel",
+        Story().create().answer_poll(error(), status=404).cancel(0),
         ["not-visible"],
+    ),
+    (
+        "create.visible",
+        "gone as a cancel is sent",
+        Story().create().answer_poll(error(), status=404, at=1, until=2).cancel(0, at=2),
+        "no chance",
     ),
     ("status.completes", "done after a cancel", running().cancel(0.5).poll(1), "no chance"),
     (
@@ -1307,6 +1317,126 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("refuse.continues", "cancelled all the same", refusing().cancel(0.6).poll(-1), "no chance"),
     ("refuse.continues", "a state that is none", refusing().cancel(0.6).poll("x").poll(1), "held"),
     ("refuse.continues", "still running", refusing().cancel(0.6).poll(0.7), "no chance"),
+    (
+        "refuse.continues",
+        "reset, after an answer about another job",
+        refusing().cancel(0.6).poll(0.7, fields={"jobId": 7}).poll(0),
+        ["refused-reset"],
+    ),
+    # What a request without a key does not show:
+    ("auth.required", "let in, and told nothing", keyless(envelope(None), 200), ["let-in"]),
+    ("auth.required", "let in, and told an empty list", keyless([], 200), ["let-in"]),
+    ("auth.required", "let in, with success 0", keyless(SUCCESS_0, 200), ["let-in"]),
+    ("auth.required", "a page to log in", keyless(b"<html>", 200), "held"),
+    ("auth.required", "lost", keyless(b"", None), "no chance"),
+    (
+        "auth.required",
+        "refused, and not done",
+        keyless(error(), 401, kind="cancel").poll(0.6),
+        "held",
+    ),
+    (
+        "auth.required",
+        "refused, about a job of somebody else",
+        Story().add("cancel", "DELETE", "/", error(), status=401, job=9, probe="no-key"),
+        "held",
+    ),
+    (
+        "auth.required",
+        "done, then cancelled by who may",
+        keyless(error(), 401, kind="cancel").poll(-1).cancel(-1),
+        ["done-all-the-same"],
+    ),
+    (
+        "auth.required",
+        "done, as who may cancels it",
+        keyless(error(), 401, kind="cancel").poll(-1, at=5, until=6).cancel(-1, at=6),
+        "held",
+    ),
+    ("input.bad-id", "501", bad_id(error(), 501), ["bad-id-status"]),
+    # Which answers count as silence:
+    ("status.completes", "four, and none before", silent(Story().create(), 4), "no chance"),
+    ("status.completes", "five, and none before", silent(Story().create(), 5), "unseen"),
+    ("status.completes", "six without an answer", silent(running(), 6), "unseen"),
+    (
+        "status.completes",
+        "a refused request without a key in between",
+        silent(
+            silent(running(), 4).add(
+                "status", "GET", "/", error(), status=401, job=JOB, probe="no-key"
+            ),
+            1,
+        ),
+        "unseen",
+    ),
+    (
+        "status.completes",
+        "four without an answer, and one without a key",
+        silent(running(), 4).lose("status", probe="no-key"),
+        "no chance",
+    ),
+    (
+        "status.completes",
+        "four without an answer, and another request",
+        silent(running(), 4).lose("other"),
+        "no chance",
+    ),
+    # What is no status, and what is no job:
+    (
+        "status.envelope",
+        "another request about the job",
+        Story().create().add("other", "GET", "/", b"<", job=JOB),
+        "no chance",
+    ),
+    ("create.visible", "an id that is none", Story().create(0).poll(0, job=0), "no chance"),
+    ("cancel.persists", "404, and yet there", running().cancel(-1).poll(-1, status=404), "held"),
+    # An answer that arrives as a cancel is sent is not before it:
+    (
+        "status.terminal",
+        "cancelled as a cancel is sent",
+        running().poll(1).poll(-1, at=5, until=6).cancel(-1, at=6),
+        "no chance",
+    ),
+    (
+        "status.completes",
+        "done as a cancel is sent",
+        running().poll(1, at=5, until=6).cancel(1, at=6),
+        "no chance",
+    ),
+    (
+        "cancel.isolation",
+        "cancelled too, as its own cancel is sent",
+        running().create(OTHER).cancel(-1, job=OTHER).poll(-1, at=8, until=9).cancel(-1, at=9),
+        "no chance",
+    ),
+    (
+        "agent.idempotent",
+        "cancelled as a cancel is sent",
+        agent("start")
+        .create()
+        .poll(0.5)
+        .tell_agent("start")
+        .poll(-1, at=8, until=9)
+        .cancel(-1, at=9),
+        "held",
+    ),
+    (
+        "cancel.race",
+        "back behind what arrived as the cancel was sent",
+        running().poll(0.7, at=4, until=5).cancel(0.5, at=5, until=7).poll(0.6, at=8),
+        ["no-order"],
+    ),
+    (
+        "refuse.message",
+        "the second cancel granted says more than the first",
+        refusing()
+        .cancel(0.6, says=REFUSAL)
+        .create(OTHER, cancellable=True)
+        .cancel(-1, job=OTHER, says=("Done",))
+        .create(OTHER + 1, cancellable=True)
+        .cancel(-1, job=OTHER + 1, says=("Done", "ref abc")),
+        "held",
+    ),
     # The promise agent.idempotent:
     ("agent.idempotent", "started twice", agent("start", "start"), "held"),
     ("agent.idempotent", "started after a restart", agent("restart", "start"), "held"),
@@ -1367,6 +1497,18 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(-1),
         "held",
     ),
+    (
+        "agent.idempotent",
+        "the second start answers success 0, which is not false",
+        agent("start").add("agent", "GET", "/api/v1/agent/start", SUCCESS_0),
+        "held",
+    ),
+    (
+        "agent.idempotent",
+        "a job was finished before",
+        agent("start").create().poll(1).tell_agent("start").poll(0.5),
+        "held",
+    ),
     # The promise agent.gates:
     (
         "agent.gates",
@@ -1405,7 +1547,46 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         gated().poll(0).tell_agent("start", status=None).poll(0, at=99),
         "unseen",
     ),
+    ("agent.gates", "never asked while stopped", gated().restart().poll(0.5), "held"),
+    ("agent.gates", "no state while stopped", gated(state=RAISED).restart().poll(1), "no chance"),
+    ("agent.gates", "finished before it", gated(state=1).restart().poll(1, at=99), "no chance"),
+    (
+        "agent.gates",
+        "cancelled as a cancel is sent",
+        gated().poll(-1, at=8, until=9).cancel(-1, at=9),
+        "no chance",
+    ),
+    (
+        "agent.gates",
+        "stopped again",
+        gated().poll(0).tell_agent("stop").poll(0, at=99),
+        "unseen",
+    ),
+    (
+        "agent.gates",
+        "it stands as long as it may",
+        gated().tell_agent("restart", at=1, until=2).poll(0, at=32),
+        "no chance",
+    ),
+    (
+        "agent.gates",
+        "it stands a little too long",
+        gated().tell_agent("restart", at=1, until=2).poll(0, at=32.5),
+        ["stands-after-start"],
+    ),
     # Where the agent was told to stop, jobs may stay incomplete:
+    (
+        "status.completes",
+        "the agent was restarted before",
+        agent("restart").create().poll(0.5, at=99),
+        ["never-completed"],
+    ),
+    (
+        "status.completes",
+        "the agent was stopped before, and started",
+        agent("stop", "start").create().poll(0.5, at=99),
+        ["never-completed"],
+    ),
     ("status.completes", "created while stopped", gated().poll(0, at=99), "no chance"),
     (
         "status.completes",
@@ -1455,6 +1636,55 @@ def test_a_proof_names_the_exchanges_in_the_order_in_which_they_were_sent() -> N
     assert violation.facts == {"job": JOB, "high": 0.7, "low": 0.6}
 
 
+def test_a_proof_names_the_first_of_several_that_show_the_same() -> None:
+    story = Story().create().poll(0.7).poll(0.7).poll(0.6)
+    (violation,) = [x for x in RULES["status.monotonic"](story.history()) if x is not HELD]
+    assert isinstance(violation, Violation)
+    assert list(violation.proof) == [story.exchanges[1], story.exchanges[3]]
+    story = running().create(OTHER).cancel(0.1, job=OTHER).cancel(0.2, job=OTHER).poll(-1)
+    (disturbed,) = RULES["cancel.isolation"](story.history())
+    assert isinstance(disturbed, Violation)
+    assert disturbed.proof[1] is story.exchanges[3]
+
+
+def test_the_highest_state_seen_before_a_request_is_not_that_of_a_cancelled_job() -> None:
+    story = Story().create(state=-1).poll(0).poll(0)
+    _, first, second = story.exchanges
+    job = story.history().jobs[JOB]
+    assert job.last_before(first) is None
+    assert job.last_before(second) is first
+
+
+def test_the_proof_of_standing_still_is_the_last_answer() -> None:
+    story = gated().restart().poll(0).poll(0.0, at=99)
+    (stands,) = RULES["agent.gates"](story.history())
+    assert isinstance(stands, Violation)
+    assert stands.proof[-1] is story.exchanges[-1]
+    assert repr(stands.facts["value"]) == "0.0"
+
+
+def test_cancelled_is_further_than_finished() -> None:
+    finished, cancelled, later = Story().poll(1).poll(-1).poll(0.5).exchanges
+    pairs = list(rules_base.after_furthest([finished, cancelled, later]))
+    assert pairs == [(finished, cancelled), (cancelled, later)]
+
+
+def test_what_is_nested_too_deep_to_be_checked_is_not_the_envelope(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_deep(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(rules_base, "find_violation", too_deep)
+    story = Story().create().poll(0.5, fields={"log": "seen in no other test, so in no cache"})
+    assert verdict_on(story, "status.envelope") == ["not-the-envelope"]
+
+
+def test_two_exchanges_alike_are_still_two() -> None:
+    one, other = Story().poll(1, at=0).poll(1, at=0).exchanges
+    assert one != other
+
+
 def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
     story = cancellable().cancel(0.5, at=1, until=3).cancel(0.4, at=2, until=4).poll(-1)
     (late,) = [x for x in RULES["cancel.immediate"](story.history()) if isinstance(x, Violation)]
@@ -1468,7 +1698,7 @@ def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
     story = running().poll(1).cancel(1).poll(-1)
     (ended,) = [x for x in RULES["cancel.completed"](story.history()) if isinstance(x, Violation)]
     assert [x.state for x in ended.proof] == [1, 1, -1]
-    story = Story().create().create()
+    story = Story().create().create().create()
     (twice,) = [x for x in RULES["create.unique-id"](story.history()) if isinstance(x, Violation)]
     assert len(twice.proof) == 2
     story = running().cancel(-1).cancel(0.6)
@@ -1477,7 +1707,7 @@ def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
 
 
 def test_a_job_that_no_other_disturbs_is_judged_once() -> None:
-    story = running().create(OTHER).cancel(-1, job=OTHER).poll(0.6).poll(0.7)
+    story = running().create(OTHER).cancel(0, job=OTHER).poll(0.6).cancel(0, job=OTHER).poll(0.7)
     assert list(RULES["cancel.isolation"](story.history())) == [HELD]
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import Story
 
+from pytest_expedition.history import Exchange, History, Job
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import Finding, Violation
-from pytest_expedition.verdict import Outcome, conclude, settle
+from pytest_expedition.verdict import Outcome, Result, conclude, settle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_expedition.requirements import Need
 
 LONG = Violation("went-back", *Story().create().poll(0.5).poll(0.4).exchanges)
@@ -21,6 +26,24 @@ SHORT = Violation("went-back", *Story().create().exchanges)
 def outcome(name: str, finding: Finding, **facts: Any) -> Any:
     (result,) = settle({name: finding}, **{"offers": set(), **facts})
     return result
+
+
+@pytest.mark.parametrize("record", [SHORT.proof[0], Finding(), outcome("cancel.race", Finding())])
+def test_what_was_found_cannot_be_changed(record: Any) -> None:
+    for field in dataclasses.fields(record):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(record, field.name, None)
+
+
+@pytest.mark.parametrize(
+    ("function", "by_place"),
+    [(Exchange, 0), (Result, 0), (Job, 1), (History, 1), (settle, 1), (conclude, 1)],
+)
+def test_only_what_cannot_be_mistaken_is_told_by_its_place(
+    function: Callable[..., object], by_place: int
+) -> None:
+    kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
+    assert kinds.index(inspect.Parameter.KEYWORD_ONLY) == by_place
 
 
 def test_held_is_pass_and_says_how_often() -> None:
@@ -61,6 +84,7 @@ def test_a_run_that_broke_is_an_error_whatever_held() -> None:
 def test_no_chance_is_inconclusive_and_names_the_limit() -> None:
     result = outcome("cancel.race", Finding(), limit="requests")
     assert (result.outcome, result.limit) == ("inconclusive", "requests")
+    assert (result.held, result.unseen) == (0, 0)
 
 
 def test_what_a_run_that_broke_did_not_judge_is_error() -> None:

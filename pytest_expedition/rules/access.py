@@ -33,7 +33,7 @@ def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
     job = history.jobs.get(probe.job_id) if probe.job_id is not None else None
     if probe.kind != "cancel" or job is None or job.cancelled is None:
         return None
-    keyed = [x for x in job.attempts if not x.probe and x.sent < job.cancelled.received]
+    keyed = [x for x in job.attempts if not x.probe and not job.cancelled.before(x)]
     earlier = job.cancelled.received <= probe.sent
     return None if keyed or earlier else job.cancelled
 

@@ -44,7 +44,7 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
         assert after.state is not None
         assert known.state is not None
         cancelled = after.state == CANCELLED
-        if cancelled and job.first_cancel_sent < after.received:
+        if cancelled and job.first_cancel_sent <= after.received:
             continue
         if after.state < known.state:
             yield Violation(

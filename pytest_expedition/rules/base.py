@@ -95,7 +95,7 @@ def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchang
     furthest: Exchange | None = None
     done = 0
     for later in seen:
-        while done < len(arrived) and arrived[done].before(later):
+        while arrived[done].before(later):  # as none is before itself, this ends at it at last
             if furthest is None or rank(arrived[done]) > rank(furthest):
                 furthest = arrived[done]
             done += 1
@@ -112,7 +112,7 @@ def envelope_problem(exchange: Exchange, name: SchemaName) -> str | None:
         violation = find_violation(exchange.document, name)
         return None if violation is None else str(violation)
     # Answers about a job differ in its id and its progress, of which no schema makes a difference.
-    alike = _ID.sub(rb"\g<1>1", _FRACTION.sub(_half, exchange.body))
+    alike = _ID.sub(rb"\g<1>1", _FRACTION.sub(b"0.5", exchange.body))
     try:
         if _is_valid(alike, name):
             return None
@@ -124,10 +124,6 @@ def envelope_problem(exchange: Exchange, name: SchemaName) -> str | None:
 
 _ID: Final = re.compile(rb'("jobId"\s*:\s*)[1-9][0-9]*(?![0-9.eE])')
 _FRACTION: Final = re.compile(rb"(?<![0-9.eE+-])0\.[0-9]+(?![0-9.eE])")
-
-
-def _half(fraction: re.Match[bytes]) -> bytes:
-    return b"0.5" if fraction[0].strip(b"0.") else fraction[0]
 
 
 @functools.lru_cache(maxsize=4096)

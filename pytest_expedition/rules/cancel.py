@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.history import CANCELLED, FINISHED
@@ -179,7 +178,7 @@ def _isolated(job: Job, cancels: list[Exchange]) -> Iterator[Judgement]:
         vanished = later.gone and not job.finished_before(later)
         if not vanished and (later.state is None or not job.is_about_it(later)):
             continue
-        cancel = _of_another_between(cancels, earlier, later)
+        cancel = _first_between(cancels, earlier, later)
         if cancel is not None and earlier is not None and earlier.state != CANCELLED:
             assert earlier.state is not None
             changed = earlier.kind == "status" if vanished else rank(later) < earlier.state
@@ -202,19 +201,15 @@ def _isolated(job: Job, cancels: list[Exchange]) -> Iterator[Judgement]:
             earlier = later
 
 
-def _of_another_between(
+def _first_between(
     cancels: list[Exchange], earlier: Exchange | None, later: Exchange
 ) -> Exchange | None:
-    """The first cancel of another job that may have done what the later answer shows."""
+    """The first cancel that may have done what the later answer shows and the earlier does not."""
     if earlier is None or not earlier.before(later):
         return None
     start = bisect_left(cancels, earlier.received, key=lambda cancel: cancel.sent)
-    for cancel in islice(cancels, start, None):
-        if cancel.sent >= later.received:
-            return None
-        if cancel.job_id != later.job_id:
-            return cancel
-    return None
+    end = bisect_left(cancels, later.received, key=lambda cancel: cancel.sent)
+    return cancels[start] if start < end else None
 
 
 @job_rule("cancel.race")
@@ -223,7 +218,7 @@ def race(job: Job) -> Iterator[Judgement]:
     cancel = next((x for x in job.cancels if _raced(job, x)), None)
     if cancel is None:
         return
-    concerned = [x for x in job.seen if x.received > cancel.sent]
+    concerned = [x for x in job.seen if not x.before(cancel)]
     contradiction = find_contradiction(concerned)
     if contradiction is None:
         yield HELD

@@ -65,7 +65,7 @@ def visible(job: Job) -> Iterator[Judgement]:
     first = next((x for x in job.statuses if job.creation.before(x)), None)
     if first is None or first.failed or first.answer.problem is not None:
         return
-    if first.gone and job.first_cancel_sent < first.received:
+    if first.gone and job.first_cancel_sent <= first.received:
         return  # the cancel may have done away with it
     if first.ok and first.answer.state is not MISSING and job.is_about_it(first):
         yield HELD

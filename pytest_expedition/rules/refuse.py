@@ -95,7 +95,8 @@ _NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module"})
 
 def _texts(exchange: Exchange) -> set[str]:
     """Return all texts of an answer, without their numbers: 12 % says the same as 13 %."""
-    return {re.sub(r"\d+", "#", text).strip() for text in _leaves(exchange.document)} - {""}
+    leaves = _leaves(exchange.document)
+    return {text for leaf in leaves if (text := re.sub(r"\d+", "#", leaf).strip())}
 
 
 def _leaves(value: object) -> Iterator[str]:
@@ -158,8 +159,6 @@ def _refused(job: Job) -> Iterator[Exchange]:
         return
     for cancel in job.cancels:
         ended = job.finished_before(cancel) or job.cancelled_before(cancel)
-        shown = cancel.state
-        if shown is None:
-            shown = min((x.state or 0.0 for x in job.seen if cancel.before(x)), default=FINISHED)
-        if not ended and shown != FINISHED:
+        telling = [cancel] if cancel.state is not None else filter(cancel.before, job.seen)
+        if not ended and any(x.state != FINISHED for x in telling):
             yield cancel

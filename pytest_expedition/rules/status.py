@@ -91,7 +91,7 @@ def terminal(job: Job) -> Iterator[Judgement]:
         if not job.finished_before(later):
             continue
         assert job.finished is not None
-        if later.state == CANCELLED and job.first_cancel_sent < later.received:
+        if later.state == CANCELLED and job.first_cancel_sent <= later.received:
             continue  # what a cancel does to a finished job is promised elsewhere
         if later.state == FINISHED:
             yield HELD
