@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import json
 import signal
 import sys
 import threading
@@ -55,11 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     serve.add_argument(
         "--list-broken", action="store_true", help="list the broken servers with their lies"
     )
+    commands.add_parser("openapi", help="print the OpenAPI 3.1 description of the fake instance")
     options = parser.parse_args(arguments)
+    if options.command == "openapi":
+        return _print_openapi()
     if options.list_broken:
         return _list_broken()
     make = _find_broken(serve, options.broken) if options.broken else None
     return _serve(make, options)
+
+
+def _print_openapi() -> int:
+    from pytest_expedition.fake.openapi import describe
+
+    print(json.dumps(describe(), indent=2))
+    return 0
 
 
 def _list_broken() -> int:

@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_expedition import ExpeditionServer, JobScript, validate
-from pytest_expedition.fake.bodies import BODY_LIMIT, FIELD_LIMIT
+from pytest_expedition.fake.bodies import BODY_LIMIT, FIELD_LIMIT, Refusal, read_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +71,16 @@ def refusal(answer: bytes) -> tuple[int, str]:
     validate(document, "error")
     (message,) = document["Contents"]["response"]["response-messages"]["messages"]
     return int(head.split()[1]), message["message"]
+
+
+@contextlib.contextmanager
+def serving(*, tls: bool = False) -> Iterator[ExpeditionServer]:
+    """A server of its own, in which no error of the fake's own code may happen."""
+    server = ExpeditionServer(tls=tls)
+    server.start()
+    yield server
+    server.stop()
+    server.check()
 
 
 @pytest.fixture
@@ -208,6 +220,22 @@ class TestBodies:
         validate(response.json(), "error")
         assert quiet.jobs == []
         assert quiet.requests == []
+
+    @settings(derandomize=True, database=None, deadline=None)
+    @given(
+        body=st.binary()
+        | st.text().map(str.encode)
+        | st.sampled_from([b"--x\r\n", b"--x--", b"%"]),
+        content_type=st.sampled_from(
+            [FORM, "application/json", "multipart/form-data; boundary=x", "multipart/form-data"]
+        )
+        | st.text(),
+    )
+    def test_whatever_comes_is_read_or_refused(self, body: bytes, content_type: str) -> None:
+        form: dict[str, str] = {}
+        with contextlib.suppress(Refusal):
+            form = read_form(body, content_type=content_type)
+        assert all(isinstance(value, str) for value in form.values())
 
 
 class TestChunks:
@@ -374,6 +402,18 @@ class TestRequestsThatAreNone:
         validate(response.json(), "error")
         assert expedition_server.jobs == []
 
+    @settings(derandomize=True, database=None, deadline=None, max_examples=50)
+    @given(data=st.data())
+    def test_a_request_with_a_wrong_byte_is_answered_or_refused(self, data: st.DataObject) -> None:
+        with serving() as server:
+            body = b"5;x=y\r\na=b&c\r\n0\r\nT: 1\r\n\r\n"
+            sent = bytearray(post(server, "Transfer-Encoding: chunked", body=body))
+            at = data.draw(st.integers(0, len(sent) - 1), label="place")
+            sent[at : at + 1] = data.draw(st.binary(max_size=3), label="bytes in its place")
+            answer = talk(server, bytes(sent), half_close=True)
+            assert not answer or 200 <= int(answer.split()[1]) < 500 or answer.split()[1] == b"501"
+            server.check()
+
 
 class TestClientsOfAllKinds:
     def test_one_that_asks_before_it_sends_is_told_to(
@@ -437,11 +477,8 @@ class TestClientsOfAllKinds:
 
 @pytest.fixture(scope="module")
 def tls_server() -> Iterator[ExpeditionServer]:
-    server = ExpeditionServer(tls=True)
-    server.start()
-    yield server
-    server.stop()
-    server.check()
+    with serving(tls=True) as server:
+        yield server
 
 
 @pytest.fixture

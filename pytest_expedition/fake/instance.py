@@ -25,6 +25,7 @@ USERNAME: Final = "admin"
 PASSWORD: Final = "paloalto"  # noqa: S105 - the documented one of a new installation
 API_KEY: Final = "fake-expedition-key"
 
+MAX_JOB_ID: Final = 10**19 - 1
 _ID: Final = re.compile(r"[1-9][0-9]{0,18}")
 _JSON: Final = {"Content-Type": "application/json"}
 
