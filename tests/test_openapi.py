@@ -106,7 +106,9 @@ def test_series_of_requests_find_no_fault(
     assert any(job.cancel_requests for job in expedition_server.jobs)
 
 
-@pytest.mark.parametrize("name", ["text-job-id", "percent", "cancel-message-as-text"])
+@pytest.mark.parametrize(
+    "name", ["text-job-id", "creation-twice-is-conflict", "cancel-message-as-text"]
+)
 def test_a_server_that_breaks_it_is_found_out(described: BaseSchema, name: str) -> None:
     server = ExpeditionServer(BROKEN[name].make)
     server.start()
