@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import json
 import signal
 import sys
 import threading
@@ -34,6 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--port", type=_port, default=0, help="port to listen on (default: any free one)"
     )
     serve.add_argument(
+        "--host",
+        type=_host,
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s, which only this machine reaches)",
+    )
+    serve.add_argument(
+        "--tls", action="store_true", help="speak HTTPS, by a certificate made on the spot"
+    )
+    serve.add_argument(
         "--job-seconds",
         type=_seconds,
         default=10.0,
@@ -46,11 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     serve.add_argument(
         "--list-broken", action="store_true", help="list the broken servers with their lies"
     )
+    commands.add_parser("openapi", help="print the OpenAPI 3.1 description of the fake instance")
     options = parser.parse_args(arguments)
+    if options.command == "openapi":
+        return _print_openapi()
     if options.list_broken:
         return _list_broken()
     make = _find_broken(serve, options.broken) if options.broken else None
-    return _serve(make, port=options.port, job_seconds=options.job_seconds)
+    return _serve(make, options)
+
+
+def _print_openapi() -> int:
+    from pytest_expedition.fake.openapi import describe
+
+    print(json.dumps(describe(), indent=2))
+    return 0
 
 
 def _list_broken() -> int:
@@ -71,6 +91,12 @@ def _find_broken(parser: argparse.ArgumentParser, name: str) -> Callable[[], Ins
     return BROKEN[name].make
 
 
+def _host(text: str) -> str:
+    if not text or "/" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: it must be a name or a number")
+    return text
+
+
 def _port(text: str) -> int:
     port = int(text) if text.isdecimal() else -1
     if not 0 <= port <= 65535:
@@ -88,20 +114,20 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _serve(make: Callable[[], Instance] | None, *, port: int, job_seconds: float) -> int:
+def _serve(make: Callable[[], Instance] | None, options: argparse.Namespace) -> int:
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
 
     def make_instance() -> Instance:
         instance = (make or Instance)()
         instance.clock.run()
-        instance.set_pace(job_seconds)
+        instance.set_pace(options.job_seconds)
         return instance
 
-    server = ExpeditionServer(make_instance, port=port)
+    server = ExpeditionServer(make_instance, host=options.host, port=options.port, tls=options.tls)
     try:
         server.start()
-    except OSError as error:
+    except (OSError, ImportError) as error:
         print(f"pytest-expedition: {error}", file=sys.stderr)
         return EXIT_USAGE
     # Asked for outright: a shell starts its background jobs with interrupts ignored.
@@ -109,6 +135,8 @@ def _serve(make: Callable[[], Instance] | None, *, port: int, job_seconds: float
         signal.signal(ending, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
         print(f"EXPEDITION_URL={server.url}")
+        if server.ca_file is not None:
+            print(f"EXPEDITION_CA={server.ca_file}")
         print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
         threading.Event().wait()
     server.stop()

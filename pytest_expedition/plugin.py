@@ -165,15 +165,24 @@ def _is_contract(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session")
-def expedition_session_server() -> Iterator[ExpeditionServer]:
+def expedition_server_tls() -> bool:
+    """Whether ``expedition_server`` speaks HTTPS; override it to say so."""
+    return False
+
+
+@pytest.fixture(scope="session")
+def expedition_session_server(*, expedition_server_tls: bool) -> Iterator[ExpeditionServer]:
     """A fake Expedition instance that lives as long as the session.
 
     Use ``expedition_server`` in tests: it is this server, clean for each of them.
     """
     from pytest_expedition.fake.server import ExpeditionServer
 
-    server = ExpeditionServer()
-    server.start()
+    server = ExpeditionServer(tls=expedition_server_tls)
+    try:
+        server.start()
+    except ImportError as error:
+        pytest.fail(str(error), pytrace=False)
     yield server
     server.stop()
 

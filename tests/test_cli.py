@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import re
 import signal
 import socket
@@ -40,7 +41,8 @@ def serving(*options: str) -> Iterator[dict[str, str]]:
     with subprocess.Popen([*SERVE, *options], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            printed = [process.stdout.readline().strip() for _ in range(2)]
+            lines = 3 if "--tls" in options else 2
+            printed = [process.stdout.readline().strip() for _ in range(lines)]
             yield dict(line.split("=", 1) for line in printed)
         finally:
             process.send_signal(signal.SIGINT)
@@ -106,6 +108,8 @@ def test_broken_servers_are_listed_with_their_lies(capsys: pytest.CaptureFixture
     ("arguments", "message"),
     [
         ([], "required: command"),
+        (["serve", "--host="], "'' is no address: it must be a name or a number"),
+        (["serve", "--host=http://x"], "'http://x' is no address"),
         (["serve", "--port=x"], "'x' is no port: it must be from 0 to 65535"),
         (["serve", "--port=65536"], "is no port"),
         (["serve", "--job-seconds=0"], "'0' must be a number of seconds above 0"),
@@ -129,7 +133,7 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["serve", f"--port={port}"]) == 2
     printed = capsys.readouterr().err
     assert printed.strip() == (
-        f"pytest-expedition: cannot listen on port {port}: Address already in use"
+        f"pytest-expedition: cannot listen on 127.0.0.1, port {port}: Address already in use"
     )
 
 
@@ -139,3 +143,44 @@ def test_a_port_of_ones_choice() -> None:
     with serving(f"--port={port}") as environment:
         assert environment["EXPEDITION_URL"] == f"http://127.0.0.1:{port}"
         assert requests.get(environment["EXPEDITION_URL"], timeout=10).status_code == 401
+
+
+def test_a_server_that_speaks_tls_tells_how_to_verify_it() -> None:
+    with serving("--tls") as environment:
+        ca_file = pathlib.Path(environment["EXPEDITION_CA"])
+        url = environment["EXPEDITION_URL"]
+        assert url.startswith("https://127.0.0.1:")
+        assert requests.get(url, verify=str(ca_file), timeout=10).status_code == 401
+    assert not ca_file.exists()
+
+
+def test_an_address_of_ones_choice() -> None:
+    with serving("--host=localhost", "--tls") as environment:
+        url = environment["EXPEDITION_URL"]
+        assert url.startswith("https://localhost:")
+        assert requests.get(url, verify=environment["EXPEDITION_CA"], timeout=10).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host=nowhere.invalid"], "cannot listen on nowhere.invalid, port 0: "),
+        (["--host=nowhere.invalid", "--tls"], "cannot listen on nowhere.invalid, port 0: "),
+        (["--host=a b", "--tls"], "there is no certificate for the host 'a b'"),
+    ],
+)
+def test_an_address_that_is_none(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["serve", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_where_trustme_is_missing_it_is_said_how_to_get_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    assert main(["serve", "--tls"]) == 2
+    assert capsys.readouterr().err == (
+        "pytest-expedition: TLS needs trustme: pip install 'pytest-expedition[tls]'\n"
+    )

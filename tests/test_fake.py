@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -358,9 +359,8 @@ class TestAnswers:
 
     @pytest.mark.parametrize("job_request", JOB_REQUESTS, ids=lambda each: each.name)
     def test_every_documented_request_creates_a_job(self, call: Call, job_request: Any) -> None:
-        path = job_request.path.pattern.removeprefix("/api/v1/")
-        for pattern, text in (("[0-9]+", "3"), ("s?", "s"), ("(?:candidate|running)", "running")):
-            path = path.replace(pattern, text)
+        path = job_request.path.removeprefix("/api/v1/").replace("{config}", "running")
+        path = re.sub("{.*?}", "3", path)
         response = call(job_request.method, path)
         validate(response.json(), "creation")
         assert job_of(response)["description"] == job_request.script.description

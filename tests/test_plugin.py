@@ -386,6 +386,10 @@ def test_two_workers_make_one_report(pytester: pytest.Pytester) -> None:
     assert result.outlines.count("verdict: non-conformant") == 1
 
 
+WITHOUT_OTHERS = ("-p", "no:hypothesispytest", "-p", "no:schemathesis")
+"""Without plugins that import what ours must not."""
+
+
 def test_inert_unless_asked_for(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
@@ -397,9 +401,7 @@ def test_inert_unless_asked_for(pytester: pytest.Pytester) -> None:
             assert not {"requests", "jsonschema", "werkzeug"} & set(sys.modules)
         """
     )
-    result = pytester.runpytest_subprocess(
-        "-p", "no:hypothesispytest", "-p", "no:pytest_httpserver"
-    )
+    result = pytester.runpytest_subprocess(*WITHOUT_OTHERS, "-p", "no:pytest_httpserver")
     result.assert_outcomes(passed=1)
 
 
@@ -414,7 +416,7 @@ def test_the_fixture_needs_neither_the_oracle_nor_requests(pytester: pytest.Pyte
             assert not {"pytest_expedition.rules", "pytest_expedition.runner"} & set(sys.modules)
         """
     )
-    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest")
+    result = pytester.runpytest_subprocess(*WITHOUT_OTHERS)
     result.assert_outcomes(passed=1)
 
 

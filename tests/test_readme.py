@@ -90,6 +90,13 @@ def test_the_examples_of_client_tests_pass(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
 
 
+def test_the_example_of_a_server_that_speaks_tls_is_taken(pytester: pytest.Pytester) -> None:
+    (example,) = [block for block in blocks("python") if "expedition_server_tls" in block]
+    pytester.makeconftest(example)
+    pytester.makepyfile("def test(expedition_server): assert expedition_server.ca_file.exists()")
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
 def test_the_example_of_a_target_in_python_is_taken(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

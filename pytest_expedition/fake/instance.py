@@ -6,14 +6,16 @@ that the documented client reads: ``content.system.jobs`` and ``content.msg``.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import re
 import threading
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl
 
+from pytest_expedition.fake.bodies import Refusal, read_form
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, Clock, Job, JobScript, Simulation
 
 if TYPE_CHECKING:
@@ -23,56 +25,111 @@ USERNAME: Final = "admin"
 PASSWORD: Final = "paloalto"  # noqa: S105 - the documented one of a new installation
 API_KEY: Final = "fake-expedition-key"
 
+MAX_JOB_ID: Final = 10**19 - 1
 _ID: Final = re.compile(r"[1-9][0-9]{0,18}")
 _JSON: Final = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """A documented request that creates a job."""
+    """A documented request that creates a job.
+
+    In its ``path`` a name in braces stands for a number, or, of the names in ``CHOICES``, for one
+    of these words. ``form`` are the form fields that the documentation shows; none is required.
+    """
 
     name: str
     method: str
-    path: re.Pattern[str]
+    path: str
     script: JobScript
+    form: Sequence[str] = ()
+
+    @functools.cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What the paths of such requests match."""
+        return re.compile(re.sub("{(.*?)}", lambda name: _pattern_of(name[1]), self.path))
+
+
+CHOICES: Final = {"config": ("candidate", "running")}
+
+
+def _pattern_of(name: str) -> str:
+    return "(?:" + "|".join(CHOICES.get(name, ("[0-9]+",))) + ")"
 
 
 def _creates(
-    name: str, method: str, path: str, description: str, *, cancellable: bool = True
+    name: str,
+    method: str,
+    path: str,
+    description: str,
+    *,
+    form: Sequence[str] = (),
+    cancellable: bool = True,
 ) -> JobRequest:
     return JobRequest(
         name=name,
         method=method,
-        path=re.compile("/api/v1/" + path),
+        path="/api/v1/" + path,
         script=JobScript(description=description, cancellable=cancellable),
+        form=form,
     )
 
 
 JOB_REQUESTS: Final = (
-    _creates("import", "POST", "project/[0-9]+/import", "Importing Config into Project"),
-    _creates("import-device", "POST", "project/[0-9]+/import/device", "Importing Device"),
-    _creates("export", "POST", "projects?/[0-9]+/export", "Exporting Config", cancellable=False),
+    _creates(
+        "import",
+        "POST",
+        "project/{projectId}/import",
+        "Importing Config into Project",
+        form=["resource"],
+    ),
+    _creates(
+        "import-device",
+        "POST",
+        "project/{projectId}/import/device",
+        "Importing Device",
+        form=["device_id"],
+    ),
+    _creates(
+        "export",
+        "POST",
+        "projects/{projectId}/export",
+        "Exporting Config",
+        form=["out", "sourceId"],
+        cancellable=False,
+    ),
     _creates(
         "push",
         "POST",
-        "projects?/[0-9]+/device/push",
+        "projects/{projectId}/device/push",
         "Pushing Config to Device",
+        form=["serial", "source"],
         cancellable=False,
     ),
     _creates(
         "retrieve",
         "GET",
-        "device/[0-9]+/retrieveContent/(?:candidate|running)",
+        "device/{deviceId}/retrieveContent/{config}",
         "Retrieving Content from Device",
     ),
-    _creates("convert", "POST", "project/[0-9]+/migration/[0-9]+/convert", "Converting Config"),
+    _creates(
+        "convert",
+        "POST",
+        "project/{projectId}/migration/{migrationId}/convert",
+        "Converting Config",
+    ),
     _creates(
         "discover",
         "POST",
-        "project/[0-9]+/migration/[0-9]+/resource/[0-9]+/discover",
+        "project/{projectId}/migration/{migrationId}/resource/{resourceId}/discover",
         "Discovering Resource",
     ),
-    _creates("filter", "POST", "project/[0-9]+/tools/filter/[0-9]+/execute", "Executing Filter"),
+    _creates(
+        "filter",
+        "POST",
+        "project/{projectId}/tools/filter/{filterId}/execute",
+        "Executing Filter",
+    ),
 )
 """The documented requests that create jobs; which of them can be cancelled is our assumption."""
 
@@ -123,9 +180,17 @@ class Request:
     @property
     def form(self) -> dict[str, str]:
         """The form fields of the body, if it is a form; of a repeated field the last value."""
-        if "form-urlencoded" not in self.header("Content-Type"):
-            return {}
-        return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
+        with contextlib.suppress(Refusal):
+            return self.read_form()
+        return {}
+
+    def read_form(self) -> dict[str, str]:
+        """Return the form fields of the body. Raises ``Refusal`` where it cannot be taken."""
+        return read_form(
+            self.body,
+            content_type=self.header("Content-Type"),
+            content_encoding=self.header("Content-Encoding"),
+        )
 
     def header(self, name: str) -> str:
         """Return the value of a header, whatever the case of its name; empty if it is not there."""
@@ -169,7 +234,10 @@ class Instance(Simulation):
         """Answer one request."""
         with self.lock:
             self.requests.append(request)
-            return self.route(request)
+            try:
+                return self.route(request)
+            except Refusal as refusal:
+                return self.error(HTTPStatus(refusal.status), str(refusal))
 
     def route(self, request: Request) -> Response:
         """Find out what is asked for, and answer."""
@@ -179,10 +247,8 @@ class Instance(Simulation):
         if not self.is_authorized(request):
             return self.error(HTTPStatus.UNAUTHORIZED, "Unauthenticated: a valid key is required")
         for job_request in JOB_REQUESTS:
-            if job_request.path.fullmatch(path):
-                if request.method != job_request.method:
-                    return self.not_allowed(job_request.method)
-                return self.answer_creation(job_request)
+            if job_request.pattern.fullmatch(path):
+                return self.route_creation(request, job_request)
         if path in AGENT_COMMANDS:
             return self.answer_agent(path) if request.method == "GET" else self.not_allowed("GET")
         for prefix, method in (("/api/v1/job/status/", "GET"), ("/api/v1/job/", "DELETE")):
@@ -192,13 +258,21 @@ class Instance(Simulation):
                 return self.answer_about_job(method, path.removeprefix(prefix))
         return self.error(HTTPStatus.NOT_FOUND, "There is no such resource")
 
+    def route_creation(self, request: Request, job_request: JobRequest) -> Response:
+        """Answer a request to the path of one that creates jobs."""
+        if request.method != job_request.method:
+            return self.not_allowed(job_request.method)
+        if request.method == "POST":
+            request.read_form()
+        return self.answer_creation(job_request)
+
     def is_authorized(self, request: Request) -> bool:
         """Whether the request carries the key."""
         return request.header("Authorization") == f"Bearer {self.api_key}"
 
     def log_in(self, request: Request) -> Response:
         """Give out the key for user name and password."""
-        form = request.form
+        form = request.read_form()
         if (form.get("username"), form.get("password")) != (USERNAME, PASSWORD):
             return self.error(HTTPStatus.UNAUTHORIZED, "Authentication failed")
         content = {"api_key": self.api_key, "csrfToken": "fake-csrf-token", "id": 1}

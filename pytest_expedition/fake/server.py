@@ -6,17 +6,22 @@ import contextlib
 import io
 import re
 import socket
+import ssl
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import werkzeug
 from pytest_httpserver.httpserver import HTTPServerBase
-from werkzeug.serving import WSGIRequestHandler
 
+from pytest_expedition.fake.connection import KeepAliveHandler
 from pytest_expedition.fake.instance import Instance, Request
 from pytest_expedition.fake.simulation import Clock, JobScript
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import trustme
 
     from pytest_expedition.fake.simulation import Job
 
@@ -33,7 +38,8 @@ class ExpeditionServer:
     """A fake Expedition instance that answers on loopback.
 
     ``url`` is its address without ``/api/v1``, ``api_key`` the key that it asks for. Without any
-    script, jobs take four steps and each status request moves the job it asks for by one.
+    script, jobs take four steps and each status request moves the job it asks for by one. With
+    ``tls`` it speaks HTTPS, by a certificate made on the spot: ``ca_file`` verifies it.
     """
 
     def __init__(
@@ -44,13 +50,24 @@ class ExpeditionServer:
         *,
         host: str = LOOPBACK,
         port: int = 0,
+        tls: bool = False,
     ) -> None:
         self._make_instance = make_instance
         self.instance = make_instance()
+        self._tls = tls
+        self._certificates: tempfile.TemporaryDirectory[str] | None = None
         self._carrier = _Carrier(self, host, port)
 
     def start(self) -> None:
-        """Start to answer. Raises ``OSError`` where the port cannot be had."""
+        """Start to answer.
+
+        Raises ``OSError`` where the port cannot be had, ``ImportError`` where TLS needs what is not
+        installed.
+        """
+        if self._tls:
+            self._carrier.ssl_context, authority = _certified(self._carrier.host)
+            self._certificates = tempfile.TemporaryDirectory()
+            authority.write_to_path(str(self.ca_file))
         complaint = io.StringIO()
         try:
             # Werkzeug prints what is wrong with the port, and exits.
@@ -58,17 +75,27 @@ class ExpeditionServer:
                 self._carrier.start()
         except SystemExit:
             reason = complaint.getvalue().partition("\n")[0]
-            raise OSError(f"cannot listen on port {self._carrier.port}: {reason}") from None
+            where = f"{self._carrier.host}, port {self._carrier.port}"
+            self.stop()
+            raise OSError(f"cannot listen on {where}: {reason}") from None
 
     def stop(self) -> None:
         """Stop to answer, and close all connections."""
         if self._carrier.is_running():
             self._carrier.stop()
+        if self._certificates is not None:
+            self._certificates.cleanup()
+            self._certificates = None
 
     @property
     def url(self) -> str:
         """The address of the instance, without ``/api/v1``."""
         return self._carrier.url_for("").rstrip("/")
+
+    @property
+    def ca_file(self) -> Path | None:
+        """The file by which clients verify the server while it runs; ``None`` without TLS."""
+        return None if self._certificates is None else Path(self._certificates.name, "ca.pem")
 
     @property
     def api_key(self) -> str:
@@ -144,6 +171,32 @@ def _require_script(script: object) -> None:
         raise TypeError(f"a job is scripted by a JobScript, got {script!r}")
 
 
+class _Context(ssl.SSLContext):
+    """TLS whose handshake waits for the first read.
+
+    So it happens in the thread of its connection, and a client that is slow at it delays nobody.
+    """
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(sock, *args, **{**options, "do_handshake_on_connect": False})
+
+
+def _certified(host: str) -> tuple[_Context, trustme.Blob]:
+    """Make a certificate for a host; return it in its context, and that of its authority."""
+    try:
+        import trustme
+    except ImportError:
+        raise ImportError("TLS needs trustme: pip install 'pytest-expedition[tls]'") from None
+    authority = trustme.CA()
+    context = _Context(ssl.PROTOCOL_TLS_SERVER)
+    names = dict.fromkeys((host, LOOPBACK, "::1", "localhost"))
+    try:
+        authority.issue_cert(*names).configure_cert(context)
+    except ValueError:
+        raise OSError(f"there is no certificate for the host {host!r}") from None
+    return context, authority.cert_pem
+
+
 class _Carrier(HTTPServerBase):
     """pytest-httpserver's server, with connections that stay open and no wait when it stops."""
 
@@ -156,10 +209,10 @@ class _Carrier(HTTPServerBase):
         assert self.server is not None
         self.server.RequestHandlerClass = type(
             "Handler",
-            (_KeepAliveHandler,),
+            (KeepAliveHandler,),
             {
                 "connections": self._connections,
-                "http_version": lambda _: self._owner.instance.http_version,
+                "instance": property(lambda _: self._owner.instance),
             },
         )
         self.server.serve_forever(poll_interval=_STOP_POLL)
@@ -168,7 +221,8 @@ class _Carrier(HTTPServerBase):
         super().stop()
         for connection in list(self._connections):
             with contextlib.suppress(OSError):  # the client may have closed it just now
-                connection.shutdown(socket.SHUT_RDWR)
+                # Not that of TLS, which would take the session from the thread that uses it.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def application(self, request: werkzeug.Request) -> werkzeug.Response:
         request.get_data()
@@ -177,7 +231,7 @@ class _Carrier(HTTPServerBase):
     def dispatch(self, request: werkzeug.Request) -> werkzeug.Response:
         instance = self._owner.instance
         received = Request(
-            method=request.method,
+            method=request.environ["REQUEST_METHOD"],
             path=_ORIGIN.sub("", request.environ["REQUEST_URI"]).partition("?")[0],
             query=request.environ["QUERY_STRING"],
             headers=dict(request.headers),
@@ -192,69 +246,3 @@ class _Carrier(HTTPServerBase):
         return werkzeug.Response(
             response.body, status=response.status, headers=dict(response.headers)
         )
-
-
-class _KeepAliveHandler(WSGIRequestHandler):
-    """Serves many requests over one connection, as the Apache before a real instance does.
-
-    The answer leaves in one piece: in two, the second would wait for the client's delayed
-    acknowledgement of the first.
-    """
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-    connections: set[socket.socket]
-    http_version: Callable[[], str]
-
-    def setup(self) -> None:
-        super().setup()
-        self.connections.add(self.connection)
-
-    def finish(self) -> None:
-        self.connections.discard(self.connection)
-        super().finish()
-
-    def run_wsgi(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal():
-            self.send_error(400)  # and closes: nobody knows where the next request begins
-            return
-        environ = self.make_environ()
-        answer: list[Any] = []
-        body: list[bytes] = []
-
-        def start_response(
-            status: str, headers: list[tuple[str, str]], exc_info: object = None
-        ) -> Callable[[bytes], object]:
-            answer[:] = [status, headers, exc_info]
-            return body.append
-
-        try:
-            body.extend(self.server.app(environ, start_response))
-        except Exception:  # noqa: BLE001 - kept for the test by dispatch
-            body[:], answer[:] = [], ["500 Internal Server Error", [("Content-Length", "0")]]
-        code, _, reason = answer[0].partition(" ")
-        headers = werkzeug.datastructures.Headers(answer[1])
-        chunked = headers.get("Transfer-Encoding") == "chunked"
-        if chunked:
-            headers.remove("Content-Length")
-        self.protocol_version = self.http_version()
-        self.close_connection = self.close_connection or self.protocol_version == "HTTP/1.0"
-        self.send_response(int(code), reason)
-        for name, value in headers:
-            self.send_header(name, value)
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if self.command != "HEAD":
-            content = b"".join(body)
-            self.wfile.write(_in_chunks(content) if chunked else content)
-
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing: the requests are kept for assertions."""
-
-
-def _in_chunks(content: bytes, size: int = 100) -> bytes:
-    pieces = [content[start : start + size] for start in range(0, len(content), size)]
-    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (*pieces, b""))

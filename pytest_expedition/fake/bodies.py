@@ -1,0 +1,84 @@
+"""The bodies of requests: which are taken, and the form fields in them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+from werkzeug.http import parse_options_header
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+URL_ENCODED: Final = "application/x-www-form-urlencoded"
+MULTIPART: Final = "multipart/form-data"
+JSON: Final = "application/json"
+
+BODY_LIMIT: Final = 8 * 1024 * 1024
+"""The bytes that a body may have: what PHP allows for a form by default."""
+
+FIELD_LIMIT: Final = 1000
+"""The fields that a form may have, as in PHP by default."""
+
+_BROKEN_ESCAPE: Final = re.compile(b"%(?![0-9A-Fa-f]{2})")
+
+
+class Refusal(Exception):  # noqa: N818 - it ends a request, and is no error of ours
+    """What came cannot be taken: the HTTP status that says so, and the reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def read_form(body: bytes, *, content_type: str, content_encoding: str = "") -> dict[str, str]:
+    """Return the form fields of a body, of a repeated one the last value; of JSON none.
+
+    Raises ``Refusal`` where the body is malformed (400) or of another type (415).
+    """
+    if not body:
+        return {}
+    media_type, options = parse_options_header(content_type)
+    readers = {
+        URL_ENCODED: _read_url_encoded,
+        MULTIPART: lambda multipart: _read_multipart(multipart, options),
+        JSON: _check_json,
+    }
+    reader = readers.get(media_type.lower())
+    if reader is None or content_encoding not in {"", "identity"}:
+        raise Refusal(415, f"The body must be {', '.join(readers)}, and not be compressed")
+    try:
+        return reader(body)
+    except (ValueError, RecursionError, RequestEntityTooLarge):
+        raise Refusal(400, f"The body is not {media_type.lower()}") from None
+
+
+def _read_url_encoded(body: bytes) -> dict[str, str]:
+    if _BROKEN_ESCAPE.search(body):
+        raise ValueError("a broken escape")
+    fields = parse_qsl(
+        body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELD_LIMIT
+    )
+    return dict(fields)
+
+
+def _read_multipart(body: bytes, options: dict[str, str]) -> dict[str, str]:
+    parser = FormDataParser(
+        stream_factory=lambda *_, **__: io.BytesIO(), max_form_parts=FIELD_LIMIT, silent=False
+    )
+    _, form, _ = parser.parse(io.BytesIO(body), MULTIPART, len(body), options)
+    return {name: values[-1] for name, values in form.lists()}
+
+
+def _check_json(body: bytes) -> dict[str, str]:
+    json.loads(body.decode(), parse_constant=_refuse_constant)
+    return {}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
