@@ -11,9 +11,12 @@ import threading
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from pytest_expedition.fake.dialects import DIALECTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
 
 EXIT_USAGE = 2
@@ -41,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="how long a job takes (default: %(default)s)",
     )
     serve.add_argument(
+        "--dialect",
+        choices=DIALECTS,
+        default="system",
+        help="the dialect it speaks; mixed: the first status at msg (default: %(default)s)",
+    )
+    serve.add_argument(
         "--broken", metavar="NAME", help="serve this broken server instead of an honest one"
     )
     serve.add_argument(
@@ -50,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list_broken:
         return _list_broken()
     make = _find_broken(serve, options.broken) if options.broken else None
-    return _serve(make, port=options.port, job_seconds=options.job_seconds)
+    return _serve(make, port=options.port, job_seconds=options.job_seconds, dialect=options.dialect)
 
 
 def _list_broken() -> int:
@@ -88,12 +97,15 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _serve(make: Callable[[], Instance] | None, *, port: int, job_seconds: float) -> int:
+def _serve(
+    make: Callable[[], Instance] | None, *, port: int, job_seconds: float, dialect: DialectName
+) -> int:
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
 
     def make_instance() -> Instance:
         instance = (make or Instance)()
+        instance.dialect = dialect
         instance.clock.run()
         instance.set_pace(job_seconds)
         return instance

@@ -58,15 +58,15 @@ SPARE_SECONDS: Final = 10.0
 class Conformance:
     """What a run found out.
 
-    ``results`` are in the catalogue's order; ``reason`` says why the suite broke, if it did.
-    ``history`` is all of its traffic, ``seconds`` are those of the wall clock. ``left_behind`` are
-    the ids of jobs that the run created and has not seen end, ``perhaps_created`` is how many more
-    may have been, by requests without an answer. ``secrets`` is what no report may show, ``plans``
-    are the smallest that broke each requirement.
+    ``dialect`` is the one that the answers show. ``results`` are in the catalogue's order;
+    ``reason`` says why the suite broke, if it did. ``history`` is all of its traffic, ``seconds``
+    are those of the wall clock. ``left_behind`` are the ids of jobs that the run created and has
+    not seen end, ``perhaps_created`` is how many more may have been, by requests without an answer.
+    ``secrets`` is what no report may show, ``plans`` are the smallest that broke each requirement.
     """
 
     target: Target
-    dialect: Dialect | None
+    dialect: Dialect | Literal["mixed"] | None
     verdict: Verdict
     results: list[Result]
     history: History
@@ -158,13 +158,14 @@ def check(
     results = settle(
         findings,
         offers=target.offers,
+        dialect=history.dialect,
         limit=trial.limit,
         broke=bool(reason),
         minimal={name: violation for name, (_, violation) in trial.smallest.items()},
     )
     return Conformance(
         target=target,
-        dialect=runner.dialect,
+        dialect=history.dialect,
         verdict=conclude(
             ((each.requirement.level, each.outcome) for each in results), broke=bool(reason)
         ),

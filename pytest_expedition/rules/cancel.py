@@ -12,6 +12,7 @@ from pytest_expedition.rules.base import (
     Judgement,
     Violation,
     after_furthest,
+    another_dialect,
     envelope_problem,
     job_rule,
     rank,
@@ -39,7 +40,7 @@ def envelope(job: Job) -> Iterator[Judgement]:
                 "not-the-envelope", cancel, job=job.id, envelope="cancel", problem=problem
             )
         else:
-            yield HELD
+            yield another_dialect(job.creation, cancel) or HELD
 
 
 @job_rule("cancel.minus-one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from pytest_expedition.fake.instance import Instance
 
@@ -87,12 +87,3 @@ def nth(job: Job, every: int) -> bool:
 def born_together(instance: Instance, job: Job) -> list[Job]:
     """Return the jobs that were created at the same time as a job, itself among them."""
     return [each for each in instance.jobs.values() if abs(each.created - job.created) < 0.01]
-
-
-def jobs_of(document: Any) -> dict[str, Any] | None:
-    """Return the job in an answer's document, if there is one: the same at both places."""
-    content = document["Contents"]["response"]["data"]["content"]
-    if not isinstance(content, dict) or "system" not in content:
-        return None
-    job: dict[str, Any] = content["system"]["jobs"]
-    return job

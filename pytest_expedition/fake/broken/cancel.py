@@ -109,16 +109,12 @@ class CancelDeletes(Instance):
     """Cancelling every second job deletes it: its status is 404 from then on."""
 
     def answer_cancel(self, job: Job) -> Response:
-        state = self.describe(job)
-        granted = self.cancel(job)
-        if not (granted and nth(job, 2)):
-            return self.reply(
-                self.envelope(
-                    self.content(job), messages=self.cancel_messages(job, granted=granted)
-                )
-            )
+        before = self.describe(job)
+        answer = super().answer_cancel(job)
+        if job.cancelled_after is None or not nth(job, 2):
+            return answer
         del self.jobs[job.id]
-        return self.reply(self.envelope({"system": {"jobs": state}}))
+        return self.reply(self.envelope(self.content(before)))
 
 
 @broken("cancel.immediate")
@@ -126,10 +122,10 @@ class AnswersBeforeCancelling(Instance):
     """The answer to a cancel is written before the cancel is carried out."""
 
     def answer_cancel(self, job: Job) -> Response:
-        content = self.content(job)
+        before = self.describe(job)
         granted = self.cancel(job)
         messages = self.cancel_messages(job, granted=granted)
-        return self.reply(self.envelope(content, messages=messages))
+        return self.reply(self.envelope(self.content(before), messages=messages))
 
 
 @broken("cancel.immediate", shows="while others are under way")
@@ -393,5 +389,5 @@ class UnknownIsCancelled(Instance):
     def answer_about_job(self, method: str, job_id: str) -> Response:
         answer = super().answer_about_job(method, job_id)
         if method == "DELETE" and answer.status == 404:
-            return self.reply(self.envelope({"system": {"jobs": {"state": -1}}}))
+            return self.reply(self.envelope(self.content({"state": -1})))
         return answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import replace
@@ -34,7 +33,7 @@ class _ChangesStatus(Instance):
     def answer_status(self, job: Job) -> Response:
         described = self.describe(job)
         self.change(described, job)
-        answer = self.reply(self.envelope({"system": {"jobs": described}, "msg": described}))
+        answer = self.reply(self.envelope(self.content(described, first=not job.polls)))
         self.poll(job)
         return answer
 
@@ -94,7 +93,7 @@ class AnswersSwapped(Instance):
     """Two status requests that are under way at the same time may be answered crosswise."""
 
     def handle(self, request: Request) -> Response:
-        if not request.path.startswith("/api/v1/job/status/"):
+        if request.method != "GET" or not request.path.startswith("/api/v1/job/"):
             return super().handle(request)
         with self.lock:
             self.memory["path"] = request.path
@@ -442,18 +441,15 @@ class UnknownIsDone(Instance):
         answer = super().answer_about_job(method, job_id)
         if method == "DELETE" or answer.status != 404:
             return answer
-        document = json.loads(answer.body)
-        document["Contents"]["response"]["data"]["content"] = {"system": {"jobs": {"state": 1}}}
-        return self.reply(document)
+        return self.reply(self.envelope(self.content({"state": 1})))
 
 
 @broken("status.envelope", "cancel.envelope", shows="one of several jobs")
 class PlacesDisagree(Instance):
     """Of every second job `content.msg` is written once, at its creation: its state stays 0."""
 
-    def content(self, job: Job) -> dict[str, Any]:
-        described = self.describe(job)
-        written = {**described, "state": 0} if nth(job, 2) else described
+    def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:  # noqa: ARG002
+        written = {**described, "state": 0} if described["jobId"] % 2 == 0 else described
         return {"system": {"jobs": described}, "msg": written}
 
 
@@ -473,7 +469,7 @@ class CancelAnswersForAnother(Instance):
         granted = self.cancel(job)
         described = {**self.describe(job), "jobId": job.id + 1}
         messages = self.cancel_messages(job, granted=granted)
-        return self.reply(self.envelope({"system": {"jobs": described}}, messages=messages))
+        return self.reply(self.envelope(self.content(described), messages=messages))
 
 
 @broken(
