@@ -112,12 +112,9 @@ def envelope_problem(exchange: Exchange, envelope: EnvelopeName) -> str | None:
     # Answers about a job differ in its id and its progress, of which no schema makes a difference.
     alike = _ID.sub(rb"\g<1>1", _FRACTION.sub(_half, exchange.body))
     try:
-        if _is_valid(alike, name):
-            return None
-        violation = find_violation(answer.document, name)
+        return _problem(alike, name) and _problem(exchange.body, name)
     except RecursionError:
         return "it is nested too deep"
-    return None if violation is None else str(violation)
 
 
 def another_dialect(creation: Exchange, exchange: Exchange) -> Violation | None:
@@ -141,5 +138,6 @@ def _half(fraction: re.Match[bytes]) -> bytes:
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_valid(body: bytes, name: SchemaName) -> bool:
-    return find_violation(json.loads(body), name) is None
+def _problem(body: bytes, name: SchemaName) -> str | None:
+    violation = find_violation(json.loads(body), name)
+    return None if violation is None else str(violation)

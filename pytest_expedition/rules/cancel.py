@@ -34,8 +34,7 @@ def envelope(job: Job) -> Iterator[Judgement]:
     """The answer to a cancel is JSON and validates, whether it is granted or refused."""
     for cancel in job.cancels:
         problem = envelope_problem(cancel, "cancel")
-        told_as_error = not cancel.failed and envelope_problem(cancel, "error") is None
-        if problem is not None and not told_as_error:
+        if problem is not None and (cancel.failed or envelope_problem(cancel, "error") is not None):
             yield Violation(
                 "not-the-envelope", cancel, job=job.id, envelope="cancel", problem=problem
             )
