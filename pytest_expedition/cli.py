@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.list_broken:
         return _list_broken()
-    make = _find_broken(serve, options.broken) if options.broken else None
+    make = _find_broken(serve, options.broken, options.dialect) if options.broken else None
     return _serve(make, port=options.port, job_seconds=options.job_seconds, dialect=options.dialect)
 
 
@@ -67,16 +67,23 @@ def _list_broken() -> int:
 
     for server in BROKEN.values():
         print(f"{server.name}\n    {server.lie}\n    breaks {', '.join(server.breaks)}")
+        if server.dialects != DIALECTS:
+            print(f"    in the dialects {', '.join(server.dialects)}")
     return 0
 
 
-def _find_broken(parser: argparse.ArgumentParser, name: str) -> Callable[[], Instance]:
+def _find_broken(
+    parser: argparse.ArgumentParser, name: str, dialect: DialectName
+) -> Callable[[], Instance]:
     from pytest_expedition.fake.broken import BROKEN
 
     if name not in BROKEN:
         alike = difflib.get_close_matches(name, BROKEN, 1)
         hint = f"; did you mean {alike[0]}?" if alike else "; --list-broken lists them"
         parser.error(f"--broken: there is no broken server {name!r}{hint}")
+    if dialect not in BROKEN[name].dialects:
+        shows = ", ".join(BROKEN[name].dialects)
+        parser.error(f"--dialect: {name} does not show in {dialect!r}: must be one of {shows}")
     return BROKEN[name].make
 
 

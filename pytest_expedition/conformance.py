@@ -25,7 +25,7 @@ from pytest_expedition.target import JobRecipe, Limits, Target
 from pytest_expedition.verdict import Result, conclude, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from pytest_expedition.envelope import Dialect
     from pytest_expedition.history import Exchange
@@ -120,14 +120,16 @@ def check(
     *,
     profile: ProfileName = "default",
     seed: int | None = None,
+    until_broken: Collection[str] = (),
     watch: Callable[[Standing], None] | None = None,
 ) -> Conformance:
     """Run the contract against a target.
 
     The same ``seed`` draws the same plans; ``None`` leaves the choice to Hypothesis, which takes
-    that of `--hypothesis-seed`. ``watch`` is told how the run stands before each pause that takes
-    time. A target that cannot be used gives the verdict ``error`` and its reason. Raises
-    ``Interrupted`` once jobs are cancelled where it is interrupted.
+    that of `--hypothesis-seed`. Once a requirement of ``until_broken`` has shown broken, no further
+    plan begins. ``watch`` is told how the run stands before each pause that takes time. A target
+    that cannot be used gives the verdict ``error`` and its reason. Raises ``Interrupted`` once jobs
+    are cancelled where it is interrupted.
     """
     started = datetime.now(timezone.utc)
     begun = time.monotonic()
@@ -141,7 +143,7 @@ def check(
             watch(Standing(jobs=jobs, seconds=seconds, seconds_left=trial.longest - seconds))
 
     runner = Runner(target, watch=tell)
-    trial = _Trial(runner, profile, seed)
+    trial = _Trial(runner, profile, seed, frozenset(until_broken))
     reason = ""
     try:
         with runner:
@@ -224,10 +226,17 @@ def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterato
 class _Trial:
     """One run: what is done in which order, and what it has shown so far."""
 
-    def __init__(self, runner: Runner, profile: ProfileName, seed: int | None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        profile: ProfileName,
+        seed: int | None,
+        until_broken: frozenset[str],
+    ) -> None:
         self.runner = runner
         self.profile = profile
         self.seed = seed
+        self.until_broken = until_broken
         self.target = runner.target
         self.limit = ""
         self.smallest: dict[str, tuple[Plan, Violation]] = {}
@@ -295,6 +304,8 @@ class _Trial:
     def _spent(self) -> bool:
         """Whether no further random plan may begin."""
         if self.limit or self._unusable is not None:
+            return True
+        if not self.until_broken.isdisjoint(self.smallest):
             return True
         return self._elapsed + self.runner.longest_job > self._seconds_for_plans
 

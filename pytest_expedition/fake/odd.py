@@ -222,12 +222,12 @@ class TasksAsObjects(Instance):
 
 @odd()
 class UnderMsgNowAndThen(Instance):
-    """Every second answer about a job stands at `msg`, the others at `system.jobs`."""
+    """Where jobs stand at `system.jobs`, every second answer has them at `msg` instead."""
 
-    def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:  # noqa: ARG002
-        self.memory["answers"] = self.memory.get("answers", 0) + 1
-        at_msg = self.memory["answers"] % 2
-        return {"msg": described} if at_msg else {"system": {"jobs": described}}
+    def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
+        content = super().content(described, first=first)
+        self.memory["at_msg"] = not self.memory.get("at_msg")
+        return {"msg": described} if self.memory["at_msg"] and "system" in content else content
 
 
 @odd()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import GOES_BACK, broken, nth
+from pytest_expedition.fake.broken.base import FULL, GOES_BACK, another_dialect, broken, nth
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
@@ -43,7 +43,7 @@ class SecondCancelInPlainText(Instance):
         return Response(headers={"Content-Type": "text/plain"}, body=b"Job already handled")
 
 
-@broken("cancel.envelope", shows="one of several jobs")
+@broken("cancel.envelope", shows="one of several jobs", dialects=FULL)
 class CancelMessageAsText(Instance):
     """In the cancel answers of every second job, `JobMsg` is a text."""
 
@@ -58,6 +58,17 @@ class CancelMessageAsText(Instance):
         if self.memory.get("cancelling"):
             described["JobMsg"] = described["JobMsg"]["statusMessage"]
         return described
+
+
+@broken("cancel.envelope", shows="one part of a job's life")
+class EndedElsewhere(Instance):
+    """The cancel of a job that has ended is answered by another node, in another dialect."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        if 0 <= self.state(job) < FINISHED:
+            return super().answer_cancel(job)
+        with another_dialect(self):
+            return super().answer_cancel(job)
 
 
 @broken("cancel.minus-one", "cancel.immediate")

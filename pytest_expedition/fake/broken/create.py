@@ -8,7 +8,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import born_together, broken, nth
+from pytest_expedition.fake.broken.base import FULL, another_dialect, born_together, broken, nth
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID
 
@@ -41,7 +41,7 @@ class CreationSuccessAsText(Instance):
         return self.reply(document)
 
 
-@broken("create.envelope", shows="one of several jobs")
+@broken("create.envelope", shows="one of several jobs", dialects=FULL)
 class CreationWithoutDescription(_ChangesCreation):
     """Every third creation answer lacks the description."""
 
@@ -68,6 +68,26 @@ class CreationTwiceIsConflict(Instance):
     def answer_creation(self, job_request: JobRequest) -> Response:
         answer = super().answer_creation(job_request)
         return answer if len(self.jobs) != 2 else replace(answer, status=409)
+
+
+@broken(
+    "create.envelope",
+    "create.visible",
+    "status.envelope",
+    "cancel.envelope",
+    "cancel.persists",
+    "cancel.minus-one",
+    "refuse.continues",
+    shows="one of several jobs",
+)
+class CreationByAnotherNode(Instance):
+    """Every third creation is answered by a node of another generation, in its dialect."""
+
+    def answer_creation(self, job_request: JobRequest) -> Response:
+        if len(self.jobs) % 3 != 2:
+            return super().answer_creation(job_request)
+        with another_dialect(self):
+            return super().answer_creation(job_request)
 
 
 @broken("create.job-id", "create.envelope")
@@ -185,6 +205,7 @@ class LastOfManyInvisible(_Hides):
     "cancel.persists",
     "cancel.isolation",
     "cancel.repeat",
+    dialects=FULL,
 )
 class QueuedIsMinusOne(_ChangesCreation):
     """Until it is taken from the queue, a job has the state -1."""
@@ -193,7 +214,7 @@ class QueuedIsMinusOne(_ChangesCreation):
         described["state"] = -1
 
 
-@broken("create.initial-state", "create.envelope", shows="one of several jobs")
+@broken("create.initial-state", "create.envelope", shows="one of several jobs", dialects=FULL)
 class QueuedIsTwo(_ChangesCreation):
     """The creation answer of every third job carries a code of the queue as its state."""
 
@@ -202,7 +223,7 @@ class QueuedIsTwo(_ChangesCreation):
             described["state"] = 2
 
 
-@broken("create.initial-state", "create.envelope", shows="one part of a job's life")
+@broken("create.initial-state", "create.envelope", shows="one part of a job's life", dialects=FULL)
 class InitialStateNull(_ChangesCreation):
     """A job that has not begun yet has no state: null."""
 
