@@ -12,9 +12,12 @@ import threading
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from pytest_expedition.fake.dialects import DIALECTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
 
 EXIT_USAGE = 2
@@ -51,6 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="how long a job takes (default: %(default)s)",
     )
     serve.add_argument(
+        "--dialect",
+        choices=DIALECTS,
+        default="system",
+        help="the dialect it speaks; mixed: the first status at msg (default: %(default)s)",
+    )
+    serve.add_argument(
         "--broken", metavar="NAME", help="serve this broken server instead of an honest one"
     )
     serve.add_argument(
@@ -62,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print_openapi()
     if options.list_broken:
         return _list_broken()
-    make = _find_broken(serve, options.broken) if options.broken else None
+    make = _find_broken(serve, options.broken, options.dialect) if options.broken else None
     return _serve(make, options)
 
 
@@ -78,16 +87,23 @@ def _list_broken() -> int:
 
     for server in BROKEN.values():
         print(f"{server.name}\n    {server.lie}\n    breaks {', '.join(server.breaks)}")
+        if server.dialects != DIALECTS:
+            print(f"    in the dialects {', '.join(server.dialects)}")
     return 0
 
 
-def _find_broken(parser: argparse.ArgumentParser, name: str) -> Callable[[], Instance]:
+def _find_broken(
+    parser: argparse.ArgumentParser, name: str, dialect: DialectName
+) -> Callable[[], Instance]:
     from pytest_expedition.fake.broken import BROKEN
 
     if name not in BROKEN:
         alike = difflib.get_close_matches(name, BROKEN, 1)
         hint = f"; did you mean {alike[0]}?" if alike else "; --list-broken lists them"
         parser.error(f"--broken: there is no broken server {name!r}{hint}")
+    if dialect not in BROKEN[name].dialects:
+        shows = ", ".join(BROKEN[name].dialects)
+        parser.error(f"--dialect: {name} does not show in {dialect!r}: must be one of {shows}")
     return BROKEN[name].make
 
 
@@ -120,6 +136,7 @@ def _serve(make: Callable[[], Instance] | None, options: argparse.Namespace) -> 
 
     def make_instance() -> Instance:
         instance = (make or Instance)()
+        instance.dialect = options.dialect
         instance.clock.run()
         instance.set_pace(options.job_seconds)
         return instance

@@ -25,7 +25,7 @@ from pytest_expedition.target import JobRecipe, Limits, Target
 from pytest_expedition.verdict import Result, conclude, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from pytest_expedition.envelope import Dialect
     from pytest_expedition.history import Exchange
@@ -58,15 +58,15 @@ SPARE_SECONDS: Final = 10.0
 class Conformance:
     """What a run found out.
 
-    ``results`` are in the catalogue's order; ``reason`` says why the suite broke, if it did.
-    ``history`` is all of its traffic, ``seconds`` are those of the wall clock. ``left_behind`` are
-    the ids of jobs that the run created and has not seen end, ``perhaps_created`` is how many more
-    may have been, by requests without an answer. ``secrets`` is what no report may show, ``plans``
-    are the smallest that broke each requirement.
+    ``dialect`` is the one that the answers show. ``results`` are in the catalogue's order;
+    ``reason`` says why the suite broke, if it did. ``history`` is all of its traffic, ``seconds``
+    are those of the wall clock. ``left_behind`` are the ids of jobs that the run created and has
+    not seen end, ``perhaps_created`` is how many more may have been, by requests without an answer.
+    ``secrets`` is what no report may show, ``plans`` are the smallest that broke each requirement.
     """
 
     target: Target
-    dialect: Dialect | None
+    dialect: Dialect | Literal["mixed"] | None
     verdict: Verdict
     results: list[Result]
     history: History
@@ -120,14 +120,16 @@ def check(
     *,
     profile: ProfileName = "default",
     seed: int | None = None,
+    until_broken: Collection[str] = (),
     watch: Callable[[Standing], None] | None = None,
 ) -> Conformance:
     """Run the contract against a target.
 
     The same ``seed`` draws the same plans; ``None`` leaves the choice to Hypothesis, which takes
-    that of `--hypothesis-seed`. ``watch`` is told how the run stands before each pause that takes
-    time. A target that cannot be used gives the verdict ``error`` and its reason. Raises
-    ``Interrupted`` once jobs are cancelled where it is interrupted.
+    that of `--hypothesis-seed`. Once a requirement of ``until_broken`` has shown broken, no further
+    plan begins. ``watch`` is told how the run stands before each pause that takes time. A target
+    that cannot be used gives the verdict ``error`` and its reason. Raises ``Interrupted`` once jobs
+    are cancelled where it is interrupted.
     """
     started = datetime.now(timezone.utc)
     begun = time.monotonic()
@@ -141,7 +143,7 @@ def check(
             watch(Standing(jobs=jobs, seconds=seconds, seconds_left=trial.longest - seconds))
 
     runner = Runner(target, watch=tell)
-    trial = _Trial(runner, profile, seed)
+    trial = _Trial(runner, profile, seed, frozenset(until_broken))
     reason = ""
     try:
         with runner:
@@ -158,13 +160,14 @@ def check(
     results = settle(
         findings,
         offers=target.offers,
+        dialect=history.dialect,
         limit=trial.limit,
         broke=bool(reason),
         minimal={name: violation for name, (_, violation) in trial.smallest.items()},
     )
     return Conformance(
         target=target,
-        dialect=runner.dialect,
+        dialect=history.dialect,
         verdict=conclude(
             ((each.requirement.level, each.outcome) for each in results), broke=bool(reason)
         ),
@@ -223,10 +226,17 @@ def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterato
 class _Trial:
     """One run: what is done in which order, and what it has shown so far."""
 
-    def __init__(self, runner: Runner, profile: ProfileName, seed: int | None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        profile: ProfileName,
+        seed: int | None,
+        until_broken: frozenset[str],
+    ) -> None:
         self.runner = runner
         self.profile = profile
         self.seed = seed
+        self.until_broken = until_broken
         self.target = runner.target
         self.limit = ""
         self.smallest: dict[str, tuple[Plan, Violation]] = {}
@@ -294,6 +304,8 @@ class _Trial:
     def _spent(self) -> bool:
         """Whether no further random plan may begin."""
         if self.limit or self._unusable is not None:
+            return True
+        if not self.until_broken.isdisjoint(self.smallest):
             return True
         return self._elapsed + self.runner.longest_job > self._seconds_for_plans
 

@@ -17,6 +17,8 @@ from pytest_expedition.envelope import MISSING, Answer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pytest_expedition.envelope import Dialect
+
 Kind = Literal["create", "status", "cancel", "agent", "other"]
 Probe = Literal["", "unknown-id", "bad-id", "no-key", "wrong-key"]
 
@@ -204,6 +206,17 @@ class History:
         self._assign()
         if self.agent:
             self._assign_agent()
+
+    @functools.cached_property
+    def dialect(self) -> Dialect | Literal["mixed"] | None:
+        """The dialect of the first creation answer that tells of a job.
+
+        ``mixed`` where answers show both ``system`` and ``msg``, as “Managing Jobs” does.
+        """
+        told = (x.answer.dialect for x in self.creations if x.ok and x.answer.tells_of_a_job)
+        created_in = next(told, None)
+        shown = {x.answer.dialect for x in self.exchanges if x.answer.tells_of_a_job}
+        return "mixed" if {"system", "msg"} <= shown and created_in != "data" else created_in
 
     def _assign(self) -> None:
         for exchange in self.exchanges:

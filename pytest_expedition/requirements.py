@@ -18,6 +18,10 @@ AUTHENTICATION: Final = "Expedition API, “Authentication”"
 NOWHERE: Final = "not documented; assumed of any sensible server"
 
 
+BARE_DIALECTS: Final = ("msg", "data")
+"""The dialects that do not carry the fields which some requirements are about."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
     """One promise of the job API.

@@ -151,6 +151,8 @@ class Runner:
         """The jobs not seen to have ended, and whether they may be cancelled."""
         self._perhaps_created: list[float] = []
         """When creations were sent of which nobody knows whether they created a job."""
+        self._dialects: dict[int, Dialect | None] = {}
+        """The dialect in which each job was created: its status is asked for in the same."""
         self._recipes = {recipe.name: recipe for recipe in target.jobs}
         self._started = self.clock.now()
         self._until = time.monotonic() + target.limits.seconds
@@ -503,15 +505,16 @@ class Runner:
         return _Call(
             kind="cancel" if request == "cancel" else "status",
             method=method,
-            path=self._path(method, str(job_id)),
+            path=self._path(method, job_id),
             job_id=job_id if isinstance(job_id, int) else None,
             probe=probe,
         )
 
-    def _path(self, method: str, job_id: str) -> str:
+    def _path(self, method: str, job_id: int | str) -> str:
         if method == "DELETE":
             return f"/api/v1/job/{job_id}"
-        if self.dialect == "data":
+        created_in = self._dialects.get(job_id) if isinstance(job_id, int) else None
+        if (created_in or self.dialect) == "data":
             return f"/api/v1/job/{job_id}?complete=true"
         return f"/api/v1/job/status/{job_id}"
 
@@ -622,6 +625,14 @@ class Runner:
                 f"{self.target.url} creates no job: {refused[0].method} {refused[0].path} was "
                 f"answered with {refused[0].status}; is it the request of a [[job]] that works?"
             )
+        for creation in creations:
+            spoken = creation.answer.dialect if creation.answer.tells_of_a_job else None
+            if spoken not in {None, self.target.dialect} and self.target.dialect != "auto":
+                raise TargetUnusableError(
+                    f"{self.target.url} does not speak the dialect {self.target.dialect}, as the "
+                    f"target says: {creation.method} {creation.path} was answered in the dialect "
+                    f'{spoken}; is it `dialect = "auto"`?'
+                )
 
     def _exchange(self, call: _Call, barrier: threading.Barrier | None) -> Exchange:
         """Send one request, at the barrier's instant."""
@@ -667,6 +678,7 @@ class Runner:
             self.ledger.append(job_id)
             if creation.state not in {CANCELLED, FINISHED}:
                 self._alive[job_id] = creation.cancellable is not False
+            self._dialects[job_id] = creation.answer.dialect
         elif creation.status is None or creation.ok or creation.failed:
             self._perhaps_created.append(creation.received)
         if self.dialect is None and creation.ok:

@@ -1,7 +1,9 @@
 """The JSON Schemas of the job API: by name, as ready validators, and with errors that help.
 
-The schemas are JSON Schema 2020-12. In a checkout they stand in ``schemas/``, in an installed
-package beside this module. All references between them are resolved without network access.
+The schemas are JSON Schema 2020-12. ``status-msg`` is the status envelope of the dialect ``msg``,
+``status`` that of whichever dialect a document is written in. In a checkout they stand in
+``schemas/``, in an installed package beside this module. All references between them are resolved
+without network access.
 """
 
 from __future__ import annotations
@@ -15,12 +17,35 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
 import jsonschema
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-SchemaName = Literal["creation", "status", "cancel", "error", "envelope", "report"]
+    from pytest_expedition.envelope import Dialect
+
+EnvelopeName = Literal["creation", "status", "cancel", "error"]
+SchemaName = Literal[
+    "creation",
+    "creation-system",
+    "creation-msg",
+    "creation-data",
+    "status",
+    "status-system",
+    "status-msg",
+    "status-data",
+    "cancel",
+    "cancel-system",
+    "cancel-msg",
+    "cancel-data",
+    "error",
+    "error-system",
+    "error-msg",
+    "error-data",
+    "envelope",
+    "report",
+]
 
 SCHEMA_NAMES: Final = cast("tuple[SchemaName, ...]", get_args(SchemaName))
 """The names that ``schema``, ``validator`` and ``validate`` know."""
@@ -70,10 +95,18 @@ def validator(name: SchemaName) -> Draft202012Validator:
 
     Raises ``ValueError`` for a name that is not one of ``SCHEMA_NAMES``.
     """
-    wanted = schema(name)
-    resources = [Resource.from_contents(schema(each)) for each in SCHEMA_NAMES]
+    return cast("Draft202012Validator", _Validator(schema(name), registry=_registry()))
+
+
+@functools.cache
+def _registry() -> Registry[Any]:
+    """Return all schemas, for the references between them."""
+    documents = [schema(each) for each in SCHEMA_NAMES]
+    for document in documents:
+        del document["$schema"]  # where it stands, jsonschema takes its own idea of a number
+    resources = [DRAFT202012.create_resource(document) for document in documents]
     registry: Registry[Any] = resources @ Registry()
-    return cast("Draft202012Validator", _Validator(wanted, registry=registry))
+    return registry
 
 
 def validate(document: object, name: SchemaName) -> None:
@@ -84,6 +117,11 @@ def validate(document: object, name: SchemaName) -> None:
     violation = find_violation(document, name)
     if violation is not None:
         raise violation
+
+
+def schema_of(envelope: EnvelopeName, dialect: Dialect | None) -> SchemaName:
+    """Return the name of an envelope's schema in a dialect, or in any if that is not known."""
+    return cast("SchemaName", envelope if dialect is None else f"{envelope}-{dialect}")
 
 
 def find_violation(document: object, name: SchemaName) -> SchemaViolation | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.requirements import BARE_DIALECTS, CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -23,8 +23,8 @@ class Result:
 
     ``held`` is how often the promise was put to the test and kept, ``violation`` the proof that it
     was broken, ``unseen`` how often what came of it could not be seen. ``lacking`` is what the
-    target had to have for a chance, ``limit`` the limit that ended the run before there was one,
-    ``crash`` the traceback of a rule that broke down.
+    target had to have for a chance, ``dialect`` the one that does not carry it, ``limit`` the limit
+    that ended the run before there was one, ``crash`` the traceback of a rule that broke down.
     """
 
     requirement: Requirement
@@ -33,6 +33,7 @@ class Result:
     violation: Violation | None = None
     unseen: int = 0
     lacking: Need | None = None
+    dialect: str = ""
     limit: str = ""
     crash: str = ""
 
@@ -41,15 +42,16 @@ def settle(
     findings: Mapping[str, Finding],
     *,
     offers: Collection[Need],
+    dialect: str | None = None,
     limit: str = "",
     broke: bool = False,
     minimal: Mapping[str, Violation] | None = None,
 ) -> list[Result]:
     """Give every requirement its outcome.
 
-    ``offers`` is what the target is known to have, ``limit`` the limit that ended the run, if one
-    did; ``broke`` whether the run could not be carried out, so that what was not judged is an
-    error. ``minimal`` are violations that are preferred as proof.
+    ``offers`` is what the target is known to have, ``dialect`` the one that it speaks, ``limit``
+    the limit that ended the run, if one did; ``broke`` whether the run could not be carried out, so
+    that what was not judged is an error. ``minimal`` are violations that are preferred as proof.
     """
     results = []
     for name, finding in findings.items():
@@ -67,6 +69,10 @@ def settle(
             result = Result(requirement=requirement, outcome="inconclusive", unseen=finding.unseen)
         elif finding.held:
             result = Result(requirement=requirement, outcome="pass", held=finding.held)
+        elif requirement.need == "field" and dialect in BARE_DIALECTS:
+            result = Result(
+                requirement=requirement, outcome="not-tested", lacking="field", dialect=dialect
+            )
         elif _is_lacking(requirement.need, offers, limit):
             result = Result(requirement=requirement, outcome="not-tested", lacking=requirement.need)
         else:

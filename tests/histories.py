@@ -66,6 +66,16 @@ def job_fields(job_id: Any = JOB, state: Any = 0, **changes: Any) -> dict[str, A
     return {name: value for name, value in fields.items() if value is not RAISED}
 
 
+def in_data(**job: Any) -> dict[str, Any]:
+    """The documented envelope of the dialect `data`, with the fields of a job."""
+    return {
+        "data": job,
+        "metadata": [],
+        "pagination": {"total": 1, "current_page": 1, "per_page": 25, "total_pages": 1},
+        "success": True,
+    }
+
+
 class Story:
     """A history in the making."""
 

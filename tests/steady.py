@@ -13,38 +13,49 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import repeat
+from typing import TYPE_CHECKING
 
-from pytest_expedition import conformance
 from pytest_expedition.conformance import check, embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.requirements import CATALOGUE
 
-
-class UntilCaught(conformance._Trial):
-    """A run that ends once a requirement is broken that the server is declared to break."""
-
-    declared: frozenset[str] = frozenset()
-
-    def _spent(self) -> bool:
-        return super()._spent() or not self.declared.isdisjoint(self.smallest)
+if TYPE_CHECKING:
+    from pytest_expedition.conformance import Conformance, ProfileName
+    from pytest_expedition.fake.dialects import DialectName
+    from pytest_expedition.fake.instance import Instance
 
 
-def run_against(name: str, seed: int) -> conformance.Conformance:
-    """Run the suite against a broken or an odd server."""
+def run_against(
+    name: str,
+    seed: int,
+    *,
+    dialect: DialectName = "system",
+    until_caught: bool = False,
+    profile: ProfileName = "default",
+) -> Conformance:
+    """Run the suite against a broken or an odd server that speaks a dialect.
+
+    ``until_caught`` ends the run once a requirement is broken that the server is declared to break.
+    """
     server = BROKEN.get(name) or ODD[name]
-    with embedded_target(server.make) as target:
+
+    def make() -> Instance:
+        instance = server.make()
+        instance.dialect = dialect
+        return instance
+
+    until = BROKEN[name].breaks_in(dialect) if until_caught and name in BROKEN else ()
+    with embedded_target(make) as target:
+        recipes = target.jobs
         if name == "nothing-can-be-cancelled":  # and the recipes say so
-            recipes = tuple(replace(recipe, cancellable=False) for recipe in target.jobs)
-            return check(replace(target, jobs=recipes), seed=seed)
-        return check(target, seed=seed)
+            recipes = tuple(replace(recipe, cancellable=False) for recipe in recipes)
+        return check(replace(target, jobs=recipes), profile=profile, seed=seed, until_broken=until)
 
 
 def failed(name: str, seed: int) -> set[str]:
     """The requirements that a server failed with the plans of a seed."""
-    UntilCaught.declared = frozenset(BROKEN[name].breaks if name in BROKEN else ())
-    conformance._Trial = UntilCaught  # type: ignore[misc]
-    results = run_against(name, seed).results
+    results = run_against(name, seed, until_caught=True).results
     return {result.requirement.id for result in results if result.outcome == "fail"}
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.requirements import CATALOGUE
 
@@ -16,6 +17,10 @@ MARKED = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def quoted(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def requirements() -> str:
@@ -30,9 +35,16 @@ def requirements() -> str:
 
 def broken() -> str:
     return table(
-        ("broken server", "its lie", "it shows", "what it breaks"),
+        ("broken server", "its lie", "it shows", "in the dialects", "what it breaks"),
         [
-            (f"`{each.name}`", each.lie, each.shows, ", ".join(f"`{x}`" for x in each.breaks))
+            (
+                f"`{each.name}`",
+                each.lie,
+                each.shows,
+                "all" if each.dialects == DIALECTS else quoted(each.dialects),
+                quoted(each.breaks)
+                + (f"; in `msg` and `data` {quoted(each.nameless)}" if each.nameless else ""),
+            )
             for each in BROKEN.values()
         ],
     )
@@ -41,10 +53,7 @@ def broken() -> str:
 def odd() -> str:
     return table(
         ("odd but honest server", "its habit", "SHOULDs it may not keep"),
-        [
-            (f"`{each.name}`", each.habit, ", ".join(f"`{x}`" for x in each.bends))
-            for each in ODD.values()
-        ],
+        [(f"`{each.name}`", each.habit, quoted(each.bends)) for each in ODD.values()],
     )
 
 

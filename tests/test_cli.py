@@ -97,6 +97,16 @@ def test_a_broken_server_is_found_out() -> None:
     assert re.search(r"status.wire-number +SHOULD +fail", result.stdout)
 
 
+def test_the_suite_finds_out_the_dialect_of_a_server() -> None:
+    with serving("--dialect=data", "--job-seconds=0.5") as environment:
+        result = contract(environment)
+    assert f"{environment['EXPEDITION_URL']}, dialect data: " in result.stdout
+    assert re.search(
+        r"result.next-step +MUST +not-tested +the dialect data does not carry", result.stdout
+    )
+    assert result.returncode == 0
+
+
 def test_broken_servers_are_listed_with_their_lies(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--list-broken"]) == 0
     printed = capsys.readouterr().out
@@ -116,6 +126,11 @@ def test_broken_servers_are_listed_with_their_lies(capsys: pytest.CaptureFixture
         (["serve", "--job-seconds=x"], "'x' must be a number of seconds above 0"),
         (["serve", "--broken=percnt"], "there is no broken server 'percnt'; did you mean percent?"),
         (["serve", "--broken=zzz"], "'zzz'; --list-broken lists them"),
+        (["serve", "--dialect=php"], "invalid choice: 'php' (choose from "),
+        (
+            ["serve", "--broken=places-disagree", "--dialect=msg"],
+            "--dialect: places-disagree does not show in 'msg': must be one of system",
+        ),
     ],
 )
 def test_mistakes_are_told(

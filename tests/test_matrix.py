@@ -1,8 +1,9 @@
 """The contract suite against every broken and every odd server.
 
 A broken server fails at least one of the requirements that it is declared to break, and no MUST
-besides; an odd one fails none. This is the longest part of the tests: about three seconds for each
-server, so run it with `-n auto --dist worksteal`.
+besides; an odd one fails none. In the first dialect each is tried with all plans; in the others a
+broken server until it is found out, and an odd one with the covering plan. This is the longest part
+of the tests, so run it with `-n auto --dist worksteal`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import pytest
 from steady import run_against
 
 from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.report.words import FAULTS, reason
 from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
     from pytest_expedition.conformance import Conformance
+    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.verdict import Result
 
 SEED = 1619
@@ -56,6 +59,34 @@ def test_an_odd_server_is_left_in_peace(name: str) -> None:
     odd = ODD[name]
     conformance = run_against(name, SEED)
     assert set(failed(conformance)) <= set(odd.bends), told(conformance)
+    assert conformance.verdict in {"conformant", "inconclusive"}
+    assert not conformance.reason
+
+
+OTHER_DIALECTS = [name for name in DIALECTS if name != "system"]
+
+
+@pytest.mark.parametrize("dialect", OTHER_DIALECTS)
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_server_is_found_out_in_other_dialects(name: str, dialect: DialectName) -> None:
+    broken = BROKEN[name]
+    if dialect not in broken.dialects:
+        conformance = run_against(name, SEED, dialect=dialect, profile="smoke")
+        assert failed(conformance) == {}, f"Yet it is said to tell no lie in {dialect}."
+        return
+    conformance = run_against(name, SEED, dialect=dialect, until_caught=True)
+    found = set(failed(conformance))
+    assert found & set(broken.breaks_in(dialect)), f"{broken.lie} Not found out."
+    assert found & MUST <= set(broken.breaks_in(dialect)), told(conformance)
+    assert not conformance.reason
+    assert [result for result in conformance.results if result.crash] == []
+
+
+@pytest.mark.parametrize("dialect", OTHER_DIALECTS)
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_server_is_left_in_peace_in_other_dialects(name: str, dialect: DialectName) -> None:
+    conformance = run_against(name, SEED, dialect=dialect, profile="smoke")
+    assert set(failed(conformance)) <= set(ODD[name].bends), told(conformance)
     assert conformance.verdict in {"conformant", "inconclusive"}
     assert not conformance.reason
 

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from histories import JOB, RAISED, Story, envelope, error, job_fields, verdict_on
+from histories import JOB, RAISED, Story, envelope, error, in_data, job_fields, verdict_on
 
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import HELD, RULES, Violation, judge
@@ -116,6 +116,26 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     ("create.envelope", "lost", Story().lose("create"), "no chance"),
     ("create.envelope", "a gateway answers", Story().create(status=503), "no chance"),
+    (
+        "create.envelope",
+        "the same request in two dialects",
+        Story().create(1).add("create", "POST", "/api/v1/project/1/import", in_data(job_id=2)),
+        ["another-dialect"],
+    ),
+    (
+        "create.envelope",
+        "each request in its own dialect",
+        Story()
+        .create(1)
+        .add("create", "POST", "/api/v1/project/1/import/device", in_data(job_id=2)),
+        "held",
+    ),
+    (
+        "create.envelope",
+        "the same request under system.jobs and bare",
+        Story().create(1).add("create", "POST", "/api/v1/project/1/import", BARE_ID),
+        "held",
+    ),
     # The promise create.job-id:
     ("create.job-id", "whole", Story().create(), "held"),
     ("create.job-id", "text", Story().create("1619"), ["no-job-id"]),
@@ -186,18 +206,53 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "status.envelope",
-        "dialect data",
+        "the documented mixture",
         Story()
         .create()
-        .answer_poll(
-            {
-                "data": {"state": 0.5},
-                "metadata": [],
-                "pagination": {"total": 1, "current_page": 1, "per_page": 25, "total_pages": 1},
-                "success": True,
-            }
-        ),
+        .answer_poll(envelope({"msg": {"state": 0.5}}))
+        .poll(0.5)
+        .answer_poll(envelope({"msg": {"state": 0.5}})),
         "held",
+    ),
+    (
+        "status.envelope",
+        "created under msg, polled under system.jobs",
+        Story().add("create", "POST", "/", BARE_ID).poll(0.5),
+        "held",
+    ),
+    (
+        "status.envelope",
+        "dialect data",
+        Story().add("create", "POST", "/", in_data(job_id=JOB)).answer_poll(in_data(state=0.5)),
+        "held",
+    ),
+    (
+        "status.envelope",
+        "created in system, polled in data",
+        Story().create().answer_poll(in_data(state=0.5)),
+        ["another-dialect"],
+    ),
+    (
+        "status.envelope",
+        "created in msg, polled in data",
+        Story().add("create", "POST", "/", BARE_ID).answer_poll(in_data(state=0.5)),
+        ["another-dialect"],
+    ),
+    (
+        "status.envelope",
+        "created in data, polled in msg",
+        Story()
+        .add("create", "POST", "/", in_data(job_id=JOB))
+        .answer_poll(envelope({"msg": {"state": 0.5}})),
+        ["another-dialect"],
+    ),
+    (
+        "status.envelope",
+        "a text among the tasks of data",
+        Story()
+        .add("create", "POST", "/", in_data(job_id=JOB))
+        .answer_poll(in_data(state=1, task=["x"])),
+        ["not-the-envelope"],
     ),
     ("status.envelope", "HTTP 500", Story().create().poll(0, status=500), ["not-a-success"]),
     (
@@ -373,6 +428,24 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         )
     ],
     # The promise cancel.envelope:
+    (
+        "cancel.envelope",
+        "of the mixture",
+        Story().add("create", "POST", "/", BARE_ID).cancel(-1),
+        "held",
+    ),
+    (
+        "cancel.envelope",
+        "in another dialect than the creation",
+        Story().create().answer_cancel(in_data(state=-1)),
+        ["another-dialect"],
+    ),
+    (
+        "cancel.envelope",
+        "an error in another dialect",
+        Story().create().poll(1).answer_cancel({**in_data(), "success": False}, status=409),
+        "held",
+    ),
     ("cancel.envelope", "granted", cancellable().cancel(-1), "held"),
     ("cancel.envelope", "refused", refusing().cancel(0.5, says=REFUSAL), "held"),
     (
@@ -1704,6 +1777,30 @@ def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
     story = running().cancel(-1).cancel(0.6)
     (shown,) = [x for x in RULES["cancel.repeat"](story.history()) if isinstance(x, Violation)]
     assert [x.state for x in shown.proof] == [-1, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("story", "dialect"),
+    [
+        (running(), "system"),
+        (Story(), None),
+        (Story().add("create", "POST", "/", BARE_ID), "msg"),
+        (
+            Story()
+            .add("create", "POST", "/", BARE_ID)
+            .answer_poll(envelope({"msg": {"state": 0}})),
+            "msg",
+        ),
+        (Story().add("create", "POST", "/", in_data(job_id=JOB)), "data"),
+        (running().answer_poll(envelope({"msg": {"state": 0.5}})), "mixed"),
+        (Story().add("create", "POST", "/", BARE_ID).poll(0.5), "mixed"),
+        (running().answer_poll(in_data(state=0.5)), "system"),
+        (Story().add("create", "POST", "/", in_data(job_id=JOB)).poll(0.5), "data"),
+        (Story().add("create", "POST", "/", error(), status=500).create(), "system"),
+    ],
+)
+def test_the_dialect_of_a_history_is_that_of_its_creations(story: Story, dialect: object) -> None:
+    assert story.history().dialect == dialect
 
 
 def test_a_job_that_no_other_disturbs_is_judged_once() -> None:

@@ -7,14 +7,16 @@ import json
 import re
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from histories import RAISED, envelope, error, job_fields
+from histories import RAISED, envelope, error, in_data, job_fields
 from jsonschema import Draft202012Validator
 
 import pytest_expedition
 from pytest_expedition import SCHEMA_NAMES, SchemaViolation, schema, validate, validator
+from pytest_expedition.envelope import Dialect
+from pytest_expedition.validation import schema_of
 
 EXAMPLE: dict[str, Any] = json.loads(
     (Path(__file__).parent / "examples" / "creation.json").read_text(encoding="utf-8")
@@ -27,6 +29,8 @@ DATA_CREATION: dict[str, Any] = {
     "pagination": {"total": 1, "current_page": 1, "per_page": 25, "total_pages": 1},
     "success": True,
 }
+
+TASK = {"statusCode": 1, "statusMessage": "Read", "resultCode": 0}
 
 
 def paths(document: Any, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -86,7 +90,9 @@ def test_references_are_resolved_without_network(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown schema 'jobs'; there are creation, status"):
+    with pytest.raises(
+        ValueError, match=r"unknown schema 'jobs'; there are creation, creation-system"
+    ):
         schema("jobs")  # type: ignore[arg-type]
 
 
@@ -95,6 +101,69 @@ def test_the_documented_example_validates_as_it_stands() -> None:
     validate(EXAMPLE, "status")
     validate(EXAMPLE, "cancel")
     validate(DATA_CREATION, "creation")
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "creation-system": EXAMPLE,
+    "creation-msg": envelope({"jobId": 1619}),
+    "creation-data": DATA_CREATION,
+    "status-system": envelope({"system": {"jobs": {"state": 0.5}}}),
+    "status-msg": envelope({"msg": {"state": 0.5, "TasksMsg": [TASK], "errors": []}}),
+    "status-data": {**DATA_CREATION, "data": {"state": 0.5, "task": [{"statusMessage": "Read"}]}},
+}
+"""Each answer that the documentation shows, with the fields that it shows."""
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_dialects_validate_what_they_show(name: Any) -> None:
+    document = EXAMPLES[name]
+    kind, dialect = name.split("-")
+    validate(document, name)
+    validate(document, kind)
+    if kind == "status":
+        validate(document, schema_of("cancel", dialect))
+    for other in get_args(Dialect):
+        assert other == dialect or not validator(schema_of(kind, other)).is_valid(document)
+
+
+FIELDS = [(name, path) for name in EXAMPLES for path in paths(EXAMPLES[name])]
+ONLY_SOMETIMES = {"TasksMsg", "task", "errors"}
+"""What a status need not carry."""
+
+
+@pytest.mark.parametrize(("name", "path"), FIELDS)
+def test_what_a_dialect_shows_in_every_answer_may_not_be_missing(
+    name: Any, path: tuple[str, ...]
+) -> None:
+    without = changed(EXAMPLES[name], path, RAISED)
+    may_be = name.startswith("status") and path[-1] in ONLY_SOMETIMES
+    assert validator(name).is_valid(without) == may_be
+
+
+@pytest.mark.parametrize(("name", "path"), [each for each in FIELDS if each[1][-1] != "errors"])
+def test_what_a_dialect_shows_may_not_be_of_another_type(name: Any, path: tuple[str, ...]) -> None:
+    other = "0" if path[-1] == "state" else 1.5
+    assert not validator(name).is_valid(changed(EXAMPLES[name], path, other))
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "valid"),
+    [
+        ("status-msg", TASK, True),
+        ("status-msg", "Read", True),  # where msg and system are mixed
+        ("status-msg", {**TASK, "statusCode": "1"}, False),
+        ("status-msg", {"statusCode": 1}, False),
+        ("status-msg", 7, False),
+        ("status-data", {"statusMessage": "Read"}, True),
+        ("status-data", {**TASK, "more": 1}, True),
+        ("status-data", {}, False),
+        ("status-data", "Read", False),
+    ],
+)
+def test_tasks_are_written_as_the_dialect_shows_them(name: Any, task: Any, valid: bool) -> None:  # noqa: FBT001
+    job = {"state": 1, "TasksMsg": [task], "task": [task]}
+    document = in_data(**job) if name == "status-data" else envelope({"msg": job})
+    assert validator(name).is_valid(document) == valid
 
 
 @pytest.mark.parametrize("path", paths(EXAMPLE), ids="/".join)

@@ -76,6 +76,24 @@ def test_what_could_not_be_seen_is_inconclusive_however_much_held() -> None:
     assert (result.outcome, result.unseen) == ("inconclusive", 1)
 
 
+@pytest.mark.parametrize("dialect", ["msg", "data"])
+def test_what_a_dialect_does_not_carry_is_not_tested_whatever_ended_the_run(dialect: str) -> None:
+    result = outcome("result.next-step", Finding(), dialect=dialect, limit="jobs")
+    assert (result.outcome, result.lacking, result.dialect) == ("not-tested", "field", dialect)
+    assert outcome("result.next-step", Finding(held=1), dialect=dialect).outcome == "pass"
+    assert (
+        outcome("result.next-step", Finding(violations=(LONG,)), dialect=dialect).outcome == "fail"
+    )
+
+
+@pytest.mark.parametrize("dialect", ["system", "mixed", None])
+def test_what_a_dialect_does_carry_had_no_chance_if_a_limit_ended_the_run(
+    dialect: str | None,
+) -> None:
+    facts = {"dialect": dialect, "limit": "jobs"}
+    assert outcome("result.next-step", Finding(), **facts).outcome == "inconclusive"
+
+
 def test_a_run_that_broke_is_an_error_whatever_held() -> None:
     assert conclude([("MUST", "pass")], broke=True) == "error"
     assert conclude([("MUST", "fail")], broke=True) == "non-conformant"

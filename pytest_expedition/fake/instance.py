@@ -1,7 +1,7 @@
 """What a fake Expedition instance answers to a request: routes, keys and envelopes, without HTTP.
 
-The answers are those of the documentation's first dialect, with the state of a job at both places
-that the documented client reads: ``content.system.jobs`` and ``content.msg``.
+Unless told otherwise it speaks the documentation's first dialect, with the state of a job at both
+places that the documented client reads: ``content.system.jobs`` and ``content.msg``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.fake.bodies import Refusal, read_form
+from pytest_expedition.fake.dialects import DIALECTS, WRITTEN, contents_envelope
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, Clock, Job, JobScript, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pytest_expedition.fake.dialects import DialectName
 
 USERNAME: Final = "admin"
 PASSWORD: Final = "paloalto"  # noqa: S105 - the documented one of a new installation
@@ -27,6 +30,7 @@ API_KEY: Final = "fake-expedition-key"
 
 MAX_JOB_ID: Final = 10**19 - 1
 _ID: Final = re.compile(r"[1-9][0-9]{0,18}")
+_CANCEL_PATH: Final = re.compile("/api/v1/job/([^/]*)")
 _JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -212,15 +216,37 @@ class Instance(Simulation):
 
     http_version = "HTTP/1.1"
 
-    def __init__(self, clock: Clock | None = None, *, api_key: str = API_KEY) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        api_key: str = API_KEY,
+        dialect: DialectName = "system",
+    ) -> None:
         super().__init__(clock)
         self.api_key = api_key
+        self.dialect = dialect
         self.requests: list[Request] = []
         self.usual_scripts = {each.name: each.script for each in JOB_REQUESTS}
         """How jobs go that nobody has scripted, by the request that creates them."""
         self.lock = threading.RLock()
         self.memory: dict[str, Any] = {}
         """What a dishonest instance keeps in mind."""
+
+    @property
+    def dialect(self) -> DialectName:
+        """The dialect that it speaks: `system`, `msg`, `data`, or `mixed`.
+
+        `mixed` is what the documentation's loop reads: the first status at `content.msg`, all else
+        at `content.system.jobs`. Raises ``ValueError`` where it is set to another.
+        """
+        return self._dialect
+
+    @dialect.setter
+    def dialect(self, name: DialectName) -> None:
+        if name not in WRITTEN:
+            raise ValueError(f"dialect = {name!r}: must be one of {', '.join(DIALECTS)}")
+        self._dialect = name
 
     def set_pace(self, seconds: float) -> None:
         """Let every job that nobody has scripted take that long, in a hundred equal steps."""
@@ -251,11 +277,12 @@ class Instance(Simulation):
                 return self.route_creation(request, job_request)
         if path in AGENT_COMMANDS:
             return self.answer_agent(path) if request.method == "GET" else self.not_allowed("GET")
-        for prefix, method in (("/api/v1/job/status/", "GET"), ("/api/v1/job/", "DELETE")):
-            if path.startswith(prefix):
-                if request.method != method:
-                    return self.not_allowed(method)
-                return self.answer_about_job(method, path.removeprefix(prefix))
+        paths = {"GET": WRITTEN[self.dialect].status_path, "DELETE": _CANCEL_PATH}
+        job_ids = {method: each[1] for method in paths if (each := paths[method].fullmatch(path))}
+        if request.method in job_ids:
+            return self.answer_about_job(request.method, job_ids[request.method])
+        if job_ids:
+            return self.not_allowed(", ".join(job_ids))
         return self.error(HTTPStatus.NOT_FOUND, "There is no such resource")
 
     def route_creation(self, request: Request, job_request: JobRequest) -> Response:
@@ -276,12 +303,13 @@ class Instance(Simulation):
         if (form.get("username"), form.get("password")) != (USERNAME, PASSWORD):
             return self.error(HTTPStatus.UNAUTHORIZED, "Authentication failed")
         content = {"api_key": self.api_key, "csrfToken": "fake-csrf-token", "id": 1}
-        return self.reply(self.envelope(content, messages=["Authentication successful"]))
+        # Whatever the dialect: the login is shown in this envelope only.
+        return self.reply(contents_envelope(content, messages=["Authentication successful"]))
 
     def answer_creation(self, job_request: JobRequest) -> Response:
         """Create a job and answer with it."""
         job = self.create(job_request.name, self.usual_scripts[job_request.name])
-        return self.reply(self.envelope({"system": {"jobs": self.describe(job)}}))
+        return self.reply(self.envelope(self.creation_content(self.describe(job))))
 
     def answer_agent(self, path: str) -> Response:
         """Start, stop or restart the agent, and say so."""
@@ -301,7 +329,8 @@ class Instance(Simulation):
 
     def answer_status(self, job: Job) -> Response:
         """Answer with the state of a job."""
-        answer = self.reply(self.envelope(self.content(job)))
+        content = self.content(self.describe(job), first=not job.polls)
+        answer = self.reply(self.envelope(content))
         self.poll(job)
         return answer
 
@@ -309,7 +338,7 @@ class Instance(Simulation):
         """Cancel a job, or refuse to, and answer with its state."""
         granted = self.cancel(job)
         messages = self.cancel_messages(job, granted=granted)
-        return self.reply(self.envelope(self.content(job), messages=messages))
+        return self.reply(self.envelope(self.content(self.describe(job)), messages=messages))
 
     def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
         """Return what the answer to a cancel says."""
@@ -321,13 +350,17 @@ class Instance(Simulation):
             return ["The job is already finished"]
         return [job.script.refusal]
 
-    def content(self, job: Job) -> dict[str, Any]:
-        """Return a job at both places where clients look for it."""
-        described = self.describe(job)
-        return {"system": {"jobs": described}, "msg": described}
+    def creation_content(self, described: dict[str, Any]) -> dict[str, Any]:
+        """Return what the creation answer carries of a job."""
+        return WRITTEN[self.dialect].creation(described)
+
+    def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
+        """Return what an answer carries of a job: the first status answer, or another."""
+        written = WRITTEN[self.dialect]
+        return written.first_status(described) if first else written.job(described)
 
     def describe(self, job: Job) -> dict[str, Any]:
-        """Return a job as the envelopes carry it."""
+        """Return all that is told of a job, in the fields of the first dialect."""
         state = self.state(job)
         finished = state == FINISHED
         code, text = 0, "Running"
@@ -359,49 +392,8 @@ class Instance(Simulation):
         self, content: Any, *, messages: Sequence[str] = (), success: bool = True, code: int = 0
     ) -> dict[str, Any]:
         """Return the documented envelope around a content."""
-        kind = "success" if success else "error"
-        return {
-            "Type": kind,
-            "success": success,
-            "Contents-Format": "json",
-            "Contents": {
-                "code": code,
-                "success": success,
-                "cacheable": False,
-                "metadata": {},
-                "response": {
-                    "total": 1,
-                    "current-page": 1,
-                    "per-page": 10,
-                    "total-pages": 1,
-                    "state": 0,
-                    "response-messages": {
-                        "total": len(messages),
-                        "code": code,
-                        "messages": [
-                            {
-                                "message": message,
-                                "details": {
-                                    "type": kind,
-                                    "causes": {
-                                        "module": "expedition-api",
-                                        "code": code,
-                                        "description": "",
-                                    },
-                                },
-                            }
-                            for message in messages
-                        ],
-                    },
-                    "data": {
-                        "total-objects": None,
-                        "fields": None,
-                        "columns": None,
-                        "content": content,
-                    },
-                },
-            },
-        }
+        written = WRITTEN[self.dialect]
+        return written.envelope(content, messages=messages, success=success, code=code)
 
     def reply(
         self, document: Any, *, status: int = 200, headers: Mapping[str, str] = _JSON

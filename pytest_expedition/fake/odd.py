@@ -157,9 +157,10 @@ class RefusesWithConflict(Instance):
 
     def answer_cancel(self, job: Job) -> Response:
         if self.cancel(job) or self.state(job) in {CANCELLED, FINISHED}:
-            return self.reply(self.envelope(self.content(job)))
+            return self.reply(self.envelope(self.content(self.describe(job))))
         messages = self.cancel_messages(job, granted=False)
-        document = self.envelope(self.content(job), messages=messages, success=False)
+        content = self.content(self.describe(job))
+        document = self.envelope(content, messages=messages, success=False)
         return self.reply(document, status=409)
 
 
@@ -174,7 +175,7 @@ class RefusesInTheTasks(Instance):
         described = self.describe(job)
         if not granted and 0 <= described["state"] < FINISHED:
             described["TasksMsg"] = [self.refusal]
-        return self.reply(self.envelope({"system": {"jobs": described}}))
+        return self.reply(self.envelope(self.content(described)))
 
 
 @odd()
@@ -194,10 +195,16 @@ class EmptyListsForObjects(Instance):
     """Empty objects are written as empty lists, as PHP does."""
 
     def reply(self, document: Any, **options: Any) -> Response:
-        document["Contents"]["metadata"] = []
-        for message in document["Contents"]["response"]["response-messages"]["messages"]:
-            message["details"] = []
-        return super().reply(document, **options)
+        return super().reply(self._as_php(document), **options)
+
+    def _as_php(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._as_php(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: [] if name == "details" else self._as_php(item) for name, item in value.items()
+        } or []
 
 
 @odd()
@@ -214,20 +221,21 @@ class TasksAsObjects(Instance):
 
 
 @odd()
-class UnderMsgFirst(Instance):
-    """The first status stands at `msg`, later ones at `system.jobs`, as in the documentation."""
+class UnderMsgNowAndThen(Instance):
+    """Where jobs stand at `system.jobs`, every second answer has them at `msg` instead."""
 
-    def content(self, job: Job) -> dict[str, Any]:
-        described = self.describe(job)
-        return {"system": {"jobs": described}} if job.polls else {"msg": described}
+    def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
+        content = super().content(described, first=first)
+        self.memory["at_msg"] = not self.memory.get("at_msg")
+        return {"msg": described} if self.memory["at_msg"] and "system" in content else content
 
 
 @odd()
 class OnlyWhatIsNeeded(Instance):
     """A status tells the state and nothing else of a job."""
 
-    def content(self, job: Job) -> dict[str, Any]:
-        return {"system": {"jobs": {"state": self.describe(job)["state"]}}}
+    def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
+        return super().content({"state": described["state"]}, first=first)
 
 
 @odd("status.wire-number")
@@ -316,7 +324,8 @@ class UnavailableNowAndThen(Instance):
 
     def handle(self, request: Request) -> Response:
         answer = super().handle(request)
-        if len(self.requests) % 9 or "/status/" not in request.path:
+        asks = request.method == "GET" and request.path.startswith("/api/v1/job/")
+        if len(self.requests) % 9 or not asks:
             return answer
         return replace(answer, status=503, headers={"Retry-After": "1"}, body=b"<h1>Later</h1>")
 

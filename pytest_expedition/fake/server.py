@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import trustme
 
+    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.simulation import Job
 
 LOOPBACK: Final = "127.0.0.1"
@@ -101,6 +102,16 @@ class ExpeditionServer:
     def api_key(self) -> str:
         """The key that requests must carry: ``Authorization: Bearer <key>``."""
         return self.instance.api_key
+
+    @property
+    def dialect(self) -> DialectName:
+        """The dialect that it speaks, until the next reset: see ``Instance.dialect``."""
+        return self.instance.dialect
+
+    @dialect.setter
+    def dialect(self, name: DialectName) -> None:
+        with self.instance.lock:
+            self.instance.dialect = name
 
     @property
     def clock(self) -> Clock:

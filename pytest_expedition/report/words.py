@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FAULTS: Final = {
     "not-a-success": "The answer is HTTP {status}, no success.",
     "not-the-envelope": "The answer is not a valid {envelope} envelope: {problem}.",
+    "another-dialect": "The answer is in the dialect {dialect}, the creation before it was in the "
+    "dialect {created_in}: no documentation shows these two together.",
     "no-job-id": "The job id at the documented place is {value}.",
     "same-id-twice": "Two creations were both answered with the job id {job}.",
     "not-visible": "The creation answered with job {job}, yet its status is HTTP {status} without "
@@ -84,7 +86,9 @@ LACKING: Final[dict[Need, str]] = {
     "agent-control": "the target file does not allow it: `[agent] control = true`",
 }
 
-_PLAIN: Final = {"problem", "envelope", "key"}
+NOT_CARRIED: Final = "the dialect {dialect} does not carry the field that it is about"
+
+_PLAIN: Final = {"problem", "envelope", "key", "dialect", "created_in"}
 """Facts that are words already."""
 
 _KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}
@@ -115,6 +119,8 @@ def reason(result: Result, broke: str = "") -> str:
             return seen(result.violation)
         case "not-tested":
             assert result.lacking is not None
+            if result.dialect:
+                return NOT_CARRIED.format(dialect=result.dialect)
             return LACKING[result.lacking]
         case "inconclusive" if result.unseen:
             return (

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import enum
 import functools
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_expedition import envelope
 from pytest_expedition.history import CANCELLED, LARGE
-from pytest_expedition.validation import find_violation
+from pytest_expedition.validation import find_violation, schema_of
 
 if TYPE_CHECKING:
     from pytest_expedition.history import Exchange, History, Job
-    from pytest_expedition.validation import SchemaName
+    from pytest_expedition.validation import EnvelopeName, SchemaName
 
 
 class Held(enum.Enum):
@@ -103,29 +103,39 @@ def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchang
             yield furthest, later
 
 
-def envelope_problem(exchange: Exchange, name: SchemaName) -> str | None:
-    """Why the answer is not the envelope called ``name``, or ``None`` if it is."""
+def envelope_problem(exchange: Exchange, role: EnvelopeName) -> str | None:
+    """Why the answer is not that envelope in the dialect that it shows, or ``None`` if it is."""
     answer = exchange.answer
     if answer.problem is not None:
         return answer.problem
+    name = schema_of(role, answer.dialect)
     if len(exchange.body) > LARGE:
-        violation = find_violation(exchange.document, name)
-        return None if violation is None else str(violation)
+        return _problem.__wrapped__(exchange.body, name)
     # Answers about a job differ in its id and its progress, of which no schema makes a difference.
     alike = _ID.sub(rb"\g<1>1", _FRACTION.sub(b"0.5", exchange.body))
     try:
-        if _is_valid(alike, name):
-            return None
-        violation = find_violation(exchange.document, name)
+        return _problem(alike, name) and _problem(exchange.body, name)
     except RecursionError:
         return "it is nested too deep"
-    return None if violation is None else str(violation)
 
 
-_ID: Final = re.compile(rb'("jobId"\s*:\s*)[1-9][0-9]*(?![0-9.eE])')
+def another_dialect(creation: Exchange, exchange: Exchange) -> Violation | None:
+    """Tell of an answer whose dialect no documentation shows together with the creation's.
+
+    It does so with ``system`` and ``msg``: “Managing Jobs” reads both of one job.
+    """
+    both = [x.answer.dialect for x in (creation, exchange) if x.answer.tells_of_a_job]
+    if "data" not in both or len(set(both) - {None}) < 2:
+        return None
+    created_in, dialect = both
+    return Violation("another-dialect", creation, exchange, created_in=created_in, dialect=dialect)
+
+
+_ID: Final = re.compile(rb'("job(?:Id|_id)"\s*:\s*)[1-9][0-9]*(?![0-9.eE])')
 _FRACTION: Final = re.compile(rb"(?<![0-9.eE+-])0\.[0-9]+(?![0-9.eE])")
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_valid(body: bytes, name: SchemaName) -> bool:
-    return find_violation(json.loads(body), name) is None
+def _problem(body: bytes, name: SchemaName) -> str | None:
+    violation = find_violation(envelope.read(body).document, name)
+    return None if violation is None else str(violation)

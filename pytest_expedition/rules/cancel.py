@@ -11,6 +11,7 @@ from pytest_expedition.rules.base import (
     Judgement,
     Violation,
     after_furthest,
+    another_dialect,
     envelope_problem,
     job_rule,
     rank,
@@ -32,13 +33,12 @@ def envelope(job: Job) -> Iterator[Judgement]:
     """The answer to a cancel is JSON and validates, whether it is granted or refused."""
     for cancel in job.cancels:
         problem = envelope_problem(cancel, "cancel")
-        told_as_error = not cancel.failed and envelope_problem(cancel, "error") is None
-        if problem is not None and not told_as_error:
+        if problem is not None and (cancel.failed or envelope_problem(cancel, "error") is not None):
             yield Violation(
                 "not-the-envelope", cancel, job=job.id, envelope="cancel", problem=problem
             )
         else:
-            yield HELD
+            yield another_dialect(job.creation, cancel) or HELD
 
 
 @job_rule("cancel.minus-one")

@@ -10,6 +10,7 @@ from pytest_expedition.rules.base import (
     HELD,
     Judgement,
     Violation,
+    another_dialect,
     envelope_problem,
     job_rule,
     rule,
@@ -18,22 +19,26 @@ from pytest_expedition.rules.base import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_expedition.history import History, Job
+    from pytest_expedition.history import Exchange, History, Job
 
 
 @rule("create.envelope")
 def envelope(history: History) -> Iterator[Judgement]:
     """The creation answer is a success, is JSON, and validates."""
+    first: dict[tuple[str, str], Exchange] = {}
     for creation in history.creations:
         if not creation.answered:
             continue
         problem = envelope_problem(creation, "creation")
+        before = creation
+        if creation.answer.tells_of_a_job:
+            before = first.setdefault((creation.method, creation.path), creation)
         if not creation.ok:
             yield Violation("not-a-success", creation, status=creation.status)
         elif problem is not None:
             yield Violation("not-the-envelope", creation, envelope="creation", problem=problem)
         else:
-            yield HELD
+            yield another_dialect(before, creation) or HELD
 
 
 @rule("create.job-id")

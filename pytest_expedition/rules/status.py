@@ -12,6 +12,7 @@ from pytest_expedition.rules.base import (
     Judgement,
     Violation,
     after_furthest,
+    another_dialect,
     envelope_problem,
     job_rule,
     rank,
@@ -44,7 +45,7 @@ def envelope(job: Job) -> Iterator[Judgement]:
                 "not-the-envelope", poll, job=job.id, envelope="status", problem=problem
             )
         else:
-            yield HELD
+            yield another_dialect(job.creation, poll) or HELD
 
 
 @job_rule("status.identity")

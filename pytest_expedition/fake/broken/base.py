@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
+from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.instance import Instance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.simulation import Job
 
 Shows = Literal[
@@ -30,7 +33,8 @@ class BrokenServer:
     """A broken server: how to make it, the lie it tells, and the requirements that it breaks.
 
     The first of ``breaks`` is the promise that it is about; the others are broken with it, always
-    or now and then.
+    or now and then. ``dialects`` are those that carry what the lie is about. ``nameless`` is what
+    it breaks instead where the status does not say which job it is about.
     """
 
     name: str
@@ -38,7 +42,16 @@ class BrokenServer:
     lie: str
     breaks: tuple[str, ...]
     shows: Shows
+    dialects: tuple[DialectName, ...] = DIALECTS
+    nameless: tuple[str, ...] = ()
 
+    def breaks_in(self, dialect: DialectName) -> tuple[str, ...]:
+        """Return what it breaks where it speaks a dialect."""
+        return self.nameless if self.nameless and dialect not in FULL else self.breaks
+
+
+FULL: Final[tuple[DialectName, ...]] = ("system", "mixed")
+"""The dialects that carry every documented field of a job, in the creation answer too."""
 
 GOES_BACK: Final = (
     "status.monotonic",
@@ -61,8 +74,13 @@ def name_of(server: type[Instance]) -> str:
 _Server = TypeVar("_Server", bound=type[Instance])
 
 
-def broken(*breaks: str, shows: Shows = "always") -> Callable[[_Server], _Server]:
-    """Declare a broken server: the requirements that it breaks, and when that shows."""
+def broken(
+    *breaks: str,
+    shows: Shows = "always",
+    dialects: tuple[DialectName, ...] = DIALECTS,
+    nameless: tuple[str, ...] = (),
+) -> Callable[[_Server], _Server]:
+    """Declare a broken server: the requirements that it breaks, and when and where that shows."""
 
     def declare(server: _Server) -> _Server:
         name = name_of(server)
@@ -73,6 +91,8 @@ def broken(*breaks: str, shows: Shows = "always") -> Callable[[_Server], _Server
             lie=server.__doc__,
             breaks=tuple(dict.fromkeys(breaks)),
             shows=shows,
+            dialects=dialects,
+            nameless=nameless,
         )
         return server
 
@@ -89,10 +109,12 @@ def born_together(instance: Instance, job: Job) -> list[Job]:
     return [each for each in instance.jobs.values() if abs(each.created - job.created) < 0.01]
 
 
-def jobs_of(document: Any) -> dict[str, Any] | None:
-    """Return the job in an answer's document, if there is one: the same at both places."""
-    content = document["Contents"]["response"]["data"]["content"]
-    if not isinstance(content, dict) or "system" not in content:
-        return None
-    job: dict[str, Any] = content["system"]["jobs"]
-    return job
+@contextlib.contextmanager
+def another_dialect(instance: Instance) -> Iterator[None]:
+    """Let an instance speak a dialect that no documentation shows beside its own."""
+    own = instance.dialect
+    instance.dialect = "system" if own == "data" else "data"
+    try:
+        yield
+    finally:
+        instance.dialect = own

@@ -7,7 +7,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import GOES_BACK, broken, nth
+from pytest_expedition.fake.broken.base import FULL, GOES_BACK, another_dialect, broken, nth
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
@@ -43,7 +43,7 @@ class SecondCancelInPlainText(Instance):
         return Response(headers={"Content-Type": "text/plain"}, body=b"Job already handled")
 
 
-@broken("cancel.envelope", shows="one of several jobs")
+@broken("cancel.envelope", shows="one of several jobs", dialects=FULL)
 class CancelMessageAsText(Instance):
     """In the cancel answers of every second job, `JobMsg` is a text."""
 
@@ -58,6 +58,17 @@ class CancelMessageAsText(Instance):
         if self.memory.get("cancelling"):
             described["JobMsg"] = described["JobMsg"]["statusMessage"]
         return described
+
+
+@broken("cancel.envelope", shows="one part of a job's life")
+class EndedElsewhere(Instance):
+    """The cancel of a job that has ended is answered by another node, in another dialect."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        if 0 <= self.state(job) < FINISHED:
+            return super().answer_cancel(job)
+        with another_dialect(self):
+            return super().answer_cancel(job)
 
 
 @broken("cancel.minus-one", "cancel.immediate")
@@ -109,16 +120,12 @@ class CancelDeletes(Instance):
     """Cancelling every second job deletes it: its status is 404 from then on."""
 
     def answer_cancel(self, job: Job) -> Response:
-        state = self.describe(job)
-        granted = self.cancel(job)
-        if not (granted and nth(job, 2)):
-            return self.reply(
-                self.envelope(
-                    self.content(job), messages=self.cancel_messages(job, granted=granted)
-                )
-            )
+        before = self.describe(job)
+        answer = super().answer_cancel(job)
+        if job.cancelled_after is None or not nth(job, 2):
+            return answer
         del self.jobs[job.id]
-        return self.reply(self.envelope({"system": {"jobs": state}}))
+        return self.reply(self.envelope(self.content(before)))
 
 
 @broken("cancel.immediate")
@@ -126,10 +133,10 @@ class AnswersBeforeCancelling(Instance):
     """The answer to a cancel is written before the cancel is carried out."""
 
     def answer_cancel(self, job: Job) -> Response:
-        content = self.content(job)
+        before = self.describe(job)
         granted = self.cancel(job)
         messages = self.cancel_messages(job, granted=granted)
-        return self.reply(self.envelope(content, messages=messages))
+        return self.reply(self.envelope(self.content(before), messages=messages))
 
 
 @broken("cancel.immediate", shows="while others are under way")
@@ -393,5 +400,5 @@ class UnknownIsCancelled(Instance):
     def answer_about_job(self, method: str, job_id: str) -> Response:
         answer = super().answer_about_job(method, job_id)
         if method == "DELETE" and answer.status == 404:
-            return self.reply(self.envelope({"system": {"jobs": {"state": -1}}}))
+            return self.reply(self.envelope(self.content({"state": -1})))
         return answer

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import born_together, broken, jobs_of, nth
+from pytest_expedition.fake.broken.base import FULL, another_dialect, born_together, broken, nth
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID
 
@@ -17,33 +18,36 @@ if TYPE_CHECKING:
 
 
 class _ChangesCreation(Instance):
-    """An instance whose creation answer is changed before it is written."""
+    """An instance that changes the job in its creation answer."""
 
     def answer_creation(self, job_request: JobRequest) -> Response:
         job = self.create(job_request.name, self.usual_scripts[job_request.name])
-        document = self.envelope({"system": {"jobs": self.describe(job)}})
-        self.change(document, job)
-        return self.reply(document)
+        described = self.describe(job)
+        self.change(described, job)
+        return self.reply(self.envelope(self.creation_content(described)))
 
-    def change(self, document: Any, job: Job) -> None:
+    def change(self, described: dict[str, Any], job: Job) -> None:
         raise NotImplementedError
 
 
 @broken("create.envelope")
-class CreationSuccessAsText(_ChangesCreation):
+class CreationSuccessAsText(Instance):
     """`success` of the creation answer is the text "true"."""
 
-    def change(self, document: Any, job: Job) -> None:  # noqa: ARG002
+    def answer_creation(self, job_request: JobRequest) -> Response:
+        answer = super().answer_creation(job_request)
+        document = json.loads(answer.body)
         document["success"] = "true"
+        return self.reply(document)
 
 
-@broken("create.envelope", shows="one of several jobs")
+@broken("create.envelope", shows="one of several jobs", dialects=FULL)
 class CreationWithoutDescription(_ChangesCreation):
     """Every third creation answer lacks the description."""
 
-    def change(self, document: Any, job: Job) -> None:
+    def change(self, described: dict[str, Any], job: Job) -> None:
         if nth(job, 3):
-            del jobs_of(document)["description"]  # type: ignore[union-attr]
+            del described["description"]
 
 
 @broken("create.envelope", "create.job-id", shows="one of several jobs")
@@ -66,12 +70,32 @@ class CreationTwiceIsConflict(Instance):
         return answer if len(self.jobs) != 2 else replace(answer, status=409)
 
 
+@broken(
+    "create.envelope",
+    "create.visible",
+    "status.envelope",
+    "cancel.envelope",
+    "cancel.persists",
+    "cancel.minus-one",
+    "refuse.continues",
+    shows="one of several jobs",
+)
+class CreationByAnotherNode(Instance):
+    """Every third creation is answered by a node of another generation, in its dialect."""
+
+    def answer_creation(self, job_request: JobRequest) -> Response:
+        if len(self.jobs) % 3 != 2:
+            return super().answer_creation(job_request)
+        with another_dialect(self):
+            return super().answer_creation(job_request)
+
+
 @broken("create.job-id", "create.envelope")
 class TextJobId(_ChangesCreation):
     """`jobId` is a text of digits."""
 
-    def change(self, document: Any, job: Job) -> None:
-        jobs_of(document)["jobId"] = str(job.id)  # type: ignore[index]
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        described["jobId"] = str(job.id)
 
 
 @broken("create.job-id", "create.envelope", shows="one of several jobs")
@@ -86,8 +110,8 @@ class JobIdZero(Instance):
 class JobIdWithFraction(_ChangesCreation):
     """`jobId` of the creation answer is spelled with a fraction: 1619.0."""
 
-    def change(self, document: Any, job: Job) -> None:
-        jobs_of(document)["jobId"] = float(job.id)  # type: ignore[index]
+    def change(self, described: dict[str, Any], job: Job) -> None:
+        described["jobId"] = float(job.id)
 
 
 @broken("create.unique-id", shows="while others are under way")
@@ -181,27 +205,28 @@ class LastOfManyInvisible(_Hides):
     "cancel.persists",
     "cancel.isolation",
     "cancel.repeat",
+    dialects=FULL,
 )
 class QueuedIsMinusOne(_ChangesCreation):
     """Until it is taken from the queue, a job has the state -1."""
 
-    def change(self, document: Any, job: Job) -> None:  # noqa: ARG002
-        jobs_of(document)["state"] = -1  # type: ignore[index]
+    def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        described["state"] = -1
 
 
-@broken("create.initial-state", "create.envelope", shows="one of several jobs")
+@broken("create.initial-state", "create.envelope", shows="one of several jobs", dialects=FULL)
 class QueuedIsTwo(_ChangesCreation):
     """The creation answer of every third job carries a code of the queue as its state."""
 
-    def change(self, document: Any, job: Job) -> None:
+    def change(self, described: dict[str, Any], job: Job) -> None:
         if nth(job, 3):
-            jobs_of(document)["state"] = 2  # type: ignore[index]
+            described["state"] = 2
 
 
-@broken("create.initial-state", "create.envelope", shows="one part of a job's life")
+@broken("create.initial-state", "create.envelope", shows="one part of a job's life", dialects=FULL)
 class InitialStateNull(_ChangesCreation):
     """A job that has not begun yet has no state: null."""
 
-    def change(self, document: Any, job: Job) -> None:
+    def change(self, described: dict[str, Any], job: Job) -> None:
         if self.state(job) < FINISHED:
-            jobs_of(document)["state"] = None  # type: ignore[index]
+            described["state"] = None

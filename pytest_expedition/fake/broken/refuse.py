@@ -37,8 +37,7 @@ class _AnswersRefusal(Instance):
         described = self.describe(job)
         if not granted and 0 <= described["state"] < FINISHED:
             self.change(described, job)
-        content = {"system": {"jobs": described}, "msg": described}
-        return self.reply(self.envelope(content, messages=messages))
+        return self.reply(self.envelope(self.content(described), messages=messages))
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         raise NotImplementedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import broken, nth
+from pytest_expedition.fake.broken.base import FULL, broken, nth
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import FINISHED
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.simulation import Job
 
 
-@broken("result.next-step", "create.envelope", "status.envelope", "cancel.envelope")
+@broken("result.next-step", "create.envelope", "status.envelope", "cancel.envelope", dialects=FULL)
 class NoNextStepIsNull(Instance):
     """Where there is no next step, `nextStep` is null."""
 
@@ -23,7 +23,13 @@ class NoNextStepIsNull(Instance):
         return {**described, "nextStep": described["nextStep"] or None}
 
 
-@broken("result.next-step", "status.envelope", "cancel.envelope", shows="one part of a job's life")
+@broken(
+    "result.next-step",
+    "status.envelope",
+    "cancel.envelope",
+    shows="one part of a job's life",
+    dialects=FULL,
+)
 class NextStepIsObject(Instance):
     """`nextStep` of a finished job is an object with numbers as keys."""
 
@@ -34,7 +40,13 @@ class NextStepIsObject(Instance):
         return described
 
 
-@broken("result.next-step", "status.envelope", "cancel.envelope", shows="one of several jobs")
+@broken(
+    "result.next-step",
+    "status.envelope",
+    "cancel.envelope",
+    shows="one of several jobs",
+    dialects=FULL,
+)
 class OneNextStepIsText(Instance):
     """`nextStep` of every third job, if there is but one, is a text."""
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import GOES_BACK, born_together, broken, nth
+from pytest_expedition.fake.broken.base import (
+    FULL,
+    GOES_BACK,
+    another_dialect,
+    born_together,
+    broken,
+    nth,
+)
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
@@ -28,13 +34,22 @@ OLD_STATES = (
 """What may break where states are old ones."""
 
 
+OTHER_STATES = (
+    *OLD_STATES,
+    "status.no-spontaneous-cancel",
+    "status.completes",
+    "cancel.immediate",
+)
+"""What may break where states are those of another job."""
+
+
 class _ChangesStatus(Instance):
     """An instance that changes the job in its status answers."""
 
     def answer_status(self, job: Job) -> Response:
         described = self.describe(job)
         self.change(described, job)
-        answer = self.reply(self.envelope({"system": {"jobs": described}, "msg": described}))
+        answer = self.reply(self.envelope(self.content(described, first=not job.polls)))
         self.poll(job)
         return answer
 
@@ -80,7 +95,18 @@ class DebugOutputNearTheEnd(Instance):
         return replace(answer, body=answer.body + b"\narray(0) {}") if late else answer
 
 
-@broken("status.identity", "create.visible", shows="one of several jobs")
+@broken("status.envelope", shows="rarely")
+class StatusFromAnotherNode(Instance):
+    """Every seventh status of a job is answered by a node of another generation, in its dialect."""
+
+    def answer_status(self, job: Job) -> Response:
+        if job.polls % 7 != 6:
+            return super().answer_status(job)
+        with another_dialect(self):
+            return super().answer_status(job)
+
+
+@broken("status.identity", "create.visible", shows="one of several jobs", dialects=FULL)
 class CacheKeyTooShort(_ChangesStatus):
     """The cache key of a status is the last two bits of the id: jobs are taken for one another."""
 
@@ -89,12 +115,14 @@ class CacheKeyTooShort(_ChangesStatus):
         described["jobId"] = first.id
 
 
-@broken("status.identity", "create.visible", shows="while others are under way")
+@broken(
+    "status.identity", "create.visible", shows="while others are under way", nameless=OTHER_STATES
+)
 class AnswersSwapped(Instance):
     """Two status requests that are under way at the same time may be answered crosswise."""
 
     def handle(self, request: Request) -> Response:
-        if not request.path.startswith("/api/v1/job/status/"):
+        if request.method != "GET" or not request.path.startswith("/api/v1/job/"):
             return super().handle(request)
         with self.lock:
             self.memory["path"] = request.path
@@ -103,7 +131,7 @@ class AnswersSwapped(Instance):
             return super().handle(replace(request, path=self.memory["path"]))
 
 
-@broken("status.identity", "create.visible", shows="rarely")
+@broken("status.identity", "create.visible", shows="rarely", nameless=OTHER_STATES)
 class NeighbourNowAndThen(_ChangesStatus):
     """Every sixth status of a job is that of the job before it."""
 
@@ -360,7 +388,7 @@ class FailedIsMinusOne(Instance):
         return CANCELLED if nth(job, 2) and state == FINISHED else state
 
 
-@broken("status.message-agrees", shows="one part of a job's life")
+@broken("status.message-agrees", shows="one part of a job's life", dialects=FULL)
 class CompletedTooEarly(_ChangesStatus):
     """From 0.9 on the job status code says that the job is completed."""
 
@@ -369,7 +397,7 @@ class CompletedTooEarly(_ChangesStatus):
             described["JobMsg"] = {"statusCode": 1, "statusMessage": "Completed"}
 
 
-@broken("status.message-agrees", "result.stable", shows="rarely")
+@broken("status.message-agrees", "result.stable", shows="rarely", dialects=FULL)
 class CodeComesLater(_ChangesStatus):
     """In the first status of a finished job the code still says that it runs."""
 
@@ -378,7 +406,7 @@ class CodeComesLater(_ChangesStatus):
             described["JobMsg"] = {"statusCode": 0, "statusMessage": "Running"}
 
 
-@broken("status.message-agrees", shows="one part of a job's life")
+@broken("status.message-agrees", shows="one part of a job's life", dialects=FULL)
 class CancelledIsCompleted(Instance):
     """A cancelled job has the job status code of a completed one."""
 
@@ -442,22 +470,21 @@ class UnknownIsDone(Instance):
         answer = super().answer_about_job(method, job_id)
         if method == "DELETE" or answer.status != 404:
             return answer
-        document = json.loads(answer.body)
-        document["Contents"]["response"]["data"]["content"] = {"system": {"jobs": {"state": 1}}}
-        return self.reply(document)
+        return self.reply(self.envelope(self.content({"state": 1})))
 
 
-@broken("status.envelope", "cancel.envelope", shows="one of several jobs")
+@broken("status.envelope", "cancel.envelope", shows="one of several jobs", dialects=("system",))
 class PlacesDisagree(Instance):
     """Of every second job `content.msg` is written once, at its creation: its state stays 0."""
 
-    def content(self, job: Job) -> dict[str, Any]:
-        described = self.describe(job)
-        written = {**described, "state": 0} if nth(job, 2) else described
-        return {"system": {"jobs": described}, "msg": written}
+    def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
+        content = super().content(described, first=first)
+        if content.keys() == {"system", "msg"} and described["jobId"] % 2 == 0:
+            content["msg"] = {**described, "state": 0}
+        return content
 
 
-@broken("status.identity", "create.visible", shows="by a hair")
+@broken("status.identity", "create.visible", shows="by a hair", dialects=FULL)
 class NextIdWithFraction(_ChangesStatus):
     """The status carries the id of the next job, spelled with a fraction."""
 
@@ -465,7 +492,7 @@ class NextIdWithFraction(_ChangesStatus):
         described["jobId"] = float(job.id + 1)
 
 
-@broken("status.identity", "refuse.state")
+@broken("status.identity", "refuse.state", dialects=FULL)
 class CancelAnswersForAnother(Instance):
     """The answer to a cancel carries the id of the next job."""
 
@@ -473,7 +500,7 @@ class CancelAnswersForAnother(Instance):
         granted = self.cancel(job)
         described = {**self.describe(job), "jobId": job.id + 1}
         messages = self.cancel_messages(job, granted=granted)
-        return self.reply(self.envelope({"system": {"jobs": described}}, messages=messages))
+        return self.reply(self.envelope(self.content(described), messages=messages))
 
 
 @broken(

@@ -1,0 +1,197 @@
+"""The dialects of the job API: where each writes a job, and the envelope around it.
+
+A dialect writes from the fields of the first, ``system``. What it does not show itself it leaves
+out; fields that nobody has documented stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DialectName = Literal["system", "msg", "data", "mixed"]
+DIALECTS: Final[tuple[DialectName, ...]] = get_args(DialectName)
+
+Fields = dict[str, Any]
+
+
+class Envelope(Protocol):
+    """What puts the documented envelope around a content."""
+
+    def __call__(
+        self, content: Any, *, messages: Sequence[str], success: bool, code: int
+    ) -> Fields:
+        """Return the whole document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How a dialect writes.
+
+    ``creation``, ``first_status`` and ``job`` turn the fields of a job into the content of the
+    creation answer, of the first status answer, and of later ones and those to cancels.
+    ``status_path`` is the path of a status request; its group is the job id.
+    """
+
+    creation: Callable[[Fields], Fields]
+    first_status: Callable[[Fields], Fields]
+    job: Callable[[Fields], Fields]
+    envelope: Envelope
+    status_path: re.Pattern[str]
+
+
+def _system(fields: Fields) -> Fields:
+    return {"system": {"jobs": fields}}
+
+
+def _both_places(fields: Fields) -> Fields:
+    return {"system": {"jobs": fields}, "msg": fields}
+
+
+def _at_msg(fields: Fields) -> Fields:
+    return {"msg": fields}
+
+
+def _msg_creation(fields: Fields) -> Fields:
+    return _without(fields, "description", "state", "JobMsg", "TasksMsg", "nextStep")
+
+
+def _msg(fields: Fields) -> Fields:
+    job = _without(fields, "jobId", "description", "JobMsg", "nextStep")
+    if isinstance(fields.get("TasksMsg"), list):
+        job["TasksMsg"] = tasks = _tasks(fields)
+        job["errors"] = [task["statusMessage"] for task in tasks if task.get("statusCode") == -1]
+    return {"msg": job}
+
+
+def _tasks(fields: Fields) -> list[Fields]:
+    """Write tasks as objects; of a job that failed it is the last task that did."""
+    job_message = fields.get("JobMsg")
+    failed = isinstance(job_message, dict) and job_message.get("statusCode") == -1
+    last = len(fields["TasksMsg"]) - 1
+    return [
+        {
+            "statusCode": -1 if failed and number == last else 1,
+            "statusMessage": task,
+            "resultCode": 0,
+        }
+        if isinstance(task, str)
+        else dict(task)
+        for number, task in enumerate(fields["TasksMsg"])
+    ]
+
+
+def _data_creation(fields: Fields) -> Fields:
+    job = _without(fields, "description", "state", "JobMsg", "TasksMsg", "nextStep")
+    return {"job_id" if name == "jobId" else name: value for name, value in job.items()}
+
+
+def _data(fields: Fields) -> Fields:
+    job = _without(fields, "jobId", "description", "JobMsg", "TasksMsg", "nextStep")
+    if "TasksMsg" in fields:
+        tasks = fields["TasksMsg"]
+        job["task"] = [_statement(task) for task in tasks] if isinstance(tasks, list) else tasks
+    return job
+
+
+def _statement(task: str | Fields) -> Fields:
+    return {"statusMessage": task if isinstance(task, str) else task.get("statusMessage")}
+
+
+def _without(fields: Fields, *names: str) -> Fields:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
+def contents_envelope(
+    content: Any, *, messages: Sequence[str] = (), success: bool = True, code: int = 0
+) -> Fields:
+    """Put the envelope of the first dialects around a content."""
+    kind = "success" if success else "error"
+    causes = {"module": "expedition-api", "code": code, "description": ""}
+    return {
+        "Type": kind,
+        "success": success,
+        "Contents-Format": "json",
+        "Contents": {
+            "code": code,
+            "success": success,
+            "cacheable": False,
+            "metadata": {},
+            "response": {
+                "total": 1,
+                "current-page": 1,
+                "per-page": 10,
+                "total-pages": 1,
+                "state": 0,
+                "response-messages": {
+                    "total": len(messages),
+                    "code": code,
+                    "messages": [
+                        {"message": message, "details": {"type": kind, "causes": causes}}
+                        for message in messages
+                    ],
+                },
+                "data": {
+                    "total-objects": None,
+                    "fields": None,
+                    "columns": None,
+                    "content": content,
+                },
+            },
+        },
+    }
+
+
+def _data_envelope(
+    content: Any,
+    *,
+    messages: Sequence[str],
+    success: bool,
+    code: int,  # noqa: ARG001 - has no place here
+) -> Fields:
+    data = {} if content is None else content
+    if messages:  # they have no place but the tasks
+        told = data.get("task")
+        said = [{"statusMessage": message} for message in messages]
+        data = {**data, "task": [*(told if isinstance(told, list) else ()), *said]}
+    return {
+        "data": data,
+        "metadata": {},
+        "pagination": {"total": 1, "current_page": 1, "per_page": 25, "total_pages": 1},
+        "success": success,
+    }
+
+
+_STATUS: Final = "/api/v1/job/status/([^/]*)"
+
+_SYSTEM: Final = Dialect(
+    creation=_system,
+    first_status=_both_places,
+    job=_both_places,
+    envelope=contents_envelope,
+    status_path=re.compile(_STATUS),
+)
+
+WRITTEN: Final[dict[DialectName, Dialect]] = {
+    "system": _SYSTEM,
+    "msg": Dialect(
+        creation=_msg_creation,
+        first_status=_msg,
+        job=_msg,
+        envelope=contents_envelope,
+        status_path=re.compile(_STATUS + "(?:/complete)?"),
+    ),
+    "data": Dialect(
+        creation=_data_creation,
+        first_status=_data,
+        job=_data,
+        envelope=_data_envelope,
+        status_path=re.compile("/api/v1/job/([^/]*)"),
+    ),
+    "mixed": replace(_SYSTEM, first_status=_at_msg, job=_system),
+}
+"""How each dialect writes; ``mixed`` is what the page “Managing Jobs” shows."""
