@@ -19,15 +19,15 @@ from pytest_expedition.fake.instance import (
     PASSWORD,
     USERNAME,
 )
-from pytest_expedition.validation import schema
+from pytest_expedition.validation import schema, schema_of
 
 if TYPE_CHECKING:
     from pytest_expedition.fake.instance import JobRequest
-    from pytest_expedition.validation import SchemaName
+    from pytest_expedition.validation import EnvelopeName
 
 Document = dict[str, Any]
 
-_SCHEMAS: Final[tuple[SchemaName, ...]] = ("creation", "status", "cancel", "error")
+_SCHEMAS: Final[tuple[EnvelopeName, ...]] = ("creation", "status", "cancel", "error")
 _JOB: Final = "$response.body#/Contents/response/data/content/system/jobs/jobId"
 _ERRORS: Final = {
     400: "The request, its job id or its body is malformed.",
@@ -118,7 +118,7 @@ def _creation(request: JobRequest) -> Document:
     return operation
 
 
-def _about_job(name: SchemaName, summary: str) -> Document:
+def _about_job(name: EnvelopeName, summary: str) -> Document:
     return {
         "operationId": name,
         "summary": summary,
@@ -156,7 +156,7 @@ def _errors(*statuses: int) -> Document:
 
 def _schemas() -> Document:
     """Return the schemas as components, with their references told anew."""
-    found: Document = {name: schema(name) for name in _SCHEMAS}
+    found: Document = {name: schema(schema_of(name, "system")) for name in _SCHEMAS}
     found.update(schema("envelope")["$defs"])
     for document in found.values():
         document.pop("$schema", None)
