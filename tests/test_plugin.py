@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +134,115 @@ def test_a_should_that_fails_is_expected_to_fail(pytester: pytest.Pytester) -> N
     result.assert_outcomes(passed=len(CATALOGUE) - 2, xfailed=1, skipped=1)
     result.stdout.fnmatch_lines(["XFAIL *auth.required* - A request with no key was answered*"])
     result.stdout.fnmatch_lines(["  * GET job/status/* with no key → state 0*"])
+
+
+WAIVED = """
+import dataclasses, datetime, pytest
+from pytest_expedition import Waiver
+from pytest_expedition.conformance import embedded_target
+from pytest_expedition.fake.instance import Instance
+
+class Broken(Instance):
+    {body}
+
+@pytest.fixture(scope="session")
+def expedition_target():
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    waivers = tuple(
+        Waiver(id=name, reason="ticket 7", until=today + datetime.timedelta({days}))
+        for name in {names}
+    )
+    with embedded_target(Broken) as target:
+        yield dataclasses.replace(target, waivers=waivers)
+"""
+SLIPPING = "def state(self, job): return super().state(job) * (0.5 if job.polls == 9 else 1)"
+
+
+def test_a_waived_failure_is_expected_and_the_verdict_says_so(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(SLIPS_BACK)
+    _, before = report_of(pytester)
+    failing = [name for name, outcome in outcomes(before).items() if outcome == "fail"]
+    pytester.makeconftest(WAIVED.format(body=SLIPPING, days=7, names=failing))
+    status, document = report_of(pytester, "--expedition-strict")
+    assert status == 0
+    assert document["verdict"] == "conformant-with-waivers"
+    (entry,) = [x for x in document["requirements"] if x["id"] == "status.monotonic"]
+    assert (entry["outcome"], entry["waiver"]["state"]) == ("waived", "used")
+    assert entry["waiver"]["reason"] == "ticket 7"
+    assert entry["evidence"]
+    assert re.search(r"then 0\.\d+; waived until \d{4}-\d\d-\d\d: ticket 7$", entry["reason"])
+    result = pytester.runpytest_inprocess(*SMOKE)
+    result.assert_outcomes(passed=len(CATALOGUE) - len(failing), xfailed=len(failing))
+    result.stdout.fnmatch_lines(
+        [f"waived: {', '.join(failing)}", "verdict: conformant-with-waivers"]
+    )
+
+
+def test_a_waiver_that_has_expired_excuses_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        WAIVED.format(
+            body="def is_authorized(self, request): return True", days=-1, names=["auth.required"]
+        )
+    )
+    status, document = report_of(pytester)
+    assert status == 1
+    assert outcomes(document)["auth.required"] == "fail"
+    result = pytester.runpytest_inprocess(*SMOKE)
+    result.assert_outcomes(passed=len(CATALOGUE) - 1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*; its waiver has expired, its last day was ????-??-?? (ticket 7)",
+            "waived, but no longer: auth.required",
+            "verdict: conformant",
+        ]
+    )
+
+
+def test_a_waiver_that_is_not_needed_fails_its_test(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(WAIVED.format(body="pass", days=7, names=["status.bounds"]))
+    status, document = report_of(pytester)
+    assert status == 1
+    assert document["verdict"] == "conformant"
+    assert outcomes(document)["status.bounds"] == "pass"
+    result = pytester.runpytest_inprocess(*SMOKE)
+    result.assert_outcomes(passed=len(CATALOGUE) - 1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "status.bounds: held * times; its waiver is not needed, take it out * (ticket 7)",
+            "waived, yet not needed: status.bounds",
+        ]
+    )
+
+
+@pytest.mark.parametrize(("days", "failed"), [(7, 0), (-1, 1)])
+def test_a_waiver_of_what_could_not_be_judged_is_neither_needed_nor_wrong_until_it_expires(
+    pytester: pytest.Pytester, days: int, failed: int
+) -> None:
+    pytester.makeconftest(
+        WAIVED.format(body="pass", days=days, names=["refuse.state"]).replace(
+            "waivers=waivers", "waivers=waivers, jobs=target.jobs[:1]"
+        )
+    )
+    status, document = report_of(pytester)
+    assert status == failed
+    (entry,) = [x for x in document["requirements"] if x["id"] == "refuse.state"]
+    assert entry["outcome"] == "not-tested"
+    assert entry["waiver"]["state"] == ("expired" if failed else "undecided")
+
+
+def test_an_unknown_waiver_in_the_target_file_is_a_usage_error(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    (pytester.path / "expedition.toml").write_text(
+        'url = "http://127.0.0.1:1"\n[[job]]\nname = "import"\npath = "/api/v1/x"\n'
+        '[[waive]]\nid = "status.monotone"\nreason = "x"\nuntil = 2027-03-01\n'
+    )
+    result = pytester.runpytest_inprocess(*SMOKE, "--expedition-config=expedition.toml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "waive 1: id = 'status.monotone': must be the id of a requirement; did you mean" in (
+        result.stderr.str()
+    )
 
 
 @pytest.mark.parametrize("how", ["option", "environment", "ini"])

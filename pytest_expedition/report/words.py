@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from pytest_expedition.history import Exchange
     from pytest_expedition.requirements import Need
     from pytest_expedition.rules import Violation
-    from pytest_expedition.verdict import Result
+    from pytest_expedition.verdict import Result, WaiverState
+
+LONGEST: Final = 200
+"""Characters of a text from elsewhere that a sentence quotes."""
 
 FAULTS: Final = {
     "not-a-success": "The answer is HTTP {status}, no success.",
@@ -84,6 +87,14 @@ LACKING: Final[dict[Need, str]] = {
     "agent-control": "the target file does not allow it: `[agent] control = true`",
 }
 
+WAIVERS: Final[dict[WaiverState, str]] = {
+    "used": "waived until {until}: {reason}",
+    "undecided": "nothing to be waived, until {until}, came up ({reason})",
+    "not-needed": "its waiver is not needed, take it out of the target ({reason})",
+    "expired": "its waiver has expired, its last day was {until} ({reason})",
+}
+"""What became of a waiver."""
+
 _PLAIN: Final = {"problem", "envelope", "key"}
 """Facts that are words already."""
 
@@ -93,12 +104,12 @@ _KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}
 def seen(violation: Violation) -> str:
     """Say what was seen."""
     facts = {
-        name: str(value) if name in _PLAIN else _spelled(value)
+        name: cut(str(value)) if name in _PLAIN else _spelled(value)
         for name, value in violation.facts.items()
     }
     if "key" in facts:
         facts["key"] = _KEYS[facts["key"]]
-    return printable(FAULTS[violation.fault].format_map(facts))
+    return FAULTS[violation.fault].format_map(facts)
 
 
 def reason(result: Result, broke: str = "") -> str:
@@ -106,11 +117,21 @@ def reason(result: Result, broke: str = "") -> str:
 
     ``broke`` says why the suite could not go on, if it could not.
     """
+    judged = _judged(result, broke)
+    if result.waiver is None or result.waiver_state is None:
+        return printable(judged)
+    waived = WAIVERS[result.waiver_state].format(
+        until=result.waiver.until, reason=cut(result.waiver.reason)
+    )
+    return printable(f"{judged.removesuffix('.')}; {waived}")
+
+
+def _judged(result: Result, broke: str) -> str:
     requirement = result.requirement
     match result.outcome:
         case "pass":
             return f"held {result.held} times" if result.held > 1 else "held once"
-        case "fail":
+        case "fail" | "waived":
             assert result.violation is not None
             return seen(result.violation)
         case "not-tested":
@@ -136,18 +157,23 @@ def summary(exchange: Exchange) -> str:
     return printable(f"{asked} → {_answered(exchange)}")
 
 
+def answer(exchange: Exchange) -> str:
+    """Tell an answer in a few words: `state 0.6`."""
+    return printable(_answered(exchange))
+
+
 def _answered(exchange: Exchange) -> str:
     if exchange.status is None:
         return f"no answer: {exchange.lost}"
     answer = exchange.answer
     parts = [] if exchange.ok else [f"HTTP {exchange.status}"]
     if answer.problem is not None:
-        parts.append(answer.problem)
+        parts.append(cut(answer.problem))
     if exchange.kind == "create" and answer.job_id is not MISSING:
         parts.append(f"job {_spelled(answer.job_id)}")
     if answer.state is not MISSING:
         parts.append(f"state {_spelled(answer.state)}")
-    parts += [f"“{message}”" for message in answer.messages[:1]]
+    parts += [f"“{cut(message)}”" for message in answer.messages[:1]]
     return ", ".join(parts) or f"HTTP {exchange.status}"
 
 
@@ -155,7 +181,12 @@ def _spelled(value: Any) -> str:
     if isinstance(value, tuple):
         value = list(value)
     text = spelled(value)
-    return text if len(text) <= 200 else text[:199] + "…"
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """Leave of a text what fits a sentence."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def printable(text: str) -> str:
@@ -187,5 +218,5 @@ def tally(outcomes: list[str]) -> str:
     counts: dict[str, int] = defaultdict(int)
     for outcome in outcomes:
         counts[outcome] += 1
-    order = ("pass", "fail", "inconclusive", "not-tested", "error")
+    order = ("pass", "fail", "waived", "inconclusive", "not-tested", "error")
     return ", ".join(f"{counts[each]} {each}" for each in order if counts[each])
