@@ -211,6 +211,8 @@ def _evidence(exchange: Exchange, result: Result, strike: _Strike) -> Document:
         "request": strike.out(exchange.request_body),
         "status": exchange.status,
         "body": strike.out(body)[:BODY_SHOWN],
+        "asked": strike.out(words.asked(exchange)),
+        "answer": strike.out(words.answer(exchange)),
         "summary": strike.out(words.summary(exchange)),
     }
 

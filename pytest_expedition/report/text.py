@@ -61,13 +61,13 @@ def verdict_lines(document: Document) -> list[str]:
         + tally([entry["outcome"] for entry in entries]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
         *([behind] if behind and not embedded else []),
-        *_waiver_lines(entries),
+        *waiver_lines(entries),
         *([f"reason: {document['reason']}"] if document["reason"] else []),
         f"verdict: {document['verdict']}",
     ]
 
 
-def _waiver_lines(entries: list[Document]) -> list[str]:
+def waiver_lines(entries: list[Document]) -> list[str]:
     """Tell the waivers that were used, and those that are no longer right."""
     waived = {entry["id"]: entry["waiver"]["state"] for entry in entries if entry["waiver"]}
     return [
