@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.report.markdown import as_markdown
 from pytest_expedition.report.page import as_html
+from pytest_expedition.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,17 @@ FORMATS: Final[dict[str, Callable[[Document], str]]] = {
     ".md": as_markdown,
 }
 """What writes a report, by the suffix of its file."""
+
+
+def read(path: Path) -> Document:
+    """Read a JSON report.
+
+    Raises ``OSError`` for a file that cannot be read, ``SchemaViolation`` for one that is no
+    report, and another ``ValueError`` or ``RecursionError`` for one that is not JSON.
+    """
+    document: Document = json.loads(path.read_bytes())
+    validate(document, "report")
+    return document
 
 
 def write(document: Document, path: Path) -> None:
