@@ -26,11 +26,12 @@ def document_of(
     *,
     waivers: tuple[Waiver, ...] = (),
     reason: str = "",
+    left_behind: tuple[int, ...] = (),
     url: str = "http://192.0.2.10",
 ) -> dict[str, Any]:
     """The report of a run with this traffic."""
     history = story.history()
-    results = settle(judge(history), cancellable={True, False}, broke=bool(reason))
+    results = settle(judge(history), offers={"cancellable", "refusable"}, broke=bool(reason))
     results = waive(results, waivers, today=TODAY)
     conformance = Conformance(
         target=replace(Target(url="http://192.0.2.10", api_key=KEY), url=url, waivers=waivers),
@@ -43,6 +44,7 @@ def document_of(
         requests=len(story.exchanges),
         jobs=len(history.jobs),
         reason=reason,
+        left_behind=left_behind,
         secrets=(KEY,),
     )
     entries = [requirement_entry(conformance, result) for result in results]

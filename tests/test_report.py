@@ -196,6 +196,24 @@ def test_a_reader_finds_level_basis_outcome_reason_and_source() -> None:
         assert text in row["text"]
 
 
+def test_jobs_left_behind_and_an_unverified_certificate_are_told_at_the_top() -> None:
+    document = document_of(slipping_back(), left_behind=(1619, 1620))
+    document["target"]["verified"] = False
+    for made in (as_html(document), as_markdown(document)):
+        top = re.split("<main|### ", made)[0]
+        assert "left behind, not seen to have ended: jobs 1619, 1620" in top
+        assert re.search("certificate (was )?not verified", top)
+
+
+def test_a_command_to_the_agent_is_marked() -> None:
+    story = Story().add("agent", "GET", "/api/v1/agent/start", {}).create().poll(0.5)
+    story.add("agent", "GET", "/api/v1/agent/start", {}, at=5.0).poll(0.2, at=9.0)
+    entry, drawn = shapes(story, "agent.idempotent")
+    assert entry["outcome"] == "fail"
+    assert [x["kind"] for x in entry["timeline"]["exchanges"] if x["evidence"] is not None]
+    assert len([x for x in drawn.all("path") if x["class"] == "intervention"]) == 1
+
+
 def test_a_failure_shows_its_story_and_its_commands() -> None:
     document = DOCUMENTS["failing"]
     entry = entry_of(document, "status.monotonic")
@@ -391,7 +409,7 @@ def test_cancels_and_creations_have_shapes_of_their_own() -> None:
     by_tag = [x["tag"] for x in marks(drawn)]
     assert by_tag.count("rect") == 2
     assert by_tag.count("polygon") == 1
-    assert len([x for x in drawn.all("path") if x["class"] == "cancel"]) == 1
+    assert len([x for x in drawn.all("path") if x["class"] == "intervention"]) == 1
 
 
 def test_each_job_has_a_line_through_its_states() -> None:

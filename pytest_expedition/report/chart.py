@@ -26,12 +26,22 @@ _LANE: Final = 30
 _TICKS: Final = 26
 _FLAG_WIDTH: Final = 22
 _TICK_WIDTH: Final = 58
+_INTERVENTIONS: Final = {"cancel", "agent"}
+"""The kinds of requests whose time is marked from top to bottom."""
+
 _TOLD: Final = 12
 """How many states of a job the description for screen readers tells."""
 
 MINUS_ONE: Final = "\N{MINUS SIGN}1"
 
-_ASKED: Final = {"create": "create", "status": "status", "cancel": "cancel", "other": "request"}
+KINDS: Final = {
+    "create": "creation",
+    "status": "status request",
+    "cancel": "cancel",
+    "agent": "command to the agent",
+    "other": "other request",
+}
+"""What a kind of request is called."""
 
 
 def chart(timeline: Document, evidence: Sequence[Document], *, width: int, name: str) -> str:
@@ -120,7 +130,7 @@ class _Chart:
             f'<desc id="{name}-desc">{escape(self._description())}</desc>',
             *self._axes(),
             *self._ticks(),
-            *self._cancels(),
+            *self._interventions(),
             *self._lines(),
             *self._flags(),
             *map(self._mark, sorted(self.exchanges, key=self._weight)),
@@ -147,7 +157,7 @@ class _Chart:
     def _weight(self, exchange: dict[str, Any]) -> tuple[bool, bool, bool]:
         """Return what is drawn over what."""
         told = exchange["evidence"] is not None
-        return told, exchange["kind"] == "cancel", self._proves(exchange)
+        return told, exchange["kind"] in _INTERVENTIONS, self._proves(exchange)
 
     def _when(self, exchange: dict[str, Any]) -> str:
         return duration(exchange["sent"] - self.start)
@@ -185,11 +195,12 @@ class _Chart:
             )
         return parts
 
-    def _cancels(self) -> list[str]:
+    def _interventions(self) -> list[str]:
+        end = self.none + _LANE / 2
         return [
-            f'<path class="cancel" d="M{self.x(each):.1f},{self.top}V{self.none + _LANE / 2}"/>'
+            f'<path class="intervention" d="M{self.x(each):.1f},{self.top}V{end}"/>'
             for each in self.exchanges
-            if each["kind"] == "cancel"
+            if each["kind"] in _INTERVENTIONS
         ]
 
     def _lines(self) -> list[str]:
@@ -222,7 +233,7 @@ class _Chart:
 
     def _flag(self, exchange: dict[str, Any], place: float) -> str:
         x = self.x(exchange)
-        end = self.top if exchange["kind"] == "cancel" else self.y(exchange)
+        end = self.top if exchange["kind"] in _INTERVENTIONS else self.y(exchange)
         return (
             f'<path class="leader" d="M{place:.1f},20L{x:.1f},{self.top}V{end:.1f}"/>'
             f'<g class="{"flag proof" if self._proves(exchange) else "flag"}">'
@@ -242,7 +253,7 @@ class _Chart:
         lost = exchange["received"] is None
         ring = f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="10"/>'
         about = f" of job {exchange['job']}" if exchange["job"] is not None else ""
-        told = f"{_ASKED[exchange['kind']]}{about} at {self._when(exchange)}: {exchange['answer']}"
+        told = f"{KINDS[exchange['kind']]}{about} at {self._when(exchange)}: {exchange['answer']}"
         return (
             f"<g><title>{escape(printable(told))}</title>"
             f'<line class="span {look}" x1="{sent:.1f}" y1="{y:.1f}" x2="{received:.1f}" '

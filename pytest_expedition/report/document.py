@@ -31,7 +31,7 @@ TIMELINE_LENGTH: Final = 100
 """Exchanges of a timeline, besides those of the story, at the most."""
 
 _NO_RUN: Document = {
-    "target": {"url": "", "dialect": None, "embedded": False},
+    "target": {"url": "", "dialect": None, "embedded": False, "verified": True},
     "started": "1970-01-01T00:00:00.000+00:00",
 }
 

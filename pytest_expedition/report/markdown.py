@@ -11,7 +11,15 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.report.text import waiver_lines
-from pytest_expedition.report.words import MEANINGS, SIGNS, duration, plural, printable, tally
+from pytest_expedition.report.words import (
+    MEANINGS,
+    SIGNS,
+    duration,
+    left_behind,
+    plural,
+    printable,
+    tally,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,12 +37,14 @@ def as_markdown(document: Document) -> str:
     """Make the Markdown text of a report."""
     told = [entry for entry in document["requirements"] if entry["evidence"]]
     verdict = document["verdict"]
+    behind = left_behind(document["left_behind"], document["perhaps_created"])
     lines = [
         f"## {SIGNS[verdict]} Expedition job API: {verdict}",
         "",
         f"{MEANINGS[verdict]} {tally([each['outcome'] for each in document['requirements']])}.",
         "",
         *([_said(document["reason"]), ""] if document["reason"] else []),
+        *([f"{behind}\n"] if behind and not document["target"]["embedded"] else []),
         *(f"{line}\n" for line in waiver_lines(document["requirements"])),
         _target(document),
         "",
@@ -62,8 +72,9 @@ def as_markdown(document: Document) -> str:
 def _target(document: Document) -> str:
     target = document["target"]
     dialect = f"dialect {target['dialect']}, " if target["dialect"] else ""
+    unverified = "" if target["verified"] else "certificate not verified, "
     return (
-        f"{_code(target['url'])}, {dialect}{plural(document['jobs'], 'job')}, "
+        f"{_code(target['url'])}, {unverified}{dialect}{plural(document['jobs'], 'job')}, "
         f"{plural(document['requests'], 'request')}, {duration(document['seconds'])}"
     )
 

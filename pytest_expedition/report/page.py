@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.report import words
-from pytest_expedition.report.chart import SERIES, chart, jobs_of, marker
+from pytest_expedition.report.chart import KINDS, SERIES, chart, jobs_of, marker
 from pytest_expedition.report.words import GROUPS, MEANINGS, SIGNS, plural, printable
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 _WIDTHS: Final = {"wide": 900, "narrow": 318}
 """Each chart is drawn twice, in CSS pixels, and the style sheet shows the one that fits."""
-
-_KINDS: Final = {"create": "creation", "status": "status request", "cancel": "cancel"}
 
 
 def as_html(document: Document) -> str:
@@ -111,12 +109,17 @@ def _header(document: Document) -> str:
         for outcome in words.OUTCOMES
         if outcome in outcomes
     )
-    reason = document["reason"]
+    behind = words.left_behind(document["left_behind"], document["perhaps_created"])
+    notes = [
+        document["reason"],
+        "" if target["verified"] else "The certificate was not verified.",
+        "" if target["embedded"] else behind,
+    ]
     return (
         f'<header class="verdict {verdict}">\n<p class="kind">The job API of Expedition 2.0</p>'
         f'\n<h1>{_sign(verdict)} <span class="said">{verdict}</span></h1>'
         f'\n<p class="meaning">{_text(MEANINGS[verdict])}</p>'
-        + (f'\n<p class="reason">{_prose(reason)}</p>' if reason else "")
+        + "".join(f'\n<p class="note">{_prose(note)}</p>' for note in notes if note)
         + f'\n<ul class="tally" aria-label="Requirements by outcome">{tally}</ul>\n<dl>'
         + "".join(f"<div><dt>{term}</dt><dd>{fact}</dd></div>" for term, fact in facts.items())
         + "</dl>\n</header>"
@@ -178,11 +181,7 @@ def _figure(entry: Document, name: str) -> str:
         svg = chart(timeline, entry["evidence"], width=width, name=f"{name}-{size}")
         charts += f'<div class="{size}">{svg}</div>\n'
     kinds = {x["kind"] for x in exchanges}
-    signs = [
-        (marker(kind, 10, 8), _KINDS.get(kind, "other request"))
-        for kind in ("create", "status", "cancel", "other")
-        if kind in kinds
-    ]
+    signs = [(marker(kind, 10, 8), called) for kind, called in KINDS.items() if kind in kinds]
     looks = [
         (f'<line class="line s{place % SERIES}" x1="0" y1="8" x2="20" y2="8"/>', f"job {job}")
         for place, job in enumerate(jobs_of(timeline))

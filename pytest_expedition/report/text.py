@@ -50,8 +50,8 @@ def verdict_lines(document: Document) -> list[str]:
     entries = document["requirements"]
     dialect = f", dialect {target['dialect']}" if target["dialect"] else ""
     embedded = " (in this process)" if target["embedded"] else ""
-    behind = left_behind(document.get("left_behind", ()), document.get("perhaps_created", 0))
-    unverified = not target.get("verified", True)
+    behind = left_behind(document["left_behind"], document["perhaps_created"])
+    unverified = not target["verified"]
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
     if document["unanswered"]:
         used += f" ({document['unanswered']} without an answer that tells anything)"

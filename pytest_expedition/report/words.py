@@ -128,6 +128,7 @@ GROUPS: Final = {
     "result": "Result of a job",
     "auth": "Authentication",
     "input": "Bad input",
+    "agent": "The agent",
 }
 """The groups of requirements, by how their ids begin."""
 
