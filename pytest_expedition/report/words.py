@@ -112,8 +112,8 @@ SIGNS: Final = {
 
 MEANINGS: Final[dict[Verdict, str]] = {
     "conformant": "Every MUST that the target allows was put to the test, and kept.",
-    "conformant-with-waivers": "What is broken is known and waived; every other MUST that the "
-    "target allows was put to the test, and kept.",
+    "conformant-with-waivers": "Every MUST that the target allows was put to the test, and kept "
+    "or waived.",
     "non-conformant": "At least one MUST is broken.",
     "inconclusive": "Nothing is known to be broken, but not every MUST was put to the test.",
     "error": "The suite could not do its work; this says nothing about what was not judged.",
