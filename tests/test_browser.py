@@ -35,6 +35,9 @@ frame.onload = () => {
   const seen = {
     width: page.documentElement.scrollWidth,
     wide: wide.map((each) => each.outerHTML.slice(0, 80)),
+    narrowest: Math.min(
+      ...[...page.querySelectorAll(".requirements :is(tbody th, .why, .source)")].map(
+        (each) => each.clientWidth)),
     buttons: shown(".curl button"),
     charts: shown("svg.chart"),
     articles: shown("article"),
@@ -110,6 +113,7 @@ def test_a_report_opens_without_an_error_and_is_not_too_wide(
     seen = look_at(tmp_path, document, width=width)
     assert seen["wide"] == []
     assert seen["width"] <= width
+    assert seen["narrowest"] > (300 if width == 360 else 150)  # a phone shows cards, no columns
     assert seen["verdict"].endswith(document["verdict"])
     assert seen["articles"] == seen["charts"] == seen["buttons"] == told
 
