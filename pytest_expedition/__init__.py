@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.simulation import Clock, Job, JobScript
-    from pytest_expedition.target import JobRecipe, Limits, Target
+    from pytest_expedition.target import JobRecipe, Limits, Target, Waiver
     from pytest_expedition.validation import (
         SCHEMA_NAMES,
         SchemaViolation,
@@ -30,6 +30,7 @@ _HOMES = {
     "SCHEMA_NAMES": "validation",
     "SchemaViolation": "validation",
     "Target": "target",
+    "Waiver": "target",
     "schema": "validation",
     "validate": "validation",
     "validator": "validation",
@@ -45,6 +46,7 @@ __all__ = [
     "Limits",
     "SchemaViolation",
     "Target",
+    "Waiver",
     "schema",
     "validate",
     "validator",

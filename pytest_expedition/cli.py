@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pytest_expedition.fake.dialects import DIALECTS
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="pytest-expedition",
-        description="A fake instance of Expedition 2.0 and its job API.",
+        description="A fake instance of Expedition 2.0 and its job API; reports side by side.",
     )
     parser.add_argument("--version", action="version", version=version("pytest-expedition"))
     commands = parser.add_subparsers(dest="command", required=True)
@@ -66,9 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--list-broken", action="store_true", help="list the broken servers with their lies"
     )
     commands.add_parser("openapi", help="print the OpenAPI 3.1 description of the fake instance")
+    compare = commands.add_parser(
+        "compare",
+        help="compare two JSON reports of the contract suite",
+        description="Tell which requirements differ between two JSON reports. The exit status is "
+        "1 if any outcome got worse from A to B, 2 if a file is no report.",
+    )
+    compare.add_argument("before", type=_report, metavar="A.json", help="the report to start from")
+    compare.add_argument(
+        "after", type=_report, metavar="B.json", help="the report to hold it against"
+    )
     options = parser.parse_args(arguments)
     if options.command == "openapi":
         return _print_openapi()
+    if options.command == "compare":
+        return _compare(options.before, options.after)
     if options.list_broken:
         return _list_broken()
     make = _find_broken(serve, options.broken, options.dialect) if options.broken else None
@@ -111,6 +124,28 @@ def _host(text: str) -> str:
     if not text or "/" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no address: it must be a name or a number")
     return text
+
+
+def _report(name: str) -> dict[str, Any]:
+    from pytest_expedition.report.file import read
+    from pytest_expedition.validation import SchemaViolation
+
+    try:
+        return read(Path(name))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{name}: cannot be read: {error.strerror}") from None
+    except SchemaViolation as violation:
+        raise argparse.ArgumentTypeError(f"{name}: is no report: {violation}") from None
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{name}: is not JSON: {error}") from None
+
+
+def _compare(before: dict[str, Any], after: dict[str, Any]) -> int:
+    from pytest_expedition.report.comparison import compare, comparison_lines
+
+    differences = compare(before, after)
+    print(*comparison_lines(before, after, differences), sep="\n")
+    return int(any(each.change == "worse" for each in differences))
 
 
 def _port(text: str) -> int:

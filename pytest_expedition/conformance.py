@@ -22,7 +22,7 @@ from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import judge
 from pytest_expedition.runner import LimitReachedError, Runner, TargetUnusableError
 from pytest_expedition.target import JobRecipe, Limits, Target
-from pytest_expedition.verdict import Result, conclude, settle
+from pytest_expedition.verdict import Result, conclude, settle, waive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -165,6 +165,7 @@ def check(
         broke=bool(reason),
         minimal={name: violation for name, (_, violation) in trial.smallest.items()},
     )
+    results = waive(results, target.waivers, today=started.date())
     return Conformance(
         target=target,
         dialect=history.dialect,

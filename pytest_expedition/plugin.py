@@ -38,7 +38,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, metavar, text in (
         ("url", "URL", "address of the instance under test, without /api/v1"),
         ("config", "FILE", "target file of the instance under test (expedition.toml)"),
-        ("report", "FILE", "write a report, in the format of the suffix (.json)"),
     ):
         group.addoption(f"--expedition-{name}", metavar=metavar, help=_help(name, text))
         parser.addini(f"expedition_{name}", text, default="")
@@ -48,6 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=_help("profile", "how much to try: smoke, default or thorough"),
     )
     parser.addini("expedition_profile", "how much to try", default="")
+    report = "write a report, in the format of the suffix (.json, .html, .md)"
+    group.addoption(
+        "--expedition-report",
+        metavar="FILE",
+        action="append",
+        help=_help("report", f"{report}; may be given more than once"),
+    )
+    parser.addini("expedition_report", f"{report}, one a line", type="linelist")
     strict = "a SHOULD that fails is a failed test"
     group.addoption(
         "--expedition-strict", action="store_true", default=None, help=_help("strict", strict)
@@ -105,18 +112,33 @@ def _profile(config: pytest.Config) -> ProfileName:
     raise pytest.UsageError(f"expedition_profile = {value!r}: must be one of {', '.join(PROFILES)}")
 
 
-def _report_path(config: pytest.Config) -> Path | None:
-    path = _path_setting(config, "report")
-    if path is None:
-        return None
+def _report_paths(config: pytest.Config) -> list[Path]:
+    """Look up the reports to write: options, else the environment (parted as in PATH), else ini."""
+    option, variable = "--expedition-report", "EXPEDITION_REPORT"
+    folder = config.invocation_params.dir
+    if config.getoption(option) is not None:
+        where, names = option, config.getoption(option)
+    elif variable in os.environ:
+        where, names = variable, os.environ[variable].split(os.pathsep)
+    else:
+        where, names = "expedition_report", config.getini("expedition_report")
+        folder = folder if config.inipath is None else config.inipath.parent
+    if not names:
+        return []
+    if "" in names:
+        raise pytest.UsageError(f"{where} is empty: give it a value, or leave it out")
     from pytest_expedition.report.file import FORMATS
 
-    if path.suffix not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise pytest.UsageError(f"expedition_report = {str(path)!r}: the suffix must be {known}")
-    if not path.parent.is_dir():
-        raise pytest.UsageError(f"expedition_report = {str(path)!r}: the folder does not exist")
-    return path
+    paths = [folder / name for name in names]
+    for path in paths:
+        if path.suffix not in FORMATS:
+            known = f"one of {', '.join(FORMATS)}"
+            raise pytest.UsageError(
+                f"expedition_report = {str(path)!r}: the suffix must be {known}"
+            )
+        if not path.parent.is_dir():
+            raise pytest.UsageError(f"expedition_report = {str(path)!r}: the folder does not exist")
+    return paths
 
 
 def _live_target(config: pytest.Config) -> Target | None:
@@ -147,7 +169,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if any(config.getoption(f"--expedition-{name}") is not None for name in ("url", "config")):
         _live_target(config)
     if config.getoption("--expedition-report") is not None:
-        _report_path(config)
+        _report_paths(config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -156,7 +178,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         _profile(session.config)
         _strict(session.config)
         _live_target(session.config)
-        _report_path(session.config)
+        _report_paths(session.config)
 
 
 def _is_contract(item: pytest.Item) -> bool:
@@ -290,14 +312,27 @@ def pytest_runtest_makereport(
     report = yield
     if entry_key in item.stash and report.when == "call":
         setattr(report, REPORTED, item.stash[entry_key])
+        _add_properties(item)
     elif report.failed and _is_contract(item) and entry_key not in item.stash:
         from pytest_expedition.report.document import broken_down
 
         assert isinstance(item, pytest.Function)
         assert call.excinfo is not None
         entry = broken_down(str(item.callspec.params["requirement"]), call.excinfo.exconly())
-        setattr(report, REPORTED, {"run": None, "requirement": entry})
+        item.stash[entry_key] = {"run": None, "requirement": entry}
+        setattr(report, REPORTED, item.stash[entry_key])
+        _add_properties(item)
     return report
+
+
+def _add_properties(item: pytest.Item) -> None:
+    """Let the JUnit XML say what was found out; the report of the teardown carries it there."""
+    if item.config.getoption("xmlpath", None):
+        entry = item.stash[entry_key]["requirement"]
+        item.user_properties += [
+            (f"expedition_{name}", entry[name])
+            for name in ("id", "level", "basis", "outcome", "reason")
+        ]
 
 
 class _ContractReport:
@@ -308,7 +343,7 @@ class _ContractReport:
         self.runs: dict[str, dict[str, Any]] = {}
         self.requirements: list[dict[str, Any]] = []
         self.document: dict[str, Any] = {}
-        self.unwritten = ""
+        self.unwritten: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a test report carries."""
@@ -324,21 +359,37 @@ class _ContractReport:
         if not self.requirements:
             return
         from pytest_expedition.report.document import assemble
-        from pytest_expedition.report.file import write
 
         self.document = assemble(list(self.runs.values()), self.requirements)
-        path = _report_path(self.config)
-        if path is not None:
-            try:
-                write(self.document, path)
-            except OSError as error:
-                self.unwritten = f"the report was not written to {path}: {error.strerror}"
+        for path in _report_paths(self.config):
+            self._write(path)
+        self._add_suite_properties()
         ran = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
         if ran and (self.document["verdict"] == "error" or self.unwritten):
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         outcomes = {entry["outcome"] for entry in self.requirements}
-        if session.exitstatus == pytest.ExitCode.OK and not outcomes & {"pass", "fail"}:
+        if session.exitstatus == pytest.ExitCode.OK and not outcomes & {"pass", "fail", "waived"}:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def _write(self, path: Path) -> None:
+        from pytest_expedition.report.file import write
+
+        try:
+            write(self.document, path)
+        except OSError as error:
+            self.unwritten.append(f"the report was not written to {path}: {error.strerror}")
+
+    def _add_suite_properties(self) -> None:
+        """Let the JUnit XML say what was judged, and the verdict."""
+        if self.config.getoption("xmlpath", None):
+            writers: list[Any] = [
+                plugin
+                for plugin in self.config.pluginmanager.get_plugins()
+                if hasattr(plugin, "add_global_property")
+            ]
+            for writer in writers:
+                writer.add_global_property("expedition_target", self.document["target"]["url"])
+                writer.add_global_property("expedition_verdict", self.document["verdict"])
 
     def _entries_to_list(self) -> list[dict[str, Any]]:
         """Return the entries that get a line: of many with the same error only the first."""
@@ -370,8 +421,8 @@ class _ContractReport:
                 terminalreporter.section(entry["id"], sep="-")
                 terminalreporter.write_line(failure(entry))
         terminalreporter.section("verdict", sep="-")
-        if self.unwritten:
-            terminalreporter.write_line(self.unwritten, red=True)
+        for line in self.unwritten:
+            terminalreporter.write_line(line, red=True)
         *lines, verdict = verdict_lines(self.document)
         for line in lines:
             terminalreporter.write_line(line)

@@ -6,11 +6,14 @@ environment variables that hold them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import difflib
 import os
 import re
 import sys
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 from urllib.parse import urlsplit
 
@@ -20,6 +23,7 @@ else:
     import tomli as tomllib
 
 from pytest_expedition.clock import WallClock
+from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +42,7 @@ PASSWORD_VARIABLE: Final = "EXPEDITION_PASSWORD"  # noqa: S105 - the name of a v
 
 
 _PATH_ALLOWED: Final = "must be a path that begins with /api/"
+_DAY: Final = "a date like 2027-03-01"
 
 
 class TargetError(ValueError):
@@ -103,6 +108,31 @@ class Limits:
                 raise TargetError(f"Limits: {each.name} = {value!r}: must be above 0")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Waiver:
+    """A requirement that the instance is known to break.
+
+    ``reason`` says why that is borne, ``until`` is the last day on which it is.
+    """
+
+    id: str
+    reason: str
+    until: date
+
+    def __post_init__(self) -> None:
+        if self.id not in CATALOGUE:
+            raise TargetError(f"Waiver: id = {self.id!r}: must be {_requirement_like(self.id)}")
+        if not self.reason.strip():
+            raise TargetError("Waiver: reason must be a text, not empty")
+        if type(self.until) is not date:
+            raise TargetError(f"Waiver: until = {self.until!r}: must be a date")
+
+
+def _requirement_like(name: str) -> str:
+    alike = difflib.get_close_matches(name, CATALOGUE, 1)
+    return "the id of a requirement" + (f"; did you mean {alike[0]}?" if alike else "")
+
+
 DOCUMENTED_IMPORT: Final = JobRecipe(
     name="import",
     path="/api/v1/project/1/import",
@@ -117,9 +147,10 @@ class Target:
 
     ``url`` is its address without ``/api/v1``; ``verify`` whether its certificate is verified, or
     the path of a CA bundle. Either ``api_key`` is given, or ``username`` and ``password``, for
-    which the instance gives a key. ``clock`` is the time that the suite goes by: that of the world,
-    unless the instance has one of its own. ``start_agent`` lets the suite start the instance's
-    agent, ``control_agent`` lets it stop the agent for a while, too, which disturbs everybody.
+    which the instance gives a key. ``waivers`` are what it is known to break. ``clock`` is the time
+    that the suite goes by: that of the world, unless the instance has one of its own.
+    ``start_agent`` lets the suite start the instance's agent, ``control_agent`` lets it stop the
+    agent for a while, too, which disturbs everybody.
     """
 
     url: str
@@ -132,12 +163,17 @@ class Target:
     limits: Limits = field(default_factory=Limits)
     start_agent: bool = False
     control_agent: bool = False
+    waivers: tuple[Waiver, ...] = ()
     clock: Clock = field(default_factory=WallClock, repr=False)
 
     def __post_init__(self) -> None:
         _check_url(self.url, "Target", "url")
         if not self.jobs:
             raise TargetError("Target: jobs must hold at least one JobRecipe")
+        waived = [waiver.id for waiver in self.waivers]
+        for name in waived:
+            if waived.count(name) > 1:
+                raise TargetError(f"Target: waivers: {name} is waived more than once")
         if not self.api_key and not (self.username and self.password):
             raise TargetError("Target: needs api_key, or username and password")
         if not (self.api_key.isascii() and self.api_key.isprintable()):
@@ -198,12 +234,13 @@ def load(path: Path, *, url: str = "", environ: Mapping[str, str] = os.environ) 
         dialect=cast("DialectChoice", table.choice("dialect", get_args(DialectChoice), "auto")),
         jobs=_recipes(table),
         limits=_limits(table.table("limits")),
+        waivers=_waivers(table),
         start_agent=bool(agent.boolean("start")),
         control_agent=bool(agent.boolean("control")),
         **cast("Any", _credentials(table.take("auth"), where, environ)),
     )
     agent.finish("start, control")
-    table.finish("url, verify, dialect, [auth], [[job]], [limits], [agent]")
+    table.finish("url, verify, dialect, [auth], [[job]], [limits], [agent], [[waive]]")
     return target
 
 
@@ -256,6 +293,17 @@ class _Table:
         if type(value) not in kinds or not 0 < value < float("inf"):
             raise self.fail(key, value, allowed)
         return cast("float", value)
+
+    def day(self, key: str) -> date:
+        value = self.values.pop(key, None)
+        if value is None:
+            raise TargetError(f"{self.where}: {self.prefix}{key} is missing: must be {_DAY}")
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+            with contextlib.suppress(ValueError):
+                return date.fromisoformat(value)
+        if type(value) is not date:
+            raise self.fail(key, value, _DAY)
+        return value
 
     def table(self, key: str) -> _Table:
         value = self.values.pop(key, {})
@@ -341,6 +389,26 @@ def _recipes(table: _Table) -> tuple[JobRecipe, ...]:
         if names.count(name) > 1:
             raise table.fail("job", name, "a name that no other [[job]] has")
     return tuple(recipes)
+
+
+def _waivers(table: _Table) -> tuple[Waiver, ...]:
+    entries = table.take("waive", [])
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        raise table.fail("waive", entries, "tables: [[waive]]")
+    waivers: list[Waiver] = []
+    for number, values in enumerate(entries, 1):
+        waiver = _Table(values, table.where, f"waive {number}: ")
+        name = waiver.text("id")
+        if name not in CATALOGUE:
+            raise waiver.fail("id", name, _requirement_like(name))
+        if name in [other.id for other in waivers]:
+            raise waiver.fail("id", name, "waived only once")
+        reason = waiver.text("reason")
+        if not reason.strip():
+            raise waiver.fail("reason", reason, "a text, not empty")
+        waivers.append(Waiver(id=name, reason=reason, until=waiver.day("until")))
+        waiver.finish("id, reason, until")
+    return tuple(waivers)
 
 
 def _limits(table: _Table) -> Limits:

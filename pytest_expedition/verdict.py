@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pytest_expedition.requirements import BARE_DIALECTS, CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from datetime import date
 
     from pytest_expedition.requirements import Level, Need, Requirement
     from pytest_expedition.rules import Finding, Violation
+    from pytest_expedition.target import Waiver
 
-Outcome = Literal["pass", "fail", "inconclusive", "not-tested", "error"]
-Verdict = Literal["conformant", "non-conformant", "inconclusive", "error"]
+Outcome = Literal["pass", "fail", "waived", "inconclusive", "not-tested", "error"]
+Verdict = Literal[
+    "conformant", "conformant-with-waivers", "non-conformant", "inconclusive", "error"
+]
+WaiverState = Literal["used", "undecided", "not-needed", "expired"]
+"""What became of a waiver: it excused a failure; there was neither failure nor pass; the
+requirement passed; its last day is over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +32,7 @@ class Result:
     was broken, ``unseen`` how often what came of it could not be seen. ``lacking`` is what the
     target had to have for a chance, ``dialect`` the one that does not carry it, ``limit`` the limit
     that ended the run before there was one, ``crash`` the traceback of a rule that broke down.
+    ``waiver`` is that of the target, if it has one, and ``waiver_state`` what became of it.
     """
 
     requirement: Requirement
@@ -36,6 +44,8 @@ class Result:
     dialect: str = ""
     limit: str = ""
     crash: str = ""
+    waiver: Waiver | None = None
+    waiver_state: WaiverState | None = None
 
 
 def settle(
@@ -81,6 +91,24 @@ def settle(
     return results
 
 
+def waive(results: Iterable[Result], waivers: Iterable[Waiver], *, today: date) -> list[Result]:
+    """Excuse the failures for which there are waivers that have not expired."""
+    by_id = {waiver.id: waiver for waiver in waivers}
+    return [_waived(result, by_id.get(result.requirement.id), today) for result in results]
+
+
+def _waived(result: Result, waiver: Waiver | None, today: date) -> Result:
+    if waiver is None:
+        return result
+    if result.outcome == "pass":
+        return replace(result, waiver=waiver, waiver_state="not-needed")
+    if waiver.until < today:
+        return replace(result, waiver=waiver, waiver_state="expired")
+    if result.outcome == "fail":
+        return replace(result, outcome="waived", waiver=waiver, waiver_state="used")
+    return replace(result, waiver=waiver, waiver_state="undecided")
+
+
 def conclude(outcomes: Iterable[tuple[Level, Outcome]], *, broke: bool = False) -> Verdict:
     """Give the verdict of the whole from each requirement's level and outcome.
 
@@ -91,8 +119,10 @@ def conclude(outcomes: Iterable[tuple[Level, Outcome]], *, broke: bool = False) 
         return "non-conformant"
     if broke or {("MUST", "error"), ("SHOULD", "error")} & seen:
         return "error"
-    judged = {outcome for _, outcome in seen} & {"pass", "fail"}
-    return "inconclusive" if ("MUST", "inconclusive") in seen or not judged else "conformant"
+    judged = {outcome for _, outcome in seen} & {"pass", "fail", "waived"}
+    if ("MUST", "inconclusive") in seen or not judged:
+        return "inconclusive"
+    return "conformant-with-waivers" if "waived" in judged else "conformant"
 
 
 def _is_lacking(need: Need | None, offers: Collection[Need], limit: str) -> bool:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from pytest_expedition import validate
+from pytest_expedition.report.markdown import as_markdown
+from pytest_expedition.report.page import as_html
 from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from pytest_expedition import ExpeditionServer
 
 CONTRACT = ("--pyargs", "pytest_expedition.contract", "-p", "no:randomly")
@@ -133,6 +140,105 @@ def test_a_should_that_fails_is_expected_to_fail(pytester: pytest.Pytester) -> N
     result.assert_outcomes(passed=len(CATALOGUE) - 2, xfailed=1, skipped=1)
     result.stdout.fnmatch_lines(["XFAIL *auth.required* - A request with no key was answered*"])
     result.stdout.fnmatch_lines(["  * GET job/status/* with no key → state 0*"])
+
+
+WAIVED = """
+import dataclasses, datetime, pytest
+from pytest_expedition import Waiver
+from pytest_expedition.conformance import embedded_target
+from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.fake.instance import Instance
+
+@pytest.fixture(scope="session")
+def expedition_target():
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    until = today + datetime.timedelta({days})
+    waiver = Waiver(id="{name}", reason="ticket 7", until=until)
+    with embedded_target({make}) as target:
+        yield dataclasses.replace(target, waivers=(waiver,){more})
+"""
+REFUSES_SILENTLY = 'BROKEN["refuses-silently"].make'
+TAKES_ANY_KEY = 'BROKEN["any-key-will-do"].make'
+
+
+def waived(name: str, make: str, *, days: int = 7, more: str = "") -> str:
+    """A conftest: a server, and a waiver that is good for so many days from today on."""
+    return WAIVED.format(name=name, make=make, days=days, more=more)
+
+
+def test_a_waived_failure_is_expected_and_the_verdict_says_so(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(waived("refuse.message", REFUSES_SILENTLY))
+    status, document = report_of(pytester, "--expedition-strict")
+    assert status == 0
+    assert document["verdict"] == "conformant-with-waivers"
+    (entry,) = [x for x in document["requirements"] if x["id"] == "refuse.message"]
+    assert (entry["outcome"], entry["waiver"]["state"]) == ("waived", "used")
+    assert entry["waiver"]["reason"] == "ticket 7"
+    assert entry["evidence"]
+    assert re.search(r"that says so; waived until \d{4}-\d\d-\d\d: ticket 7$", entry["reason"])
+    result = pytester.runpytest_inprocess(*SMOKE)
+    result.assert_outcomes(passed=len(CATALOGUE) - 2, xfailed=1, skipped=1)
+    result.stdout.fnmatch_lines(["waived: refuse.message", "verdict: conformant-with-waivers"])
+
+
+def test_a_waiver_that_has_expired_excuses_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(waived("auth.required", TAKES_ANY_KEY, days=-1))
+    status, document = report_of(pytester)
+    assert status == 1
+    assert outcomes(document)["auth.required"] == "fail"
+    result = pytester.runpytest_inprocess(*SMOKE)
+    result.assert_outcomes(passed=len(CATALOGUE) - 2, failed=1, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*; its waiver has expired, its last day was ????-??-?? (ticket 7)",
+            "waived, but no longer: auth.required",
+            "verdict: conformant",
+        ]
+    )
+
+
+def test_a_waiver_that_is_not_needed_fails_its_test(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(waived("status.bounds", "Instance"))
+    status, document = report_of(pytester)
+    assert status == 1
+    assert document["verdict"] == "conformant"
+    assert outcomes(document)["status.bounds"] == "pass"
+    result = pytester.runpytest_inprocess(*SMOKE)
+    result.assert_outcomes(passed=len(CATALOGUE) - 2, failed=1, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "status.bounds: held * times; its waiver is not needed, take it out * (ticket 7)",
+            "waived, yet not needed: status.bounds",
+        ]
+    )
+
+
+@pytest.mark.parametrize(("days", "failed"), [(7, 0), (-1, 1)])
+def test_a_waiver_of_what_could_not_be_judged_is_neither_needed_nor_wrong_until_it_expires(
+    pytester: pytest.Pytester, days: int, failed: int
+) -> None:
+    more = ", jobs=target.jobs[:1]"
+    pytester.makeconftest(waived("refuse.state", "Instance", days=days, more=more))
+    status, document = report_of(pytester)
+    assert status == failed
+    (entry,) = [x for x in document["requirements"] if x["id"] == "refuse.state"]
+    assert entry["outcome"] == "not-tested"
+    assert entry["waiver"]["state"] == ("expired" if failed else "undecided")
+
+
+def test_an_unknown_waiver_in_the_target_file_is_a_usage_error(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    (pytester.path / "expedition.toml").write_text(
+        'url = "http://127.0.0.1:1"\n[[job]]\nname = "import"\npath = "/api/v1/x"\n'
+        '[[waive]]\nid = "status.monotone"\nreason = "x"\nuntil = 2027-03-01\n'
+    )
+    result = pytester.runpytest_inprocess(*SMOKE, "--expedition-config=expedition.toml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "waive 1: id = 'status.monotone': must be the id of a requirement; did you mean" in (
+        result.stderr.str()
+    )
 
 
 @pytest.mark.parametrize("how", ["option", "environment", "ini"])
@@ -279,7 +385,7 @@ def test_the_target_file_and_its_mistakes(
         ("--expedition-url=nonsense", "must be like https://192.0.2.10"),
         ("--expedition-url=http://127.0.0.1", "EXPEDITION_API_KEY"),
         ("--expedition-config=none.toml", "cannot be read: No such file"),
-        ("--expedition-report=report.doc", "the suffix must be .json"),
+        ("--expedition-report=report.doc", "the suffix must be one of .json, .html, .md"),
         ("--expedition-report=nowhere/report.json", "the folder does not exist"),
         ("--expedition-profile=huge", "invalid choice: 'huge'"),
     ],
@@ -352,6 +458,90 @@ def test_a_path_in_the_ini_file_counts_from_there(pytester: pytest.Pytester) -> 
         patch.chdir(folder)
         assert pytester.runpytest_inprocess(*SMOKE).ret == 0
     assert (pytester.path / "report.json").exists()
+
+
+@pytest.mark.parametrize("how", ["option", "environment", "ini"])
+def test_one_run_may_write_several_reports(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    names = ["a.json", "b b.html", "c.md"]
+    if how == "environment":
+        monkeypatch.setenv("EXPEDITION_REPORT", os.pathsep.join(names))
+    if how == "ini":
+        lines = "\n    ".join(names)
+        pytester.makeini(f"[pytest]\nexpedition_report =\n    {lines}\n")
+    args = [f"--expedition-report={name}" for name in names] if how == "option" else []
+    assert pytester.runpytest_inprocess(*SMOKE, *args).ret == 0
+    document = json.loads((pytester.path / "a.json").read_text(encoding="utf-8"))
+    assert (pytester.path / "b b.html").read_text(encoding="utf-8") == as_html(document)
+    assert (pytester.path / "c.md").read_text(encoding="utf-8") == as_markdown(document)
+
+
+def test_the_environment_names_no_empty_path(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPEDITION_REPORT", "")
+    result = pytester.runpytest_inprocess(*SMOKE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "EXPEDITION_REPORT is empty" in result.stderr.str() + result.stdout.str()
+
+
+def properties(element: Element | None) -> dict[str, str]:
+    """What a test case, or a suite, in a JUnit XML file says of itself."""
+    assert element is not None
+    return {each.attrib["name"]: each.attrib["value"] for each in element.iter("property")}
+
+
+def junit_suite(pytester: pytest.Pytester) -> Element:
+    suite = ET.parse(pytester.path / "junit.xml").find("testsuite")  # noqa: S314 - pytest wrote it
+    assert suite is not None
+    return suite
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
+def test_junit_xml_says_what_was_found_out(pytester: pytest.Pytester, workers: list[str]) -> None:
+    pytester.makeconftest(waived("auth.required", REFUSES_SILENTLY))
+    result = pytester.runpytest_subprocess(*SMOKE, *workers, "--junit-xml=junit.xml")
+    assert result.ret == 1
+    suite = junit_suite(pytester)
+    own = properties(suite.find("properties"))
+    assert own["expedition_verdict"] == "non-conformant"
+    assert own["expedition_target"].startswith("http://127.0.0.1:")
+    cases = {case.attrib["name"]: properties(case) for case in suite.iter("testcase")}
+    case = cases["test_requirement[refuse.message]"]
+    assert case.pop("expedition_reason").endswith("was refused without a text that says so.")
+    assert case == {
+        "expedition_id": "refuse.message",
+        "expedition_level": "MUST",
+        "expedition_basis": "stated",
+        "expedition_outcome": "fail",
+    }
+    reason = cases["test_requirement[auth.required]"]["expedition_reason"]
+    assert "its waiver is not needed" in reason
+    assert len(cases) == len(CATALOGUE)
+
+
+def test_junit_xml_of_a_suite_that_breaks_down(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def expedition_target():
+            raise ZeroDivisionError("oops")
+        """
+    )
+    pytester.runpytest_inprocess(*SMOKE, "--junit-xml=junit.xml")
+    suite = junit_suite(pytester)
+    assert properties(suite.find("properties"))["expedition_verdict"] == "error"
+    for case in suite.iter("testcase"):
+        assert properties(case)["expedition_outcome"] == "error"
+
+
+def test_junit_xml_of_other_tests_stays_as_it_is(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.runpytest_inprocess("--junit-xml=junit.xml").assert_outcomes(passed=1)
+    assert "propert" not in (pytester.path / "junit.xml").read_text()
 
 
 def test_a_report_that_cannot_be_written_is_not_silent(pytester: pytest.Pytester) -> None:

@@ -76,10 +76,11 @@ def test_every_field_of_a_script_is_in_its_table() -> None:
 
 
 def test_the_target_file_is_one_and_shows_the_defaults(tmp_path: Path) -> None:
-    (text,) = blocks("toml")
+    text, waiver = blocks("toml")
     path = tmp_path / "expedition.toml"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text + waiver, encoding="utf-8")
     target = load(path, environ={"EXPEDITION_API_KEY": "key"})
+    assert [waived.id for waived in target.waivers] == ["status.wire-number"]
     assert [job.cancellable for job in target.jobs] == [True, False]
     assert target.limits == Limits()
 

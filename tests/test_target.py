@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_expedition import JobRecipe, Limits, Target
+from pytest_expedition import JobRecipe, Limits, Target, Waiver
 from pytest_expedition.target import TargetError, at_url, load
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 KEY = {"EXPEDITION_API_KEY": "s3cret"}
 JOB = '[[job]]\nname = "import"\npath = "/api/v1/project/22/import"\n'
 MINIMAL = 'url = "https://192.0.2.10"\n' + JOB
+WAIVE = '[[waive]]\nid = "status.monotonic"\n'
+WAIVED = WAIVE + 'reason = "known"\nuntil = 2027-03-01\n'
 
 COMPLETE = """
 url = "https://192.0.2.10"
@@ -105,6 +108,14 @@ def test_user_name_and_password_are_taken_where_there_is_no_key() -> None:
     assert (target.username, target.password) == ("admin", "paloalto")
 
 
+@pytest.mark.parametrize("until", ["2027-03-01", '"2027-03-01"'])
+def test_a_waiver_ends_on_a_day_that_is_a_date_or_a_text(tmp_path: Path, until: str) -> None:
+    text = MINIMAL + WAIVE + f'reason = "ticket 7"\nuntil = {until}\n'
+    assert load(written(tmp_path, text), environ=KEY).waivers == (
+        Waiver(id="status.monotonic", reason="ticket 7", until=date(2027, 3, 1)),
+    )
+
+
 def test_a_ca_bundle_is_found_beside_the_file(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("x")
     target = load(written(tmp_path, 'verify = "ca.pem"\n' + MINIMAL), environ=KEY)
@@ -174,6 +185,26 @@ def test_secrets_show_nowhere() -> None:
             "must name either api_key_env or username_env and password_env",
         ),
         (MINIMAL + '[auth]\napi_key_env = "UNSET"\n', "not empty: UNSET"),
+        ("waive = 1\n" + MINIMAL, "waive = 1: must be tables: [[waive]]"),
+        (MINIMAL + "[waive]\n", "waive = {}: must be tables: [[waive]]"),
+        (MINIMAL + "[[waive]]\n", "waive 1: id is missing"),
+        (
+            MINIMAL + '[[waive]]\nid = "status.monotone"\n',
+            "id = 'status.monotone': must be the id of a requirement; did you mean status.monoto",
+        ),
+        (MINIMAL + '[[waive]]\nid = "?"\n', "waive 1: id = '?': must be the id of a requirement"),
+        (MINIMAL + WAIVED + WAIVED, "waive 2: id = 'status.monotonic': must be waived only once"),
+        (MINIMAL + WAIVE, "waive 1: reason is missing: must be a text"),
+        (MINIMAL + WAIVE + 'reason = " "\n', "waive 1: reason = ' ': must be a text, not empty"),
+        (
+            MINIMAL + WAIVE + 'reason = "x"\n',
+            "waive 1: until is missing: must be a date like 2027-03-01",
+        ),
+        (MINIMAL + WAIVE + 'reason = "x"\nuntil = "soon"\n', "until = 'soon': must be a date like"),
+        (MINIMAL + WAIVE + 'reason = "x"\nuntil = "2027-02-30"\n', "until = '2027-02-30': must be"),
+        (MINIMAL + WAIVE + 'reason = "x"\nuntil = 2027\n', "until = 2027: must be a date like"),
+        (MINIMAL + WAIVE + 'reason = "x"\nuntil = 2027-03-01T12:00:00Z\n', "must be a date like"),
+        (MINIMAL + WAIVED + "colour = 1\n", "colour = 1: unknown key, known are id, reason, until"),
     ],
 )
 def test_every_mistake_is_told_in_one_line_that_names_the_file(
@@ -223,6 +254,17 @@ def test_what_is_said_in_python_is_checked_too() -> None:
         JobRecipe(name="import", path="/api/v1/x", method=wrong)
     with pytest.raises(TargetError, match=r"Limits: jobs = 0: must be above 0"):
         Limits(jobs=0)
+    until = date(2027, 3, 1)
+    with pytest.raises(TargetError, match="id = 'x': must be the id of a requirement"):
+        Waiver(id="x", reason="known", until=until)
+    with pytest.raises(TargetError, match="Waiver: reason must be a text, not empty"):
+        Waiver(id="status.bounds", reason=" ", until=until)
+    no_date: Any = "2027-03-01"
+    with pytest.raises(TargetError, match="until = '2027-03-01': must be a date"):
+        Waiver(id="status.bounds", reason="known", until=no_date)
+    waiver = Waiver(id="status.bounds", reason="known", until=until)
+    with pytest.raises(TargetError, match=r"status\.bounds is waived more than once"):
+        Target(url="https://192.0.2.10", api_key="key", waivers=(waiver, waiver))
     with pytest.raises(TargetError, match="needs api_key, or username and password"):
         Target(url="https://192.0.2.10", username="admin")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,8 @@ from histories import Story
 from pytest_expedition.history import Exchange, History, Job
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import Finding, Violation
-from pytest_expedition.verdict import Outcome, Result, conclude, settle
+from pytest_expedition.target import Waiver
+from pytest_expedition.verdict import Outcome, Result, conclude, settle, waive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +149,13 @@ def test_a_missing_field_is_inconclusive_where_a_limit_may_have_hidden_it() -> N
         ("inconclusive", "error", "error"),
         ("inconclusive", "pass", "inconclusive"),
         ("not-tested", "not-tested", "inconclusive"),
+        ("waived", "pass", "conformant-with-waivers"),
+        ("pass", "waived", "conformant-with-waivers"),
+        ("waived", "not-tested", "conformant-with-waivers"),
+        ("waived", "inconclusive", "conformant-with-waivers"),
+        ("inconclusive", "waived", "inconclusive"),
+        ("fail", "waived", "non-conformant"),
+        ("waived", "error", "error"),
     ],
 )
 def test_verdict(must: Outcome, should: Outcome, verdict: str) -> None:
@@ -160,3 +169,35 @@ def test_nothing_judged_is_not_conformant() -> None:
 def test_the_catalogue_gives_every_result_its_requirement() -> None:
     results = settle({name: Finding(held=1) for name in CATALOGUE}, offers=set())
     assert [result.requirement.id for result in results] == list(CATALOGUE)
+
+
+LAST_DAY = date(2027, 3, 1)
+WAIVER = Waiver(id="status.monotonic", reason="known to the vendor", until=LAST_DAY)
+
+
+@pytest.mark.parametrize(
+    ("finding", "today", "outcome", "state"),
+    [
+        (Finding(violations=(SHORT,)), date(2026, 1, 1), "waived", "used"),
+        (Finding(violations=(SHORT,)), LAST_DAY, "waived", "used"),
+        (Finding(violations=(SHORT,)), date(2027, 3, 2), "fail", "expired"),
+        (Finding(held=1), date(2026, 1, 1), "pass", "not-needed"),
+        (Finding(held=1), date(2027, 3, 2), "pass", "not-needed"),
+        (Finding(unseen=1), date(2026, 1, 1), "inconclusive", "undecided"),
+        (Finding(), date(2026, 1, 1), "inconclusive", "undecided"),
+        (Finding(), date(2027, 3, 2), "inconclusive", "expired"),
+        (Finding(crash="oops"), date(2026, 1, 1), "error", "undecided"),
+    ],
+)
+def test_a_waiver_excuses_a_failure_until_its_last_day_is_over(
+    finding: Finding, today: date, outcome: Outcome, state: str
+) -> None:
+    results = settle({"status.monotonic": finding}, offers=set())
+    (result,) = waive(results, [WAIVER], today=today)
+    assert (result.outcome, result.waiver_state, result.waiver) == (outcome, state, WAIVER)
+    assert result.violation is results[0].violation
+
+
+def test_a_waiver_excuses_nothing_else() -> None:
+    results = settle({"status.bounds": Finding(violations=(SHORT,))}, offers=set())
+    assert waive(results, [WAIVER], today=LAST_DAY) == results

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_expedition.plugin import entry_key
-from pytest_expedition.report.document import requirement_entry, run_entry
+from pytest_expedition.report.document import (
+    has_stale_waiver,
+    is_failure,
+    requirement_entry,
+    run_entry,
+)
 from pytest_expedition.report.text import failure
 from pytest_expedition.requirements import CATALOGUE
 
@@ -28,13 +33,15 @@ def test_requirement(
     entry = requirement_entry(conformance, result)
     request.node.stash[entry_key] = {"run": run_entry(conformance), "requirement": entry}
     match result.outcome:
-        case "fail" if result.requirement.level == "MUST" or expedition_strict:
+        case "fail" if is_failure(entry, strict=expedition_strict):
             pytest.fail(failure(entry), pytrace=False)
-        case "fail":
+        case "fail" | "waived":
             pytest.xfail(entry["reason"])
         case "error" if conformance.reason and result is not conformance.first_error:
             pytest.skip("not judged, as said above")
         case "error":
             pytest.fail(result.crash or entry["reason"], pytrace=False)
+        case _ if has_stale_waiver(entry):
+            pytest.fail(f"{requirement}: {entry['reason']}", pytrace=False)
         case "inconclusive" | "not-tested":
             pytest.skip(f"{result.outcome}: {entry['reason']}")

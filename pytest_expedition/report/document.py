@@ -6,8 +6,9 @@ import shlex
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from pytest_expedition.history import created_id
 from pytest_expedition.report import words
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.verdict import conclude
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_expedition.conformance import Conformance
-    from pytest_expedition.history import Exchange
+    from pytest_expedition.history import Exchange, History
     from pytest_expedition.requirements import Requirement
     from pytest_expedition.target import Target
     from pytest_expedition.verdict import Outcome, Result
@@ -26,10 +27,11 @@ Document = dict[str, Any]
 STRUCK_OUT = "***"
 BODY_SHOWN = 2000
 """Characters of a body that the report keeps."""
-
+TIMELINE_LENGTH: Final = 100
+"""Exchanges of a timeline, besides those of the story, at the most."""
 
 _NO_RUN: Document = {
-    "target": {"url": "", "dialect": None},
+    "target": {"url": "", "dialect": None, "embedded": False, "verified": True},
     "started": "1970-01-01T00:00:00.000+00:00",
 }
 
@@ -61,14 +63,47 @@ def requirement_entry(conformance: Conformance, result: Result) -> Document:
     reason = strike.out(words.reason(result, conformance.reason))
     return {
         **_entry(result.requirement, result.outcome, reason),
-        "evidence": [_evidence(exchange, strike) for exchange in story],
+        "waiver": _waiver(result, strike),
+        "evidence": [_evidence(exchange, result, strike) for exchange in story],
+        "timeline": _timeline(conformance.history, story, strike),
         "curl": [strike.out(line) for line in _curl(story, conformance.target)],
     }
 
 
 def broken_down(name: str, reason: str) -> Document:
     """Return the entry of a requirement that the suite itself failed to judge."""
-    return {**_entry(CATALOGUE[name], "error", reason), "evidence": [], "curl": []}
+    return {
+        **_entry(CATALOGUE[name], "error", words.printable(reason)),
+        "waiver": None,
+        "evidence": [],
+        "timeline": {"exchanges": [], "omitted": 0},
+        "curl": [],
+    }
+
+
+def is_failure(entry: Document, *, strict: bool) -> bool:
+    """Whether an entry fails its run; ``strict``: also if it is a SHOULD that is broken.
+
+    A waiver must be needed, and must not have expired.
+    """
+    if entry["outcome"] == "fail" and (entry["level"] == "MUST" or strict):
+        return True
+    return entry["outcome"] == "error" or has_stale_waiver(entry)
+
+
+def has_stale_waiver(entry: Document) -> bool:
+    """Whether an entry has a waiver that is not needed or has expired."""
+    return entry["waiver"] is not None and entry["waiver"]["state"] in {"not-needed", "expired"}
+
+
+def _waiver(result: Result, strike: _Strike) -> Document | None:
+    if result.waiver is None:
+        return None
+    return {
+        "reason": strike.out(result.waiver.reason),
+        "until": result.waiver.until.isoformat(),
+        "state": result.waiver_state,
+    }
 
 
 def _entry(requirement: Requirement, outcome: Outcome, reason: str) -> Document:
@@ -133,16 +168,51 @@ def _story(conformance: Conformance, result: Result) -> list[Exchange]:
     return sorted({*context, *proof}, key=lambda exchange: exchange.sent)
 
 
-def _evidence(exchange: Exchange, strike: _Strike) -> Document:
+def _timeline(history: History, story: list[Exchange], strike: _Strike) -> Document:
+    """Return the life of the story's jobs in short: what a chart of their states needs."""
+    ids = {_about(exchange) for exchange in story}
+    jobs = [job for job_id, job in history.jobs.items() if job_id in ids]
+    others = {x for job in jobs for x in (*job.answers, *job.attempts)}.difference(story)
+    ordered = sorted(others, key=lambda exchange: exchange.sent)
+    step = -(-len(ordered) // TIMELINE_LENGTH) or 1
+    kept = sorted([*story, *ordered[::step]], key=lambda exchange: exchange.sent)
+    places = {exchange: place for place, exchange in enumerate(story)}
+    return {
+        "exchanges": [
+            {
+                "evidence": places.get(exchange),
+                "kind": exchange.kind,
+                "job": _about(exchange),
+                "sent": round(exchange.sent, 6),
+                "received": None if exchange.status is None else round(exchange.received, 6),
+                "state": exchange.state,
+                "answer": strike.out(words.answer(exchange)),
+            }
+            for exchange in kept
+        ],
+        "omitted": len(others) + len(story) - len(kept),
+    }
+
+
+def _about(exchange: Exchange) -> int | None:
+    """Return the id of the job that an exchange is about: asked for, or created."""
+    return exchange.job_id if exchange.job_id is not None else created_id(exchange)
+
+
+def _evidence(exchange: Exchange, result: Result, strike: _Strike) -> Document:
+    assert result.violation is not None
     body = exchange.body[: 4 * BODY_SHOWN].decode("utf-8", "replace")
     return {
+        "proves": exchange in result.violation.proof,
         "sent": round(exchange.sent, 6),
         "received": None if exchange.status is None else round(exchange.received, 6),
         "method": exchange.method,
-        "path": exchange.path,
+        "path": strike.out(exchange.path),
         "request": strike.out(exchange.request_body),
         "status": exchange.status,
         "body": strike.out(body)[:BODY_SHOWN],
+        "asked": strike.out(words.asked(exchange)),
+        "answer": strike.out(words.answer(exchange)),
         "summary": strike.out(words.summary(exchange)),
     }
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from pytest_expedition.report.markdown import as_markdown
+from pytest_expedition.report.page import as_html
+from pytest_expedition.validation import validate
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -12,12 +16,34 @@ if TYPE_CHECKING:
     from pytest_expedition.report.document import Document
 
 
-def _as_json(document: Document) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+def as_json(document: Document) -> str:
+    """Make the JSON text of a report, without characters that a terminal might obey."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return (
+        "".join(
+            each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
+        )
+        + "\n"
+    )
 
 
-FORMATS: Final[dict[str, Callable[[Document], str]]] = {".json": _as_json}
+FORMATS: Final[dict[str, Callable[[Document], str]]] = {
+    ".json": as_json,
+    ".html": as_html,
+    ".md": as_markdown,
+}
 """What writes a report, by the suffix of its file."""
+
+
+def read(path: Path) -> Document:
+    """Read a JSON report.
+
+    Raises ``OSError`` for a file that cannot be read, ``SchemaViolation`` for one that is no
+    report, and another ``ValueError`` or ``RecursionError`` for one that is not JSON.
+    """
+    document: Document = json.loads(path.read_bytes())
+    validate(document, "report")
+    return document
 
 
 def write(document: Document, path: Path) -> None:

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 _WIDTHS: Final = (29, 7, 13)
 
+_WAIVED: Final = {
+    "used": "waived",
+    "not-needed": "waived, yet not needed",
+    "expired": "waived, but no longer",
+}
+
 
 def failure(entry: Document) -> str:
     """Tell why a requirement failed: the promise, what was seen, the proof, how to do it again."""
@@ -43,9 +49,9 @@ def verdict_lines(document: Document) -> list[str]:
     target = document["target"]
     entries = document["requirements"]
     dialect = f", dialect {target['dialect']}" if target["dialect"] else ""
-    embedded = " (in this process)" if target.get("embedded") else ""
-    behind = left_behind(document.get("left_behind", ()), document.get("perhaps_created", 0))
-    unverified = not target.get("verified", True)
+    embedded = " (in this process)" if target["embedded"] else ""
+    behind = left_behind(document["left_behind"], document["perhaps_created"])
+    unverified = not target["verified"]
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
     if document["unanswered"]:
         used += f" ({document['unanswered']} without an answer that tells anything)"
@@ -55,6 +61,17 @@ def verdict_lines(document: Document) -> list[str]:
         + tally([entry["outcome"] for entry in entries]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
         *([behind] if behind and not embedded else []),
+        *waiver_lines(entries),
         *([f"reason: {document['reason']}"] if document["reason"] else []),
         f"verdict: {document['verdict']}",
+    ]
+
+
+def waiver_lines(entries: list[Document]) -> list[str]:
+    """Tell the waivers that were used, and those that are no longer right."""
+    waived = {entry["id"]: entry["waiver"]["state"] for entry in entries if entry["waiver"]}
+    return [
+        f"{said}: {', '.join(name for name in waived if waived[name] == state)}"
+        for state, said in _WAIVED.items()
+        if state in waived.values()
     ]

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from pytest_expedition.history import Exchange
     from pytest_expedition.requirements import Need
     from pytest_expedition.rules import Violation
-    from pytest_expedition.verdict import Result
+    from pytest_expedition.verdict import Outcome, Result, Verdict, WaiverState
+
+LONGEST: Final = 200
+"""Characters of a text from elsewhere that a sentence quotes."""
 
 FAULTS: Final = {
     "not-a-success": "The answer is HTTP {status}, no success.",
@@ -88,6 +91,59 @@ LACKING: Final[dict[Need, str]] = {
 
 NOT_CARRIED: Final = "the dialect {dialect} does not carry the field that it is about"
 
+OUTCOMES: Final[tuple[Outcome, ...]] = (
+    "pass",
+    "fail",
+    "waived",
+    "inconclusive",
+    "not-tested",
+    "error",
+)
+"""The outcomes, in the order in which they are counted."""
+
+SIGNS: Final = {
+    "pass": "✓",
+    "fail": "✗",
+    "waived": "≈",
+    "inconclusive": "?",
+    "not-tested": "\N{EN DASH}",
+    "error": "!",
+    "conformant": "✓",
+    "conformant-with-waivers": "≈",
+    "non-conformant": "✗",
+}
+"""A sign for each outcome and verdict, for eyes that go by shape."""
+
+MEANINGS: Final[dict[Verdict, str]] = {
+    "conformant": "Every MUST that the target allows was put to the test, and kept.",
+    "conformant-with-waivers": "Every MUST that the target allows was put to the test, and kept "
+    "or waived.",
+    "non-conformant": "At least one MUST is broken.",
+    "inconclusive": "Nothing is known to be broken, but not every MUST was put to the test.",
+    "error": "The suite could not do its work; this says nothing about what was not judged.",
+}
+"""What a verdict means."""
+
+GROUPS: Final = {
+    "create": "Creating a job",
+    "status": "Status of a job",
+    "cancel": "Cancelling a job",
+    "refuse": "Refusing to cancel",
+    "result": "Result of a job",
+    "auth": "Authentication",
+    "input": "Bad input",
+    "agent": "The agent",
+}
+"""The groups of requirements, by how their ids begin."""
+
+WAIVERS: Final[dict[WaiverState, str]] = {
+    "used": "waived until {until}: {reason}",
+    "undecided": "nothing to be waived, until {until}, came up ({reason})",
+    "not-needed": "its waiver is not needed, take it out of the target ({reason})",
+    "expired": "its waiver has expired, its last day was {until} ({reason})",
+}
+"""What became of a waiver."""
+
 _PLAIN: Final = {"problem", "envelope", "key", "dialect", "created_in"}
 """Facts that are words already."""
 
@@ -97,12 +153,12 @@ _KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}
 def seen(violation: Violation) -> str:
     """Say what was seen."""
     facts = {
-        name: str(value) if name in _PLAIN else _spelled(value)
+        name: cut(str(value)) if name in _PLAIN else _spelled(value)
         for name, value in violation.facts.items()
     }
     if "key" in facts:
         facts["key"] = _KEYS[facts["key"]]
-    return printable(FAULTS[violation.fault].format_map(facts))
+    return FAULTS[violation.fault].format_map(facts)
 
 
 def reason(result: Result, broke: str = "") -> str:
@@ -110,11 +166,21 @@ def reason(result: Result, broke: str = "") -> str:
 
     ``broke`` says why the suite could not go on, if it could not.
     """
+    judged = _judged(result, broke)
+    if result.waiver is None or result.waiver_state is None:
+        return printable(judged)
+    waived = WAIVERS[result.waiver_state].format(
+        until=result.waiver.until, reason=cut(result.waiver.reason)
+    )
+    return printable(f"{judged.removesuffix('.')}; {waived}")
+
+
+def _judged(result: Result, broke: str) -> str:
     requirement = result.requirement
     match result.outcome:
         case "pass":
             return f"held {result.held} times" if result.held > 1 else "held once"
-        case "fail":
+        case "fail" | "waived":
             assert result.violation is not None
             return seen(result.violation)
         case "not-tested":
@@ -136,24 +202,33 @@ def reason(result: Result, broke: str = "") -> str:
 
 def summary(exchange: Exchange) -> str:
     """Tell an exchange in one line: `0.412 s GET job/status/1619 → state 0.6`."""
-    path = exchange.path.removeprefix("/api/v1/")
+    return f"{exchange.sent:.3f} s {asked(exchange)} → {answer(exchange)}"
+
+
+def asked(exchange: Exchange) -> str:
+    """Tell a request in a few words: `GET job/status/1619`."""
+    path = cut(exchange.path.removeprefix("/api/v1/"))
     key = f" with {_KEYS[exchange.probe]}" if exchange.probe in _KEYS else ""
-    asked = f"{exchange.sent:.3f} s {exchange.method} {path}{key}"
-    return printable(f"{asked} → {_answered(exchange)}")
+    return printable(f"{exchange.method} {path}{key}")
+
+
+def answer(exchange: Exchange) -> str:
+    """Tell an answer in a few words: `state 0.6`."""
+    return printable(_answered(exchange))
 
 
 def _answered(exchange: Exchange) -> str:
     if exchange.status is None:
-        return f"no answer: {exchange.lost}"
-    answer = exchange.answer
+        return f"no answer: {cut(exchange.lost)}"
+    told = exchange.answer
     parts = [] if exchange.ok else [f"HTTP {exchange.status}"]
-    if answer.problem is not None:
-        parts.append(answer.problem)
-    if exchange.kind == "create" and answer.job_id is not MISSING:
-        parts.append(f"job {_spelled(answer.job_id)}")
-    if answer.state is not MISSING:
-        parts.append(f"state {_spelled(answer.state)}")
-    parts += [f"“{message}”" for message in answer.messages[:1]]
+    if told.problem is not None:
+        parts.append(cut(told.problem))
+    if exchange.kind == "create" and told.job_id is not MISSING:
+        parts.append(f"job {_spelled(told.job_id)}")
+    if told.state is not MISSING:
+        parts.append(f"state {_spelled(told.state)}")
+    parts += [f"“{cut(message)}”" for message in told.messages[:1]]
     return ", ".join(parts) or f"HTTP {exchange.status}"
 
 
@@ -161,12 +236,26 @@ def _spelled(value: Any) -> str:
     if isinstance(value, tuple):
         value = list(value)
     text = spelled(value)
-    return text if len(text) <= 200 else text[:199] + "…"
+    return cut(text)
 
 
-def printable(text: str) -> str:
-    """Replace what a terminal might obey."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+def cut(text: str) -> str:
+    """Leave of a text what fits a sentence."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """Replace what a terminal or a browser might obey, but for the characters to ``keep``."""
+    return "".join(
+        each if each.isprintable() or each in keep else "\N{REPLACEMENT CHARACTER}" for each in text
+    )
+
+
+def duration(seconds: float) -> str:
+    """Tell how long something took: `4 ms`, `2.7 s`, `134 s`."""
+    if 0 < seconds < 1:
+        return f"{1000 * seconds:.{0 if seconds >= 0.01 else 1}f} ms".replace(".0 ", " ")
+    return f"{seconds:.{1 if seconds < 100 else 0}f} s".replace(".0 ", " ")
 
 
 def left_behind(jobs: Sequence[int], perhaps: int) -> str:
@@ -193,5 +282,4 @@ def tally(outcomes: list[str]) -> str:
     counts: dict[str, int] = defaultdict(int)
     for outcome in outcomes:
         counts[outcome] += 1
-    order = ("pass", "fail", "inconclusive", "not-tested", "error")
-    return ", ".join(f"{counts[each]} {each}" for each in order if counts[each])
+    return ", ".join(f"{counts[each]} {each}" for each in OUTCOMES if counts[each])

@@ -1,0 +1,274 @@
+"""The picture of a failure: the states of its jobs over time, as SVG."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_expedition.report.words import duration, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_expedition.report.document import Document
+
+SERIES: Final = 6
+"""How many jobs have a look of their own; the style sheet knows the same number."""
+
+_LEFT: Final = 40
+_RIGHT: Final = 14
+_FLAGS: Final = 34
+_PLOT: Final = 170
+_LANE: Final = 30
+_TICKS: Final = 26
+_FLAG_WIDTH: Final = 22
+_TICK_WIDTH: Final = 58
+_INTERVENTIONS: Final = {"cancel", "agent"}
+"""The kinds of requests whose time is marked from top to bottom."""
+
+_TOLD: Final = 12
+"""How many states of a job the description for screen readers tells."""
+
+MINUS_ONE: Final = "\N{MINUS SIGN}1"
+
+KINDS: Final = {
+    "create": "creation",
+    "status": "status request",
+    "cancel": "cancel",
+    "agent": "command to the agent",
+    "other": "other request",
+}
+"""What a kind of request is called."""
+
+
+def chart(timeline: Document, evidence: Sequence[Document], *, width: int, name: str) -> str:
+    """Draw a timeline.
+
+    ``width`` is in CSS pixels, ``name`` is what the ids in the SVG begin with. Pauses are drawn on
+    a logarithmic scale, so that requests of milliseconds and jobs of minutes both show.
+    """
+    return _Chart(timeline["exchanges"], evidence, width).svg(name)
+
+
+def jobs_of(timeline: Document) -> list[int]:
+    """Return the ids of the jobs in a timeline, in the order in which they get their looks."""
+    return list(dict.fromkeys(x["job"] for x in timeline["exchanges"] if x["job"] is not None))
+
+
+def marker(kind: str, x: float, y: float, *, css: str = "") -> str:
+    """Draw the sign of a kind of request: a shape of its own, so that no colour is needed."""
+    classes = f"mark {css}".strip()
+    match kind:
+        case "create":
+            return (
+                f'<rect class="{classes}" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>'
+            )
+        case "cancel":
+            points = (
+                f"{x:.1f},{y - 7:.1f} {x + 7:.1f},{y:.1f} {x:.1f},{y + 7:.1f} {x - 7:.1f},{y:.1f}"
+            )
+            return f'<polygon class="{classes}" points="{points}"/>'
+        case "status":
+            return f'<circle class="{classes}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
+        case _:
+            points = f"{x:.1f},{y - 6:.1f} {x + 6:.1f},{y + 5:.1f} {x - 6:.1f},{y + 5:.1f}"
+            return f'<polygon class="{classes}" points="{points}"/>'
+
+
+class _Chart:
+    """Where everything is on one chart."""
+
+    def __init__(
+        self, exchanges: list[dict[str, Any]], evidence: Sequence[Document], width: int
+    ) -> None:
+        self.exchanges = exchanges
+        self.evidence = evidence
+        self.width = width
+        self.jobs = jobs_of({"exchanges": exchanges})
+        self.start = min(x["sent"] for x in exchanges)
+        self._places = self._spread()
+        self.top = float(_FLAGS)
+        self.bottom = self.top + _PLOT
+        self.cancelled = self.bottom + _LANE
+        self.stateless = any(x["state"] is None for x in exchanges)
+        self.none = self.cancelled + (_LANE if self.stateless else 0)
+        self.height = self.none + _LANE / 2 + _TICKS
+
+    def _spread(self) -> dict[float, float]:
+        """Give each moment its place on the axis: pauses count by the logarithm of their length."""
+        moments = sorted({time for x in self.exchanges for time in _span(x)})
+        pauses = (later - earlier for earlier, later in itertools.pairwise(moments))
+        places = [0.0]
+        for pause in pauses:
+            places.append(places[-1] + math.log1p(pause / 0.001))
+        left, right = _LEFT + 12, self.width - _RIGHT - 8
+        scale = (right - left) / places[-1] if places[-1] else 0.0
+        return {time: left + place * scale for time, place in zip(moments, places, strict=True)}
+
+    def x(self, exchange: dict[str, Any]) -> float:
+        """Return where an exchange is marked: half-way between its request and its answer."""
+        sent, received = _span(exchange)
+        return (self._places[sent] + self._places[received]) / 2
+
+    def y(self, exchange: dict[str, Any]) -> float:
+        state = exchange["state"]
+        if state is None:
+            return self.none
+        return self.cancelled if state == -1 else self.bottom - _PLOT * float(state)
+
+    def svg(self, name: str) -> str:
+        """Return the whole picture."""
+        size = f'width="{self.width}" height="{self.height:.0f}"'
+        box = f'viewBox="0 0 {self.width} {self.height:.0f}"'
+        told = f'role="img" aria-labelledby="{name}-title {name}-desc"'
+        parts = [
+            f'<svg class="chart" {told} {size} {box}>',
+            f'<title id="{name}-title">The states of {self._jobs_in_words()} over time</title>',
+            f'<desc id="{name}-desc">{escape(self._description())}</desc>',
+            *self._axes(),
+            *self._ticks(),
+            *self._interventions(),
+            *self._lines(),
+            *self._flags(),
+            *map(self._mark, sorted(self.exchanges, key=self._weight)),
+            "</svg>",
+        ]
+        return "\n".join(parts)
+
+    def _jobs_in_words(self) -> str:
+        if not self.jobs:
+            return "no job"
+        return ("job " if len(self.jobs) == 1 else "jobs ") + ", ".join(map(str, self.jobs))
+
+    def _description(self) -> str:
+        told = []
+        for job in self.jobs:
+            seen = [x for x in self.exchanges if x["job"] == job]
+            states = [f"{printable(x['answer'])} at {self._when(x)}" for x in seen[:_TOLD]]
+            more = f", and {len(seen) - _TOLD} more" if len(seen) > _TOLD else ""
+            told.append(f"Job {job}: {', '.join(states)}{more}.")
+        proof = [place + 1 for place, each in enumerate(self.evidence) if each["proves"]]
+        told.append(f"The proof is in the numbered exchanges {', '.join(map(str, proof))}.")
+        return " ".join(told)
+
+    def _weight(self, exchange: dict[str, Any]) -> tuple[bool, bool, bool]:
+        """Return what is drawn over what."""
+        told = exchange["evidence"] is not None
+        return told, exchange["kind"] in _INTERVENTIONS, self._proves(exchange)
+
+    def _when(self, exchange: dict[str, Any]) -> str:
+        return duration(exchange["sent"] - self.start)
+
+    def _axes(self) -> list[str]:
+        right = self.width - _RIGHT
+        lanes = [(self.bottom - _PLOT * state, text) for state, text in ((1, "1"), (0.5, "0.5"))]
+        lanes += [(self.bottom, "0"), (self.cancelled, MINUS_ONE)]
+        lanes += [(self.none, "other")] if self.stateless else []
+        parts = [
+            f'<rect class="lane" x="{_LEFT}" y="{lane - _LANE / 2 + 2:.1f}" '
+            f'width="{right - _LEFT}" height="{_LANE - 4}" rx="3"/>'
+            for lane, _ in lanes[3:]
+        ]
+        for y, text in lanes:
+            parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{right}" y2="{y}"/>')
+            parts.append(_label(_LEFT - 6, y + 4, text, anchor="end"))
+        return parts
+
+    def _ticks(self) -> list[str]:
+        """Label the moments of the story first, then others, where there is room."""
+        ordered = sorted(self.exchanges, key=lambda x: (x["evidence"] is None, x["sent"]))
+        placed: list[float] = []
+        parts = []
+        baseline = self.none + _LANE / 2
+        for exchange in [self.exchanges[0], self.exchanges[-1], *ordered]:
+            x = self._places[exchange["sent"]]
+            if any(abs(x - other) < _TICK_WIDTH for other in placed):
+                continue
+            placed.append(x)
+            anchor = "end" if x > self.width - _TICK_WIDTH / 2 else "middle"
+            parts.append(
+                f'<path class="tick" d="M{x:.1f},{baseline}v5"/>'
+                + _label(x, baseline + 19, self._when(exchange), anchor=anchor)
+            )
+        return parts
+
+    def _interventions(self) -> list[str]:
+        end = self.none + _LANE / 2
+        return [
+            f'<path class="intervention" d="M{self.x(each):.1f},{self.top}V{end}"/>'
+            for each in self.exchanges
+            if each["kind"] in _INTERVENTIONS
+        ]
+
+    def _lines(self) -> list[str]:
+        points: dict[int, list[tuple[float, float]]] = defaultdict(list)
+        for exchange in self.exchanges:
+            if exchange["state"] is not None and exchange["job"] is not None:
+                points[exchange["job"]].append((self.x(exchange), self.y(exchange)))
+        return [
+            f'<polyline class="line {self._look(job)}" points="'
+            + " ".join(f"{x:.1f},{y:.1f}" for x, y in sorted(seen, key=lambda point: point[0]))
+            + '"/>'
+            for job, seen in points.items()
+        ]
+
+    def _look(self, job: int | None) -> str:
+        return "s-" if job is None else f"s{self.jobs.index(job) % SERIES}"
+
+    def _flags(self) -> list[str]:
+        """Number the exchanges of the story above the plot, and lead to where they are."""
+        flagged = [x for x in self.exchanges if x["evidence"] is not None]
+        apart = min(_FLAG_WIDTH + 3, (self.width - _LEFT - _RIGHT) / max(len(flagged), 1))
+        places: list[float] = []
+        for exchange in flagged:
+            places.append(max(self.x(exchange), places[-1] + apart if places else 0.0))
+        limit = self.width - _FLAG_WIDTH / 2
+        for number in reversed(range(len(places))):
+            places[number] = min(places[number], limit)
+            limit = places[number] - apart
+        return list(map(self._flag, flagged, places))
+
+    def _flag(self, exchange: dict[str, Any], place: float) -> str:
+        x = self.x(exchange)
+        end = self.top if exchange["kind"] in _INTERVENTIONS else self.y(exchange)
+        return (
+            f'<path class="leader" d="M{place:.1f},20L{x:.1f},{self.top}V{end:.1f}"/>'
+            f'<g class="{"flag proof" if self._proves(exchange) else "flag"}">'
+            f'<rect x="{place - _FLAG_WIDTH / 2:.1f}" y="2" width="{_FLAG_WIDTH}" height="18" '
+            f'rx="4"/><text x="{place:.1f}" y="15" text-anchor="middle">'
+            f"{exchange['evidence'] + 1}</text></g>"
+        )
+
+    def _proves(self, exchange: dict[str, Any]) -> bool:
+        place = exchange["evidence"]
+        return place is not None and bool(self.evidence[place]["proves"])
+
+    def _mark(self, exchange: dict[str, Any]) -> str:
+        x, y = self.x(exchange), self.y(exchange)
+        sent, received = (self._places[time] for time in _span(exchange))
+        look = self._look(exchange["job"])
+        lost = exchange["received"] is None
+        ring = f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="10"/>'
+        about = f" of job {exchange['job']}" if exchange["job"] is not None else ""
+        told = f"{KINDS[exchange['kind']]}{about} at {self._when(exchange)}: {exchange['answer']}"
+        return (
+            f"<g><title>{escape(printable(told))}</title>"
+            f'<line class="span {look}" x1="{sent:.1f}" y1="{y:.1f}" x2="{received:.1f}" '
+            f'y2="{y:.1f}"/>'
+            + marker(exchange["kind"], x, y, css=f"{look} lost" if lost else look)
+            + (ring if self._proves(exchange) else "")
+            + "</g>"
+        )
+
+
+def _label(x: float, y: float, text: str, *, anchor: str) -> str:
+    return f'<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+
+
+def _span(exchange: dict[str, Any]) -> tuple[float, float]:
+    """Return when an exchange began and ended; a lost one ends when it begins."""
+    sent, received = float(exchange["sent"]), exchange["received"]
+    return sent, sent if received is None else max(sent, float(received))

@@ -1,0 +1,85 @@
+"""Two reports side by side: whose outcomes differ, and whether any got worse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from pytest_expedition.report.words import plural, printable
+from pytest_expedition.requirements import CATALOGUE
+
+if TYPE_CHECKING:
+    from pytest_expedition.report.document import Document
+
+Change = Literal["better", "worse", "other"]
+
+RANKS: Final = {"pass": 0, "not-tested": 1, "inconclusive": 1, "waived": 2, "fail": 3, "error": 4}
+"""Outcomes from the best to the worst. Not to know is worse than a pass and better than a known
+failure, excused or not; an error is the worst, since nobody knows what it hides."""
+
+ABSENT: Final = "absent"
+"""Stands for the outcome of a requirement that a report does not know, which ranks as untested."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A requirement whose outcome is not the same in two reports."""
+
+    id: str
+    level: str
+    before: str
+    after: str
+
+    @property
+    def change(self) -> Change:
+        """Whether the second outcome is better or worse than the first."""
+        before, after = (
+            RANKS.get(outcome, RANKS["not-tested"]) for outcome in (self.before, self.after)
+        )
+        if before == after:
+            return "other"
+        return "worse" if after > before else "better"
+
+
+def compare(before: Document, after: Document) -> list[Difference]:
+    """Find what differs between two reports, in the catalogue's order."""
+    one, other = ({x["id"]: x for x in report["requirements"]} for report in (before, after))
+    names = [name for name in CATALOGUE if name in one or name in other]
+    names += [name for name in {**one, **other} if name not in CATALOGUE]
+    differences = [
+        Difference(
+            id=name,
+            level=(other.get(name) or one[name])["level"],
+            before=one[name]["outcome"] if name in one else ABSENT,
+            after=other[name]["outcome"] if name in other else ABSENT,
+        )
+        for name in names
+    ]
+    return [each for each in differences if each.before != each.after]
+
+
+def comparison_lines(before: Document, after: Document, differences: list[Difference]) -> list[str]:
+    """Tell what differs: the two reports, a table, and how many outcomes got worse."""
+    rows = [("requirement", "level", "A", "B", "change")] if differences else []
+    rows += [(x.id, x.level, x.before, x.after, x.change) for x in differences]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    changes = [each.change for each in differences]
+    known = {x["id"] for report in (before, after) for x in report["requirements"]}
+    counts = [f"{changes.count(change)} {change}" for change in ("worse", "better", "other")]
+    return [
+        _title("A", before),
+        _title("B", after),
+        "",
+        *table,
+        *([""] if table else []),
+        ", ".join([*counts, f"{len(known) - len(changes)} the same"]),
+    ]
+
+
+def _title(name: str, report: Document) -> str:
+    tool, target = report["tool"], report["target"]
+    return printable(
+        f"{name}: {report['verdict']}, {target['url']}, {plural(report['jobs'], 'job')}, "
+        f"{report['started']}, {tool['name']} {tool['version']}"
+    )

@@ -1,0 +1,151 @@
+"""The report as Markdown, to be pasted into an issue or a CI summary.
+
+What may come from a server stands in code, where GitHub and its kin act on nothing: no link, no
+mention, no HTML. Only words that cannot be anything else are left as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.report.text import waiver_lines
+from pytest_expedition.report.words import (
+    MEANINGS,
+    SIGNS,
+    duration,
+    left_behind,
+    plural,
+    printable,
+    tally,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_expedition.report.document import Document
+
+_WORD: Final = r"[A-Za-z'-]+|-?\d{1,6}(\.\d+)?|\d{4}-\d\d-\d\d"
+_HARMLESS: Final = re.compile(rf"(\(?({_WORD})[.,;:)]*( |$))*", re.ASCII)
+
+_IN_A_TABLE: Final = str.maketrans({"|": "\N{BOX DRAWINGS LIGHT VERTICAL}"})
+"""How a pipe is spelled in a table: renderers disagree on how to escape it."""
+
+
+def as_markdown(document: Document) -> str:
+    """Make the Markdown text of a report."""
+    told = [entry for entry in document["requirements"] if entry["evidence"]]
+    verdict = document["verdict"]
+    behind = left_behind(document["left_behind"], document["perhaps_created"])
+    lines = [
+        f"## {SIGNS[verdict]} Expedition job API: {verdict}",
+        "",
+        f"{MEANINGS[verdict]} {tally([each['outcome'] for each in document['requirements']])}.",
+        "",
+        *([_said(document["reason"]), ""] if document["reason"] else []),
+        *([f"{behind}\n"] if behind and not document["target"]["embedded"] else []),
+        *(f"{line}\n" for line in waiver_lines(document["requirements"])),
+        _target(document),
+        "",
+    ]
+    if told:
+        lines += ["### What is broken", ""]
+        lines += ["\n".join(_failure(entry)) + "\n" for entry in told]
+    lines += ["### All requirements", ""]
+    lines += _table(
+        ("requirement", "level", "basis", "outcome", "why"),
+        (
+            (
+                f"`{each['id']}`",
+                each["level"],
+                each["basis"],
+                f"{SIGNS[each['outcome']]} {each['outcome']}",
+                _said(each["reason"], in_table=True),
+            )
+            for each in document["requirements"]
+        ),
+    )
+    return "\n".join(lines) + f"\n\n{document['tool']['name']} {document['tool']['version']}\n"
+
+
+def _target(document: Document) -> str:
+    target = document["target"]
+    dialect = f"dialect {target['dialect']}, " if target["dialect"] else ""
+    unverified = "" if target["verified"] else "certificate not verified, "
+    return (
+        f"{_code(target['url'])}, {unverified}{dialect}{plural(document['jobs'], 'job')}, "
+        f"{plural(document['requests'], 'request')}, {duration(document['seconds'])}"
+    )
+
+
+def _failure(entry: Document) -> list[str]:
+    sign, name = SIGNS[entry["outcome"]], entry["id"]
+    seen = printable(entry["reason"])
+    said = seen if _HARMLESS.fullmatch(seen) else f"<code>{escape(seen)}</code>"
+    start = entry["evidence"][0]["sent"]
+    return [
+        f"<details><summary>{sign} <b>{name}</b> ({entry['level']}): {said}</summary>",
+        "",
+        f"{_prose(entry['text'])} ({entry['basis']}: {_prose(entry['source'])})",
+        "",
+        *_table(
+            ("", "sent", "request", "answer", "proof"),
+            (_exchange(place, each, start) for place, each in enumerate(entry["evidence"], 1)),
+        ),
+        "",
+        *_fenced(entry["curl"]),
+        "",
+        "</details>",
+    ]
+
+
+def _exchange(place: int, each: Document, start: float) -> tuple[str, ...]:
+    return (
+        str(place),
+        duration(each["sent"] - start),
+        _code(each["asked"], in_table=True),
+        _said(each["answer"], in_table=True),
+        "✗" if each["proves"] else "",
+    )
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
+
+
+def _fenced(commands: list[str]) -> list[str]:
+    text = printable("\n".join(commands), keep="\n\t")
+    fence = "`" * max(3, _longest_ticks(text) + 1)
+    return [f"{fence}sh", text, fence]
+
+
+def _said(text: str, *, in_table: bool = False) -> str:
+    """Return harmless words as they are, and anything else as code."""
+    return text if _HARMLESS.fullmatch(text) else _code(text, in_table=in_table)
+
+
+def _code(text: str, *, in_table: bool = False) -> str:
+    text = printable(text)
+    if in_table:
+        text = text.translate(_IN_A_TABLE)
+    ticks = "`" * (_longest_ticks(text) + 1)
+    room = " " if text.startswith(("`", " ")) or text.endswith(("`", " ")) else ""
+    return f"{ticks}{room}{text}{room}{ticks}"
+
+
+def _longest_ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _prose(text: str) -> str:
+    """Escape a sentence, in which `code` stands between backticks."""
+    said, *others = re.split("`([^`]+)`", text)
+    parts = [_escaped(said)]
+    for place, other in enumerate(others):
+        parts.append(_escaped(other) if place % 2 else _code(other))
+    return "".join(parts)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>#|!&~])", r"\\\1", printable(text))

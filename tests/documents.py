@@ -1,0 +1,85 @@
+"""Reports of histories built by hand: what the suite would say of them, without a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from histories import Story, envelope
+
+from pytest_expedition import Target
+from pytest_expedition.conformance import Conformance
+from pytest_expedition.report.document import assemble, requirement_entry, run_entry
+from pytest_expedition.rules import judge
+from pytest_expedition.verdict import conclude, settle, waive
+
+if TYPE_CHECKING:
+    from pytest_expedition import Waiver
+
+TODAY = date(2026, 3, 1)
+KEY = "s3cret-key"
+
+
+def document_of(
+    story: Story,
+    *,
+    waivers: tuple[Waiver, ...] = (),
+    reason: str = "",
+    left_behind: tuple[int, ...] = (),
+    url: str = "http://192.0.2.10",
+) -> dict[str, Any]:
+    """The report of a run with this traffic."""
+    history = story.history()
+    results = settle(judge(history), offers={"cancellable", "refusable"}, broke=bool(reason))
+    results = waive(results, waivers, today=TODAY)
+    conformance = Conformance(
+        target=replace(Target(url="http://192.0.2.10", api_key=KEY), url=url, waivers=waivers),
+        dialect="system",
+        verdict=conclude((each.requirement.level, each.outcome) for each in results),
+        results=results,
+        history=history,
+        started=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
+        seconds=12.5,
+        requests=len(story.exchanges),
+        jobs=len(history.jobs),
+        reason=reason,
+        left_behind=left_behind,
+        secrets=(KEY,),
+    )
+    entries = [requirement_entry(conformance, result) for result in results]
+    return assemble([run_entry(conformance)], entries)
+
+
+def slipping_back() -> Story:
+    """A job that goes back, beside one that is cancelled."""
+    story = Story().create(1619, cancellable=False).create(1620, cancellable=True)
+    story.poll(0.2).poll(0.6, job=1620).poll(0.8).cancel(-1, job=1620, at=9.0)
+    return story.poll(0.7).poll(-1, job=1620).poll(1)
+
+
+HOSTILE = (
+    "</pre></code></td></title></desc></svg><script>alert(1)</script><img src=x onerror=alert(1)> "
+    "\"' onload=alert(1) | a | b \\| ``` ~~~ `<b>` **bold** [link](https://evil.example) "
+    "![image](https://evil.example/x.png) https://evil.example www.evil.example "
+    "mail@evil.example @everyone #1 GH-1 &amp; <!-->\x1b[31mred\x9b2J\u202etfel\u2066\ufeff\x00"
+    " javascript:alert(1) \ud800"
+)
+
+
+def hostile() -> Story:
+    """A server that puts what may do harm wherever a report may quote it."""
+    fields = {"description": HOSTILE, "TasksMsg": [HOSTILE], "nextStep": HOSTILE}
+    wrong = envelope({"system": {"jobs": {"jobId": HOSTILE, "state": HOSTILE}}})
+    return (
+        Story()
+        .create(1619, fields=fields, cancellable=False)
+        .poll(0.5, fields=fields)
+        .poll(HOSTILE, fields={**fields, "jobId": HOSTILE})
+        .answer_poll(wrong)
+        .cancel(0.2, says=(HOSTILE,), fields=fields)
+        .answer_cancel(HOSTILE.encode("utf-8", "replace"))
+        .add("create", "POST", f"/api/v1/{HOSTILE}", wrong)
+        .poll(1, fields=fields)
+        .poll(1, fields={**fields, "nextStep": [HOSTILE]})
+    )

@@ -1,0 +1,517 @@
+"""The report's document, and what is made of it: the page, the Markdown, the chart."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import json
+import re
+from datetime import date
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from documents import KEY, document_of, hostile, slipping_back
+from histories import Story, envelope
+from markdown_it import MarkdownIt
+
+from pytest_expedition import Waiver, validate
+from pytest_expedition.report import page
+from pytest_expedition.report.chart import chart
+from pytest_expedition.report.document import TIMELINE_LENGTH
+from pytest_expedition.report.file import as_json
+from pytest_expedition.report.markdown import as_markdown
+from pytest_expedition.report.page import as_html
+from pytest_expedition.requirements import CATALOGUE
+
+VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
+IN_SVG = {"circle", "rect", "polygon", "polyline", "path", "line"}
+
+
+class Page(HTMLParser):
+    """A page taken apart: its elements in order, each with its text and those around it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[dict[str, Any]] = []
+        self.open: list[dict[str, Any]] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names))
+        element = {"tag": tag, "text": "", "in": [x["tag"] for x in self.open], **dict(attrs)}
+        self.elements.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in IN_SVG
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop()["tag"] == tag
+
+    def handle_data(self, data: str) -> None:
+        for element in self.open:
+            element["text"] += data
+
+    def all(self, *tags: str) -> list[dict[str, Any]]:
+        return [each for each in self.elements if each["tag"] in tags]
+
+
+def entry_of(document: dict[str, Any], name: str) -> dict[str, Any]:
+    entry: dict[str, Any] = next(x for x in document["requirements"] if x["id"] == name)
+    return entry
+
+
+DOCUMENTS = {
+    "failing": document_of(slipping_back()),
+    "passing": document_of(Story().create().poll(0.5).poll(1).poll(1)),
+    "empty": document_of(Story()),
+    "error": document_of(slipping_back(), reason="The target went down: <b>\x1b[31m"),
+    "waived": document_of(
+        slipping_back(),
+        waivers=(Waiver(id="status.monotonic", reason="<i>known</i>", until=date(2027, 3, 1)),),
+    ),
+    "hostile": document_of(hostile()),
+}
+
+
+@pytest.fixture(params=DOCUMENTS)
+def document(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A report, of each kind."""
+    found: dict[str, Any] = DOCUMENTS[request.param]
+    return found
+
+
+# The document
+
+
+def test_a_report_is_what_its_schema_describes(document: dict[str, Any]) -> None:
+    validate(document, "report")
+    validate(json.loads(as_json(document)), "report")
+
+
+def test_the_json_text_holds_nothing_that_a_terminal_obeys(document: dict[str, Any]) -> None:
+    text = as_json(document)
+    assert all(each.isprintable() or each == "\n" for each in text)
+    assert json.loads(text) == document
+
+
+def test_a_failure_keeps_what_a_chart_of_it_needs() -> None:
+    entry = entry_of(DOCUMENTS["failing"], "status.monotonic")
+    assert [each["proves"] for each in entry["evidence"]] == [False, True, True]
+    timeline = entry["timeline"]
+    assert timeline["omitted"] == 0
+    drawn = [(x["kind"], x["job"], x["state"], x["evidence"]) for x in timeline["exchanges"]]
+    assert drawn == [
+        ("create", 1619, 0, 0),
+        ("status", 1619, 0.2, None),
+        ("status", 1619, 0.8, 1),
+        ("status", 1619, 0.7, 2),
+        ("status", 1619, 1, None),
+    ]
+    for exchange in timeline["exchanges"]:
+        assert exchange["sent"] < exchange["received"]
+
+
+def test_a_requirement_that_holds_has_neither_evidence_nor_timeline() -> None:
+    entry = entry_of(DOCUMENTS["passing"], "status.monotonic")
+    assert entry["outcome"] == "pass"
+    assert entry["evidence"] == []
+    assert entry["timeline"] == {"exchanges": [], "omitted": 0}
+
+
+def test_a_long_life_is_thinned_out_but_not_the_story() -> None:
+    story = Story().create()
+    for _ in range(1000):
+        story.poll(0.5)
+    story.poll(0.4).poll(0.6)
+    timeline = entry_of(document_of(story), "status.monotonic")["timeline"]
+    drawn = timeline["exchanges"]
+    assert len(drawn) <= TIMELINE_LENGTH + 3
+    assert timeline["omitted"] + len(drawn) == len(story.exchanges)
+    assert [x["evidence"] for x in drawn if x["evidence"] is not None] == [0, 1, 2]
+    assert drawn == sorted(drawn, key=lambda x: x["sent"])
+    times = [x["sent"] for x in drawn]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert max(pauses) < 3 * (times[-1] - times[0]) / len(drawn)
+
+
+def test_megabytes_from_a_server_do_not_get_into_a_report() -> None:
+    much = "x" * 5_000_000
+    story = Story().create().poll(0.5, fields={"description": much, "JobMsg": much})
+    story.poll(much).cancel(0.5, says=(much,)).poll(0.1).poll(1, fields={"nextStep": much})
+    wrong = envelope({"system": {"jobs": {"state": much}}, "msg": {"state": 1}})
+    found = document_of(story.answer_poll(wrong))
+    assert found["verdict"] == "non-conformant"
+    for made in (as_json(found), as_html(found), as_markdown(found)):
+        assert len(made) < 300_000
+
+
+def test_secrets_are_struck_out_of_every_format() -> None:
+    story = Story().create(fields={"description": KEY}).poll(0.8, fields={"description": KEY})
+    story.cancel(0.3, says=(f"the key is {KEY}",)).poll(KEY)
+    story.add("create", "POST", f"/api/v1/project/{KEY}", {"key": KEY})
+    found = document_of(story)
+    for made in (as_json(found), as_html(found), as_markdown(found)):
+        assert KEY not in made
+        assert "***" in made
+
+
+# The page
+
+
+def test_the_page_is_made_from_the_json_document_alone(document: dict[str, Any]) -> None:
+    assert as_html(json.loads(as_json(document))) == as_html(document)
+
+
+def test_the_verdict_comes_first_then_what_is_broken_then_all(document: dict[str, Any]) -> None:
+    made = Page(as_html(document))
+    (head,) = made.all("h1")
+    assert head["text"].split()[-1] == document["verdict"]
+    told = made.all("article")
+    failed = [x["id"] for x in document["requirements"] if x["outcome"] in {"fail", "waived"}]
+    assert {x["aria-labelledby"] for x in told} == {
+        f"r-{name.replace('.', '-')}-head" for name in failed
+    }
+    listed = [x["text"] for x in made.all("span") if x.get("class") == "id"]
+    assert listed == list(CATALOGUE)
+    sections = [x["text"] for x in made.all("h2")]
+    assert sections == (["What is broken"] if failed else []) + ["All requirements"]
+
+
+def test_a_reader_finds_level_basis_outcome_reason_and_source() -> None:
+    made = Page(as_html(DOCUMENTS["failing"]))
+    (row,) = [
+        x for x in made.all("tr") if "requirements" not in x and "status.monotonic" in x["text"]
+    ]
+    for text in ("MUST", "stated", "fail", "The state of job 1619 was 0.8, then 0.7.", "Managing"):
+        assert text in row["text"]
+
+
+def test_jobs_left_behind_and_an_unverified_certificate_are_told_at_the_top() -> None:
+    document = document_of(slipping_back(), left_behind=(1619, 1620))
+    document["target"]["verified"] = False
+    for made in (as_html(document), as_markdown(document)):
+        top = re.split("<main|### ", made)[0]
+        assert "left behind, not seen to have ended: jobs 1619, 1620" in top
+        assert re.search("certificate (was )?not verified", top)
+
+
+def test_a_command_to_the_agent_is_marked() -> None:
+    story = Story().add("agent", "GET", "/api/v1/agent/start", {}).create().poll(0.5)
+    story.add("agent", "GET", "/api/v1/agent/start", {}, at=5.0).poll(0.2, at=9.0)
+    entry, drawn = shapes(story, "agent.idempotent")
+    assert entry["outcome"] == "fail"
+    assert [x["kind"] for x in entry["timeline"]["exchanges"] if x["evidence"] is not None]
+    assert len([x for x in drawn.all("path") if x["class"] == "intervention"]) == 1
+
+
+def test_a_failure_shows_its_story_and_its_commands() -> None:
+    document = DOCUMENTS["failing"]
+    entry = entry_of(document, "status.monotonic")
+    (told,) = [x for x in Page(as_html(document)).all("article") if "monotonic" in x["id"]]
+    for line in entry["curl"]:
+        assert line in told["text"]
+    for each in entry["evidence"]:
+        assert each["asked"] in told["text"]
+        assert each["body"] in told["text"]
+
+
+def test_a_waiver_is_told() -> None:
+    text = as_html(DOCUMENTS["waived"])
+    assert "waived until 2027-03-01: &lt;i&gt;known&lt;/i&gt;" in text
+    assert "waived until" in as_markdown(DOCUMENTS["waived"])
+
+
+def test_the_page_needs_no_network_and_runs_only_its_own_script(document: dict[str, Any]) -> None:
+    made = Page(as_html(document))
+    for element in made.elements:
+        for name in ("src", "href", "action", "data", "srcset", "background", "xlink:href"):
+            assert element.get(name, "#").startswith("#")
+        assert not [name for name in element if name.startswith("on") or name == "style"]
+    assert not made.all("link", "img", "iframe", "object", "embed", "base", "form", "use")
+    (policy,) = [x["content"] for x in made.all("meta") if "http-equiv" in x]
+    assert policy.startswith("default-src 'none'; ")
+    for tag in ("style", "script"):
+        (element,) = made.all(tag)
+        digest = base64.b64encode(hashlib.sha256(element["text"].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+        assert not re.search("url\\(|@import|https?:", element["text"])
+
+
+def test_a_button_shows_only_once_the_script_has_taken_care_of_it() -> None:
+    buttons = Page(as_html(DOCUMENTS["failing"])).all("button")
+    assert buttons
+    assert all("hidden" in button for button in buttons)
+
+
+def test_links_lead_to_places_that_are_there(document: dict[str, Any]) -> None:
+    made = Page(as_html(document))
+    ids = [x["id"] for x in made.elements if "id" in x]
+    assert len(ids) == len(set(ids))
+    named = [x["href"].removeprefix("#") for x in made.all("a")]
+    named += [name for x in made.elements for name in x.get("aria-labelledby", "").split()]
+    assert set(named) <= set(ids)
+
+
+def test_keyboard_and_screen_reader_find_their_way(document: dict[str, Any]) -> None:
+    made = Page(as_html(document))
+    assert made.all("html")[0]["lang"] == "en"
+    assert made.all("title")[0]["text"]
+    for landmark in ("header", "nav", "main", "footer"):
+        assert len(made.all(landmark)) == 1
+    levels = [int(x["tag"][1]) for x in made.all("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels))
+    tables = made.all("table")
+    assert len(made.all("caption")) == len(tables)
+    assert all(x["role"] == "table" for x in tables)  # told, since a narrow page undoes display
+    for cell in made.all("th"):
+        assert cell["scope"] in {"col", "row"}
+    for picture in made.all("svg"):
+        assert picture.get("aria-hidden") == "true" or picture["role"] == "img"
+    charts = [x for x in made.all("svg") if x.get("role") == "img"]
+    assert len([x for x in made.all("desc") if x["text"]]) == len(charts)
+
+
+def test_colour_is_never_the_only_carrier_of_an_outcome(document: dict[str, Any]) -> None:
+    made = Page(as_html(document))
+    for badge in [x for x in made.all("span") if "badge" in x.get("class", "")]:
+        assert badge["text"].split()[-1] in badge["class"]
+
+
+def colours(css: str) -> dict[str, str]:
+    return dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6});", css))
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours, as WCAG 2 defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_is_at_least_aa(scheme: str) -> None:
+    css = Path(page.__file__).with_name("page.css").read_text(encoding="utf-8")
+    light, dark = css.split("@media screen and (prefers-color-scheme: dark)", 1)
+    all_light = colours(light)
+    found = all_light if scheme == "light" else {**all_light, **colours(dark.partition("\n}")[0])}
+    assert colours(dark.partition("\n}")[0]).keys() == all_light.keys()
+    outcomes = ("good", "bad", "waived", "open", "none")
+    words = [(name, f"{name}-back") for name in outcomes]
+    words += [(name, back) for name in ("text", "muted", "link") for back in ("page", "panel")]
+    words += [(name, "panel") for name in outcomes]
+    words += [("on-proof", "proof"), ("text", "bad-back"), ("link", "bad-back")]
+    for one, other in words:
+        assert contrast(found[one], found[other]) >= 4.5, (one, other)
+    for name in ("proof", "muted", *(f"job-{number}" for number in range(6))):
+        assert contrast(found[name], found["page"]) >= 3, name
+        assert contrast(found[name], found["lane"]) >= 3, name
+
+
+def test_what_a_server_says_is_text_and_nothing_else() -> None:
+    made = as_html(DOCUMENTS["hostile"])
+    taken_apart = Page(made)
+    assert len(taken_apart.all("script")) == 1
+    assert not taken_apart.all("img", "b", "i")
+    assert all(each.isprintable() or each in "\n\t" for each in made)
+    assert "<script>alert(1)</script>" in taken_apart.all("main")[0]["text"]
+    tags = {x["tag"] for x in taken_apart.elements}
+    benign = {
+        x["tag"] for name in ("failing", "empty") for x in Page(as_html(DOCUMENTS[name])).elements
+    }
+    assert tags <= benign | {"polygon"}
+
+
+# The chart
+
+
+def shapes(story: Story, requirement: str, *, width: int = 680) -> tuple[dict[str, Any], Page]:
+    entry = entry_of(document_of(story), requirement)
+    svg = chart(entry["timeline"], entry["evidence"], width=width, name="c")
+    return entry, Page(svg)
+
+
+def marks(drawn: Page) -> list[dict[str, Any]]:
+    return [x for x in drawn.elements if "mark" in x.get("class", "").split()]
+
+
+def height_of(drawn: Page, told: str) -> float:
+    """How far down the mark of an exchange is."""
+    for place, element in enumerate(drawn.elements):
+        if element["tag"] == "title" and element["text"].endswith(told):
+            return float(drawn.elements[place + 1]["y1"])
+    raise AssertionError(told)
+
+
+@pytest.mark.parametrize("width", [320, 680, 900])
+def test_every_exchange_is_marked_inside_the_picture(width: int) -> None:
+    entry, drawn = shapes(slipping_back(), "cancel.isolation", width=width)
+    assert len(marks(drawn)) == len(entry["timeline"]["exchanges"])
+    (svg,) = drawn.all("svg")
+    assert int(svg["width"]) == width
+    across = [float(x["cx"]) for x in drawn.all("circle")]
+    across += [float(x["x"]) for x in drawn.all("rect", "text")]
+    assert min(across) > 0
+    assert max(across) < width
+    down = [float(x["cy"]) for x in drawn.all("circle")] + [
+        float(x["y"]) for x in drawn.all("text")
+    ]
+    assert min(down) > 0
+    assert max(down) < float(svg["height"])
+
+
+def test_minus_one_has_a_place_of_its_own_below_nothing_done() -> None:
+    _, drawn = shapes(slipping_back(), "cancel.isolation")
+    finished, begun = height_of(drawn, "state 1"), height_of(drawn, "state 0")
+    half = height_of(drawn, "state 0.6")
+    assert finished < half < begun < height_of(drawn, "state -1")
+    assert {"1", "0.5", "0", "\N{MINUS SIGN}1"} <= {x["text"] for x in drawn.all("text")}
+
+
+def test_an_answer_without_a_state_has_another() -> None:
+    story = slipping_back().answer_poll({"nothing": 1}, status=500)
+    _, drawn = shapes(story, "status.monotonic")
+    assert height_of(drawn, "HTTP 500") > height_of(drawn, "state 0") + 30
+    assert "other" in {x["text"] for x in drawn.all("text")}
+
+
+def test_the_proof_is_highlighted_and_numbered_as_in_the_story() -> None:
+    entry, drawn = shapes(slipping_back(), "cancel.isolation")
+    proofs = [str(place) for place, x in enumerate(entry["evidence"], 1) if x["proves"]]
+    assert len([x for x in drawn.all("circle") if x["class"] == "ring"]) == len(proofs)
+    flags = [x for x in drawn.all("g") if "flag" in x.get("class", "")]
+    assert [x["text"].strip() for x in flags] == [
+        str(place) for place, _ in enumerate(entry["evidence"], 1)
+    ]
+    assert [x["text"].strip() for x in flags if "proof" in x["class"]] == proofs
+
+
+def test_cancels_and_creations_have_shapes_of_their_own() -> None:
+    _, drawn = shapes(slipping_back(), "cancel.isolation")
+    by_tag = [x["tag"] for x in marks(drawn)]
+    assert by_tag.count("rect") == 2
+    assert by_tag.count("polygon") == 1
+    assert len([x for x in drawn.all("path") if x["class"] == "intervention"]) == 1
+
+
+def test_each_job_has_a_line_through_its_states() -> None:
+    _, drawn = shapes(slipping_back(), "cancel.isolation")
+    lines = [x for x in drawn.all("polyline") if "line" in x["class"].split()]
+    assert [x["class"] for x in lines] == ["line s0", "line s1"]
+    for line in lines:
+        across = [float(point.split(",")[0]) for point in line["points"].split()]
+        assert across == sorted(across)
+
+
+def test_later_is_further_right_however_long_the_pause() -> None:
+    story = Story().create().poll(0.2, at=1.0).poll(0.8, at=1.001, until=1.002)
+    story.poll(0.7, at=100_000.0).poll(1)
+    _, drawn = shapes(story, "status.monotonic")
+    (line,) = [x for x in drawn.all("polyline") if "line" in x["class"].split()]
+    across = [float(point.split(",")[0]) for point in line["points"].split()]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(across)]
+    assert min(pauses) > 1
+    assert max(pauses) < 400
+
+
+def test_a_chart_of_one_moment_can_be_drawn() -> None:
+    story = Story().add("create", "POST", "/api/v1/x", {}, at=1.0, until=1.0)
+    entry, drawn = shapes(story, "create.envelope")
+    assert len(marks(drawn)) == len(entry["evidence"]) == 1
+
+
+def test_a_lost_answer_is_hollow() -> None:
+    story = slipping_back().lose("cancel", at=1.15)
+    _, drawn = shapes(story, "status.monotonic")
+    assert [x["class"] for x in marks(drawn) if "lost" in x["class"]] == ["mark s0 lost"]
+
+
+def test_the_description_tells_what_the_picture_shows() -> None:
+    _, drawn = shapes(slipping_back(), "status.monotonic")
+    (told,) = drawn.all("desc")
+    assert "Job 1619: job 1619, state 0 at 0 s, state 0.2 at" in told["text"]
+    assert told["text"].endswith("The proof is in the numbered exchanges 2, 3.")
+
+
+# The Markdown
+
+MARKDOWN = MarkdownIt("gfm-like")
+
+
+def rendered(text: str) -> Page:
+    return Page(MARKDOWN.render(text))
+
+
+def test_the_markdown_says_the_verdict_first(document: dict[str, Any]) -> None:
+    first, _, rest = as_markdown(document).partition("\n")
+    assert first.endswith(f" Expedition job API: {document['verdict']}")
+    assert first.startswith("## ")
+    assert "### All requirements" in rest
+
+
+def test_the_markdown_has_a_row_a_requirement_and_details_for_each_failure(
+    document: dict[str, Any],
+) -> None:
+    made = rendered(as_markdown(document))
+    failed = [x["id"] for x in document["requirements"] if x["evidence"]]
+    assert [x["text"] for x in made.all("b") if "summary" in x["in"]] == failed
+    tables = made.all("table")
+    assert len(tables) == len(failed) + 1
+    rows = [x for x in made.all("tr") if "details" not in x["in"]]
+    assert len(rows) == len(CATALOGUE) + 1
+    cells = [x for x in made.all("td") if "details" not in x["in"]]
+    assert len(cells) == 5 * len(CATALOGUE)
+    assert [x["text"] for x in cells[::5]] == list(CATALOGUE)
+
+
+def test_the_markdown_of_a_failure_holds_its_commands() -> None:
+    document = DOCUMENTS["failing"]
+    made = rendered(as_markdown(document))
+    commands = [x["text"].splitlines() for x in made.all("code") if x.get("class")]
+    assert commands == [x["curl"] for x in document["requirements"] if x["curl"]]
+
+
+def test_server_text_in_markdown_is_no_markup_no_link_and_no_mention() -> None:
+    text = as_markdown(DOCUMENTS["hostile"])
+    assert all(each.isprintable() or each in "\n\t" for each in text)
+    assert "evil.example" in text
+    made = rendered(text)
+    assert not made.all("a", "img", "script", "strong", "em", "svg")
+    for element in made.elements:
+        for harm in ("evil.example", "@everyone", "#1", "GH-1"):
+            inner = [x for x in made.elements if element["tag"] in x["in"]]
+            if harm in element["text"] and not inner:
+                assert element["tag"] in {"code", "pre"}
+    for entry in DOCUMENTS["hostile"]["requirements"]:
+        assert entry["id"] in text
+
+
+def test_harmless_words_stay_as_they_are() -> None:
+    text = as_markdown(DOCUMENTS["failing"])
+    assert "| ✗ fail | The state of job 1619 was 0.8, then 0.7. |" in text
+    assert "`GET job/status/1619`" in text
+
+
+@pytest.mark.parametrize("character", ["`", "``` x", "|", "\\|", "<b>", "@a", "*a*", "a\\", " "])
+def test_no_text_breaks_the_table(character: str) -> None:
+    story = Story().create().poll(0.5).poll(character * 3)
+    made = rendered(as_markdown(document_of(story)))
+    assert len([x for x in made.all("td") if "details" not in x["in"]]) == 5 * len(CATALOGUE)
