@@ -29,6 +29,9 @@ Document = dict[str, Any]
 
 _SCHEMAS: Final[tuple[SchemaName, ...]] = ("creation", "status", "cancel", "error")
 _JOB: Final = "$response.body#/Contents/response/data/content/system/jobs/jobId"
+_REFERENCE: Final = re.compile(
+    r'"\$ref": "(?:(?:envelope\.json)?#/\$defs/([\w-]+)|([\w-]+)\.json)"'
+)
 _ERRORS: Final = {
     400: "The request, its job id or its body is malformed.",
     401: "The key, or user name and password, are missing or wrong.",
@@ -155,14 +158,16 @@ def _errors(*statuses: int) -> Document:
 
 
 def _schemas() -> Document:
-    """Return the schemas as components, with their references told anew."""
-    found: Document = {name: schema(name) for name in _SCHEMAS}
-    found.update(schema("envelope")["$defs"])
-    for document in found.values():
-        document.pop("$schema", None)
-        document.pop("$id", None)
-    references = re.compile(r'"\$ref": "(?:envelope\.json)?#/\$defs/')
-    text = references.sub('"$ref": "#/components/schemas/', json.dumps(found))
+    """Return the schemas, and those that they refer to, as components."""
+    found: Document = schema("envelope")["$defs"]
+    wanted: list[Any] = list(_SCHEMAS)
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            found[name] = schema(name)
+            del found[name]["$schema"], found[name]["$id"]
+            wanted += re.findall(r'"\$ref": "([\w-]+)\.json"', json.dumps(found[name]))
+    text = _REFERENCE.sub(r'"$ref": "#/components/schemas/\1\2"', json.dumps(found))
     success = [{"$ref": f"#/components/schemas/{name}"} for name in ("contents", "success")]
     return {
         **json.loads(text),
