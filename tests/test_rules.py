@@ -1582,6 +1582,36 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         agent("start").create().poll(1).tell_agent("start").poll(0.5),
         "held",
     ),
+    (
+        "agent.idempotent",
+        "a job begins anew after a cancel",
+        agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(0.1),
+        ["started-set-back"],
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew, after one that nobody asked for",
+        agent("start")
+        .create()
+        .create(OTHER)
+        .poll(0.5, job=OTHER)
+        .tell_agent("start")
+        .poll(0.1, job=OTHER),
+        ["started-set-back"],
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew, after one that was cancelled",
+        running()
+        .cancel(0.5)
+        .create(OTHER)
+        .poll(0.5, job=OTHER)
+        .tell_agent("start")
+        .tell_agent("start")
+        .poll(-1)
+        .poll(0.1, job=OTHER),
+        ["started-set-back"],
+    ),
     # The promise agent.gates:
     (
         "agent.gates",
@@ -1647,7 +1677,37 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         gated().tell_agent("restart", at=1, until=2).poll(0, at=32.5),
         ["stands-after-start"],
     ),
+    (
+        "agent.gates",
+        "the start is refused",
+        gated().poll(0).tell_agent("start", status=409).poll(0, at=99),
+        "unseen",
+    ),
     # Where the agent was told to stop, jobs may stay incomplete:
+    (
+        "status.completes",
+        "created as the agent has stopped",
+        Story().tell_agent("stop", at=1, until=2).create(at=2).poll(0.5, at=99),
+        "no chance",
+    ),
+    (
+        "status.completes",
+        "created as the agent has started",
+        agent("stop").tell_agent("start", at=1, until=2).create(at=2).poll(0.5, at=99),
+        "no chance",
+    ),
+    (
+        "status.completes",
+        "asked as the agent is stopped",
+        Story().create().tell_agent("stop", at=99).poll(0.5, at=99),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
+        "asked as the agent is stopped",
+        cancellable().cancel(0.5).tell_agent("stop", at=99).poll(0.5, at=99),
+        "no chance",
+    ),
     (
         "status.completes",
         "the agent was restarted before",
