@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from histories import JOB, RAISED, Story, envelope, error, in_data, job_fields, verdict_on
 
+from pytest_expedition.history import LARGE
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import HELD, RULES, Violation, judge
 from pytest_expedition.rules import base as rules_base
@@ -816,6 +817,22 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "an unknown field changes",
         running().poll(1, fields={"now": 1}).poll(1, fields={"now": 2}),
         "held",
+    ),
+    (
+        "result.stable",
+        "the same, in an answer that was kept and in one that is too large",
+        running()
+        .poll(1, fields={"TasksMsg": ["x" * (LARGE // 2)], "now": ""})
+        .poll(1, fields={"TasksMsg": ["x" * (LARGE // 2)], "now": "y" * LARGE}),
+        "held",
+    ),
+    (
+        "result.stable",
+        "another, in an answer that was kept and in one that is too large",
+        running()
+        .poll(1, fields={"TasksMsg": ["x" * (LARGE // 2)], "now": ""})
+        .poll(1, fields={"TasksMsg": ["y" * (LARGE // 2)], "now": "y" * LARGE}),
+        ["result-changed"],
     ),
     # The promise auth.required:
     ("auth.required", "401", keyless(error(), 401), "held"),
@@ -1802,14 +1819,15 @@ def test_cancelled_is_further_than_finished() -> None:
     assert pairs == [(finished, cancelled), (cancelled, later)]
 
 
+@pytest.mark.parametrize("size", [1, LARGE])
 def test_what_is_nested_too_deep_to_be_checked_is_not_the_envelope(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     def too_deep(*_: object) -> None:
         raise RecursionError
 
     monkeypatch.setattr(rules_base, "find_violation", too_deep)
-    story = Story().create().poll(0.5, fields={"log": "seen in no other test, so in no cache"})
+    story = Story().create().poll(0.5, fields={"log": "not in the cache" * size})
     assert verdict_on(story, "status.envelope") == ["not-the-envelope"]
 
 
