@@ -1694,6 +1694,20 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         gated().tell_agent("restart", at=1, until=2).poll(0, at=32.5),
         ["stands-after-start"],
     ),
+    ("agent.gates", "started only", agent("start").create().poll(0.1).poll(0.2), "no chance"),
+    ("agent.gates", "it goes on, set back", gated(state=0.2).restart().poll(0.1), "held"),
+    (
+        "agent.gates",
+        "it moves, and the stop was not the first command",
+        agent("start", "stop").create().poll(0).poll(0.1),
+        ["moved-while-stopped"],
+    ),
+    (
+        "agent.gates",
+        "created as the agent has stopped",
+        Story().tell_agent("stop", at=1, until=2).create(at=2).poll(0).poll(0.1),
+        "no chance",
+    ),
     (
         "agent.gates",
         "the start is refused",
