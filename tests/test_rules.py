@@ -1717,6 +1717,24 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     # Where the agent was told to stop, jobs may stay incomplete:
     (
         "status.completes",
+        "too late before the agent is stopped",
+        Story().create().poll(0.5, at=99).tell_agent("stop"),
+        ["never-completed"],
+    ),
+    (
+        "status.completes",
+        "a command to the agent is no cancel",
+        Story().create().tell_agent("start", job=JOB).poll(0.5, at=99),
+        ["never-completed"],
+    ),
+    (
+        "cancel.envelope",
+        "a command to the agent is no cancel",
+        Story().create().tell_agent("start", job=JOB),
+        "no chance",
+    ),
+    (
+        "status.completes",
         "created as the agent has stopped",
         Story().tell_agent("stop", at=1, until=2).create(at=2).poll(0.5, at=99),
         "no chance",
