@@ -1715,6 +1715,21 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "unseen",
     ),
     # Where the agent was told to stop, jobs may stay incomplete:
+    *[
+        (
+            "status.completes",
+            f"a start that may not have been carried out: {status}",
+            agent("stop").tell_agent("start", status=status).create().poll(0.5, at=99),
+            "no chance",
+        )
+        for status in (None, 500, 503)
+    ],
+    (
+        "status.completes",
+        "a stop that may have been carried out",
+        Story().tell_agent("stop", status=None).create().poll(0.5, at=99),
+        "no chance",
+    ),
     (
         "status.completes",
         "too late before the agent is stopped",
