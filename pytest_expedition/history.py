@@ -236,9 +236,11 @@ class History:
 
     def _assign_agent(self) -> None:
         for job in self.jobs.values():
-            before = [x for x in self.agent if x.received < job.creation.sent]
-            later = [x for x in self.agent if x.received >= job.creation.sent]
-            if before and agent_command(before[-1]) == "stop":
+            before = [x for x in self.agent if x.before(job.creation)]
+            later = [x for x in self.agent if not x.before(job.creation)]
+            # A stop counts even if its answer was lost, a start only if it is known to be done.
+            done = [x for x in before if x.ok or agent_command(x) == "stop"]
+            if done and agent_command(done[-1]) == "stop":
                 job.agent_stopped = job.creation.sent
             else:
                 stops = (x.sent for x in later if agent_command(x) != "start")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from histories import JOB, RAISED, Story, envelope, error, in_data, job_fields, verdict_on
 
+from pytest_expedition.history import LARGE
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import HELD, RULES, Violation, judge
 from pytest_expedition.rules import base as rules_base
@@ -817,6 +818,22 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         running().poll(1, fields={"now": 1}).poll(1, fields={"now": 2}),
         "held",
     ),
+    (
+        "result.stable",
+        "the same, in an answer that was kept and in one that is too large",
+        running()
+        .poll(1, fields={"TasksMsg": ["x" * (LARGE // 2)], "now": ""})
+        .poll(1, fields={"TasksMsg": ["x" * (LARGE // 2)], "now": "y" * LARGE}),
+        "held",
+    ),
+    (
+        "result.stable",
+        "another, in an answer that was kept and in one that is too large",
+        running()
+        .poll(1, fields={"TasksMsg": ["x" * (LARGE // 2)], "now": ""})
+        .poll(1, fields={"TasksMsg": ["y" * (LARGE // 2)], "now": "y" * LARGE}),
+        ["result-changed"],
+    ),
     # The promise auth.required:
     ("auth.required", "401", keyless(error(), 401), "held"),
     ("auth.required", "a redirect", keyless(b"", 302), "held"),
@@ -1582,6 +1599,36 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         agent("start").create().poll(1).tell_agent("start").poll(0.5),
         "held",
     ),
+    (
+        "agent.idempotent",
+        "a job begins anew after a cancel",
+        agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(0.1),
+        ["started-set-back"],
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew, after one that nobody asked for",
+        agent("start")
+        .create()
+        .create(OTHER)
+        .poll(0.5, job=OTHER)
+        .tell_agent("start")
+        .poll(0.1, job=OTHER),
+        ["started-set-back"],
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew, after one that was cancelled",
+        running()
+        .cancel(0.5)
+        .create(OTHER)
+        .poll(0.5, job=OTHER)
+        .tell_agent("start")
+        .tell_agent("start")
+        .poll(-1)
+        .poll(0.1, job=OTHER),
+        ["started-set-back"],
+    ),
     # The promise agent.gates:
     (
         "agent.gates",
@@ -1647,7 +1694,84 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         gated().tell_agent("restart", at=1, until=2).poll(0, at=32.5),
         ["stands-after-start"],
     ),
+    ("agent.gates", "started only", agent("start").create().poll(0.1).poll(0.2), "no chance"),
+    ("agent.gates", "it goes on, set back", gated(state=0.2).restart().poll(0.1), "held"),
+    (
+        "agent.gates",
+        "it moves, and the stop was not the first command",
+        agent("start", "stop").create().poll(0).poll(0.1),
+        ["moved-while-stopped"],
+    ),
+    (
+        "agent.gates",
+        "created as the agent has stopped",
+        Story().tell_agent("stop", at=1, until=2).create(at=2).poll(0).poll(0.1),
+        "no chance",
+    ),
+    (
+        "agent.gates",
+        "the start is refused",
+        gated().poll(0).tell_agent("start", status=409).poll(0, at=99),
+        "unseen",
+    ),
     # Where the agent was told to stop, jobs may stay incomplete:
+    *[
+        (
+            "status.completes",
+            f"a start that may not have been carried out: {status}",
+            agent("stop").tell_agent("start", status=status).create().poll(0.5, at=99),
+            "no chance",
+        )
+        for status in (None, 500, 503)
+    ],
+    (
+        "status.completes",
+        "a stop that may have been carried out",
+        Story().tell_agent("stop", status=None).create().poll(0.5, at=99),
+        "no chance",
+    ),
+    (
+        "status.completes",
+        "too late before the agent is stopped",
+        Story().create().poll(0.5, at=99).tell_agent("stop"),
+        ["never-completed"],
+    ),
+    (
+        "status.completes",
+        "a command to the agent is no cancel",
+        Story().create().tell_agent("start", job=JOB).poll(0.5, at=99),
+        ["never-completed"],
+    ),
+    (
+        "cancel.envelope",
+        "a command to the agent is no cancel",
+        Story().create().tell_agent("start", job=JOB),
+        "no chance",
+    ),
+    (
+        "status.completes",
+        "created as the agent has stopped",
+        Story().tell_agent("stop", at=1, until=2).create(at=2).poll(0.5, at=99),
+        "no chance",
+    ),
+    (
+        "status.completes",
+        "created as the agent has started",
+        agent("stop").tell_agent("start", at=1, until=2).create(at=2).poll(0.5, at=99),
+        "no chance",
+    ),
+    (
+        "status.completes",
+        "asked as the agent is stopped",
+        Story().create().tell_agent("stop", at=99).poll(0.5, at=99),
+        "no chance",
+    ),
+    (
+        "cancel.minus-one",
+        "asked as the agent is stopped",
+        cancellable().cancel(0.5).tell_agent("stop", at=99).poll(0.5, at=99),
+        "no chance",
+    ),
     (
         "status.completes",
         "the agent was restarted before",
@@ -1742,14 +1866,15 @@ def test_cancelled_is_further_than_finished() -> None:
     assert pairs == [(finished, cancelled), (cancelled, later)]
 
 
+@pytest.mark.parametrize("size", [1, LARGE])
 def test_what_is_nested_too_deep_to_be_checked_is_not_the_envelope(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     def too_deep(*_: object) -> None:
         raise RecursionError
 
     monkeypatch.setattr(rules_base, "find_violation", too_deep)
-    story = Story().create().poll(0.5, fields={"log": "seen in no other test, so in no cache"})
+    story = Story().create().poll(0.5, fields={"log": "not in the cache" * size})
     assert verdict_on(story, "status.envelope") == ["not-the-envelope"]
 
 

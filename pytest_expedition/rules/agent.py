@@ -66,7 +66,7 @@ def gates(history: History) -> Iterator[Judgement]:
     for number, stop in enumerate(history.agent):
         if agent_command(stop) != "stop" or not (stop.answered and stop.ok):
             continue
-        start, further = [*history.agent[number + 1 : number + 3], None, None][:2]
+        start, further = [*history.agent[number + 1 :], None, None][:2]
         for job in history.jobs.values():
             created = job.creation.sent
             if stop.received < created and (start is None or job.creation.before(start)):
@@ -94,13 +94,14 @@ def _gated(
                 later=later.answer.state,
             )
             return
-    if start is None or not gated or gated[0].state in {CANCELLED, FINISHED}:
+    stood_at = gated[0].state if gated else None
+    if start is None or stood_at in {None, CANCELLED, FINISHED}:
         return
     if not (start.answered and start.ok) or agent_command(start) == "stop":
         yield UNSEEN
         return
     after = [x for x in seen if start.before(x) and (further is None or x.before(further))]
-    if any(x.state != gated[-1].state for x in after):
+    if any(x.state != stood_at for x in after):
         yield HELD
     elif after and after[-1].sent > start.received + FIRST_MOVE * job.seconds_allowed:
         yield Violation(
