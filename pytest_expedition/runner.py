@@ -631,7 +631,7 @@ class Runner:
                 raise TargetUnusableError(
                     f"{self.target.url} does not speak the dialect {self.target.dialect}, as the "
                     f"target says: {creation.method} {creation.path} was answered in the dialect "
-                    f'{spoken}; is it `dialect = "auto"`?'
+                    f'{spoken}; say `dialect = "{spoken}"`, or "auto"'
                 )
 
     def _exchange(self, call: _Call, barrier: threading.Barrier | None) -> Exchange:

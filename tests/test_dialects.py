@@ -317,7 +317,7 @@ def test_a_target_that_speaks_another_dialect_than_it_is_said_to(spoken: Any, na
     answered_in = "system" if spoken == "mixed" else spoken
     assert conformance.reason.endswith(
         f"does not speak the dialect {named}, as the target says: POST /api/v1/project/1/import "
-        f'was answered in the dialect {answered_in}; is it `dialect = "auto"`?'
+        f'was answered in the dialect {answered_in}; say `dialect = "{answered_in}"`, or "auto"'
     )
     assert conformance.dialect == answered_in
     assert [r.requirement.id for r in conformance.results if r.outcome == "fail"] == []
