@@ -17,6 +17,8 @@ from pytest_expedition.fake.instance import PASSWORD, USERNAME
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_expedition.fake.dialects import DialectName
+
 EXAMPLES = Path(__file__).parent / "examples"
 EXPECTED = """\
 project/1/import 1619
@@ -51,9 +53,16 @@ def client(language: str) -> list[str]:
     return ["php", str(EXAMPLES / "client.php")]
 
 
+@pytest.fixture(params=["system", "mixed"])
+def dialect(request: pytest.FixtureRequest) -> DialectName:
+    name: DialectName = request.param
+    return name
+
+
 @pytest.fixture(params=[False, True], ids=["http", "https"])
-def server(request: pytest.FixtureRequest) -> Iterator[ExpeditionServer]:
+def server(request: pytest.FixtureRequest, dialect: DialectName) -> Iterator[ExpeditionServer]:
     server = ExpeditionServer(tls=request.param)
+    server.dialect = dialect
     server.start()
     yield server
     server.stop()

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from pytest_expedition import Clock, ExpeditionServer, JobScript, validate
+from pytest_expedition.fake.dialects import DIALECTS, DialectName
 from pytest_expedition.fake.instance import JOB_REQUESTS, Instance
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.fake.simulation import Simulation
@@ -249,6 +250,13 @@ class TestAgent:
         call("GET", "agent/start")
         assert [state(call, waiting) for _ in range(5)] == [0, 0.25, 0.5, 0.75, 1]
         assert [state(call, job_id) for _ in range(4)] == [0.25, 0.5, 0.75, 1]
+
+    @pytest.mark.parametrize("dialect", DIALECTS)
+    def test_answers_the_same_in_every_dialect(
+        self, call: Call, expedition_server: ExpeditionServer, dialect: DialectName
+    ) -> None:
+        expedition_server.dialect = dialect
+        assert messages_of(call("GET", "agent/stop")) == ["The agent has been stopped"]
 
     def test_takes_only_get_and_only_its_commands(self, call: Call) -> None:
         refused = call("POST", "agent/stop")

@@ -316,7 +316,8 @@ class Instance(Simulation):
         command = AGENT_COMMANDS[path]
         message = command.when_running if self.agent_running else command.when_stopped
         self.agent_running = command.then_running
-        return self.reply(self.envelope(None, messages=[message]))
+        # Whatever the dialect, as for the login: the envelope of `data` has no place for a message.
+        return self.reply(contents_envelope(None, messages=[message]))
 
     def answer_about_job(self, method: str, job_id: str) -> Response:
         """Answer a status request or a cancel for the id as it stands in the path."""
