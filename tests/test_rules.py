@@ -1601,6 +1601,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "agent.idempotent",
+        "jobs go on at once",
+        agent("start").create().poll(0.5).tell_agent("start").poll(0.6),
+        "held",
+    ),
+    (
+        "agent.idempotent",
         "a job begins anew after a cancel",
         agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(0.1),
         ["started-set-back"],
@@ -1695,6 +1701,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["stands-after-start"],
     ),
     ("agent.gates", "started only", agent("start").create().poll(0.1).poll(0.2), "no chance"),
+    ("agent.gates", "it goes back", gated(state=0.5).poll(0.2), ["moved-while-stopped"]),
     ("agent.gates", "it goes on, set back", gated(state=0.2).restart().poll(0.1), "held"),
     (
         "agent.gates",
@@ -1864,6 +1871,20 @@ def test_cancelled_is_further_than_finished() -> None:
     finished, cancelled, later = Story().poll(1).poll(-1).poll(0.5).exchanges
     pairs = list(rules_base.after_furthest([finished, cancelled, later]))
     assert pairs == [(finished, cancelled), (cancelled, later)]
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(4096, True), (LARGE, True), (LARGE + 1, False)])
+def test_of_a_large_answer_nothing_is_kept_but_its_bytes(size: int, *, is_kept: bool) -> None:
+    document = {**A_JOB, "log": "not in the cache"}
+    document["log"] += "x" * (size - len(json.dumps(document)))
+    poll = Story().create().answer_poll(document).exchanges[1]
+    assert len(poll.body) == size
+    before = rules_base._problem.cache_info().misses
+    assert rules_base.envelope_problem(poll, "status") is None
+    assert rules_base._problem.cache_info().misses - before == is_kept
+    assert (poll.answer.document is not None) == is_kept
+    assert poll.document == document
+    assert (poll.document is poll.document) == is_kept
 
 
 @pytest.mark.parametrize("size", [1, LARGE])
