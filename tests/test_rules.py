@@ -1940,6 +1940,13 @@ def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
         (Story().add("create", "POST", "/", in_data(job_id=JOB)), "data"),
         (running().answer_poll(envelope({"msg": {"state": 0.5}})), "mixed"),
         (Story().add("create", "POST", "/", BARE_ID).poll(0.5), "mixed"),
+        (Story().poll(0.5).answer_poll(envelope({"msg": {"state": 0.5}})), "mixed"),
+        (
+            running()
+            .answer_poll(envelope({"msg": {"state": 0.5}}))
+            .answer_poll(in_data(state=0.5)),
+            "mixed",
+        ),
         (running().answer_poll(in_data(state=0.5)), "system"),
         (Story().add("create", "POST", "/", in_data(job_id=JOB)).poll(0.5), "data"),
         (Story().add("create", "POST", "/", error(), status=500).create(), "system"),
