@@ -1417,6 +1417,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("auth.required", "let in, and told nothing", keyless(envelope(None), 200), ["let-in"]),
     ("auth.required", "let in, and told an empty list", keyless([], 200), ["let-in"]),
     ("auth.required", "let in, with success 0", keyless(SUCCESS_0, 200), ["let-in"]),
+    ("auth.required", "no cancel", keyless(error(), 401, kind="agent").poll(-1), "held"),
     ("auth.required", "a page to log in", keyless(b"<html>", 200), "held"),
     ("auth.required", "lost", keyless(b"", None), "no chance"),
     (
@@ -1949,7 +1950,16 @@ def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
         ),
         (running().answer_poll(in_data(state=0.5)), "system"),
         (Story().add("create", "POST", "/", in_data(job_id=JOB)).poll(0.5), "data"),
+        (
+            Story()
+            .add("create", "POST", "/", in_data(job_id=JOB))
+            .poll(0.5)
+            .answer_poll(envelope({"msg": {"state": 0.5}})),
+            "data",
+        ),
         (Story().add("create", "POST", "/", error(), status=500).create(), "system"),
+        (Story().add("create", "POST", "/", envelope(None)).create(), "system"),
+        (Story().add("create", "POST", "/", in_data(job_id=JOB), status=500).create(), "system"),
     ],
 )
 def test_the_dialect_of_a_history_is_that_of_its_creations(story: Story, dialect: object) -> None:
@@ -1959,6 +1969,13 @@ def test_the_dialect_of_a_history_is_that_of_its_creations(story: Story, dialect
 def test_a_job_that_no_other_disturbs_is_judged_once() -> None:
     story = running().create(OTHER).cancel(0, job=OTHER).poll(0.6).cancel(0, job=OTHER).poll(0.7)
     assert list(RULES["cancel.isolation"](story.history())) == [HELD]
+
+
+def test_a_job_that_goes_back_after_hundreds_of_cancels_of_another_is_not_their_doing() -> None:
+    story = Story().create().create(OTHER)
+    for _ in range(300):  # more than the numbers of which Python keeps but one each
+        story.cancel(0, job=OTHER)
+    assert verdict_on(story.poll(0.5, at=100).poll(0.4), "cancel.isolation") == "held"
 
 
 def test_judgements_are_counted() -> None:
