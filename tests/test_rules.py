@@ -1417,6 +1417,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("auth.required", "let in, and told nothing", keyless(envelope(None), 200), ["let-in"]),
     ("auth.required", "let in, and told an empty list", keyless([], 200), ["let-in"]),
     ("auth.required", "let in, with success 0", keyless(SUCCESS_0, 200), ["let-in"]),
+    ("auth.required", "no cancel", keyless(error(), 401, kind="agent").poll(-1), "held"),
     ("auth.required", "a page to log in", keyless(b"<html>", 200), "held"),
     ("auth.required", "lost", keyless(b"", None), "no chance"),
     (
@@ -1601,6 +1602,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "agent.idempotent",
+        "jobs go on at once",
+        agent("start").create().poll(0.5).tell_agent("start").poll(0.6),
+        "held",
+    ),
+    (
+        "agent.idempotent",
         "a job begins anew after a cancel",
         agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(0.1),
         ["started-set-back"],
@@ -1695,6 +1702,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["stands-after-start"],
     ),
     ("agent.gates", "started only", agent("start").create().poll(0.1).poll(0.2), "no chance"),
+    ("agent.gates", "it goes back", gated(state=0.5).poll(0.2), ["moved-while-stopped"]),
     ("agent.gates", "it goes on, set back", gated(state=0.2).restart().poll(0.1), "held"),
     (
         "agent.gates",
@@ -1866,6 +1874,20 @@ def test_cancelled_is_further_than_finished() -> None:
     assert pairs == [(finished, cancelled), (cancelled, later)]
 
 
+@pytest.mark.parametrize(("size", "is_kept"), [(4096, True), (LARGE, True), (LARGE + 1, False)])
+def test_of_a_large_answer_nothing_is_kept_but_its_bytes(size: int, *, is_kept: bool) -> None:
+    document = {**A_JOB, "log": "not in the cache"}
+    document["log"] += "x" * (size - len(json.dumps(document)))
+    poll = Story().create().answer_poll(document).exchanges[1]
+    assert len(poll.body) == size
+    before = rules_base._problem.cache_info().misses
+    assert rules_base.envelope_problem(poll, "status") is None
+    assert rules_base._problem.cache_info().misses - before == is_kept
+    assert (poll.answer.document is not None) == is_kept
+    assert poll.document == document
+    assert (poll.document is poll.document) == is_kept
+
+
 @pytest.mark.parametrize("size", [1, LARGE])
 def test_what_is_nested_too_deep_to_be_checked_is_not_the_envelope(
     monkeypatch: pytest.MonkeyPatch, size: int
@@ -1919,9 +1941,25 @@ def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
         (Story().add("create", "POST", "/", in_data(job_id=JOB)), "data"),
         (running().answer_poll(envelope({"msg": {"state": 0.5}})), "mixed"),
         (Story().add("create", "POST", "/", BARE_ID).poll(0.5), "mixed"),
+        (Story().poll(0.5).answer_poll(envelope({"msg": {"state": 0.5}})), "mixed"),
+        (
+            running()
+            .answer_poll(envelope({"msg": {"state": 0.5}}))
+            .answer_poll(in_data(state=0.5)),
+            "mixed",
+        ),
         (running().answer_poll(in_data(state=0.5)), "system"),
         (Story().add("create", "POST", "/", in_data(job_id=JOB)).poll(0.5), "data"),
+        (
+            Story()
+            .add("create", "POST", "/", in_data(job_id=JOB))
+            .poll(0.5)
+            .answer_poll(envelope({"msg": {"state": 0.5}})),
+            "data",
+        ),
         (Story().add("create", "POST", "/", error(), status=500).create(), "system"),
+        (Story().add("create", "POST", "/", envelope(None)).create(), "system"),
+        (Story().add("create", "POST", "/", in_data(job_id=JOB), status=500).create(), "system"),
     ],
 )
 def test_the_dialect_of_a_history_is_that_of_its_creations(story: Story, dialect: object) -> None:
@@ -1931,6 +1969,13 @@ def test_the_dialect_of_a_history_is_that_of_its_creations(story: Story, dialect
 def test_a_job_that_no_other_disturbs_is_judged_once() -> None:
     story = running().create(OTHER).cancel(0, job=OTHER).poll(0.6).cancel(0, job=OTHER).poll(0.7)
     assert list(RULES["cancel.isolation"](story.history())) == [HELD]
+
+
+def test_a_job_that_goes_back_after_hundreds_of_cancels_of_another_is_not_their_doing() -> None:
+    story = Story().create().create(OTHER)
+    for _ in range(300):  # more than the numbers of which Python keeps but one each
+        story.cancel(0, job=OTHER)
+    assert verdict_on(story.poll(0.5, at=100).poll(0.4), "cancel.isolation") == "held"
 
 
 def test_judgements_are_counted() -> None:

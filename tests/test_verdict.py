@@ -39,7 +39,7 @@ def test_what_was_found_cannot_be_changed(record: Any) -> None:
 
 @pytest.mark.parametrize(
     ("function", "by_place"),
-    [(Exchange, 0), (Result, 0), (Job, 1), (History, 1), (settle, 1), (conclude, 1)],
+    [(Exchange, 0), (Result, 0), (Job, 1), (History, 1), (settle, 1), (waive, 2), (conclude, 1)],
 )
 def test_only_what_cannot_be_mistaken_is_told_by_its_place(
     function: Callable[..., object], by_place: int

@@ -123,7 +123,7 @@ def another_dialect(creation: Exchange, exchange: Exchange) -> Violation | None:
     It does so with ``system`` and ``msg``: “Managing Jobs” reads both of one job.
     """
     both = [x.answer.dialect for x in (creation, exchange) if x.answer.tells_of_a_job]
-    if "data" not in both or len(set(both) - {None}) < 2:
+    if "data" not in both or len(set(both)) < 2:
         return None
     created_in, dialect = both
     return Violation("another-dialect", creation, exchange, created_in=created_in, dialect=dialect)
