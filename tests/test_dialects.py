@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
@@ -14,7 +15,7 @@ from pytest_expedition import ExpeditionServer, JobScript, validate, validator
 from pytest_expedition.conformance import Conformance, check, embedded_target
 from pytest_expedition.envelope import Dialect
 from pytest_expedition.fake.dialects import DIALECTS, DialectName
-from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.instance import JOB_REQUESTS, Instance, JobRequest
 from pytest_expedition.report.document import requirement_entry, run_entry
 from pytest_expedition.target import DialectChoice
 from pytest_expedition.validation import EnvelopeName, schema_of
@@ -189,6 +190,31 @@ def test_an_error_is_written_in_the_dialect(create: Any, call: Call, dialect: An
     assert answer.status_code == 404
     assert "There is no such job" in answer.text
     assert_only(answer, "error", "system" if dialect == "mixed" else dialect)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("job_request", JOB_REQUESTS, ids=lambda each: each.name)
+def test_every_documented_request_is_answered_in_the_dialect(
+    expedition_server: ExpeditionServer, call: Call, dialect: Any, job_request: JobRequest
+) -> None:
+    expedition_server.dialect = dialect
+    path = re.sub("{.*?}", "7", job_request.path.replace("{config}", "running"))
+    answer = call(job_request.method, path.removeprefix("/api/v1/"))
+    assert_only(answer, "creation", "system" if dialect == "mixed" else dialect)
+    assert expedition_server.jobs[0].request == job_request.name
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("command", ["start", "stop", "restart"])
+def test_the_agent_answers_in_the_dialect(
+    expedition_server: ExpeditionServer, call: Call, dialect: Any, command: str
+) -> None:
+    expedition_server.dialect = dialect
+    answer = call("GET", f"agent/{command}")
+    document = answer.json()
+    assert document["success"] is True
+    assert ("Contents" in document) == (dialect != "data")
+    assert "The agent" in answer.text
 
 
 @pytest.mark.parametrize(
