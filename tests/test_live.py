@@ -20,7 +20,9 @@ from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Ta
 from pytest_expedition.conformance import SPARE_SECONDS, Standing, check
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.plan import Act, JobPlan, Plan, covering
+from pytest_expedition.report.document import assemble, run_entry
 from pytest_expedition.report.preview import preview
+from pytest_expedition.report.text import verdict_lines
 from pytest_expedition.report.words import left_behind
 from pytest_expedition.runner import LimitReachedError, Runner, TargetUnusableError
 from pytest_expedition.transport import Reply, Transport
@@ -442,3 +444,53 @@ def test_acts_of_a_plan_may_start_the_agent(serve: Any) -> None:
     assert [x.kind for x in exchanges].count("agent") == 2
     assert json.loads(exchanges[0].body)["success"] is True
     assert server.agent_running
+
+
+class TestTLS:
+    @pytest.fixture
+    def secure(self) -> Iterator[ExpeditionServer]:
+        server = ExpeditionServer(tls=True)
+        server.start()
+        yield server
+        server.stop()
+
+    def judge(self, secure: ExpeditionServer, verify: bool | str) -> Any:  # noqa: FBT001
+        secure.reset()
+        secure.clock.seconds_per_poll = 0
+        secure.instance.set_pace(10)
+        limits = Limits(poll_seconds=1.0, job_seconds=40.0)
+        target = Target(
+            url=secure.url,
+            api_key=secure.api_key,
+            verify=verify,
+            jobs=(IMPORT, EXPORT),
+            clock=WaitingClock(secure.advance),
+            limits=limits,
+        )
+        return check(target, profile="smoke")
+
+    def test_a_certificate_that_the_named_ca_signed_is_trusted(
+        self, secure: ExpeditionServer
+    ) -> None:
+        conformance = self.judge(secure, str(secure.ca_file))
+        assert conformance.verdict == "conformant"
+        assert "certificate" not in "\n".join(verdict_lines(assemble([run_entry(conformance)], [])))
+
+    def test_any_other_is_not_and_the_reason_says_what_to_do(
+        self, secure: ExpeditionServer
+    ) -> None:
+        conformance = self.judge(secure, True)  # noqa: FBT003
+        assert conformance.verdict == "error"
+        assert "cannot be trusted: " in conformance.reason
+        assert 'verify = "ca.pem"' in conformance.reason
+        assert secure.requests == []
+
+    def test_what_is_not_verified_is_said_once_and_warns_of_nothing(
+        self, secure: ExpeditionServer
+    ) -> None:
+        conformance = self.judge(secure, False)  # noqa: FBT003
+        assert conformance.verdict == "conformant"
+        lines = verdict_lines(assemble([run_entry(conformance)], []))
+        assert [line for line in lines if "certificate" in line] == [
+            "the certificate was not verified: verify = false"
+        ]
