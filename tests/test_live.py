@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
@@ -494,3 +495,76 @@ class TestTLS:
         assert [line for line in lines if "certificate" in line] == [
             "the certificate was not verified: verify = false"
         ]
+
+
+PARROT_CONFTEST = """
+import pytest
+from pytest_expedition.fake.instance import Instance
+from pytest_expedition import rules
+
+@pytest.fixture(autouse=True, scope="session")
+def a_rule_breaks_down():
+    def crash(history):
+        exchanges = history.exchanges
+        raise ZeroDivisionError("a fault of the suite's own")
+    rules.RULES["status.bounds"] = crash
+"""
+
+
+class Parrot(Expiring):
+    """Repeats the key in its answers, in every spelling, and breaks promises besides."""
+
+    def answer_status(self, job: Job) -> Response:
+        honest = super().answer_status(job)
+        document = json.loads(honest.body)
+        key = self.api_key
+        document["echo"] = [key, f"Bearer {key}", {"key": key, "url": f"?k={quote(key, safe='')}"}]
+        document["Contents"]["response"]["data"]["content"]["system"]["jobs"]["nextStep"] = key
+        body = json.dumps(document).replace("/", r"\/")
+        return Response(headers={**honest.headers, "X-Key": key}, body=body.encode())
+
+    def log_in(self, request: Request) -> Response:
+        super().log_in(request)
+        self.api_key = f"s3cret/key+{self.memory['logins']}"
+        return Instance.log_in(self, request)
+
+
+def test_secrets_are_nowhere_in_what_a_failing_run_leaves_behind(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make() -> Instance:
+        instance = Parrot()
+        instance.memory["good for"] = 60
+        instance.clock.run()
+        instance.set_pace(1.0)
+        return instance
+
+    server = ExpeditionServer(make)
+    server.start()
+    monkeypatch.setenv("EXPEDITION_USERNAME", "admin")
+    monkeypatch.setenv("EXPEDITION_PASSWORD", "paloalto")
+    monkeypatch.delenv("EXPEDITION_API_KEY", raising=False)
+    pytester.makeconftest(PARROT_CONFTEST)
+    result = pytester.runpytest_subprocess(
+        *("--pyargs", "pytest_expedition.contract", "--expedition-profile=smoke"),
+        *("-vv", "-l", "--showlocals", "--full-trace", "-o", "log_level=DEBUG"),
+        *("--junit-xml=junit.xml", "--log-file=log.txt", "--debug=debug.txt"),
+        *(f"--expedition-report=report.{each}" for each in ("json", "html", "md")),
+        f"--expedition-url={server.url}",
+    )
+    logins = server.instance.memory["logins"]
+    server.stop()
+    assert result.ret in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERNAL_ERROR}
+    assert logins == 2
+    files = [each for each in pytester.path.rglob("*") if each.is_file()]
+    names = {each.name for each in files}
+    assert {"junit.xml", "log.txt", "debug.txt", "report.json", "report.html"} <= names
+    left = [result.stdout.str(), result.stderr.str()]
+    left += [each.read_text(encoding="utf-8", errors="replace") for each in files]
+    spellings = [
+        spelled
+        for secret in ("s3cret/key+1", "s3cret/key+2", "paloalto")
+        for spelled in (secret, secret.replace("/", r"\/"), quote(secret, safe=""), quote(secret))
+    ]
+    assert any("***" in text for text in left)
+    assert not [secret for secret in spellings for text in left if secret in text]
