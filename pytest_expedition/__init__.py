@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.simulation import Clock, Job, JobScript
+    from pytest_expedition.monitor import Monitor
     from pytest_expedition.target import JobRecipe, Limits, Target, Waiver
     from pytest_expedition.validation import (
         SCHEMA_NAMES,
@@ -27,6 +28,7 @@ _HOMES = {
     "JobRecipe": "target",
     "JobScript": "fake.simulation",
     "Limits": "target",
+    "Monitor": "monitor",
     "SCHEMA_NAMES": "validation",
     "SchemaViolation": "validation",
     "Target": "target",
@@ -44,6 +46,7 @@ __all__ = [
     "JobRecipe",
     "JobScript",
     "Limits",
+    "Monitor",
     "SchemaViolation",
     "Target",
     "Waiver",

@@ -20,15 +20,23 @@ if TYPE_CHECKING:
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
+    from pytest_expedition.report.document import Document
 
 EXIT_USAGE = 2
+
+# Those of pytest.
+EXIT_BROKEN = 1
+EXIT_BROKE = 3
+EXIT_MISTAKE = 4
+EXIT_NOTHING = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="pytest-expedition",
-        description="A fake instance of Expedition 2.0 and its job API; reports side by side.",
+        description="A fake instance of Expedition 2.0 and its job API; recordings judged; reports "
+        "side by side.",
     )
     parser.add_argument("--version", action="version", version=version("pytest-expedition"))
     commands = parser.add_subparsers(dest="command", required=True)
@@ -77,11 +85,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare.add_argument(
         "after", type=_report, metavar="B.json", help="the report to hold it against"
     )
+    check = commands.add_parser(
+        "check",
+        help="judge recorded traffic: traces and HAR files",
+        description="Judge recorded traffic by the rules of the contract suite.",
+        epilog="Exit status: 0 no MUST is broken, 1 one is (or, with --strict, a SHOULD), 3 the "
+        "judgement broke down, 4 a file cannot be read, 5 nothing could be judged.",
+    )
+    check.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="a HAR file (.har, .json), or a trace that --expedition-record wrote",
+    )
+    check.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="target file that says which jobs can be cancelled, and how long they may take",
+    )
+    check.add_argument(
+        "--report",
+        type=_report_path,
+        metavar="FILE",
+        help="write a report, in the format of the suffix",
+    )
+    check.add_argument(
+        "--strict", action="store_true", help="a SHOULD that fails counts as a MUST that does"
+    )
     options = parser.parse_args(arguments)
     if options.command == "openapi":
         return _print_openapi()
     if options.command == "compare":
         return _compare(options.before, options.after)
+    if options.command == "check":
+        return _check(options)
     if options.list_broken:
         return _list_broken()
     make = _find_broken(serve, options.broken, options.dialect) if options.broken else None
@@ -93,6 +132,43 @@ def _print_openapi() -> int:
 
     print(json.dumps(describe(), indent=2))
     return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from pytest_expedition.recording import check
+    from pytest_expedition.report.file import write
+    from pytest_expedition.report.text import recording_lines
+    from pytest_expedition.target import TargetError, load
+    from pytest_expedition.trace import RecordingError
+
+    report: Path | None = options.report
+    try:
+        target = load(options.config, credentials=False) if options.config else None
+        recorded = check(options.files, target=target)
+        if report is not None:
+            write(recorded.document, report)
+    except (TargetError, RecordingError) as error:
+        print(f"pytest-expedition: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except OSError as error:
+        print(f"pytest-expedition: {report} was not written: {error.strerror}", file=sys.stderr)
+        return EXIT_BROKE
+    for line in recording_lines(recorded):
+        print(line)
+    return _exit_status(recorded.document, strict=options.strict)
+
+
+def _exit_status(document: Document, *, strict: bool) -> int:
+    """Return the status that pytest has where the contract suite has found the same."""
+    from pytest_expedition.report.document import is_failure
+
+    entries = document["requirements"]
+    if document["verdict"] == "error":
+        return EXIT_BROKE
+    if any(is_failure(entry, strict=strict) for entry in entries):
+        return EXIT_BROKEN
+    judged = {entry["outcome"] for entry in entries} & {"pass", "fail", "waived"}
+    return 0 if judged else EXIT_NOTHING
 
 
 def _list_broken() -> int:
@@ -153,6 +229,15 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: it must be from 0 to 65535")
     return port
+
+
+def _report_path(text: str) -> Path:
+    from pytest_expedition.report.file import FORMATS
+
+    path = Path(text)
+    if path.suffix not in FORMATS:
+        raise argparse.ArgumentTypeError(f"{text!r}: the suffix must be {', '.join(FORMATS)}")
+    return path
 
 
 def _seconds(text: str) -> float:

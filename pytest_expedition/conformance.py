@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from dataclasses import dataclass, field, replace
@@ -74,6 +75,7 @@ class Conformance:
     seconds: float
     requests: int
     jobs: int
+    unanswered: int
     reason: str = ""
     left_behind: tuple[int, ...] = ()
     perhaps_created: int = 0
@@ -122,14 +124,16 @@ def check(
     seed: int | None = None,
     until_broken: Collection[str] = (),
     watch: Callable[[Standing], None] | None = None,
+    record: Callable[[Exchange], None] | None = None,
+    plan: Plan | None = None,
 ) -> Conformance:
-    """Run the contract against a target.
+    """Run the contract against a target, or one ``plan`` alone.
 
     The same ``seed`` draws the same plans; ``None`` leaves the choice to Hypothesis, which takes
     that of `--hypothesis-seed`. Once a requirement of ``until_broken`` has shown broken, no further
-    plan begins. ``watch`` is told how the run stands before each pause that takes time. A target
-    that cannot be used gives the verdict ``error`` and its reason. Raises ``Interrupted`` once jobs
-    are cancelled where it is interrupted.
+    plan begins. ``watch`` is told how the run stands before each pause that takes time, ``record``
+    each exchange. A target that cannot be used gives the verdict ``error`` and its reason. Raises
+    ``Interrupted`` once jobs are cancelled where it is interrupted.
     """
     started = datetime.now(timezone.utc)
     begun = time.monotonic()
@@ -142,13 +146,14 @@ def check(
             seconds = time.monotonic() - begun
             watch(Standing(jobs=jobs, seconds=seconds, seconds_left=trial.longest - seconds))
 
-    runner = Runner(target, watch=tell)
+    runner = Runner(target, watch=tell, record=record)
     trial = _Trial(runner, profile, seed, frozenset(until_broken))
+    carry_out = trial.carry_out if plan is None else functools.partial(trial.carry_out_alone, plan)
     reason = ""
     try:
         with runner:
             try:
-                trial.carry_out()
+                carry_out()
             except TargetUnusableError as error:
                 reason = str(error)
     except KeyboardInterrupt:
@@ -178,6 +183,7 @@ def check(
         seconds=time.monotonic() - begun,
         requests=runner.requests,
         jobs=len(runner.ledger),
+        unanswered=sum(not exchange.answered for exchange in history.exchanges),
         reason=reason,
         left_behind=tuple(runner.left_behind),
         perhaps_created=runner.perhaps_created,
@@ -260,6 +266,12 @@ class _Trial:
         if self._unusable is not None:
             raise self._unusable
         self._within_limits(self._ask_again)
+
+    def carry_out_alone(self, plan: Plan) -> None:
+        """Run one plan."""
+        self._try(plan)
+        if self._unusable is not None:
+            raise self._unusable
 
     def _search(self) -> None:
         """Try random plans; shrink those that show a requirement broken that none has before."""

@@ -15,7 +15,7 @@ from pytest_expedition import envelope
 from pytest_expedition.envelope import MISSING, Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from pytest_expedition.envelope import Dialect
 
@@ -45,6 +45,7 @@ class Exchange:
     ``status`` is ``None`` and ``lost`` says why; ``unreadable`` says why nothing was kept of a body
     that did come. ``job_id`` is the id that the request names, ``cancellable`` what is known of the
     job that the request creates. A ``probe`` is a request that is meant to be refused.
+    ``position`` is where an exchange stands in the recording that it was read from.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class Exchange:
     request_body: str = ""
     cancellable: bool | None = None
     probe: Probe = ""
+    position: int = 0
 
     def before(self, other: Exchange) -> bool:
         """Whether this answer was there before the other request was sent."""
@@ -112,13 +114,27 @@ class Exchange:
 
 
 class Job:
-    """What a history tells of one job: its exchanges, and the states seen in them."""
+    """What a history tells of one job: its exchanges, and the states seen in them.
 
-    def __init__(self, creation: Exchange, *, job_id: int, seconds_allowed: float) -> None:
+    ``creation`` is ``None`` for a job whose creation is not in the history; ``first`` is then the
+    first answer that shows it. A job is ``shared`` if others may have sent requests about it that
+    are not in the history.
+    """
+
+    def __init__(
+        self,
+        first: Exchange,
+        *,
+        job_id: int,
+        seconds_allowed: float,
+        shared: bool = False,
+    ) -> None:
         self.id = job_id
         self.seconds_allowed = seconds_allowed
-        self.creation = creation
-        self.cancellable = creation.cancellable
+        self.first = first
+        self.creation = first if first.kind == "create" else None
+        self.shared = shared or self.creation is None
+        self.cancellable = first.cancellable
         self.statuses: list[Exchange] = []
         """Answered status requests, in the order in which they were sent."""
         self.silent = 0
@@ -133,7 +149,8 @@ class Job:
     @functools.cached_property
     def answers(self) -> list[Exchange]:
         """Creation, status and cancel answers, in the order in which they were sent."""
-        everything = [self.creation, *self.statuses, *self.cancels]
+        creation = [] if self.creation is None else [self.creation]
+        everything = [*creation, *self.statuses, *self.cancels]
         return sorted(everything, key=lambda exchange: exchange.sent)
 
     @functools.cached_property
@@ -143,13 +160,22 @@ class Job:
 
     def is_about_it(self, exchange: Exchange) -> bool:
         """Whether the answer does not say that it is about another job."""
-        told = exchange.answer.job_id
-        return told is MISSING or told == self.id or told == str(self.id)
+        return is_about(exchange, self.id)
 
     @functools.cached_property
     def first_cancel_sent(self) -> float:
         """When the first cancel was sent, infinity if none was."""
         return min((x.sent for x in self.attempts), default=float("inf"))
+
+    def may_be_cancelled_by(self, exchange: Exchange) -> bool:
+        """Whether a cancel may have been sent before the answer was there."""
+        return self.shared or self.first_cancel_sent <= exchange.received
+
+    def may_be_gone(self, poll: Exchange) -> bool:
+        """Whether the job had ended before it was asked for, or may have, seen by others alone."""
+        if self.finished_before(poll) or self.cancelled_before(poll):
+            return True
+        return self.shared and not any(poll.before(later) for later in self.seen)
 
     @functools.cached_property
     def finished(self) -> Exchange | None:
@@ -180,71 +206,139 @@ class Job:
 
 
 class History:
-    """All exchanges of a run, and the jobs in them.
+    """Exchanges with one server, and the jobs in them.
 
-    ``job_seconds`` is how long a job may take from its creation to its end. ``jobs`` holds the
-    jobs whose id was given out once: of an id that was given out twice nobody knows which job an
-    answer is about.
+    ``job_seconds`` is how long a job may take from its creation to its end. In a ``shared``
+    history others may have sent requests to the server too, about the same jobs. Where the
+    exchanges are not all that there are, ``cancels`` and ``agent`` hold the cancels of all jobs and
+    what the agent was told.
+
+    ``jobs`` holds the jobs whose id was given out once: of an id that was given out twice nobody
+    knows which job an answer is about. A job whose creation is not in the history is known from
+    the first answer on that shows it: whether it was there before, nobody knows.
     """
 
-    def __init__(self, exchanges: Iterable[Exchange], *, job_seconds: float) -> None:
+    def __init__(
+        self,
+        exchanges: Iterable[Exchange],
+        *,
+        job_seconds: float,
+        shared: bool = False,
+        cancels: Sequence[Exchange] | None = None,
+        agent: Sequence[Exchange] | None = None,
+    ) -> None:
+        self.server = ""
+        """The server's address, where it is not said elsewhere."""
+        self.shared = shared
         self.exchanges: Sequence[Exchange] = sorted(exchanges, key=lambda x: x.sent)
         self.creations = [x for x in self.exchanges if x.kind == "create" and not x.probe]
+        self.cancels = cancels if cancels is not None else self._answered_cancels()
+        """The answered cancels of all jobs, in the order in which they were sent."""
+        self.agent = agent if agent is not None else self._told_to_agent()
+        """What the agent was told: to start, to stop, or to restart."""
         by_id: dict[int, list[Exchange]] = defaultdict(list)
         for creation in self.creations:
             job_id = created_id(creation)
             if job_id is not None:
                 by_id[job_id].append(creation)
         self.creations_by_id = dict(by_id)
-        self.jobs = {
-            job_id: Job(creation, job_id=job_id, seconds_allowed=job_seconds)
-            for job_id, (creation, *others) in by_id.items()
-            if not others
-        }
-        self.agent = [x for x in self.exchanges if x.kind == "agent"]
-        """What the agent was told: to start, to stop, or to restart."""
-        self._assign()
-        if self.agent:
-            self._assign_agent()
+        self.jobs: dict[int, Job] = {}
+        about: dict[int, list[Exchange]] = {job_id: [] for job_id in by_id}
+        for exchange in self.exchanges:
+            if exchange.job_id is not None:
+                about.setdefault(exchange.job_id, []).append(exchange)
+        for job_id, asked in about.items():
+            creations = by_id[job_id]
+            if len(creations) > 1:
+                continue
+            first = creations[0] if creations else _first_shown(asked, job_id)
+            if first is not None:
+                job = Job(first, job_id=job_id, seconds_allowed=job_seconds, shared=shared)
+                self.jobs[job_id] = job
+                _assign(asked, job)
+                job.agent_stopped = _stopped(self.agent, job)
 
     @functools.cached_property
-    def dialect(self) -> Dialect | Literal["mixed"] | None:
-        """The dialect of the first creation answer that tells of a job.
-
-        ``mixed`` where answers show both ``system`` and ``msg``, as “Managing Jobs” does.
-        """
+    def created_in(self) -> Dialect | None:
+        """The dialect of the first creation answer that tells of a job."""
         told = (x.answer.dialect for x in self.creations if x.ok and x.answer.tells_of_a_job)
-        created_in = next(told, None)
-        shown = {x.answer.dialect for x in self.exchanges if x.answer.tells_of_a_job}
-        return "mixed" if {"system", "msg"} <= shown and created_in != "data" else created_in
+        return next(told, None)
 
-    def _assign(self) -> None:
-        for exchange in self.exchanges:
-            job = self.jobs.get(exchange.job_id) if exchange.job_id is not None else None
-            if job is None:
-                continue
-            if exchange.kind == "cancel":
-                job.attempts.append(exchange)
-            if exchange.kind == "status" and not exchange.probe:
-                job.silent = 0 if exchange.answered else job.silent + 1
-            if exchange.probe or not exchange.answered:
-                continue
-            if exchange.kind == "cancel":
-                job.cancels.append(exchange)
-            elif exchange.kind == "status":
-                job.statuses.append(exchange)
+    @functools.cached_property
+    def dialects(self) -> set[Dialect | None]:
+        """The dialects of all answers that tell of a job."""
+        return {x.answer.dialect for x in self.exchanges if x.answer.tells_of_a_job}
 
-    def _assign_agent(self) -> None:
-        for job in self.jobs.values():
-            before = [x for x in self.agent if x.before(job.creation)]
-            later = [x for x in self.agent if not x.before(job.creation)]
-            # A stop counts even if its answer was lost, a start only if it is known to be done.
-            done = [x for x in before if x.ok or agent_command(x) == "stop"]
-            if done and agent_command(done[-1]) == "stop":
-                job.agent_stopped = job.creation.sent
-            else:
-                stops = (x.sent for x in later if agent_command(x) != "start")
-                job.agent_stopped = min(stops, default=float("inf"))
+    @property
+    def dialect(self) -> Dialect | Literal["mixed"] | None:
+        """The dialect that the server speaks."""
+        return spoken(self.created_in, self.dialects)
+
+    def _answered_cancels(self) -> list[Exchange]:
+        return [x for x in self.exchanges if x.kind == "cancel" and not x.probe and x.answered]
+
+    def _told_to_agent(self) -> list[Exchange]:
+        return [x for x in self.exchanges if x.kind == "agent"]
+
+
+def spoken(
+    created_in: Dialect | None, shown: Collection[Dialect | None]
+) -> Dialect | Literal["mixed"] | None:
+    """The dialect of a server whose creations are answered in one, and that shows some in all.
+
+    ``mixed`` where answers show both ``system`` and ``msg``, as “Managing Jobs” does.
+    """
+    both = "system" in shown and "msg" in shown
+    return "mixed" if both and created_in != "data" else created_in
+
+
+def _first_shown(asked: Iterable[Exchange], job_id: int) -> Exchange | None:
+    """The first answer to arrive that shows a job."""
+    shown = (
+        x
+        for x in asked
+        if not x.probe and x.answered and x.state is not None and is_about(x, job_id)
+    )
+    return min(shown, key=lambda x: x.received, default=None)
+
+
+def _assign(asked: Iterable[Exchange], job: Job) -> None:
+    """Give a job what it was asked, as far as it is known to have been there."""
+    for exchange in asked:
+        if exchange.kind == "cancel":
+            job.attempts.append(exchange)
+        if exchange.probe:
+            continue
+        if exchange.kind == "status":
+            job.silent = 0 if exchange.answered else job.silent + 1
+        if not exchange.answered:
+            continue
+        shows_it = exchange.state is not None and job.is_about_it(exchange)
+        if job.creation is None and not shows_it and not job.first.before(exchange):
+            continue
+        if exchange.kind == "cancel":
+            job.cancels.append(exchange)
+        elif exchange.kind == "status":
+            job.statuses.append(exchange)
+
+
+def is_about(exchange: Exchange, job_id: int) -> bool:
+    """Whether the answer does not say that it is about another job than that."""
+    told = exchange.answer.job_id
+    return told is MISSING or told == job_id or told == str(job_id)
+
+
+def _stopped(agent: Sequence[Exchange], job: Job) -> float:
+    """From when on the agent may not have run a job."""
+    if job.shared:
+        return float("-inf")
+    before = [x for x in agent if x.before(job.first)]
+    later = [x for x in agent if not x.before(job.first)]
+    # A stop counts even if its answer was lost, a start only if it is known to be done.
+    done = [x for x in before if x.ok or agent_command(x) == "stop"]
+    if done and agent_command(done[-1]) == "stop":
+        return job.first.sent
+    return min((x.sent for x in later if agent_command(x) != "start"), default=float("inf"))
 
 
 def agent_command(exchange: Exchange) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hypothesis import strategies as st
 
+from pytest_expedition.validation import find_violation
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pytest_expedition.target import JobRecipe
 
@@ -63,6 +67,61 @@ class Plan:
     def size(self) -> tuple[int, int]:
         """How large the plan is: its jobs, and the requests of its acts."""
         return len(self.jobs), sum(len(act.requests) for job in self.jobs for act in job.acts)
+
+
+class PlanError(ValueError):
+    """A plan that cannot be carried out: names the file, the place, and what is wrong there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """A plan that showed a requirement broken, to be carried out once more."""
+
+    requirement: str
+    plan: Plan
+
+
+def as_document(replay: Replay) -> dict[str, Any]:
+    """Return a plan as plain data: what `schemas/plan.json` describes."""
+    return {"requirement": replay.requirement, **asdict(replay.plan)}
+
+
+def read(path: Path) -> Replay:
+    """Read a plan that was kept. Raises ``PlanError`` for a file that is none."""
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"{path}: is no plan: it is no JSON: {error}") from None
+    violation = find_violation(document, "plan")
+    if violation is not None:
+        raise PlanError(f"{path}: is no plan: {violation}")
+    requirement = document.pop("requirement")
+    jobs = tuple(
+        JobPlan(
+            **{
+                **job,
+                "acts": tuple(
+                    Act(progress=act["progress"], requests=tuple(act["requests"]))
+                    for act in job.get("acts", ())
+                ),
+            }
+        )
+        for job in document["jobs"]
+    )
+    return Replay(requirement=requirement, plan=Plan(**{**document, "jobs": jobs}))
+
+
+def require_recipes(replay: Replay, recipes: Sequence[JobRecipe]) -> None:
+    """Raise ``PlanError`` if a plan names a recipe that is not there."""
+    known = [recipe.name for recipe in recipes]
+    for number, job in enumerate(replay.plan.jobs, 1):
+        if job.recipe not in known:
+            raise PlanError(
+                f"job {number} of the plan is made by the recipe {job.recipe!r}, which the target "
+                f"does not have: it has {', '.join(known)}"
+            )
 
 
 def covering(recipes: Sequence[JobRecipe], *, start_agent: bool = False) -> Plan:

@@ -6,8 +6,11 @@ Nothing heavy is imported here: what a hook or a fixture needs, it imports itsel
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shlex
 import shutil
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
     from pytest_expedition.conformance import Conformance, ProfileName, Standing
     from pytest_expedition.fake.server import ExpeditionServer
+    from pytest_expedition.monitor import Monitor
+    from pytest_expedition.plan import Replay
     from pytest_expedition.target import Target
+    from pytest_expedition.trace import Recorder
 
 PROFILES: Final = ("smoke", "default", "thorough")
 CONTRACT_MODULE: Final = "pytest_expedition.contract"
@@ -26,6 +32,7 @@ REPORTED: Final = "expedition"
 """The attribute of a test report that carries what was found out about one requirement."""
 
 _TARGET = pytest.StashKey["Target"]()
+_MONITOR = pytest.StashKey["Monitor"]()
 _PREVIEW = pytest.StashKey[list[str]]()
 
 entry_key = pytest.StashKey[dict[str, Any]]()
@@ -38,6 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, metavar, text in (
         ("url", "URL", "address of the instance under test, without /api/v1"),
         ("config", "FILE", "target file of the instance under test (expedition.toml)"),
+        ("replay", "FILE", "carry out one plan that failed before, and no other"),
+        ("record", "FILE", "write a trace of all requests: `pytest-expedition check` judges it"),
     ):
         group.addoption(f"--expedition-{name}", metavar=metavar, help=_help(name, text))
         parser.addini(f"expedition_{name}", text, default="")
@@ -141,6 +150,55 @@ def _report_paths(config: pytest.Config) -> list[Path]:
     return paths
 
 
+def _record_path(config: pytest.Config) -> Path | None:
+    path = _path_setting(config, "record")
+    if path is not None and not path.parent.is_dir():
+        raise pytest.UsageError(f"expedition_record = {str(path)!r}: the folder does not exist")
+    if path is not None and path.is_dir():
+        raise pytest.UsageError(f"expedition_record = {str(path)!r}: must be a file")
+    return path
+
+
+def _replay(config: pytest.Config) -> Replay | None:
+    """Return the plan that is to be carried out alone, if one is named."""
+    path = _path_setting(config, "replay")
+    if path is None:
+        return None
+    if config.getoption("--expedition-dry-run"):
+        raise pytest.UsageError("--expedition-replay, --expedition-dry-run: leave one out")
+    from pytest_expedition.plan import PlanError, read, require_recipes
+
+    try:
+        replay = read(path)
+        target = _live_target(config)
+        if target is not None:
+            require_recipes(replay, target.jobs)
+    except PlanError as error:
+        raise pytest.UsageError(f"expedition_replay: {error}") from None
+    return replay
+
+
+def _plan_path(report: Path, requirement: str) -> Path:
+    """Return where a plan is kept that showed a requirement broken: beside the report."""
+    return report.with_name(f"{report.stem}.plan.{requirement}.json")
+
+
+def replay_entry(config: pytest.Config, requirement: str) -> dict[str, str]:
+    """Return how a plan is carried out again, where there is a report beside which it is kept."""
+    reports = _report_paths(config)
+    if not reports:
+        return {}
+    path = _plan_path(reports[0], requirement)
+    here = config.invocation_params.dir
+    parts = ["pytest --pyargs pytest_expedition.contract --expedition-replay"]
+    parts.append(shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path)))
+    for name in ("url", "config"):
+        value = _setting(config, name)
+        if value and value != config.getini(f"expedition_{name}"):
+            parts.append(f"--expedition-{name} {shlex.quote(value)}")
+    return {"replay": " ".join(parts)}
+
+
 def _live_target(config: pytest.Config) -> Target | None:
     """Return the target that the settings name, or ``None`` if they name none."""
     url, file = _setting(config, "url"), _path_setting(config, "config")
@@ -170,6 +228,10 @@ def pytest_configure(config: pytest.Config) -> None:
         _live_target(config)
     if config.getoption("--expedition-report") is not None:
         _report_paths(config)
+    if config.getoption("--expedition-record") is not None:
+        _record_path(config)
+    if config.getoption("--expedition-replay") is not None:
+        _replay(config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -179,6 +241,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         _strict(session.config)
         _live_target(session.config)
         _report_paths(session.config)
+        _replay(session.config)
 
 
 def _is_contract(item: pytest.Item) -> bool:
@@ -215,6 +278,49 @@ def expedition_server(expedition_session_server: ExpeditionServer) -> Iterator[E
     expedition_session_server.reset()
     yield expedition_session_server
     expedition_session_server.check()
+
+
+@pytest.fixture
+def expedition_monitor(request: pytest.FixtureRequest) -> Iterator[Monitor]:
+    """Watches what clients are told: a MUST that was broken by the end of the test fails it.
+
+    It watches what `expedition_server` answers, if the test uses that, and each session that is
+    given to ``watch``.
+    """
+    from pytest_expedition.monitor import Monitor
+
+    started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    monitor = Monitor(record=_record_path(request.config), part=f"{request.node.nodeid} {started}")
+    if "expedition_server" in request.fixturenames:
+        monitor.watch(request.getfixturevalue("expedition_server"))
+    request.node.stash[_MONITOR] = monitor
+    yield monitor
+    monitor.stop()
+    del request.node.stash[_MONITOR]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Judge what a monitor has seen, as part of the test that used it."""
+    try:
+        yield
+    except BaseException:
+        broken = _end_watch(item)
+        if broken:  # the test failed by itself: perhaps that is why
+            item.add_report_section("call", "expedition monitor", "\n\n".join(broken))
+        raise
+    broken = _end_watch(item)
+    if broken:
+        pytest.fail("\n\n".join(broken), pytrace=False)
+
+
+def _end_watch(item: pytest.Item) -> list[str]:
+    """Return the story of each MUST that was broken before the eyes of the test's monitor."""
+    monitor = item.stash.get(_MONITOR, None)
+    if monitor is None:
+        return []
+    monitor.stop()
+    return monitor.broken()
 
 
 @pytest.fixture(scope="session")
@@ -255,14 +361,42 @@ def expedition_conformance(expedition_target: Target, pytestconfig: pytest.Confi
 
         pytestconfig.stash[_PREVIEW] = list(preview(expedition_target, profile=profile))
         pytest.skip("dry run: nothing is sent")
+    replay = _replay(pytestconfig)
+    if replay is not None:
+        from pytest_expedition.plan import PlanError, require_recipes
+
+        try:
+            require_recipes(replay, expedition_target.jobs)
+        except PlanError as error:
+            pytest.fail(f"expedition_replay: {error}", pytrace=False)
     standing = _StandingLine(pytestconfig)
+    recorder = _recorder(pytestconfig, server=expedition_target.url)
+    record = None if recorder is None else recorder.write
     try:
-        return check(expedition_target, profile=profile, watch=standing.show)
+        return check(
+            expedition_target,
+            profile=profile,
+            watch=standing.show,
+            record=record,
+            plan=None if replay is None else replay.plan,
+        )
     except Interrupted as interrupt:
         told = left_behind(interrupt.left_behind, interrupt.perhaps_created)
         pytest.exit(told or "no job is left behind", returncode=pytest.ExitCode.INTERRUPTED)
     finally:
         standing.clear()
+        if recorder is not None:
+            recorder.close()
+
+
+def _recorder(config: pytest.Config, *, server: str, part: str = "") -> Recorder | None:
+    """Open the trace file for exchanges to come, if one is asked for."""
+    path = _record_path(config)
+    if path is None:
+        return None
+    from pytest_expedition.trace import Recorder
+
+    return Recorder(path, server=server, part=part)
 
 
 class _StandingLine:
@@ -335,6 +469,9 @@ def _add_properties(item: pytest.Item) -> None:
         ]
 
 
+_VERDICT_COLOURS: Final = {"conformant": "green", "inconclusive": "yellow"}
+
+
 class _ContractReport:
     """Gathers what contract tests have found out, also in other processes (pytest-xdist)."""
 
@@ -352,6 +489,17 @@ class _ContractReport:
             if found["run"] is not None:
                 self.runs[found["run"]["started"]] = found["run"]
             self.requirements.append(found["requirement"])
+
+    def pytest_sessionstart(self) -> None:
+        """Begin the trace anew: all processes of this session add to it."""
+        path = _record_path(self.config)
+        if path is None or self.config.getoption("collectonly"):
+            return
+        try:
+            path.write_bytes(b"")
+        except OSError as error:
+            message = f"expedition_record = {str(path)!r}: cannot be written: {error.strerror}"
+            raise pytest.UsageError(message) from None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -376,6 +524,7 @@ class _ContractReport:
 
         try:
             write(self.document, path)
+            self._keep_plans(path)
         except OSError as error:
             self.unwritten.append(f"the report was not written to {path}: {error.strerror}")
 
@@ -390,6 +539,13 @@ class _ContractReport:
             for writer in writers:
                 writer.add_global_property("expedition_target", self.document["target"]["url"])
                 writer.add_global_property("expedition_verdict", self.document["verdict"])
+
+    def _keep_plans(self, report: Path) -> None:
+        """Write the plans of what failed to files of their own."""
+        for entry in self.document["requirements"]:
+            if "plan" in entry:
+                text = json.dumps(entry["plan"], indent=2) + "\n"
+                _plan_path(report, entry["id"]).write_text(text, encoding="utf-8")
 
     def _entries_to_list(self) -> list[dict[str, Any]]:
         """Return the entries that get a line: of many with the same error only the first."""
@@ -409,9 +565,9 @@ class _ContractReport:
                 terminalreporter.write_line(line)
         if not self.document:
             return
-        from pytest_expedition.report.text import failure, requirement_line, verdict_lines
+        from pytest_expedition.report.text import failure, requirement_line
 
-        colours = {"pass": "green", "fail": "red", "error": "red", "conformant": "green"}
+        colours = {"pass": "green", "fail": "red", "error": "red"}
         terminalreporter.section("expedition contract")
         for entry in self._entries_to_list():
             colour = colours.get(entry["outcome"], "yellow")
@@ -420,13 +576,19 @@ class _ContractReport:
             if (entry["level"], entry["outcome"]) == ("SHOULD", "fail"):
                 terminalreporter.section(entry["id"], sep="-")
                 terminalreporter.write_line(failure(entry))
+        self._tell_verdict(terminalreporter)
+
+    def _tell_verdict(self, terminalreporter: pytest.TerminalReporter) -> None:
+        from pytest_expedition.report.text import replay_line, verdict_lines
+
         terminalreporter.section("verdict", sep="-")
         for line in self.unwritten:
             terminalreporter.write_line(line, red=True)
         *lines, verdict = verdict_lines(self.document)
+        replay = _replay(self.config)
+        if replay is not None:
+            lines.append(replay_line(self.document, replay.requirement))
         for line in lines:
             terminalreporter.write_line(line)
-        colour = colours.get(self.document["verdict"], "yellow")
-        if self.document["verdict"] == "non-conformant":
-            colour = "red"
+        colour = _VERDICT_COLOURS.get(self.document["verdict"], "red")
         terminalreporter.write_line(verdict, bold=True, **{colour: True})

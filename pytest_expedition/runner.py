@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from urllib3.exceptions import InsecureRequestWarning
 
 from pytest_expedition.history import CANCELLED, FINISHED, NO_KEY, Exchange, created_id
 from pytest_expedition.plan import AT_THE_END, JobPlan, Plan
-from pytest_expedition.target import Secret
+from pytest_expedition.target import Secret, spellings
 from pytest_expedition.transport import Transport
 
 if TYPE_CHECKING:
@@ -132,11 +131,15 @@ class Runner:
     are ever cancelled, ``left_behind`` those of them that were not seen to have ended, ``dialect``
     the one that the target speaks, once an answer has shown it, ``longest_job`` how many seconds
     the slowest job took until it was seen to have ended. ``watch`` is told, before each pause, how
-    far each running job is, by its id.
+    far each running job is, by its id; ``record`` is told each exchange.
     """
 
     def __init__(
-        self, target: Target, *, watch: Callable[[Mapping[int, float]], None] | None = None
+        self,
+        target: Target,
+        *,
+        watch: Callable[[Mapping[int, float]], None] | None = None,
+        record: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.target = target
         self.clock = target.clock
@@ -147,6 +150,7 @@ class Runner:
         self.longest_job = 0.0
         self.dialect: Dialect | None = None if target.dialect == "auto" else target.dialect
         self._watch = watch
+        self._record = record
         self._alive: dict[int, bool] = {}
         """The jobs not seen to have ended, and whether they may be cancelled."""
         self._perhaps_created: list[float] = []
@@ -480,9 +484,14 @@ class Runner:
         self._key = key
         self._keep_secret(key)
 
+    def _struck_out(self, body: bytes) -> bytes:
+        for secret in self._spellings:
+            body = body.replace(secret, b"***")
+        return body
+
     def _keep_secret(self, *secrets: str) -> None:
         self.secrets = (*self.secrets, *(text for text in secrets if text))
-        self._spellings = _spellings(self.secrets)
+        self._spellings = spellings(self.secrets)
 
     def _creation(self, name: str, probe: Probe = "") -> _Call:
         recipe = self._recipes[name]
@@ -590,6 +599,8 @@ class Runner:
         if exchange.kind == "other":
             return
         self.exchanges.append(exchange)
+        if self._record is not None:
+            self._record(exchange)
         if exchange.kind == "create":
             self._enter_into_ledger(exchange)
         elif exchange.job_id in self._alive and (
@@ -646,9 +657,7 @@ class Runner:
         if barrier is not None:
             barrier.wait(BARRIER_SECONDS)
         reply = self._transport.send(request, seconds=min(self.target.limits.answer_seconds, left))
-        body = reply.body
-        for secret in self._spellings:
-            body = body.replace(secret, b"***")
+        asked = _as_bytes(request.body) if recipe is not None else b""
         return Exchange(
             kind=call.kind,
             method=call.method,
@@ -656,12 +665,12 @@ class Runner:
             sent=sent,
             received=self.clock.now() - self._started,
             status=reply.status,
-            body=body,
+            body=self._struck_out(reply.body),
             lost=reply.lost,
             unreadable=reply.unreadable,
             job_id=call.job_id,
             request_type=request.headers.get("Content-Type", ""),
-            request_body=_as_text(request.body) if recipe is not None else "",
+            request_body=self._struck_out(asked).decode("utf-8", "replace"),
             cancellable=recipe.cancellable if recipe is not None else None,
             probe=call.probe,
         )
@@ -710,20 +719,5 @@ def _key_in(document: Any) -> Secret | None:
     return Secret(document) if usable and document else None
 
 
-def _spellings(secrets: Iterable[str]) -> list[bytes]:
-    """The ways in which an answer may repeat a secret: plain, in JSON, in PHP's JSON, in a URL."""
-    ways = {
-        way
-        for secret in secrets
-        for way in (
-            secret,
-            json.dumps(secret)[1:-1],
-            json.dumps(secret)[1:-1].replace("/", r"\/"),
-            quote(secret, safe=""),
-        )
-    }
-    return [way.encode() for way in sorted(ways, key=len, reverse=True)]
-
-
-def _as_text(body: bytes | str | None) -> str:
-    return body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
+def _as_bytes(body: bytes | str | None) -> bytes:
+    return body.encode() if isinstance(body, str) else body or b""

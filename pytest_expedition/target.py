@@ -14,8 +14,9 @@ import re
 import sys
 from dataclasses import dataclass, field
 from datetime import date
+from json import dumps
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,7 +27,7 @@ from pytest_expedition.clock import WallClock
 from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from pytest_expedition.clock import Clock
@@ -56,6 +57,21 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'"
+
+
+def spellings(secrets: Iterable[str]) -> list[bytes]:
+    """The ways in which an answer may repeat a secret: plain, in JSON, in PHP's JSON, in a URL."""
+    ways = {
+        way
+        for secret in secrets
+        for way in (
+            secret,
+            dumps(secret)[1:-1],
+            dumps(secret)[1:-1].replace("/", r"\/"),
+            quote(secret, safe=""),
+        )
+    }
+    return [way.encode() for way in sorted(ways, key=len, reverse=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,8 +224,16 @@ def at_url(url: str, *, environ: Mapping[str, str] = os.environ) -> Target:
     return Target(url=url, verify=_trusted(environ), **cast("Any", credentials))
 
 
-def load(path: Path, *, url: str = "", environ: Mapping[str, str] = os.environ) -> Target:
+def load(
+    path: Path,
+    *,
+    url: str = "",
+    environ: Mapping[str, str] = os.environ,
+    credentials: bool = True,
+) -> Target:
     """Read a target file. ``url`` replaces the file's.
+
+    Without ``credentials`` the target is not to be asked: none are looked up.
 
     Raises ``TargetError`` for a file that cannot be read, is not TOML, or has a key, a type or a
     value that is not allowed, and for an environment variable that is named but not set.
@@ -227,7 +251,7 @@ def load(path: Path, *, url: str = "", environ: Mapping[str, str] = os.environ) 
     address = url or table.text("url")
     _check_url(address, "--expedition-url" if url else where, "url")
     table.take("url")
-    agent = table.table("agent")
+    agent, auth = table.table("agent"), table.take("auth")
     target = Target(
         url=address,
         verify=_verify(table, path, environ),
@@ -237,7 +261,7 @@ def load(path: Path, *, url: str = "", environ: Mapping[str, str] = os.environ) 
         waivers=_waivers(table),
         start_agent=bool(agent.boolean("start")),
         control_agent=bool(agent.boolean("control")),
-        **cast("Any", _credentials(table.take("auth"), where, environ)),
+        **cast("Any", _credentials(auth, where, environ) if credentials else _NO_CREDENTIALS),
     )
     agent.finish("start, control")
     table.finish("url, verify, dialect, [auth], [[job]], [limits], [agent], [[waive]]")
@@ -419,6 +443,8 @@ def _limits(table: _Table) -> Limits:
     table.finish(", ".join(values))
     return Limits(**cast("Any", values))
 
+
+_NO_CREDENTIALS: Final = {"api_key": "none"}
 
 _AUTH_KEYS: Final = ("api_key_env", "username_env", "password_env")
 

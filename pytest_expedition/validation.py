@@ -45,6 +45,8 @@ SchemaName = Literal[
     "error-data",
     "envelope",
     "report",
+    "trace",
+    "plan",
 ]
 
 SCHEMA_NAMES: Final = cast("tuple[SchemaName, ...]", get_args(SchemaName))

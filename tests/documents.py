@@ -43,6 +43,7 @@ def document_of(
         seconds=12.5,
         requests=len(story.exchanges),
         jobs=len(history.jobs),
+        unanswered=sum(not exchange.answered for exchange in history.exchanges),
         reason=reason,
         left_behind=left_behind,
         secrets=(KEY,),

@@ -86,9 +86,9 @@ def test_the_target_file_is_one_and_shows_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_client_tests_pass(pytester: pytest.Pytester) -> None:
-    (example,) = [block for block in blocks("python") if "def test_" in block]
-    pytester.makepyfile(example)
-    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+    examples = [block for block in blocks("python") if "def test_" in block]
+    pytester.makepyfile(**{f"test_{number}": text for number, text in enumerate(examples)})
+    pytester.runpytest_inprocess().assert_outcomes(passed=3)
 
 
 def test_the_example_of_a_server_that_speaks_tls_is_taken(pytester: pytest.Pytester) -> None:

@@ -1152,7 +1152,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["repeat-failed"],
     ),
     (
-        "status.bounds",
+        "create.visible",
         "of a creation that failed",
         Story().create(status=500).poll(0.5),
         "no chance",

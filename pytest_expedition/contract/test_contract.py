@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_expedition.plugin import entry_key
+from pytest_expedition.plugin import entry_key, replay_entry
 from pytest_expedition.report.document import (
     has_stale_waiver,
     is_failure,
@@ -31,6 +31,8 @@ def test_requirement(
     conformance = expedition_conformance
     result = next(each for each in conformance.results if each.requirement.id == requirement)
     entry = requirement_entry(conformance, result)
+    if "plan" in entry:
+        entry |= replay_entry(request.config, requirement)
     request.node.stash[entry_key] = {"run": run_entry(conformance), "requirement": entry}
     match result.outcome:
         case "fail" if is_failure(entry, strict=expedition_strict):

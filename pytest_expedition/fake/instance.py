@@ -211,6 +211,16 @@ class Response:
     body: bytes = b""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Handled:
+    """A request and its answer; ``begun`` and ``done`` are the machine's monotonic seconds."""
+
+    request: Request
+    response: Response
+    begun: float
+    done: float
+
+
 class Instance(Simulation):
     """A whole fake instance: requests in, answers out; safe to use from several threads."""
 
@@ -227,6 +237,8 @@ class Instance(Simulation):
         self.api_key = api_key
         self.dialect = dialect
         self.requests: list[Request] = []
+        self.journal: list[Handled] = []
+        """What whoever carries the instance has handed it, and sent back."""
         self.usual_scripts = {each.name: each.script for each in JOB_REQUESTS}
         """How jobs go that nobody has scripted, by the request that creates them."""
         self.lock = threading.RLock()

@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ import werkzeug
 from pytest_httpserver.httpserver import HTTPServerBase
 
 from pytest_expedition.fake.connection import KeepAliveHandler
-from pytest_expedition.fake.instance import Instance, Request
+from pytest_expedition.fake.instance import Handled, Instance, Request
 from pytest_expedition.fake.simulation import Clock, JobScript
 
 if TYPE_CHECKING:
@@ -129,6 +130,11 @@ class ExpeditionServer:
         """The requests received since the last reset, oldest first."""
         with self.instance.lock:
             return list(self.instance.requests)
+
+    @property
+    def journal(self) -> list[Handled]:
+        """The requests that were answered since the last reset, with their answers and times."""
+        return list(self.instance.journal)
 
     def next_job(self, *scripts: JobScript) -> None:
         """Script the next jobs to be created, in this order."""
@@ -249,11 +255,15 @@ class _Carrier(HTTPServerBase):
             body=request.get_data(),
             at=instance.clock.now(),
         )
+        begun = time.monotonic()
         try:
             response = instance.handle(received)
         except Exception as error:
             self.handler_errors.append(error)
             raise
+        instance.journal.append(
+            Handled(request=received, response=response, begun=begun, done=time.monotonic())
+        )
         return werkzeug.Response(
             response.body, status=response.status, headers=dict(response.headers)
         )

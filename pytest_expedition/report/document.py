@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.history import created_id
+from pytest_expedition.plan import Replay, as_document
 from pytest_expedition.report import words
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.verdict import conclude
@@ -49,7 +50,7 @@ def run_entry(conformance: Conformance) -> Document:
         "seconds": round(conformance.seconds, 3),
         "requests": conformance.requests,
         "jobs": conformance.jobs,
-        "unanswered": sum(not exchange.answered for exchange in conformance.history.exchanges),
+        "unanswered": conformance.unanswered,
         "left_behind": list(conformance.left_behind),
         "perhaps_created": conformance.perhaps_created,
         "reason": _Strike(conformance.secrets).out(conformance.reason),
@@ -59,15 +60,24 @@ def run_entry(conformance: Conformance) -> Document:
 def requirement_entry(conformance: Conformance, result: Result) -> Document:
     """Return what the report says of one requirement."""
     strike = _Strike(conformance.secrets)
-    story = _story(conformance, result)
+    story = _story(result)
     reason = strike.out(words.reason(result, conformance.reason))
     return {
         **_entry(result.requirement, result.outcome, reason),
         "waiver": _waiver(result, strike),
         "evidence": [_evidence(exchange, result, strike) for exchange in story],
-        "timeline": _timeline(conformance.history, story, strike),
+        "timeline": _timeline(_found_in(conformance, result), story, strike),
         "curl": [strike.out(line) for line in _curl(story, conformance.target)],
+        **_plan(conformance, result),
     }
+
+
+def _plan(conformance: Conformance, result: Result) -> Document:
+    """Return the plan that showed a requirement broken, if one did."""
+    name = result.requirement.id
+    if result.violation is None or name not in conformance.plans:
+        return {}
+    return {"plan": as_document(Replay(requirement=name, plan=conformance.plans[name]))}
 
 
 def broken_down(name: str, reason: str) -> Document:
@@ -154,18 +164,23 @@ class _Strike:
         return text
 
 
-def _story(conformance: Conformance, result: Result) -> list[Exchange]:
+def _story(result: Result) -> list[Exchange]:
     """Return the proving exchanges, and how it came to them: their jobs' creations and cancels."""
     if result.violation is None:
         return []
-    proof = result.violation.proof
+    proof, history = result.violation.proof, result.violation.history
     end = max(exchange.sent for exchange in proof)
     context: list[Exchange] = []
     for job_id in {exchange.job_id for exchange in proof if exchange.job_id is not None}:
-        context += conformance.history.creations_by_id.get(job_id, ())
-        job = conformance.history.jobs.get(job_id)
+        context += history.creations_by_id.get(job_id, ())
+        job = history.jobs.get(job_id)
         context += [cancel for cancel in job.attempts if cancel.sent < end] if job else ()
     return sorted({*context, *proof}, key=lambda exchange: exchange.sent)
+
+
+def _found_in(conformance: Conformance, result: Result) -> History:
+    """Return the history that tells what happened."""
+    return conformance.history if result.violation is None else result.violation.history
 
 
 def _timeline(history: History, story: list[Exchange], strike: _Strike) -> Document:

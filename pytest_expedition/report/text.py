@@ -8,6 +8,7 @@ from pytest_expedition.report.words import left_behind, plural, tally
 from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
+    from pytest_expedition.recording import Recorded
     from pytest_expedition.report.document import Document
 
 _WIDTHS: Final = (29, 7, 13)
@@ -34,6 +35,8 @@ def failure(entry: Document) -> str:
     if entry["curl"]:
         lines += ["", "To do it again:"]
         lines += [f"  {line}" for line in entry["curl"]]
+    if "replay" in entry:
+        lines += ["", "To do again all that was done when it showed:", f"  {entry['replay']}"]
     return "\n".join(lines)
 
 
@@ -75,3 +78,27 @@ def waiver_lines(entries: list[Document]) -> list[str]:
         for state, said in _WAIVED.items()
         if state in waived.values()
     ]
+
+
+def recording_lines(recorded: Recorded) -> list[str]:
+    """Tell what recordings showed: each requirement, the story of each that failed, the verdict."""
+    document = recorded.document
+    lines = [requirement_line(entry) for entry in document["requirements"]]
+    for entry in document["requirements"]:
+        if entry["outcome"] == "fail":
+            lines += ["", *failure(entry).splitlines()]
+    lines.append("")
+    if recorded.passed_over:
+        lines.append(f"{plural(recorded.passed_over, 'request')} passed over: not of the job API")
+    lines += [f"{path}: the last line is cut off; the rest is judged" for path in recorded.cut]
+    return [*lines, *verdict_lines(document)]
+
+
+def replay_line(document: Document, requirement: str) -> str:
+    """Tell whether a plan that showed a requirement broken still does."""
+    outcome = next(
+        (entry["outcome"] for entry in document["requirements"] if entry["id"] == requirement),
+        "not judged",
+    )
+    said = {"fail": "still fails", "pass": "holds this time"}.get(outcome, f"is {outcome}")
+    return f"replay: {requirement} {said}"

@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING
 
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import access, agent, cancel, create, refuse, result, status
-from pytest_expedition.rules.base import HELD, RULES, UNSEEN, Held, Judgement, Violation
+from pytest_expedition.rules.base import ACROSS, HELD, RULES, UNSEEN, Held, Judgement, Violation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pytest_expedition.history import History
 
-__all__ = ["HELD", "RULES", "UNSEEN", "Finding", "Held", "Judgement", "Violation", "judge"]
+__all__ = [
+    "ACROSS",
+    "HELD",
+    "RULES",
+    "UNSEEN",
+    "Finding",
+    "Held",
+    "Judgement",
+    "Violation",
+    "judge",
+]
 
 _MODULES = (access, agent, cancel, create, refuse, result, status)
 """Importing a module of rules registers its rules."""
@@ -37,9 +49,9 @@ class Finding:
     crash: str = ""
 
 
-def judge(history: History) -> dict[str, Finding]:
+def judge(history: History, requirements: Iterable[str] = CATALOGUE) -> dict[str, Finding]:
     """Ask every rule about ``history``; findings by requirement id, in the catalogue's order."""
-    return {requirement: _ask(requirement, history) for requirement in CATALOGUE}
+    return {requirement: _ask(requirement, history) for requirement in requirements}
 
 
 def _ask(requirement: str, history: History) -> Finding:
@@ -48,6 +60,7 @@ def _ask(requirement: str, history: History) -> Finding:
     try:
         for judgement in RULES[requirement](history):
             if isinstance(judgement, Violation):
+                judgement.history = history
                 violations.append(judgement)
             else:
                 seen[judgement] += 1

@@ -31,7 +31,7 @@ def required(history: History) -> Iterator[Judgement]:
 def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
     """The answer that shows that a keyless cancel was carried out all the same."""
     job = history.jobs.get(probe.job_id) if probe.job_id is not None else None
-    if probe.kind != "cancel" or job is None or job.cancelled is None:
+    if probe.kind != "cancel" or job is None or job.shared or job.cancelled is None:
         return None
     keyed = [x for x in job.attempts if not x.probe and not job.cancelled.before(x)]
     earlier = job.cancelled.received <= probe.sent

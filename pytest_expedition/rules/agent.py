@@ -20,6 +20,8 @@ FIRST_MOVE: Final = 0.5
 @rule("agent.idempotent")
 def idempotent(history: History) -> Iterator[Judgement]:
     """Starting an agent that runs is a success and changes nothing: all jobs go on."""
+    if history.shared:
+        return
     running: Exchange | None = None
     for command in history.agent:
         if agent_command(command) == "start" and running is not None and running.before(command):
@@ -44,7 +46,7 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
         assert after.state is not None
         assert known.state is not None
         cancelled = after.state == CANCELLED
-        if cancelled and job.first_cancel_sent <= after.received:
+        if cancelled and job.may_be_cancelled_by(after):
             continue
         if after.state < known.state:
             yield Violation(
@@ -63,13 +65,17 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
 @rule("agent.gates")
 def gates(history: History) -> Iterator[Judgement]:
     """A job created while the agent is stopped stands still; after its start it goes on."""
+    if history.shared:
+        return
     for number, stop in enumerate(history.agent):
         if agent_command(stop) != "stop" or not (stop.answered and stop.ok):
             continue
         start, further = [*history.agent[number + 1 :], None, None][:2]
         for job in history.jobs.values():
-            created = job.creation.sent
-            if stop.received < created and (start is None or job.creation.before(start)):
+            created = job.creation
+            if created is None or not stop.before(created):
+                continue
+            if start is None or created.before(start):
                 yield from _gated(job, stop, start, further)
 
 

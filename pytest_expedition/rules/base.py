@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition import envelope
 from pytest_expedition.history import CANCELLED, LARGE
@@ -36,8 +36,11 @@ class Violation:
 
     ``fault`` names the way in which it was broken (``report.words`` has the sentence), ``proof``
     are the exchanges that prove it, in the order in which they were sent, ``facts`` are the
-    values that the sentence tells.
+    values that the sentence tells. ``history`` is the one in which it was found, or as much of it
+    as tells the story.
     """
+
+    history: History
 
     def __init__(self, fault: str, *proof: Exchange, **facts: Any) -> None:
         self.fault = fault
@@ -52,15 +55,39 @@ Judgement = Held | Violation
 Rule = Callable[["History"], Iterator[Judgement]]
 JobRule = Callable[["Job"], Iterator[Judgement]]
 
+Likeness = Callable[["History"], Hashable]
+Witnesses = Callable[["History"], Sequence["Exchange"]]
+
+
+class Across(NamedTuple):
+    """What a rule that holds ids against each other needs to know of one.
+
+    Of ids that are ``alike`` to it any two bring out what all of them would, by their
+    ``witnesses`` alone; those that are like ``None`` bring out nothing.
+    """
+
+    alike: Likeness
+    witnesses: Witnesses
+
+
 RULES: Final[dict[str, Rule]] = {}
 """The rule of every requirement, by its id."""
 
+ACROSS: Final[dict[str, Across]] = {}
+"""The rules that hold ids against each other."""
 
-def rule(requirement: str) -> Callable[[Rule], Rule]:
-    """Register a rule that looks at a whole history."""
+
+def rule(requirement: str, *, across: Across | None = None) -> Callable[[Rule], Rule]:
+    """Register a rule that looks at a whole history.
+
+    Unless it says what it looks at ``across`` ids, it judges what a history tells about one by that
+    alone, by the cancels of all, and by what the agent was told meanwhile.
+    """
 
     def register(function: Rule) -> Rule:
         RULES[requirement] = function
+        if across is not None:
+            ACROSS[requirement] = across
         return function
 
     return register
@@ -117,11 +144,13 @@ def envelope_problem(exchange: Exchange, role: EnvelopeName) -> str | None:
         return "it is nested too deep"
 
 
-def another_dialect(creation: Exchange, exchange: Exchange) -> Violation | None:
+def another_dialect(creation: Exchange | None, exchange: Exchange) -> Violation | None:
     """Tell of an answer whose dialect no documentation shows together with the creation's.
 
     It does so with ``system`` and ``msg``: “Managing Jobs” reads both of one job.
     """
+    if creation is None:
+        return None
     both = [x.answer.dialect for x in (creation, exchange) if x.answer.tells_of_a_job]
     if "data" not in both or len(set(both)) < 2:
         return None

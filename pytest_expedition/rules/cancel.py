@@ -51,7 +51,7 @@ def minus_one(job: Job) -> Iterator[Judgement]:
     for poll in job.statuses:
         if not last.before(poll) or job.cancelled_before(poll) or job.finished_before(poll):
             continue
-        if poll.gone:
+        if poll.gone and not job.may_be_gone(poll):
             yield Violation("cancelled-away", last, poll, job=job.id, status=poll.status)
             return
         late = last.received + CANCEL_GRACE < poll.sent < job.agent_stopped
@@ -68,7 +68,7 @@ def minus_one(job: Job) -> Iterator[Judgement]:
 def immediate(job: Job) -> Iterator[Judgement]:
     """The answer to the cancel of a running job that can be cancelled already shows -1."""
     cancels = _cancels_while_running(job)
-    if job.cancellable is not True or not cancels:
+    if job.cancellable is not True or not cancels or job.shared:
         return
     shown = {cancel.state for cancel in cancels}
     if CANCELLED in shown:
@@ -160,20 +160,16 @@ def repeat(job: Job) -> Iterator[Judgement]:
 @rule("cancel.isolation")
 def isolation(history: History) -> Iterator[Judgement]:
     """Cancelling one job changes no other."""
-    cancels = sorted(
-        (cancel for job in history.jobs.values() for cancel in job.cancels),
-        key=lambda cancel: cancel.sent,
-    )
     for job in history.jobs.values():
-        yield from _isolated(job, cancels)
+        yield from _isolated(job, history.cancels)
 
 
-def _isolated(job: Job, cancels: list[Exchange]) -> Iterator[Judgement]:
+def _isolated(job: Job, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
     """Hold each two neighbouring answers about a job against the cancels between them."""
     held = False
     earlier: Exchange | None = None
     for later in job.answers:
-        if later.received >= job.first_cancel_sent:
+        if job.may_be_cancelled_by(later):
             return
         vanished = later.gone and not job.finished_before(later)
         if not vanished and (later.state is None or not job.is_about_it(later)):
@@ -202,7 +198,7 @@ def _isolated(job: Job, cancels: list[Exchange]) -> Iterator[Judgement]:
 
 
 def _first_between(
-    cancels: list[Exchange], earlier: Exchange | None, later: Exchange
+    cancels: Sequence[Exchange], earlier: Exchange | None, later: Exchange
 ) -> Exchange | None:
     """The first cancel that may have done what the later answer shows and the earlier does not."""
     if earlier is None or not earlier.before(later):

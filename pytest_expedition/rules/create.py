@@ -8,6 +8,7 @@ from pytest_expedition.envelope import MISSING
 from pytest_expedition.history import CANCELLED
 from pytest_expedition.rules.base import (
     HELD,
+    Across,
     Judgement,
     Violation,
     another_dialect,
@@ -17,12 +18,28 @@ from pytest_expedition.rules.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator, Sequence
 
     from pytest_expedition.history import Exchange, History, Job
 
 
-@rule("create.envelope")
+def _creations(history: History) -> Sequence[Exchange]:
+    return history.creations
+
+
+def _way_of_answering(history: History) -> Hashable:
+    """What is the same for all creations that are judged alike."""
+    return (
+        tuple(
+            (x.method, x.path, x.answer.dialect, x.ok, envelope_problem(x, "creation"))
+            for x in history.creations
+            if x.answered
+        )
+        or None
+    )
+
+
+@rule("create.envelope", across=Across(_way_of_answering, _creations))
 def envelope(history: History) -> Iterator[Judgement]:
     """The creation answer is a success, is JSON, and validates."""
     first: dict[tuple[str, str], Exchange] = {}
@@ -54,7 +71,12 @@ def job_id(history: History) -> Iterator[Judgement]:
             yield Violation("no-job-id", creation, value=told)
 
 
-@rule("create.unique-id")
+def _times_given_out(history: History) -> int | None:
+    """How often an id was given out, as far as it matters."""
+    return min(max(map(len, history.creations_by_id.values()), default=0), 2) or None
+
+
+@rule("create.unique-id", across=Across(_times_given_out, _creations))
 def unique_id(history: History) -> Iterator[Judgement]:
     """No two creations answer the same `jobId`, also when they run at the same time."""
     for given, creations in history.creations_by_id.items():
@@ -67,10 +89,12 @@ def unique_id(history: History) -> Iterator[Judgement]:
 @job_rule("create.visible")
 def visible(job: Job) -> Iterator[Judgement]:
     """As soon as creation has answered, the status of that `jobId` answers with that job."""
+    if job.creation is None:
+        return
     first = next((x for x in job.statuses if job.creation.before(x)), None)
     if first is None or first.failed or first.answer.problem is not None:
         return
-    if first.gone and job.first_cancel_sent <= first.received:
+    if first.gone and job.may_be_cancelled_by(first):
         return  # the cancel may have done away with it
     if first.ok and first.answer.state is not MISSING and job.is_about_it(first):
         yield HELD

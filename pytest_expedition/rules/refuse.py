@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from pytest_expedition.history import CANCELLED, FINISHED
-from pytest_expedition.rules.base import HELD, Judgement, Violation, job_rule, rule
+from pytest_expedition.rules.base import HELD, Across, Judgement, Violation, job_rule, rule
 from pytest_expedition.rules.status import overdue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator, Sequence
 
     from pytest_expedition.history import Exchange, History, Job
 
@@ -50,7 +50,18 @@ def _contradicts(job: Job, refused: Exchange, shown: float, later: Exchange) -> 
     return later.state == CANCELLED or not job.finished_before(later)
 
 
-@rule("refuse.message")
+def _said(history: History) -> Hashable:
+    """What was said when cancels were granted and refused."""
+    granted = [frozenset(_texts(x)) for job in history.jobs.values() for x in _granted(job)]
+    refused = [frozenset(own) for job in history.jobs.values() for _, own in _own_texts(job)]
+    return (tuple(granted), frozenset(refused)) if granted or refused else None
+
+
+def _all(history: History) -> Sequence[Exchange]:
+    return history.exchanges
+
+
+@rule("refuse.message", across=Across(_said, _all))
 def message(history: History) -> Iterator[Judgement]:
     """The answer to a refused cancel carries a message, not empty, that says so.
 
@@ -66,22 +77,29 @@ def message(history: History) -> Iterator[Judgement]:
         if len(granted) > 1:
             return
     for job in history.jobs.values():
-        refusals = list(_refused(job))
-        if not refusals:
-            continue
-        first = min(refusals, key=lambda refused: refused.sent)
-        before = [_texts(x) for x in job.answers if x.before(first)]
-        for refused in refusals:
-            if refused.state == CANCELLED:
-                continue  # that is no refusal
-            if _texts(refused).difference(*before, *granted):
+        for refused, own in _own_texts(job):
+            if own.difference(*granted):
                 yield HELD
             else:
                 yield Violation("refused-silently", refused, job=job.id)
 
 
+def _own_texts(job: Job) -> Iterator[tuple[Exchange, set[str]]]:
+    """The refusals of a job, and the texts of each that its answers before did not carry."""
+    refusals = list(_refused(job))
+    if not refusals:
+        return
+    first = min(refusals, key=lambda refused: refused.sent)
+    before = [_texts(x) for x in job.answers if x.before(first)]
+    for refused in refusals:
+        if refused.state != CANCELLED:  # that is no refusal
+            yield refused, _texts(refused).difference(*before)
+
+
 def _granted(job: Job) -> list[Exchange]:
     """The cancels that were granted for sure: no other was under way or came before."""
+    if job.shared:
+        return []
     return [
         cancel
         for cancel in job.cancels
@@ -121,7 +139,7 @@ def continues(job: Job) -> Iterator[Judgement]:
     for later in job.statuses:
         if not refused.before(later) or job.finished_before(later):
             continue
-        if later.gone:
+        if later.gone and not job.may_be_gone(later):
             yield Violation("refused-gone", refused, later, job=job.id)
             return
         if behind is None or later.state is None or later.state == CANCELLED:

@@ -33,14 +33,14 @@ def next_step(job: Job) -> Iterator[Judgement]:
 @job_rule("result.stable")
 def stable(job: Job) -> Iterator[Judgement]:
     """Asking for a finished job's result again gives the same, and it is still there."""
-    first_at: dict[str, Exchange] = {}
+    first_at: dict[tuple[str, str], Exchange] = {}
     for poll in job.statuses:
         if poll.gone and job.finished_before(poll):
             assert job.finished is not None
             yield Violation("finished-gone", job.finished, poll, job=job.id)
         if poll.state != FINISHED or not job.is_about_it(poll):
             continue
-        first = first_at.setdefault(poll.answer.place, poll)
+        first = first_at.setdefault((poll.path, poll.answer.place), poll)
         if first is poll:
             continue
         # One of the two may be so large that it was kept abridged.

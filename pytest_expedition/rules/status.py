@@ -35,7 +35,7 @@ FAILED = -1
 def envelope(job: Job) -> Iterator[Judgement]:
     """The status answer is a success, is JSON, and validates."""
     for poll in job.statuses:
-        if poll.gone and (job.finished_before(poll) or job.cancelled_before(poll)):
+        if poll.gone and job.may_be_gone(poll):
             continue  # whether the ended are still there is promised elsewhere
         problem = envelope_problem(poll, "status")
         if not poll.ok:
@@ -106,10 +106,10 @@ def terminal(job: Job) -> Iterator[Judgement]:
 def completes(job: Job) -> Iterator[Judgement]:
     """A job that nobody cancels reaches 1 within `job_seconds`."""
     late = overdue(job)
-    if late is not None and late.received < job.first_cancel_sent:
+    if late is not None and not job.may_be_cancelled_by(late):
         yield Violation(
             "never-completed",
-            job.creation,
+            job.first,
             late,
             job=job.id,
             seconds=job.seconds_allowed,
@@ -127,7 +127,7 @@ def overdue(job: Job) -> Exchange | None:
 
     Where the agent was told to stop, the job may stay incomplete.
     """
-    deadline = job.creation.received + job.seconds_allowed
+    deadline = job.first.received + job.seconds_allowed
     return next(
         (
             x
@@ -143,9 +143,9 @@ def overdue(job: Job) -> Exchange | None:
 @job_rule("status.no-spontaneous-cancel")
 def no_spontaneous_cancel(job: Job) -> Iterator[Judgement]:
     """-1 only shows on a job for which a cancel was sent."""
-    if job.cancelled is not None and job.cancelled.received < job.first_cancel_sent:
-        yield Violation("cancelled-itself", job.creation, job.cancelled, job=job.id)
-    elif any(x.received < job.first_cancel_sent for x in job.seen):
+    if job.cancelled is not None and not job.may_be_cancelled_by(job.cancelled):
+        yield Violation("cancelled-itself", job.first, job.cancelled, job=job.id)
+    elif any(not job.may_be_cancelled_by(x) for x in job.seen):
         yield HELD
 
 

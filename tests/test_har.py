@@ -1,0 +1,329 @@
+"""HAR files and what is taken from them: nothing that they do not say."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from histories import JOB, envelope, error, job_fields
+
+from pytest_expedition import JobRecipe, har, traffic
+from pytest_expedition import envelope as envelopes
+from pytest_expedition.trace import RecordingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_expedition.history import Exchange
+
+URL = "https://192.0.2.10"
+KEY = {"name": "Authorization", "value": "Bearer a-long-key"}
+SHOWN = json.dumps(envelope({"system": {"jobs": job_fields(JOB, 0.5)}}))
+
+
+def entry(
+    method: str = "GET",
+    path: str = f"/api/v1/job/status/{JOB}",
+    *,
+    text: Any = SHOWN,
+    url: str = URL,
+    **changes: Any,
+) -> dict[str, Any]:
+    """An entry as Chrome writes it."""
+    content = {"size": len(text or ""), "mimeType": "application/json", "text": text}
+    return {
+        "startedDateTime": "2026-03-01T10:00:00.000Z",
+        "time": 20.5,
+        "request": {
+            "method": method,
+            "url": url + path,
+            "httpVersion": "HTTP/1.1",
+            "headers": [KEY],
+            "queryString": [],
+            "cookies": [],
+            "headersSize": -1,
+            "bodySize": 0,
+        },
+        "response": {
+            "status": 200,
+            "statusText": "OK",
+            "headers": [],
+            "content": {name: value for name, value in content.items() if value is not None},
+        },
+        "cache": {},
+        "timings": {"blocked": -1, "dns": -1, "connect": -1, "send": 0.5, "wait": 19, "receive": 1},
+        **changes,
+    }
+
+
+def response(status: Any = 200, **content: Any) -> dict[str, Any]:
+    return {"status": status, "headers": [], "content": content}
+
+
+CUT_BASE64 = response(text="A", encoding="base64")
+
+
+def read(tmp_path: Path, *entries: Any, recipes: Any = ()) -> traffic.Traffic:
+    path = tmp_path / "a.har"
+    document = {"log": {"version": "1.2", "creator": {}, "entries": list(entries)}}
+    path.write_text("\ufeff" + json.dumps(document), encoding="utf-8")
+    return traffic.read(har.read(path), recipes=recipes, all_headers=False)
+
+
+def one(tmp_path: Path, *entries: Any, recipes: Any = ()) -> Exchange:
+    found = read(tmp_path, *entries, recipes=recipes)
+    ((exchange,),) = found.servers.values()
+    return exchange
+
+
+def test_an_entry_becomes_an_exchange(tmp_path: Path) -> None:
+    exchange = one(tmp_path, entry())
+    assert (exchange.kind, exchange.job_id, exchange.status) == ("status", JOB, 200)
+    assert exchange.path == f"/api/v1/job/status/{JOB}"
+    assert exchange.state == 0.5
+    assert exchange.probe == ""
+    assert exchange.received - exchange.sent == pytest.approx(0.0225, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "text", "purpose"),
+    [
+        ("GET", "/api/v1/job/status/7", SHOWN, ("status", 7)),
+        ("GET", "/api/v1/job/status/7/complete", SHOWN, ("status", 7)),
+        ("GET", "/api/v1/job/7?complete=true", SHOWN, ("status", 7)),
+        ("get", "/api/v1/job/7", "", ("status", 7)),
+        ("DELETE", "/api/v1/job/7", SHOWN, ("cancel", 7)),
+        ("DELETE", "/api/v1/job/7/", SHOWN, ("cancel", 7)),
+        ("POST", "/api/v1/project/1/import", SHOWN, ("create", None)),
+        ("POST", "/api/v1/anything", '{"data": {"job_id": 7}}', ("create", None)),
+        ("PUT", "/api/v1/anything", json.dumps(envelope({"jobId": 7})), ("create", None)),
+        ("GET", "/api/v1/device/1/retrieveContent/running", SHOWN, ("create", None)),
+        ("GET", "/api/v1/agent/stop", "{}", ("agent", None)),
+        ("GET", "/api/v1/project/1/last-import", SHOWN, None),  # it only tells of a job
+        ("POST", "/api/v1/project/1/import", json.dumps(error()), None),
+        ("GET", "/api/v1/job/list", SHOWN, None),
+        ("GET", "/api/v1/job/status/undefined", SHOWN, None),
+        ("GET", "/api/v1/job/status/0", SHOWN, None),
+        ("GET", "/api/v1/job/status/99999999999999999999", SHOWN, None),
+        ("GET", "/api/v1/job/7/log", SHOWN, None),
+        ("OPTIONS", "/api/v1/job/7", "", None),
+        ("POST", "/api/v1/generate_api_key", SHOWN, None),
+        ("GET", "/index.html", SHOWN, None),
+    ],
+)
+def test_what_a_request_was_for(
+    tmp_path: Path, method: str, path: str, text: str, purpose: Any
+) -> None:
+    found = read(tmp_path, entry(method, path, text=text))
+    if purpose is None:
+        assert (found.servers, found.passed_over) == ({}, 1)
+    else:
+        ((exchange,),) = found.servers.values()
+        assert (exchange.kind, exchange.job_id) == purpose
+        assert found.passed_over == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_what_may_have_changed_a_job_counts_as_a_cancel_of_which_nobody_knows(
+    tmp_path: Path, method: str
+) -> None:
+    exchange = one(tmp_path, entry(method, "/api/v1/job/7/anything"))
+    assert (exchange.kind, exchange.job_id, exchange.status) == ("cancel", 7, None)
+    assert exchange.lost
+
+
+def test_a_recipe_tells_of_creations_that_show_no_id_and_whether_jobs_can_be_cancelled(
+    tmp_path: Path,
+) -> None:
+    recipe = JobRecipe(name="fetch", method="GET", path="/api/v1/fetch", cancellable=True)
+    other = JobRecipe(name="other", method="GET", path="/api/v1/fetch", cancellable=False)
+    fetch = entry("GET", "/api/v1/fetch?x=1", text="{}")
+    assert one(tmp_path, fetch, recipes=[recipe]).cancellable is True
+    assert one(tmp_path, fetch, recipes=[recipe, other]).cancellable is None
+    failed = entry("GET", "/api/v1/fetch", response=response(422, text="{}", size=2))
+    assert read(tmp_path, failed, recipes=[recipe]).servers == {}
+
+
+def test_hosts_and_prefixes_are_kept_apart(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        entry(url="https://192.0.2.10"),
+        entry(url="https://192.0.2.10:443"),
+        entry(url="HTTPS://192.0.2.10"),
+        entry(url="https://192.0.2.10:8443"),
+        entry(url="https://192.0.2.10/expedition"),
+        entry(url="http://[2001:db8::1]:8080"),
+        entry(url="https://user:word@192.0.2.11"),
+        entry(url="https://192.0.2.10:x"),
+        entry(url="data:"),
+    )
+    assert {server: len(exchanges) for server, exchanges in found.servers.items()} == {
+        "https://192.0.2.10": 3,
+        "https://192.0.2.10:8443": 1,
+        "https://192.0.2.10/expedition": 1,
+        "http://[2001:db8::1]:8080": 1,
+        "https://192.0.2.11": 1,
+    }
+    assert found.passed_over == 2
+
+
+def test_a_body_in_base64(tmp_path: Path) -> None:
+    text = base64.b64encode(b"\xff{").decode()
+    coded = response(text=text, encoding="base64", size=2)
+    assert one(tmp_path, entry(response=coded)).body == b"\xff{"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (response(0, text="", size=0), "no answer"),  # Chrome, where a request was given up
+        (response(-1), "no answer"),
+        (None, "no answer"),
+        ({}, "no answer"),
+        (response(size=500), "body"),  # the browser did not keep it
+        (response(text="", size=500), "body"),
+        (response(text="", size=-1), "body"),
+        (response(text=SHOWN[:100], size=500), "body"),  # Firefox cuts long ones
+        (response(302, text="", size=0), "elsewhere"),
+        (response(304, text=SHOWN, size=10), "elsewhere"),
+        (response(600, text=SHOWN, size=10), "elsewhere"),
+    ],
+)
+def test_what_was_not_recorded_counts_as_no_answer(tmp_path: Path, answer: Any, why: str) -> None:
+    exchange = one(tmp_path, entry(response=answer))
+    assert exchange.status is None
+    assert why in exchange.lost
+
+
+@pytest.mark.parametrize("size", [len(SHOWN) + 40, len(SHOWN), 10, None, -1])
+def test_a_body_that_is_whole_counts_whatever_its_size_is_said_to_be(
+    tmp_path: Path, size: int | None
+) -> None:
+    assert one(tmp_path, entry(response=response(text=SHOWN, size=size))).state == 0.5
+
+
+def test_an_empty_body_that_was_recorded_is_one(tmp_path: Path) -> None:
+    exchange = one(tmp_path, entry(response=response(text="", size=0)))
+    assert exchange.status == 200
+    assert exchange.answer.problem == "it is empty"
+
+
+def span(tmp_path: Path, **changes: Any) -> tuple[float, float]:
+    """When an entry was sent and answered, beside one from 10:00:00 to 10:01:00."""
+    whole_minute = entry(time=60_000, startedDateTime="2026-03-01T10:00:00.000000Z")
+    found = read(tmp_path, whole_minute, {**entry(), **changes})
+    ((first, second),) = found.servers.values()
+    return round(second.sent - first.sent, 5), round(second.received - first.sent, 5)
+
+
+@pytest.mark.parametrize(
+    ("begun", "sent"),
+    [
+        ("2026-03-01T10:00:30.000Z", 30),
+        ("2026-03-01T11:30:30.000+01:30", 30),
+        ("2026-03-01T04:30:30.000-0530", 30),
+        ("2026-03-01 09:00:30.000 -01", 30),
+        ("2026-03-01T10:00:30.000000z", 30),
+        ("2026-03-01T10:00:30.5Z", 30.401),  # what is told with one digit is no more exact
+        ("2026-03-01T10:00:30Z", 29.001),
+        ("2026-03-01T10:00:30.0004Z", 30.0004),
+    ],
+)
+def test_times_have_zones_and_are_as_exact_as_they_are_told(
+    tmp_path: Path, begun: str, sent: float
+) -> None:
+    assert span(tmp_path, startedDateTime=begun)[0] == sent
+
+
+@pytest.mark.parametrize("begun", ["yesterday", "", None, 0, "2026-13-01T10:00:00Z", "…+99:00"])
+def test_what_was_sent_nobody_knows_when_may_have_been_at_any_time(
+    tmp_path: Path, begun: Any
+) -> None:
+    assert span(tmp_path, startedDateTime=begun) == (0, 60.002)
+
+
+@pytest.mark.parametrize("took", [None, -1, 0, "5", float("inf")])
+def test_what_was_answered_nobody_knows_when_may_have_been_at_the_very_end(
+    tmp_path: Path, took: Any
+) -> None:
+    begun = "2026-03-01T10:00:30.000Z"
+    nothing: Any
+    for nothing in ({}, {"wait": -1}, {"wait": 0}, None):
+        times = span(tmp_path, startedDateTime=begun, time=took, timings=nothing)
+        assert times == (30, 60.002)
+    parts = {"connect": 20, "ssl": 15, "wait": 30, "receive": -1}
+    assert span(tmp_path, startedDateTime=begun, time=took, timings=parts)[1] == 30.052
+
+
+def test_a_request_is_without_a_key_only_where_the_file_shows_keys(tmp_path: Path) -> None:
+    bare = entry()
+    bare["request"]["headers"] = []
+    assert one(tmp_path, bare).probe == ""  # Chrome leaves credentials out
+    elsewhere = entry(url="https://192.0.2.11")
+    assert {x.probe for (x,) in read(tmp_path, bare, elsewhere).servers.values()} == {""}
+    ((first, second),) = read(tmp_path, bare, entry()).servers.values()
+    assert (first.probe, second.probe) == ("no-key", "")
+    with_cookie = entry()
+    with_cookie["request"]["headers"] = [{"name": "cookie", "value": "laravel_session=x"}]
+    ((first, second),) = read(tmp_path, with_cookie, entry()).servers.values()
+    assert (first.probe, second.probe) == ("", "")
+
+
+def test_keys_and_passwords_are_known_as_secrets(tmp_path: Path) -> None:
+    granted = json.dumps(envelope({"api_key": "the-new-key", "csrfToken": "the-token", "id": 1}))
+    login = entry("POST", "/api/v1/login", text=granted)
+    login["request"]["postData"] = {
+        "mimeType": "application/x-www-form-urlencoded",
+        "params": [{"name": "username", "value": "admin"}, {"name": "password", "value": "pass&ä"}],
+    }
+    as_json = entry("POST", "/api/v1/login", text="{}")
+    as_json["request"]["postData"] = {"text": '{"password": "another one"}'}
+    assert set(read(tmp_path, login, as_json).secrets) == {
+        "a-long-key",
+        "the-new-key",
+        "the-token",
+        "pass&ä",
+        "another one",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is no HAR file: Expecting value"),
+        ("\udcff", "is no HAR file: 'utf-8' codec"),
+        ("[" * 100_000, "is no HAR file: "),
+        ("[]", "is no HAR file: log.entries must be a list"),
+        ('{"log": {"entries": {}}}', "is no HAR file: log.entries must be a list"),
+        ('{"log": {"entries": [1]}}', "entry 1: must be an object, got 1"),
+        ('{"log": {"entries": [{}]}}', "entry 1 is none of a HAR: KeyError: 'request'"),
+        (
+            json.dumps({"log": {"entries": [entry(), entry(request={"method": 1, "url": "x"})]}}),
+            "entry 2 is none of a HAR: AttributeError: 'int'",
+        ),
+        (
+            json.dumps({"log": {"entries": [entry(response=CUT_BASE64)]}}),
+            "entry 1 is none of a HAR: Error: ",
+        ),
+    ],
+)
+def test_what_is_no_har_is_told(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.har"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(RecordingError) as caught:
+        list(har.read(path))
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="cannot be read: No such file"):
+        list(har.read(tmp_path / "none.har"))
+
+
+def test_the_dialects_all_tell_of_creations() -> None:
+    for document in ({"data": {"job_id": 1}}, envelope({"jobId": 1}), json.loads(SHOWN)):
+        answer = envelopes.read(json.dumps(document).encode())
+        purpose = traffic.classify("POST", "/api/v1/project/1/export", answer, ok=True)
+        assert purpose.kind == "create"

@@ -1,0 +1,344 @@
+"""Recorded traffic is judged as the suite judges, and accuses nobody of what is unknown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from histories import Story, error
+
+from pytest_expedition import Target, validate
+from pytest_expedition.cli import main
+from pytest_expedition.conformance import check, embedded_target
+from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.fake.instance import Instance
+from pytest_expedition.history import History
+from pytest_expedition.recording import check as check_files
+from pytest_expedition.rules import Violation, judge
+from pytest_expedition.trace import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+URL = "https://192.0.2.10"
+CONFIG = """
+url = "https://192.0.2.99"
+[auth]
+api_key_env = "NOT_SET_ANYWHERE"
+[[job]]
+name = "import"
+path = "/api/v1/project/1/import"
+cancellable = true
+[limits]
+job_seconds = 60
+"""
+
+
+def broken_in(story: Story, *, shared: bool = False) -> set[str]:
+    """The requirements that a history breaks."""
+    history = History(story.exchanges, job_seconds=story.job_seconds, shared=shared)
+    return {name for name, found in judge(history).items() if found.violations}
+
+
+class TestAJobWhoseCreationWasNotRecorded:
+    def test_is_held_to_what_it_shows(self) -> None:
+        assert broken_in(Story().poll(0.5).poll(0.4)) == {"status.monotonic"}
+        assert broken_in(Story().poll(1).poll(0.5)) == {"status.terminal"}
+        assert broken_in(Story().poll(1).poll(-1)) == {"status.terminal"}
+        assert broken_in(Story().poll(-1).poll(0.5)) == {"cancel.persists"}
+        assert broken_in(Story().poll(1.0)) == {"status.wire-number"}
+        assert broken_in(Story().poll(0.5, fields={"jobId": 7})) == set()
+        assert broken_in(Story().poll(0.5).poll(0.6, fields={"jobId": 7})) == {"status.identity"}
+        assert "status.envelope" in broken_in(Story().poll(0.5).answer_poll({}))
+
+    def test_may_not_have_been_there_before(self) -> None:
+        story = Story().answer_poll(error(), status=404).answer_poll(b"", status=500)
+        assert broken_in(story) == set()
+        assert broken_in(story.answer_cancel({}).poll(0.5)) == set()
+
+    def test_may_have_been_created_while_it_was_first_asked_for(self) -> None:
+        story = Story().poll(0.1, at=1, until=3).answer_poll(error(), status=404, at=2, until=4)
+        assert broken_in(story) == set()
+
+    def test_may_have_been_cancelled_before(self) -> None:
+        assert broken_in(Story().poll(-1)) == set()
+        assert broken_in(Story().poll(0.5).poll(-1)) == set()
+        assert broken_in(Story().poll(0.5).cancel(-1)) == set()
+
+    def test_may_have_ended_and_been_forgotten(self) -> None:
+        assert broken_in(Story().poll(0.5).answer_poll(error(), status=404)) == set()
+
+    def test_is_not_gone_if_it_is_there_again(self) -> None:
+        story = Story().poll(0.5).answer_poll(error(), status=404).poll(0.6)
+        assert broken_in(story) == {"status.envelope"}
+
+    def test_may_be_older_than_the_recording(self) -> None:
+        assert broken_in(Story(job_seconds=60).poll(0.1).poll(0.2, at=100)) == set()
+
+    def test_may_have_been_cancelled_by_the_same_request_that_another_cancel_was(self) -> None:
+        story = Story().poll(0.5, job=1).cancel(-1, job=2).poll(-1, job=1)
+        assert broken_in(story) == set()
+
+    def test_says_nothing_of_what_a_granted_cancel_says(self) -> None:
+        refused = Story().create(1, cancellable=False).cancel(0, job=1, says=("Too late",))
+        again = refused.poll(0.1, job=2).cancel(-1, job=2, says=("Too late",))
+        assert "refuse.message" not in broken_in(again)
+
+
+class TestASharedHistory:
+    """Others may ask the server, too: as where only one browser was recorded."""
+
+    def test_somebody_else_may_have_cancelled(self) -> None:
+        story = Story().create().poll(0.5).poll(-1)
+        assert broken_in(story) == {"status.no-spontaneous-cancel"}
+        assert broken_in(story, shared=True) == set()
+        story = Story().create().answer_poll(error(), status=404)
+        assert {"create.visible", "status.envelope"} <= broken_in(story)
+        assert broken_in(story, shared=True) == set()
+
+    def test_somebody_else_may_have_stopped_the_agent(self) -> None:
+        story = Story(job_seconds=60).create(cancellable=True).poll(0.5, at=100).cancel(0.5)
+        story.poll(0.5, at=200)
+        assert broken_in(story) == {"status.completes", "cancel.minus-one"}
+        assert broken_in(story, shared=True) == set()
+
+    def test_what_nobody_may_do_is_a_fault(self) -> None:
+        assert broken_in(Story().create().poll(1).poll(-1), shared=True) == {"status.terminal"}
+        twice = Story().create().create()
+        assert "create.unique-id" in broken_in(twice, shared=True)
+        refused = Story().create(cancellable=False).cancel(0.1, says=("No",)).poll(-1)
+        assert broken_in(refused, shared=True) == {"refuse.state"}
+
+
+def test_a_recording_that_simply_ends_accuses_nobody(tmp_path: Path) -> None:
+    story = Story().create().poll(0.1)
+    entries = outcomes(traced(tmp_path, story))
+    assert entries["status.completes"] == "inconclusive"
+    assert "fail" not in entries.values()
+
+
+def write(path: Path, exchanges: Iterable[Any], *, server: str = URL, part: str = "") -> Path:
+    with Recorder(path, server=server, part=part) as recorder:
+        for exchange in exchanges:
+            recorder.write(exchange)
+    return path
+
+
+def traced(tmp_path: Path, story: Story, **options: Any) -> dict[str, Any]:
+    path = write(tmp_path / "trace.jsonl", story.exchanges)
+    document = check_files([path], **options).document
+    validate(document, "report")
+    return document
+
+
+def outcomes(document: dict[str, Any]) -> dict[str, str]:
+    return {entry["id"]: entry["outcome"] for entry in document["requirements"]}
+
+
+HONEST_AND_BROKEN = (
+    "",
+    "id-read-then-written",
+    "places-disagree",
+    "cancels-the-whole-project",
+    "refuses-silently",
+    "new-job-ends-older",
+    "any-key-will-do",
+    "start-begins-anew",
+)
+
+
+@pytest.mark.parametrize("name", HONEST_AND_BROKEN)
+def test_a_recorded_run_is_judged_as_the_run_was(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "trace.jsonl"
+    make = BROKEN[name].make if name else Instance
+    with embedded_target(make) as target, Recorder(path, server=target.url) as recorder:
+        conformance = check(target, profile="smoke", seed=1, record=recorder.write)
+        document = check_files([path], target=target).document
+    validate(document, "report")
+    assert document["verdict"] == conformance.verdict
+    assert outcomes(document) == {
+        result.requirement.id: result.outcome for result in conformance.results
+    }
+    assert document["jobs"] == conformance.jobs
+    assert document["target"]["dialect"] == conformance.dialect
+    assert conformance.secrets
+    assert not any(secret.encode() in path.read_bytes() for secret in conformance.secrets)
+
+
+def test_parts_and_servers_of_a_trace_are_judged_apart(tmp_path: Path) -> None:
+    story = Story().create().poll(0.5)
+    path = tmp_path / "trace.jsonl"
+    write(path, story.exchanges)
+    write(path, story.exchanges, part="another test")
+    write(path, story.exchanges, server="https://192.0.2.11")
+    document = check_files([path]).document
+    assert outcomes(document)["create.unique-id"] == "inconclusive"
+    assert document["jobs"] == 3
+    assert document["target"]["url"] == f"{URL}, https://192.0.2.11"
+    write(path, story.exchanges)
+    assert outcomes(check_files([path]).document)["create.unique-id"] == "fail"
+
+
+def test_the_proof_names_the_server_it_was_seen_on(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    write(path, Story().create().poll(0.5).exchanges)
+    write(path, Story().create().poll(0.5).poll(0.4).exchanges, server="https://192.0.2.11")
+    document = check_files([path]).document
+    (failed,) = [x for x in document["requirements"] if x["outcome"] == "fail"]
+    assert failed["id"] == "status.monotonic"
+    assert [each["summary"].partition(" s ")[2] for each in failed["evidence"]] == [
+        "POST project/1/import → job 1619, state 0",
+        "GET job/status/1619 → state 0.5",
+        "GET job/status/1619 → state 0.4",
+    ]
+    assert "https://192.0.2.11/api/v1/project/1/import" in failed["curl"][0]
+
+
+def test_recipes_say_which_jobs_can_be_cancelled(tmp_path: Path) -> None:
+    story = Story().create().cancel(0.1).poll(0.2, at=20)
+    assert outcomes(traced(tmp_path, story))["cancel.minus-one"] == "not-tested"
+    config = tmp_path / "expedition.toml"
+    config.write_text(CONFIG)
+    arguments = ["check", f"--config={config}", str(tmp_path / "trace.jsonl")]
+    assert main([*arguments, f"--report={tmp_path}/report.json"]) == 1
+    document = json.loads((tmp_path / "report.json").read_text())
+    assert outcomes(document)["cancel.minus-one"] == "fail"
+
+
+def test_limits_say_how_long_a_job_may_take(tmp_path: Path) -> None:
+    story = Story().create().poll(0.1, at=100)
+    assert outcomes(traced(tmp_path, story))["status.completes"] == "inconclusive"
+    target = Target(url=URL, api_key="key")
+    limits = replace(target.limits, job_seconds=60)
+    known = check_files([tmp_path / "trace.jsonl"], target=replace(target, limits=limits))
+    assert outcomes(known.document)["status.completes"] == "fail"
+
+
+def as_har(path: Path, story: Story) -> Path:
+    entries = [
+        {
+            "startedDateTime": f"2026-03-01T10:00:{x.sent:09.6f}Z",
+            "time": 1000 * (x.received - x.sent),
+            "request": {"method": x.method, "url": URL + x.path, "headers": []},
+            "response": {
+                "status": x.status,
+                "content": {"size": len(x.body), "text": x.body.decode()},
+            },
+        }
+        for x in story.exchanges
+    ]
+    path.write_text(json.dumps({"log": {"entries": entries}}))
+    return path
+
+
+def test_a_har_file_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story().create().poll(0.5).poll(0.4).poll(0.6, at=9.99, until=10.5)
+    story.add("other", "GET", "/index.html", {})
+    path = as_har(tmp_path / "a.har", story)
+    assert main(["check", str(path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    line = (
+        "status.monotonic             MUST   fail         The state of job 1619 was 0.5, then 0.4."
+    )
+    assert line in lines
+    assert "To do it again:" in lines
+    assert "1 request passed over: not of the job API" in lines
+    assert any(line.startswith(f"{URL}, dialect system: 1 job, 4 requests, ") for line in lines)
+    assert lines[-1] == "verdict: non-conformant"
+
+
+def test_exit_status_and_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def status(story: Story, *options: str) -> int:
+        path = tmp_path / "trace.jsonl"
+        path.unlink(missing_ok=True)
+        return main(["check", *options, str(write(path, story.exchanges))])
+
+    assert status(Story().create().poll(0.5)) == 0
+    assert "verdict: inconclusive" in capsys.readouterr().out
+    misspelled = Story().create().poll(1.0)
+    assert status(misspelled) == 0
+    assert status(misspelled, "--strict") == 1
+    assert status(Story().create().poll("x")) == 1
+    capsys.readouterr()
+    assert status(Story()) == 5
+    assert "0 jobs, 0 requests" in capsys.readouterr().out
+
+
+def test_a_trace_that_is_cut_off_is_judged_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "trace.jsonl", Story().create().poll(0.5).poll(0.4).exchanges)
+    path.write_bytes(path.read_bytes() + b'{"kind": "st')
+    assert main(["check", str(path)]) == 1
+    assert f"{path}: the last line is cut off; the rest is judged" in capsys.readouterr().out
+
+
+def test_a_rule_that_breaks_down_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def crash(*_: object) -> Any:
+        raise ZeroDivisionError("too odd")
+
+    monkeypatch.setitem(judge.__globals__["RULES"], "status.bounds", crash)
+    path = write(tmp_path / "trace.jsonl", Story().create().poll(0.5).exchanges)
+    assert main(["check", str(path)]) == 3
+    assert "the rule broke down: ZeroDivisionError: too odd" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["none.jsonl"], 4, "none.jsonl: cannot be read: No such file or directory"),
+        (["none.har"], 4, "none.har: cannot be read: No such file or directory"),
+        (["."], 4, "cannot be read: Is a directory"),
+        (["bad.jsonl"], 4, "bad.jsonl:1: is no JSON"),
+        (["bad.json"], 4, "bad.json: is no HAR file"),
+        (["empty.jsonl", "--config=none.toml"], 4, "none.toml: cannot be read"),
+        (["empty.jsonl", "--report=none/report.json"], 3, "none/report.json was not written"),
+    ],
+)
+def test_mistakes_are_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("bad.jsonl", "x\n"), ("bad.json", "x"), ("empty.jsonl", "")):
+        (tmp_path / name).write_text(text)
+    assert main(["check", *arguments]) == status
+    assert message in capsys.readouterr().err
+
+
+def test_a_report_in_a_format_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["check", "x.jsonl", "--report=report.pdf"])
+    assert caught.value.code == 2
+    assert "'report.pdf': the suffix must be .json" in capsys.readouterr().err
+
+
+def test_keys_do_not_reach_the_report(tmp_path: Path) -> None:
+    key = "the-secret-key"
+    story = Story().create().poll(0.5).poll(0.4, fields={"description": key})
+    path = as_har(tmp_path / "a.har", story)
+    document = json.loads(path.read_text())
+    for entry in document["log"]["entries"]:
+        entry["request"]["headers"] = [{"name": "Authorization", "value": f"Bearer {key}"}]
+    path.write_text(json.dumps(document))
+    assert main(["check", str(path), f"--report={tmp_path}/report.json"]) == 1
+    assert key not in (tmp_path / "report.json").read_text()
+
+
+def test_a_proof_stands_in_its_history() -> None:
+    (found,) = [
+        violation
+        for finding in judge(Story().create().poll(0.5).poll(0.4).history()).values()
+        for violation in finding.violations
+    ]
+    assert isinstance(found, Violation)
+    assert set(found.proof) <= set(found.history.exchanges)

@@ -1,0 +1,145 @@
+"""A stream is judged as the whole would be, however little of it is held in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from histories import Story, envelope, error, job_fields
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_expedition.history import Exchange, History
+from pytest_expedition.rules import judge
+from pytest_expedition.stream import InMemory, Stream
+from pytest_expedition.trace import Line, Whose
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+JOB_SECONDS = 10.0
+HERE = Whose("http://192.0.2.10")
+STATES = (0, 0.3, 0.3, 0.6, 1, 1.0, -1, "x")
+IMPORT = "/api/v1/project/1/import"
+TEXTS = ((), ("No",), ("Cannot be cancelled",), ("Cancelled",))
+
+times = st.tuples(st.integers(0, 30), st.sampled_from((0.5, 0.5, 0.5, 1, 4)))
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Any:
+    """One request at any time, and any answer: what a server of any kind may show."""
+    sent, took = draw(times)
+    timing: dict[str, Any] = {"at": sent, "until": sent + took}
+    job = draw(st.sampled_from((1, 2, 3, 4)))
+    state = draw(st.sampled_from(STATES))
+    kind = draw(st.sampled_from(("create", "poll", "poll", "poll", "cancel", "odd")))
+    if kind == "create":
+        may = draw(st.sampled_from((None, True, False)))
+        return lambda story: story.create(job, draw_state(state), cancellable=may, **timing)
+    if kind == "poll":
+        return lambda story: story.poll(state, job=job, **timing)
+    if kind == "cancel":
+        says = draw(st.sampled_from(TEXTS))
+        return lambda story: story.cancel(state, job=job, says=says, **timing)
+    odd = draw(st.integers(0, 7))
+    content = envelope({"system": {"jobs": job_fields(job, state)}})
+    path = f"/api/v1/job/status/{job}"
+    return (
+        lambda story: story.answer_poll(error(), job=job, status=404, **timing),
+        lambda story: story.lose("status", job=job, **timing),
+        lambda story: story.lose("cancel", job=job, **timing),
+        lambda story: story.answer_cancel(error("Gone"), job=job, status=404, **timing),
+        lambda story: story.add(
+            "cancel", "DELETE", path, error(), status=401, job=job, probe="no-key", **timing
+        ),
+        lambda story: story.add("create", "POST", "/api/v1/x", error(), status=500, **timing),
+        lambda story: story.add(
+            "status", "GET", path, content, job=9, probe="unknown-id", **timing
+        ),
+        lambda story: story.add("create", "POST", IMPORT, in_data(job), **timing),
+    )[odd]
+
+
+def in_data(job: int) -> dict[str, Any]:
+    pages = {"total": 1, "current_page": 1, "per_page": 25, "total_pages": 1}
+    return {"data": {"job_id": job}, "metadata": {}, "pagination": pages, "success": True}
+
+
+def draw_state(state: Any) -> Any:
+    return state if state in {0, 0.3, 1} else 0
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> Any:
+    """What an honest server shows of a job: created, watched, perhaps cancelled, asked later."""
+    job = draw(st.integers(1, 4))
+    begun = draw(st.integers(0, 10))
+    may = draw(st.sampled_from((None, True, False)))
+    looks = sorted(draw(st.lists(st.integers(1, 20), max_size=5)))
+    cancelled = draw(st.one_of(st.none(), st.integers(1, 8)))
+
+    def tell(story: Story) -> None:
+        story.create(job, 0, cancellable=may, at=begun, until=begun + 0.2)
+        granted = cancelled is not None and may is not False
+        if cancelled is not None:
+            says = ("Cancelled",) if granted else ("Cannot be cancelled",)
+            state = -1 if granted else min(cancelled / 8, 1)
+            at = begun + cancelled + 0.5
+            story.cancel(state, job=job, says=says, at=at, until=at + 0.1)
+        for look in looks:
+            state = min(look / 8, 1)
+            if granted and cancelled is not None and look > cancelled:
+                state = -1
+            story.poll(state, job=job, at=begun + look, until=begun + look + 0.2)
+
+    return tell
+
+
+@st.composite
+def traffic(draw: st.DrawFn) -> list[Exchange]:
+    """Some requests, in about the order in which their answers arrived."""
+    story = Story()
+    for tell in draw(st.lists(st.one_of(requests(), lives()), max_size=12)):
+        tell(story)
+    for command in draw(st.lists(st.sampled_from(("start", "stop", "restart")), max_size=3)):
+        sent = draw(st.integers(0, 30))
+        story.tell_agent(command, at=sent, until=sent + 0.2)
+    late = draw(st.lists(st.integers(0, 40), min_size=1, max_size=4))
+    return [
+        exchange
+        for _, _, exchange in sorted(
+            (exchange.received + late[number % len(late)] % 3, number, exchange)
+            for number, exchange in enumerate(story.exchanges)
+        )
+    ]
+
+
+def outcomes(findings: Any) -> dict[str, tuple[bool, bool, bool]]:
+    return {
+        name: (bool(found.held), bool(found.violations), bool(found.unseen))
+        for name, found in findings.items()
+    }
+
+
+def streamed(exchanges: Sequence[Exchange], *, held: int, shared: bool = False) -> Any:
+    source = InMemory(Line(HERE, exchange) for exchange in exchanges)
+    stream = Stream(source, job_seconds=JOB_SECONDS, shared=shared, held_in_memory=held)
+    return stream.judge()
+
+
+@settings(max_examples=1500, deadline=None)
+@given(traffic(), st.integers(0, 12), st.booleans())
+def test_a_stream_is_judged_as_the_whole(
+    exchanges: list[Exchange],
+    held: int,
+    shared: bool,  # noqa: FBT001
+) -> None:
+    whole = judge(History(exchanges, job_seconds=JOB_SECONDS, shared=shared))
+    judged = streamed(exchanges, held=held, shared=shared)
+    assert not any(found.crash for found in judged.findings.values())
+    assert outcomes(judged.findings) == outcomes(whole)
+    for name, found in judged.findings.items():
+        for violation in found.violations:
+            again = judge(violation.history, [name])[name].violations
+            stands = violation.fault in {each.fault for each in again}
+            assert stands or name == "refuse.message", "the proof stands by itself"
