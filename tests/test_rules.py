@@ -76,6 +76,7 @@ def gated(state: Any = 0, **timing: Any) -> Any:
 NESTED = json.dumps(envelope({"system": {"jobs": job_fields(state="DEEP")}}))
 DEEP = NESTED.replace('"DEEP"', "[" * 960 + "]" * 960).encode()
 A_JOB = envelope({"system": {"jobs": job_fields()}})
+CANCELLED_JOB = envelope({"system": {"jobs": job_fields(state=-1)}})
 MISSING_STATE = envelope({"system": {"jobs": job_fields(state=RAISED)}})
 BARE_ID = envelope({"jobId": JOB})
 SUCCESS_0 = {**envelope(None), "success": 0}
@@ -845,6 +846,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "refused, yet done",
         keyless(error(), 401, kind="cancel").poll(-1),
         ["done-all-the-same"],
+    ),
+    (
+        "auth.required",
+        "another cancel without a key was let in, and did it",
+        keyless(error(), 401, kind="cancel")
+        .add("cancel", "DELETE", "/", CANCELLED_JOB, job=JOB, probe="wrong-key")
+        .poll(-1),
+        ["let-in"],
     ),
     (
         "auth.required",

@@ -33,9 +33,11 @@ def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
     job = history.jobs.get(probe.job_id) if probe.job_id is not None else None
     if probe.kind != "cancel" or job is None or job.shared or job.cancelled is None:
         return None
-    keyed = [x for x in job.attempts if not x.probe and not job.cancelled.before(x)]
+    # With a key, or let in without one: such a cancel may have done it instead.
+    taken = [x for x in job.attempts if not x.probe or (x is not probe and x.ok)]
+    other = any(not job.cancelled.before(x) for x in taken)
     earlier = job.cancelled.received <= probe.sent
-    return None if keyed or earlier else job.cancelled
+    return None if other or earlier else job.cancelled
 
 
 @rule("input.bad-id")
