@@ -6,9 +6,11 @@ JSON is told in ``Answer.problem``.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -21,6 +23,9 @@ LONGEST_VALUE: Final = 1000
 """Characters of a value that is kept of a large answer."""
 
 MOST_MESSAGES: Final = 10
+
+LARGE: Final = 65536
+"""Bytes of a body from which on no more is kept of it than what tells its values."""
 
 Dialect = Literal["system", "msg", "data"]
 
@@ -74,6 +79,62 @@ class Answer:
     def tells_of_a_job(self) -> bool:
         """Whether the answer carries a job's id or state."""
         return not (self.job_id in (MISSING, None) and self.state in (MISSING, None))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a body says.
+
+    ``form`` is the body, with the progress of its job, wherever it stands, put at a half: of two
+    bodies of the same form one says what the other does, but for the progress. ``answer`` comes
+    without its document.
+    """
+
+    form: bytes
+    answer: Answer
+
+
+def learn(body: bytes) -> Reading:
+    """Read the body of an answer, if none of the same form was read lately."""
+    parts = _PROGRESS.split(body)
+    places = len(parts) // _PARTS
+    if places and len(body) <= LARGE:
+        progress = parts[_PARTS - 1]
+        if parts[_PARTS - 1 :: _PARTS].count(progress) == places:
+            parts[_PARTS - 1 :: _PARTS] = [b""] * places
+            reading = _learn_form(tuple(parts))
+            if reading is not None:
+                # As ``replace`` does it, in a fraction of the time.
+                answer = object.__new__(Answer)
+                answer.__dict__.update(reading.answer.__dict__)
+                answer.__dict__["state"] = float(progress)
+                return Reading(reading.form, answer)
+    return _learn_body(body) if len(body) <= LARGE else Reading(body, abridged(read(body)))
+
+
+_PROGRESS: Final = re.compile(rb'("state"\s*:\s*)(0\.[0-9]+)(?![0-9.eE])')
+_PARTS: Final = 3
+"""Into how many parts each match parts a body: what is before, the name, and the number."""
+
+
+@functools.lru_cache(maxsize=2048)
+def _learn_form(parts: tuple[bytes, ...]) -> Reading | None:
+    """Read a form, if all that its progress makes a difference to is the state."""
+
+    def filled(number: bytes) -> bytes:
+        whole = list(parts)
+        whole[_PARTS - 1 :: _PARTS] = [number] * (len(parts) // _PARTS)
+        return b"".join(whole)
+
+    one, other = (replace(read(filled(number)), document=None) for number in (b"0.25", b"0.75"))
+    if (one.state, other.state) != (0.25, 0.75) or replace(one, state=other.state) != other:
+        return None
+    return Reading(filled(b"0.5"), one)
+
+
+@functools.lru_cache(maxsize=2048)
+def _learn_body(body: bytes) -> Reading:
+    return Reading(body, replace(read(body), document=None))
 
 
 def read(body: bytes) -> Answer:

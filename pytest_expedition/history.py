@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition import envelope
-from pytest_expedition.envelope import MISSING, Answer
+from pytest_expedition.envelope import MISSING, Answer, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -29,9 +29,6 @@ UNAVAILABLE: Final = frozenset({NO_KEY, 407, 408, 429, 502, 503, 504})
 
 LARGEST_ID: Final = 2**63 - 1
 """The largest id that a database gives out; jobs with larger ones are not followed."""
-
-LARGE: Final = 65536
-"""Bytes of a body from which on its document is not kept: it may take many times as many."""
 
 CANCELLED: Final = -1.0
 FINISHED: Final = 1.0
@@ -95,17 +92,23 @@ class Exchange:
     @functools.cached_property
     def answer(self) -> Answer:
         """What the answer says."""
+        return self._reading.answer
+
+    @property
+    def form(self) -> bytes:
+        """The body, with the progress put at a half: what many answers about a job have alike."""
+        return self._reading.form
+
+    @functools.cached_property
+    def _reading(self) -> Reading:
         if self.unreadable:
-            return Answer(problem=self.unreadable)
-        answer = envelope.read(self.body)
-        return answer if len(self.body) <= LARGE else envelope.abridged(answer)
+            return Reading(self.body, Answer(problem=self.unreadable))
+        return envelope.learn(self.body)
 
     @property
     def document(self) -> object:
-        """All of the answer, as JSON reads it."""
-        if len(self.body) <= LARGE:
-            return self.answer.document
-        return envelope.read(self.body).document  # read anew each time: memory is precious
+        """All of the answer, as JSON reads it; read anew each time, since memory is precious."""
+        return envelope.read(self.body).document
 
     @functools.cached_property
     def state(self) -> float | None:

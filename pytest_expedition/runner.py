@@ -475,7 +475,7 @@ class Runner:
                 break
         if exchange.status is None:
             raise TargetUnusableError(f"{self.target.url} does not answer: {exchange.lost}")
-        key = _key_in(exchange.answer.document)
+        key = _key_in(exchange.document)
         if not exchange.ok or key is None:
             raise TargetUnusableError(
                 f"{self.target.url} gives no key for the user name and the password: "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
+from pytest_expedition.envelope import LARGE, read
 from pytest_expedition.history import CANCELLED, FINISHED
 from pytest_expedition.rules.base import HELD, Across, Judgement, Violation, job_rule, rule
 from pytest_expedition.rules.status import overdue
@@ -52,8 +54,8 @@ def _contradicts(job: Job, refused: Exchange, shown: float, later: Exchange) -> 
 
 def _said(history: History) -> Hashable:
     """What was said when cancels were granted and refused."""
-    granted = [frozenset(_texts(x)) for job in history.jobs.values() for x in _granted(job)]
-    refused = [frozenset(own) for job in history.jobs.values() for _, own in _own_texts(job)]
+    granted = [_texts(x) for job in history.jobs.values() for x in _granted(job)]
+    refused = [own for job in history.jobs.values() for _, own in _own_texts(job)]
     return (tuple(granted), frozenset(refused)) if granted or refused else None
 
 
@@ -84,7 +86,7 @@ def message(history: History) -> Iterator[Judgement]:
                 yield Violation("refused-silently", refused, job=job.id)
 
 
-def _own_texts(job: Job) -> Iterator[tuple[Exchange, set[str]]]:
+def _own_texts(job: Job) -> Iterator[tuple[Exchange, frozenset[str]]]:
     """The refusals of a job, and the texts of each that its answers before did not carry."""
     refusals = list(_refused(job))
     if not refusals:
@@ -111,10 +113,16 @@ _NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module"})
 """Fields whose texts are words of the envelope."""
 
 
-def _texts(exchange: Exchange) -> set[str]:
+def _texts(exchange: Exchange) -> frozenset[str]:
     """Return all texts of an answer, without their numbers: 12 % says the same as 13 %."""
-    leaves = _leaves(exchange.document)
-    return {text for leaf in leaves if (text := re.sub(r"\d+", "#", leaf).strip())}
+    large = len(exchange.form) > LARGE
+    return _texts_of.__wrapped__(exchange.form) if large else _texts_of(exchange.form)
+
+
+@functools.lru_cache(maxsize=4096)
+def _texts_of(form: bytes) -> frozenset[str]:
+    leaves = _leaves(read(form).document)
+    return frozenset(text for leaf in leaves if (text := re.sub(r"\d+", "#", leaf).strip()))
 
 
 def _leaves(value: object) -> Iterator[str]:
