@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from histories import Story, error
+from histories import Story
 
 from pytest_expedition import Target, validate
 from pytest_expedition.cli import main
 from pytest_expedition.conformance import check, embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
-from pytest_expedition.history import History
 from pytest_expedition.recording import check as check_files
 from pytest_expedition.rules import Violation, judge
 from pytest_expedition.trace import Recorder
@@ -35,82 +34,6 @@ cancellable = true
 [limits]
 job_seconds = 60
 """
-
-
-def broken_in(story: Story, *, shared: bool = False) -> set[str]:
-    """The requirements that a history breaks."""
-    history = History(story.exchanges, job_seconds=story.job_seconds, shared=shared)
-    return {name for name, found in judge(history).items() if found.violations}
-
-
-class TestAJobWhoseCreationWasNotRecorded:
-    def test_is_held_to_what_it_shows(self) -> None:
-        assert broken_in(Story().poll(0.5).poll(0.4)) == {"status.monotonic"}
-        assert broken_in(Story().poll(1).poll(0.5)) == {"status.terminal"}
-        assert broken_in(Story().poll(1).poll(-1)) == {"status.terminal"}
-        assert broken_in(Story().poll(-1).poll(0.5)) == {"cancel.persists"}
-        assert broken_in(Story().poll(1.0)) == {"status.wire-number"}
-        assert broken_in(Story().poll(0.5, fields={"jobId": 7})) == set()
-        assert broken_in(Story().poll(0.5).poll(0.6, fields={"jobId": 7})) == {"status.identity"}
-        assert "status.envelope" in broken_in(Story().poll(0.5).answer_poll({}))
-
-    def test_may_not_have_been_there_before(self) -> None:
-        story = Story().answer_poll(error(), status=404).answer_poll(b"", status=500)
-        assert broken_in(story) == set()
-        assert broken_in(story.answer_cancel({}).poll(0.5)) == set()
-
-    def test_may_have_been_created_while_it_was_first_asked_for(self) -> None:
-        story = Story().poll(0.1, at=1, until=3).answer_poll(error(), status=404, at=2, until=4)
-        assert broken_in(story) == set()
-
-    def test_may_have_been_cancelled_before(self) -> None:
-        assert broken_in(Story().poll(-1)) == set()
-        assert broken_in(Story().poll(0.5).poll(-1)) == set()
-        assert broken_in(Story().poll(0.5).cancel(-1)) == set()
-
-    def test_may_have_ended_and_been_forgotten(self) -> None:
-        assert broken_in(Story().poll(0.5).answer_poll(error(), status=404)) == set()
-
-    def test_is_not_gone_if_it_is_there_again(self) -> None:
-        story = Story().poll(0.5).answer_poll(error(), status=404).poll(0.6)
-        assert broken_in(story) == {"status.envelope"}
-
-    def test_may_be_older_than_the_recording(self) -> None:
-        assert broken_in(Story(job_seconds=60).poll(0.1).poll(0.2, at=100)) == set()
-
-    def test_may_have_been_cancelled_by_the_same_request_that_another_cancel_was(self) -> None:
-        story = Story().poll(0.5, job=1).cancel(-1, job=2).poll(-1, job=1)
-        assert broken_in(story) == set()
-
-    def test_says_nothing_of_what_a_granted_cancel_says(self) -> None:
-        refused = Story().create(1, cancellable=False).cancel(0, job=1, says=("Too late",))
-        again = refused.poll(0.1, job=2).cancel(-1, job=2, says=("Too late",))
-        assert "refuse.message" not in broken_in(again)
-
-
-class TestASharedHistory:
-    """Others may ask the server, too: as where only one browser was recorded."""
-
-    def test_somebody_else_may_have_cancelled(self) -> None:
-        story = Story().create().poll(0.5).poll(-1)
-        assert broken_in(story) == {"status.no-spontaneous-cancel"}
-        assert broken_in(story, shared=True) == set()
-        story = Story().create().answer_poll(error(), status=404)
-        assert {"create.visible", "status.envelope"} <= broken_in(story)
-        assert broken_in(story, shared=True) == set()
-
-    def test_somebody_else_may_have_stopped_the_agent(self) -> None:
-        story = Story(job_seconds=60).create(cancellable=True).poll(0.5, at=100).cancel(0.5)
-        story.poll(0.5, at=200)
-        assert broken_in(story) == {"status.completes", "cancel.minus-one"}
-        assert broken_in(story, shared=True) == set()
-
-    def test_what_nobody_may_do_is_a_fault(self) -> None:
-        assert broken_in(Story().create().poll(1).poll(-1), shared=True) == {"status.terminal"}
-        twice = Story().create().create()
-        assert "create.unique-id" in broken_in(twice, shared=True)
-        refused = Story().create(cancellable=False).cancel(0.1, says=("No",)).poll(-1)
-        assert broken_in(refused, shared=True) == {"refuse.state"}
 
 
 def test_a_recording_that_simply_ends_accuses_nobody(tmp_path: Path) -> None:
