@@ -92,6 +92,8 @@ class Reading:
 
     form: bytes
     answer: Answer
+    progress: float | None = None
+    """The progress, where it is all that the form leaves open."""
 
 
 def learn(body: bytes) -> Reading:
@@ -108,7 +110,7 @@ def learn(body: bytes) -> Reading:
                 answer = object.__new__(Answer)
                 answer.__dict__.update(reading.answer.__dict__)
                 answer.__dict__["state"] = float(progress)
-                return Reading(reading.form, answer)
+                return Reading(reading.form, answer, answer.state)
     return _learn_body(body) if len(body) <= LARGE else Reading(body, abridged(read(body)))
 
 

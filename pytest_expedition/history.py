@@ -99,6 +99,11 @@ class Exchange:
         """The body, with the progress put at a half: what many answers about a job have alike."""
         return self._reading.form
 
+    @property
+    def progress(self) -> float | None:
+        """The job's progress, where it is all that the form leaves open."""
+        return self._reading.progress
+
     @functools.cached_property
     def _reading(self) -> Reading:
         if self.unreadable:

@@ -15,7 +15,7 @@ from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import Finding
 from pytest_expedition.stream import InMemory, Judged, Stream
 from pytest_expedition.target import Target
-from pytest_expedition.trace import Line, Trace, Whose
+from pytest_expedition.trace import Like, Line, Trace, Whose
 from pytest_expedition.verdict import conclude, settle, waive
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
             passed_over += seen.passed_over
         else:
             trace = Trace(path)
-            judged = Stream(_WithRecipes(trace, recipes), job_seconds=job_seconds).judge()
+            source = _WithRecipes(trace, recipes) if recipes else trace
+            judged = Stream(source, job_seconds=job_seconds).judge()
             cut += [path] if trace.cut else []
         parts.append(judged)
     report = document(
@@ -98,10 +99,12 @@ class _WithRecipes:
         self._trace = trace
         self._recipes = recipes
 
-    def __iter__(self) -> Iterator[Line]:
-        if not self._recipes:
-            return iter(self._trace)
-        return (Line(line.whose, self._known(line.exchange)) for line in self._trace)
+    def skim(self) -> Iterator[Line | Like]:
+        for line in self._trace.skim():
+            if isinstance(line, Line) and line.exchange.kind == "create":
+                yield Line(line.whose, self._known(line.exchange))
+            else:
+                yield line
 
     def again(self, positions: Iterable[int]) -> Iterator[Exchange]:
         return map(self._known, self._trace.again(positions))

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar, cast
 from pytest_expedition.history import Exchange, History, created_id
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import ACROSS, Finding, Violation, judge
-from pytest_expedition.trace import Line
+from pytest_expedition.trace import Like, Line
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from pytest_expedition.envelope import Dialect
     from pytest_expedition.rules.base import Across
-    from pytest_expedition.trace import Whose
+    from pytest_expedition.trace import Pattern, Whose
 
-HELD_IN_MEMORY: Final = 20_000
+HELD_IN_MEMORY: Final = 10_000
 """Exchanges that are held in memory at the most, besides those of the id that is judged."""
 
 BEFORE_AND_AFTER: Final = 3
@@ -46,7 +46,7 @@ _Witnesses = tuple[int, ...] | None
 class Source(Protocol):
     """Exchanges that can be read once more."""
 
-    def __iter__(self) -> Iterator[Line]:
+    def skim(self) -> Iterator[Line | Like]:
         """Read all, in the order in which the answers arrived, or nearly so."""
 
     def again(self, positions: Iterable[int]) -> Iterator[Exchange]:
@@ -62,7 +62,8 @@ class InMemory:
             for position, line in enumerate(lines)
         ]
 
-    def __iter__(self) -> Iterator[Line]:
+    def skim(self) -> Iterator[Line]:
+        """Give all."""
         return iter(self._lines)
 
     def again(self, positions: Iterable[int]) -> Iterator[Exchange]:
@@ -81,13 +82,98 @@ class _Outcome(NamedTuple):
     crash: str
 
 
+class _Held:
+    """What is held in memory of an id that is not judged yet: all that tells anything.
+
+    Of polls that follow one another, and are alike but for a progress that does not go back, those
+    between the first and the last tell nothing: whatever a rule holds against one of them, it holds
+    against the one before or the one after. So it is as long as nothing else was going on from the
+    first to the last: no other request about the id, no cancel of another, no order to the agent.
+    """
+
+    __slots__ = (
+        "begun",
+        "exchanges",
+        "last",
+        "latest",
+        "passed_over",
+        "pattern",
+        "progress",
+        "received",
+        "settled",
+        "tell_all",
+    )
+
+    def __init__(self) -> None:
+        self.exchanges: list[Exchange] = []
+        self.tell_all = True
+        """Whether nothing has turned up since that makes a difference to what was passed over."""
+        self.begun = float("inf")
+        self.latest = float("-inf")
+        """When the last answer arrived."""
+        self.pattern: Pattern | None = None
+        """What the first of the polls is like; ``received`` and ``progress`` are its."""
+        self.received = self.progress = 0.0
+        self.last: Like | None = None
+        """The last of them."""
+        self.passed_over = float("-inf")
+        """When the answer arrived that was passed over last."""
+        self.settled = float("-inf")
+        """When the answer after it arrived: up to then nothing else may turn up."""
+
+    def add(self, exchange: Exchange, pattern: Pattern | None) -> int:
+        """Hold an exchange; return how many more are held."""
+        before = len(self.exchanges)
+        self._hold_last()
+        if exchange.sent <= self.settled:
+            self.tell_all = False
+        progress = None if pattern is None or exchange.probe else exchange.progress
+        self.pattern = pattern if progress is not None and exchange.sent > self.latest else None
+        self.received, self.progress = exchange.received, progress or 0.0
+        self.begun = min(self.begun, exchange.sent)
+        self.latest = max(self.latest, exchange.received)
+        self.exchanges.append(exchange)
+        return len(self.exchanges) - before
+
+    def pass_over(self, like: Like, *, noted_until: float) -> bool:
+        """Take a poll for the last of those that are alike, if it is one, and drop the one before.
+
+        ``noted_until`` is when the last cancel, or order to the agent, was sent.
+        """
+        last = self.last
+        known = self.progress if last is None else last.progress
+        if like.pattern is not self.pattern or like.sent <= self.latest or like.progress < known:
+            return False
+        if last is not None:
+            if noted_until >= self.received:
+                return False
+            self.passed_over, self.settled = last.received, like.received
+        self.last, self.latest = like, like.received
+        return True
+
+    def all(self) -> list[Exchange]:
+        """Return what is held."""
+        self._hold_last()
+        return self.exchanges
+
+    def _hold_last(self) -> None:
+        if self.last is not None:
+            self.exchanges.append(self.last.line().exchange)
+            self.last = None
+
+
+_NOTHING: Final = _Held()
+
+
 class _Subject:
     """What a source tells about one id, or loose requests about none."""
 
     __slots__ = (
         "across",
         "agent",
-        "exchanges",
+        "asked",
+        "held",
+        "is_open",
         "jobs",
         "outcomes",
         "positions",
@@ -99,8 +185,10 @@ class _Subject:
     def __init__(self, whose: Whose) -> None:
         self.whose = whose
         self.positions = array("q")
-        self.exchanges: list[Exchange] = []
-        """What is held in memory: all, until it is judged for the first time, and then nothing."""
+        self.is_open = True
+        self.asked = False
+        """Whether it was asked for again since it was last looked at."""
+        self.held = _Held()
         self.outcomes: tuple[_Outcome, ...] | None = None
         """``None`` while it is still to be judged."""
         self.across: tuple[tuple[Hashable, _Witnesses], ...] = ()
@@ -110,6 +198,11 @@ class _Subject:
         self.jobs = 0
         self.sent = float("inf")
         self.received = float("-inf")
+
+    def ask_again(self, position: int) -> None:
+        """Note that it was asked for once more though it was judged: it will be judged again."""
+        self.positions.append(position)
+        self.outcomes = None
 
 
 class _Server:
@@ -123,6 +216,10 @@ class _Server:
         """All answered cancels, in the order in which they were sent."""
         self.agent: list[Exchange] = []
         """What the agent was told, in the order in which it was sent."""
+        self.noted_until = float("-inf")
+        """When the last of both was sent."""
+        self.settled = float("-inf")
+        """Up to when polls were passed over."""
         self.judged_until = float("-inf")
         """When the last answer arrived that has been judged."""
         self.belated: list[float] = []
@@ -164,6 +261,8 @@ class Stream:
         self._shared = shared
         self._most_held = held_in_memory
         self._held = 0
+        self._thins = False
+        """Whether memory is scarce: then polls are passed over that tell nothing."""
         self._servers: dict[Whose, _Server] = defaultdict(_Server)
         self._open: dict[tuple[Whose, int | None], _Subject] = {}
         """What is held in memory; what was asked for last stands last."""
@@ -173,8 +272,11 @@ class Stream:
 
     def judge(self) -> Judged:
         """Judge all of the source."""
-        for line in self._source:
-            self._enter(line)
+        for line in self._source.skim():
+            if isinstance(line, Like):
+                self._enter_like(line)
+            else:
+                self._enter(line)
         while self._open:
             self._close_oldest()
         for server in self._servers.values():
@@ -184,15 +286,14 @@ class Stream:
         return self._conclude()
 
     def _enter(self, line: Line) -> None:
-        whose, exchange = line
+        whose, exchange, pattern = line
         server = self._servers[whose]
         self._note(exchange, server)
         job_id = _id(exchange)
         subject = self._open.pop((whose, job_id), None)
-        if subject is None and job_id in server.subjects:  # judged before: once more at the end
+        if subject is None and job_id in server.subjects:
             subject = server.subjects[job_id]
-            subject.outcomes = None
-            subject.positions.append(exchange.position)
+            subject.ask_again(exchange.position)
             return
         if subject is None:
             subject = _Subject(whose)
@@ -201,11 +302,31 @@ class Stream:
                 server.subjects[job_id] = subject
         self._open[whose, job_id] = subject
         subject.positions.append(exchange.position)
-        subject.exchanges.append(exchange)
-        self._held += 1
+        if pattern is not None:
+            pattern.owner = subject
+        self._held += subject.held.add(exchange, pattern)
         if self._held > self._most_held:
+            self._thins = True
             while self._held > self._most_held // 2:
                 self._close_oldest()
+
+    def _enter_like(self, like: Like) -> None:
+        """Enter a poll that may tell no more than those before and after it."""
+        subject: _Subject | None = like.pattern.owner
+        if subject is None or not self._thins:
+            self._enter(like.line())
+            return
+        server = self._servers[subject.whose]
+        if not subject.is_open:
+            subject.ask_again(like.position)
+        elif subject.held.pass_over(like, noted_until=server.noted_until):
+            subject.positions.append(like.position)
+            subject.asked = True
+            server.settled = max(server.settled, subject.held.settled)
+        else:
+            self._enter(like.line())
+            return
+        self._judged.requests += 1
 
     def _note(self, exchange: Exchange, server: _Server) -> None:
         """Remember what an exchange tells besides what it tells about its id."""
@@ -216,16 +337,36 @@ class Stream:
             judged.cancellable.add(exchange.cancellable)
         elif exchange.kind == "cancel" and exchange.answered and not exchange.probe:
             _note_cancel(exchange, server)
+            self._turn_up(exchange, server)
         elif exchange.kind == "agent":
             insort(server.agent, exchange, key=_sent)
+            self._turn_up(exchange, server)
+
+    def _turn_up(self, exchange: Exchange, server: _Server) -> None:
+        """See whether a cancel or an order to the agent was sent among polls passed over."""
+        server.noted_until = max(server.noted_until, exchange.sent)
+        if exchange.sent > server.settled:
+            return
+        for subject in self._open.values():
+            held = subject.held
+            until = held.passed_over if exchange.kind == "cancel" else held.settled
+            if held.begun <= exchange.sent <= until and self._servers[subject.whose] is server:
+                held.tell_all = False
 
     def _close_oldest(self) -> None:
         """Judge what was asked for least recently, and let it go."""
         key = next(iter(self._open))
         subject = self._open.pop(key)
-        self._held -= len(subject.exchanges)
-        self._judge(subject, subject.exchanges)
-        subject.exchanges = []
+        if subject.asked:  # since it took its place
+            subject.asked = False
+            self._open[key] = subject
+            return
+        self._held -= len(subject.held.exchanges)
+        exchanges = subject.held.all()
+        if subject.held.tell_all:
+            self._judge(subject, exchanges)
+        subject.is_open = False
+        subject.held = _NOTHING
 
     def _judge(self, subject: _Subject, exchanges: list[Exchange]) -> None:
         server = self._servers[subject.whose]

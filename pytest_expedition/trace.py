@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,11 +18,25 @@ from pytest_expedition.target import spellings
 from pytest_expedition.validation import find_violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
     from typing_extensions import Self
+
+    _Read = Callable[[bytes, int], "Line"]
+
+_POLL: Final = re.compile(
+    rb'\{"kind": "status", "method": "GET", "path": ("[^"\\]+"), "sent": ([0-9]+(?:\.[0-9]+)?), '
+    rb'"received": ([0-9]+(?:\.[0-9]+)?), ("status": 200, .*\n)',
+    re.DOTALL,
+)
+"""A line that was written here, about an answered status request."""
+
+_PROGRESS: Final = re.compile(rb'(\\"state\\"\s*:\s*)(0\.[0-9]+)(?![0-9.eE])')
+_NUMBER: Final = re.compile(rb"0\.[0-9]+(?![0-9.eE])")
+
+MOST_PATTERNS: Final = 10_000
 
 _FAR: Final = 1e12
 """Seconds that no clock shows."""
@@ -40,11 +55,42 @@ class Whose(NamedTuple):
     part: str = ""
 
 
+class Pattern:
+    """What many lines about a job have alike: all but their times and its progress."""
+
+    __slots__ = ("first", "number_at", "owner", "pieces", "read")
+
+    def __init__(self, first: Line, pieces: list[bytes], read: _Read) -> None:
+        self.first = first
+        self.pieces = pieces
+        self.number_at = len(pieces[0])
+        self.read = read
+        self.owner: Any = None
+        """Whatever the reader of a trace wants to find again when a line like this one comes."""
+
+
 class Line(NamedTuple):
-    """One exchange of a trace."""
+    """One exchange of a trace; ``pattern`` is what later lines may have alike with it."""
 
     whose: Whose
     exchange: Exchange
+    pattern: Pattern | None = None
+
+
+class Like(NamedTuple):
+    """An exchange that differs from an earlier one in its times and its progress alone."""
+
+    pattern: Pattern
+    position: int
+    sent: float
+    received: float
+    progress: float
+    text: bytes
+
+    def line(self) -> Line:
+        """Read the line after all."""
+        first = self.pattern.first
+        return Line(first.whose, self.pattern.read(self.text, self.position).exchange, self.pattern)
 
 
 class Recorder:
@@ -124,11 +170,16 @@ class Trace:
 
     def __iter__(self) -> Iterator[Line]:
         """Read all lines. Raises ``RecordingError`` for one that holds no exchange."""
+        return (found if isinstance(found, Line) else found.line() for found in self.skim())
+
+    def skim(self) -> Iterator[Line | Like]:
+        """Read all lines, but of those that are like others no more than what differs."""
         position = 0
+        patterns: dict[bytes, Pattern] = {}
         with self._open() as file:
             for number, line in enumerate(file, 1):
                 try:
-                    found = self._read(line, position)
+                    found = self._like(line, position, patterns)
                 except ValueError as error:
                     if not line.endswith(b"\n") and not _is_json(line):
                         self.cut = True
@@ -138,6 +189,31 @@ class Trace:
                 else:
                     yield found
                 position += len(line)
+
+    def _like(self, line: bytes, position: int, patterns: dict[bytes, Pattern]) -> Line | Like:
+        """Read a line, no more of it than differs from the last one about the same job."""
+        parted = _POLL.fullmatch(line)
+        if parted is None:
+            return self._read(line, position)
+        path, sent, received, rest = parted.groups()
+        pattern = patterns.get(path)
+        if pattern is not None:
+            number = _NUMBER.match(rest, pattern.number_at)
+            if number is not None and number[0].join(pattern.pieces) == rest:
+                times = float(sent), float(received)
+                if times[0] <= times[1]:
+                    return Like(pattern, position, *times, float(number[0]), line)
+        whose, exchange, _ = self._read(line, position)
+        pieces = _PROGRESS.split(rest)
+        if len(pieces) == 1 or pieces[2::3].count(pieces[2]) != len(pieces) // 3:
+            return Line(whose, exchange)
+        if len(patterns) >= MOST_PATTERNS:
+            patterns.clear()
+        names = [*pieces[1::3], b""]
+        alike = [before + name for before, name in zip(pieces[::3], names, strict=True)]
+        first = Line(whose, exchange)
+        patterns[path] = Pattern(first, alike, self._read)
+        return first._replace(pattern=patterns[path])
 
     def again(self, positions: Iterable[int]) -> Iterator[Exchange]:
         """Read the lines at some positions once more."""

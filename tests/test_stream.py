@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 from pytest_expedition.history import Exchange, History
 from pytest_expedition.rules import judge
-from pytest_expedition.stream import InMemory, Stream
-from pytest_expedition.trace import Line, Whose
+from pytest_expedition.stream import InMemory, Source, Stream
+from pytest_expedition.trace import Line, Trace, Whose, as_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    import pytest
 
 JOB_SECONDS = 10.0
 HERE = Whose("http://192.0.2.10")
@@ -121,21 +124,19 @@ def outcomes(findings: Any) -> dict[str, tuple[bool, bool, bool]]:
     }
 
 
-def streamed(exchanges: Sequence[Exchange], *, held: int, shared: bool = False) -> Any:
-    source = InMemory(Line(HERE, exchange) for exchange in exchanges)
+def streamed(
+    exchanges: Sequence[Exchange], *, held: int, shared: bool = False, path: Path | None = None
+) -> Any:
+    source: Source = InMemory(Line(HERE, exchange) for exchange in exchanges)
+    if path is not None:
+        path.write_bytes(b"".join(as_line(exchange, HERE) for exchange in exchanges))
+        source = Trace(path)
     stream = Stream(source, job_seconds=JOB_SECONDS, shared=shared, held_in_memory=held)
     return stream.judge()
 
 
-@settings(max_examples=1500, deadline=None)
-@given(traffic(), st.integers(0, 12), st.booleans())
-def test_a_stream_is_judged_as_the_whole(
-    exchanges: list[Exchange],
-    held: int,
-    shared: bool,  # noqa: FBT001
-) -> None:
-    whole = judge(History(exchanges, job_seconds=JOB_SECONDS, shared=shared))
-    judged = streamed(exchanges, held=held, shared=shared)
+def require_the_same(whole: Any, judged: Any) -> None:
+    """The same outcomes, and proofs that stand by themselves."""
     assert not any(found.crash for found in judged.findings.values())
     assert outcomes(judged.findings) == outcomes(whole)
     for name, found in judged.findings.items():
@@ -143,3 +144,55 @@ def test_a_stream_is_judged_as_the_whole(
             again = judge(violation.history, [name])[name].violations
             stands = violation.fault in {each.fault for each in again}
             assert stands or name == "refuse.message", "the proof stands by itself"
+
+
+@settings(max_examples=1000, deadline=None)
+@given(traffic(), st.integers(0, 12), st.booleans())
+def test_a_stream_is_judged_as_the_whole(
+    exchanges: list[Exchange],
+    held: int,
+    shared: bool,  # noqa: FBT001
+) -> None:
+    whole = judge(History(exchanges, job_seconds=JOB_SECONDS, shared=shared))
+    require_the_same(whole, streamed(exchanges, held=held, shared=shared))
+
+
+@st.composite
+def many_polls(draw: st.DrawFn) -> list[Exchange]:
+    """Jobs that are polled often, and seldom anything else: most polls tell nothing new."""
+    story = Story()
+    for job in range(1, draw(st.integers(2, 4))):
+        begun = draw(st.integers(0, 3))
+        if draw(st.integers(0, 5)):
+            story.create(job, 0, at=begun, until=begun + 0.1)
+        states = draw(st.lists(st.sampled_from((0.1, 0.2, 0.4, 0.4, 0.7)), max_size=12))
+        if draw(st.integers(0, 2)):
+            states.sort()
+        for number, state in enumerate(states):
+            took = draw(st.sampled_from((0.3, 0.3, 0.3, 0.3, 1.0, 2.5)))
+            at = begun + 1 + number
+            story.poll(state, job=job, at=at, until=at + took)
+    for tell in draw(st.lists(st.one_of(requests(), lives()), max_size=4)):
+        tell(story)
+    for command in draw(st.lists(st.sampled_from(("start", "stop")), max_size=1)):
+        sent = draw(st.integers(0, 12)) + 0.5
+        story.tell_agent(command, at=sent, until=sent + 0.2)
+    late = draw(st.lists(st.sampled_from((0, 0, 0, 0, 2, 6)), min_size=1, max_size=7))
+    ordered = sorted(
+        (exchange.received + late[number % len(late)], number, exchange)
+        for number, exchange in enumerate(story.exchanges)
+    )
+    return [exchange for _, _, exchange in ordered]
+
+
+@settings(max_examples=1500, deadline=None)
+@given(many_polls(), st.integers(0, 6), st.booleans())
+def test_polls_that_tell_nothing_new_make_no_difference(
+    tmp_path_factory: pytest.TempPathFactory,
+    exchanges: list[Exchange],
+    held: int,
+    shared: bool,  # noqa: FBT001
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "stream.jsonl"
+    whole = judge(History(exchanges, job_seconds=JOB_SECONDS, shared=shared))
+    require_the_same(whole, streamed(exchanges, held=held, shared=shared, path=path))
