@@ -331,6 +331,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("status.monotonic", "back from finished", running().poll(1).poll(0.9), "held"),
     ("status.monotonic", "two jobs", running().create(OTHER).poll(0.1, job=OTHER), "held"),
     ("status.monotonic", "one id for two jobs", running().create().poll(0.1), "no chance"),
+    (
+        "status.monotonic",
+        "back, after one id for two jobs",
+        Story().create().create().create(OTHER).poll(0.5, job=OTHER).poll(0.4, job=OTHER),
+        ["went-back"],
+    ),
     # The promise status.terminal:
     ("status.terminal", "stays", running().poll(1).poll(1), "held"),
     ("status.terminal", "seen once", running().poll(1), "no chance"),
@@ -1710,6 +1716,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "it stands a little too long",
         gated().tell_agent("restart", at=1, until=2).poll(0, at=32.5),
         ["stands-after-start"],
+    ),
+    (
+        "agent.gates",
+        "it moves, after one that was there before the stop",
+        Story().create().tell_agent("stop").create(OTHER).poll(0, job=OTHER).poll(0.1, job=OTHER),
+        ["moved-while-stopped"],
     ),
     ("agent.gates", "started only", agent("start").create().poll(0.1).poll(0.2), "no chance"),
     ("agent.gates", "it goes back", gated(state=0.5).poll(0.2), ["moved-while-stopped"]),
