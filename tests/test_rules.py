@@ -14,6 +14,7 @@ from pytest_expedition.history import History
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import HELD, RULES, Violation, judge
 from pytest_expedition.rules import base as rules_base
+from pytest_expedition.rules import refuse
 
 OTHER = JOB + 1
 REFUSAL = ("The current job cannot be cancelled",)
@@ -1905,6 +1906,9 @@ def test_of_a_large_answer_nothing_is_kept_but_its_bytes(size: int, *, is_kept: 
     before = rules_base._problem.cache_info().misses
     assert rules_base.envelope_problem(poll, "status") is None
     assert rules_base._problem.cache_info().misses - before == is_kept
+    before = refuse._texts_of.cache_info().misses
+    assert document["log"] in refuse._texts(poll)
+    assert refuse._texts_of.cache_info().misses - before == is_kept
     assert poll.answer.document is None
     assert poll.document == document
 
