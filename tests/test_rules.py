@@ -12,9 +12,8 @@ from histories import JOB, RAISED, Story, envelope, error, in_data, job_fields, 
 from pytest_expedition.envelope import LARGE
 from pytest_expedition.history import History
 from pytest_expedition.requirements import CATALOGUE
-from pytest_expedition.rules import HELD, RULES, Violation, judge
+from pytest_expedition.rules import HELD, RULES, Violation, judge, refuse
 from pytest_expedition.rules import base as rules_base
-from pytest_expedition.rules import refuse
 
 OTHER = JOB + 1
 REFUSAL = ("The current job cannot be cancelled",)
@@ -625,6 +624,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "gone",
         running().create(OTHER).cancel(-1, job=OTHER).answer_poll(error(), status=404),
         ["other-changed"],
+    ),
+    (
+        "cancel.isolation",
+        "back after a command to the agent, which is no cancel",
+        running().tell_agent("start").poll(0.2),
+        "no chance",
     ),
     (
         "cancel.isolation",
@@ -2024,6 +2029,7 @@ class TestAJobWhoseCreationWasNotRecorded:
         story = Story().answer_poll(error(), status=404).answer_poll(b"", status=500)
         assert broken_in(story) == set()
         assert broken_in(story.answer_cancel({}).poll(0.5)) == set()
+        assert broken_in(story.poll(0.4)) == {"status.monotonic"}
 
     def test_may_have_been_created_while_it_was_first_asked_for(self) -> None:
         story = Story().poll(0.1, at=1, until=3).answer_poll(error(), status=404, at=2, until=4)
@@ -2036,6 +2042,7 @@ class TestAJobWhoseCreationWasNotRecorded:
 
     def test_may_have_ended_and_been_forgotten(self) -> None:
         assert broken_in(Story().poll(0.5).answer_poll(error(), status=404)) == set()
+        assert broken_in(Story().cancel(0.5).answer_poll(error(), status=404)) == set()
 
     def test_is_not_gone_if_it_is_there_again(self) -> None:
         story = Story().poll(0.5).answer_poll(error(), status=404).poll(0.6)
