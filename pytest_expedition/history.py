@@ -130,12 +130,7 @@ class Job:
     """
 
     def __init__(
-        self,
-        first: Exchange,
-        *,
-        job_id: int,
-        seconds_allowed: float,
-        shared: bool = False,
+        self, first: Exchange, *, job_id: int, seconds_allowed: float, shared: bool
     ) -> None:
         self.id = job_id
         self.seconds_allowed = seconds_allowed

@@ -12,7 +12,7 @@ from histories import JOB, RAISED, Story, envelope, error, in_data, job_fields, 
 from pytest_expedition.envelope import LARGE
 from pytest_expedition.history import History
 from pytest_expedition.requirements import CATALOGUE
-from pytest_expedition.rules import HELD, RULES, Violation, judge
+from pytest_expedition.rules import HELD, RULES, Violation, judge, refuse
 from pytest_expedition.rules import base as rules_base
 
 OTHER = JOB + 1
@@ -331,6 +331,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("status.monotonic", "back from finished", running().poll(1).poll(0.9), "held"),
     ("status.monotonic", "two jobs", running().create(OTHER).poll(0.1, job=OTHER), "held"),
     ("status.monotonic", "one id for two jobs", running().create().poll(0.1), "no chance"),
+    (
+        "status.monotonic",
+        "back, after one id for two jobs",
+        Story().create().create().create(OTHER).poll(0.5, job=OTHER).poll(0.4, job=OTHER),
+        ["went-back"],
+    ),
     # The promise status.terminal:
     ("status.terminal", "stays", running().poll(1).poll(1), "held"),
     ("status.terminal", "seen once", running().poll(1), "no chance"),
@@ -618,6 +624,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "gone",
         running().create(OTHER).cancel(-1, job=OTHER).answer_poll(error(), status=404),
         ["other-changed"],
+    ),
+    (
+        "cancel.isolation",
+        "back after a command to the agent, which is no cancel",
+        running().tell_agent("start").poll(0.2),
+        "no chance",
     ),
     (
         "cancel.isolation",
@@ -1711,6 +1723,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         gated().tell_agent("restart", at=1, until=2).poll(0, at=32.5),
         ["stands-after-start"],
     ),
+    (
+        "agent.gates",
+        "it moves, after one that was there before the stop",
+        Story().create().tell_agent("stop").create(OTHER).poll(0, job=OTHER).poll(0.1, job=OTHER),
+        ["moved-while-stopped"],
+    ),
     ("agent.gates", "started only", agent("start").create().poll(0.1).poll(0.2), "no chance"),
     ("agent.gates", "it goes back", gated(state=0.5).poll(0.2), ["moved-while-stopped"]),
     ("agent.gates", "it goes on, set back", gated(state=0.2).restart().poll(0.1), "held"),
@@ -1893,6 +1911,9 @@ def test_of_a_large_answer_nothing_is_kept_but_its_bytes(size: int, *, is_kept: 
     before = rules_base._problem.cache_info().misses
     assert rules_base.envelope_problem(poll, "status") is None
     assert rules_base._problem.cache_info().misses - before == is_kept
+    before = refuse._texts_of.cache_info().misses
+    assert document["log"] in refuse._texts(poll)
+    assert refuse._texts_of.cache_info().misses - before == is_kept
     assert poll.answer.document is None
     assert poll.document == document
 
@@ -2008,6 +2029,7 @@ class TestAJobWhoseCreationWasNotRecorded:
         story = Story().answer_poll(error(), status=404).answer_poll(b"", status=500)
         assert broken_in(story) == set()
         assert broken_in(story.answer_cancel({}).poll(0.5)) == set()
+        assert broken_in(story.poll(0.4)) == {"status.monotonic"}
 
     def test_may_have_been_created_while_it_was_first_asked_for(self) -> None:
         story = Story().poll(0.1, at=1, until=3).answer_poll(error(), status=404, at=2, until=4)
@@ -2020,6 +2042,7 @@ class TestAJobWhoseCreationWasNotRecorded:
 
     def test_may_have_ended_and_been_forgotten(self) -> None:
         assert broken_in(Story().poll(0.5).answer_poll(error(), status=404)) == set()
+        assert broken_in(Story().cancel(0.5).answer_poll(error(), status=404)) == set()
 
     def test_is_not_gone_if_it_is_there_again(self) -> None:
         story = Story().poll(0.5).answer_poll(error(), status=404).poll(0.6)

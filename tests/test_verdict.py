@@ -13,6 +13,7 @@ from histories import Story
 from pytest_expedition.history import Exchange, History, Job
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import Finding, Violation
+from pytest_expedition.rules.base import rule
 from pytest_expedition.target import Waiver
 from pytest_expedition.verdict import Outcome, Result, conclude, settle, waive
 
@@ -39,7 +40,16 @@ def test_what_was_found_cannot_be_changed(record: Any) -> None:
 
 @pytest.mark.parametrize(
     ("function", "by_place"),
-    [(Exchange, 0), (Result, 0), (Job, 1), (History, 1), (settle, 1), (waive, 2), (conclude, 1)],
+    [
+        (Exchange, 0),
+        (Result, 0),
+        (Job, 1),
+        (History, 1),
+        (settle, 1),
+        (waive, 2),
+        (conclude, 1),
+        (rule, 1),
+    ],
 )
 def test_only_what_cannot_be_mistaken_is_told_by_its_place(
     function: Callable[..., object], by_place: int
