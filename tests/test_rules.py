@@ -1462,6 +1462,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "auth.required",
+        "refused twice, yet done",
+        keyless(error(), 401, kind="cancel")
+        .add("cancel", "DELETE", "/", error(), status=401, job=JOB, probe="no-key")
+        .poll(-1),
+        ["done-all-the-same", "done-all-the-same"],
+    ),
+    (
+        "auth.required",
         "done, as who may cancels it",
         keyless(error(), 401, kind="cancel").poll(-1, at=5, until=6).cancel(-1, at=6),
         "held",
