@@ -1938,6 +1938,12 @@ def test_what_is_nested_too_deep_to_be_checked_is_not_the_envelope(
     assert verdict_on(story, "status.envelope") == ["not-the-envelope"]
 
 
+def test_progress_is_told_where_it_is_all_that_the_form_leaves_open() -> None:
+    running, finished = Story().poll(0.5).poll(1).exchanges
+    assert running.progress == 0.5
+    assert finished.progress is None
+
+
 def test_two_exchanges_alike_are_still_two() -> None:
     one, other = Story().poll(1, at=0).poll(1, at=0).exchanges
     assert one != other
