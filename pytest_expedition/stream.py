@@ -127,9 +127,9 @@ class _Held:
         self._hold_last()
         if exchange.sent <= self.settled:
             self.tell_all = False
-        progress = None if pattern is None or exchange.probe else exchange.progress
-        self.pattern = pattern if progress is not None and exchange.sent > self.latest else None
-        self.received, self.progress = exchange.received, progress or 0.0
+        alone = exchange.sent > self.latest
+        self.pattern = pattern if alone and _may_be_passed_over(exchange, pattern) else None
+        self.received, self.progress = exchange.received, exchange.progress or 0.0
         self.begun = min(self.begun, exchange.sent)
         self.latest = max(self.latest, exchange.received)
         self.exchanges.append(exchange)
@@ -160,6 +160,13 @@ class _Held:
         if self.last is not None:
             self.exchanges.append(self.last.line().exchange)
             self.last = None
+
+
+def _may_be_passed_over(exchange: Exchange, pattern: Pattern | None) -> bool:
+    """Whether polls that are like this one tell of a state, and differ in nothing but progress."""
+    if pattern is None or exchange.probe or exchange.state is None:
+        return False
+    return exchange.progress is not None or not pattern.shows_progress
 
 
 _NOTHING: Final = _Held()

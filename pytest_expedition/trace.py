@@ -56,7 +56,10 @@ class Whose(NamedTuple):
 
 
 class Pattern:
-    """What many lines about a job have alike: all but their times and its progress."""
+    """What many lines about a job have alike: all but their times and, if it shows, its progress.
+
+    ``pieces`` is what stands around the progress.
+    """
 
     __slots__ = ("first", "number_at", "owner", "pieces", "read")
 
@@ -67,6 +70,18 @@ class Pattern:
         self.read = read
         self.owner: Any = None
         """Whatever the reader of a trace wants to find again when a line like this one comes."""
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether lines like this one may differ in the progress."""
+        return len(self.pieces) > 1
+
+    def progress_in(self, text: bytes) -> float | None:
+        """The progress that a line shows if it is like this one, 0 if none does; else ``None``."""
+        if len(self.pieces) == 1:
+            return 0.0 if text == self.pieces[0] else None
+        number = _NUMBER.match(text, self.number_at)
+        return float(number[0]) if number and number[0].join(self.pieces) == text else None
 
 
 class Line(NamedTuple):
@@ -196,16 +211,15 @@ class Trace:
         if parted is None:
             return self._read(line, position)
         path, sent, received, rest = parted.groups()
+        times = float(sent), float(received)
         pattern = patterns.get(path)
-        if pattern is not None:
-            number = _NUMBER.match(rest, pattern.number_at)
-            if number is not None and number[0].join(pattern.pieces) == rest:
-                times = float(sent), float(received)
-                if times[0] <= times[1]:
-                    return Like(pattern, position, *times, float(number[0]), line)
+        if pattern is not None and times[0] <= times[1]:
+            progress = pattern.progress_in(rest)
+            if progress is not None:
+                return Like(pattern, position, *times, progress, line)
         whose, exchange, _ = self._read(line, position)
         pieces = _PROGRESS.split(rest)
-        if len(pieces) == 1 or pieces[2::3].count(pieces[2]) != len(pieces) // 3:
+        if pieces[2::3].count(b"".join(pieces[2:3])) != len(pieces) // 3:
             return Line(whose, exchange)
         if len(patterns) >= MOST_PATTERNS:
             patterns.clear()

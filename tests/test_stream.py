@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from histories import Story, envelope, error, job_fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import pytest
 
 JOB_SECONDS = 10.0
 HERE = Whose("http://192.0.2.10")
@@ -132,6 +132,7 @@ def streamed(
         path.write_bytes(b"".join(as_line(exchange, HERE) for exchange in exchanges))
         source = Trace(path)
     stream = Stream(source, job_seconds=JOB_SECONDS, shared=shared, held_in_memory=held)
+    stream._thins = path is not None  # as if memory had been scarce before
     return stream.judge()
 
 
@@ -165,7 +166,7 @@ def many_polls(draw: st.DrawFn) -> list[Exchange]:
         begun = draw(st.integers(0, 3))
         if draw(st.integers(0, 5)):
             story.create(job, 0, at=begun, until=begun + 0.1)
-        states = draw(st.lists(st.sampled_from((0.1, 0.2, 0.4, 0.4, 0.7)), max_size=12))
+        states = draw(st.lists(st.sampled_from((0.1, 0.2, 0.4, 0.4, 0.7, 1)), max_size=12))
         if draw(st.integers(0, 2)):
             states.sort()
         for number, state in enumerate(states):
@@ -186,7 +187,7 @@ def many_polls(draw: st.DrawFn) -> list[Exchange]:
 
 
 @settings(max_examples=1500, deadline=None)
-@given(many_polls(), st.integers(0, 6), st.booleans())
+@given(many_polls(), st.sampled_from((4, 10, 100, 100, 100)), st.booleans())
 def test_polls_that_tell_nothing_new_make_no_difference(
     tmp_path_factory: pytest.TempPathFactory,
     exchanges: list[Exchange],
@@ -196,3 +197,67 @@ def test_polls_that_tell_nothing_new_make_no_difference(
     path = tmp_path_factory.getbasetemp() / "stream.jsonl"
     whole = judge(History(exchanges, job_seconds=JOB_SECONDS, shared=shared))
     require_the_same(whole, streamed(exchanges, held=held, shared=shared, path=path))
+
+
+def polls(*states: float, begun: float = 1, job: int = 1) -> Story:
+    """Polls, one a second from `begun` on, each of which takes three tenths of it."""
+    story = Story()
+    for number, state in enumerate(states):
+        story.poll(state, job=job, at=begun + number, until=begun + number + 0.3)
+    return story
+
+
+def overlapping() -> Story:
+    """A poll that overlaps the first of three, and shows more than the second."""
+    story = Story().poll(0.3, job=1, at=0.5, until=1.2)
+    story.exchanges += polls(0.1, 0.2, 0.4).exchanges
+    return story
+
+
+def told_late(story: Story) -> Story:
+    """What the story tells last was sent between the second and the third poll."""
+    return story.poll(0.15, job=1, at=2.6, until=20)
+
+
+def overdue() -> Story:
+    """Of polls after the time of the job was over, the second was sent before the agent stopped."""
+    story = Story().create(1, at=0, until=0.1)
+    story.exchanges += polls(0.1, 0.2, 0.4, begun=9.5).exchanges
+    return story.tell_agent("stop", at=11, until=11.1)
+
+
+def cancelled_elsewhere(*, late: bool) -> Story:
+    """The cancel of another job overlaps the second of three polls, and no other."""
+    story = Story().create(1, at=0, until=0.1)
+    cancel = Story().cancel(-1, job=2, at=1.9, until=2.5).exchanges
+    three = polls(0.1, 0.2, 0.4).exchanges
+    story.exchanges += [*three, *cancel] if late else [*three[:2], *cancel, *three[2:]]
+    return story
+
+
+@pytest.mark.parametrize(
+    ("story", "requirement", "outcome"),
+    [
+        (overlapping(), "status.monotonic", (True, True, False)),
+        (told_late(polls(0.1, 0.2, 0.4, 0.5)), "status.monotonic", (True, True, False)),
+        (overdue(), "status.completes", (False, True, False)),
+        (cancelled_elsewhere(late=False), "cancel.isolation", (False, False, False)),
+        (cancelled_elsewhere(late=True), "cancel.isolation", (False, False, False)),
+    ],
+)
+def test_what_makes_a_difference_is_not_passed_over(
+    tmp_path: Path, story: Story, requirement: str, outcome: tuple[bool, bool, bool]
+) -> None:
+    whole = judge(History(story.exchanges, job_seconds=JOB_SECONDS))
+    assert outcomes(whole)[requirement] == outcome
+    judged = streamed(story.exchanges, held=100, path=tmp_path / "stream.jsonl")
+    require_the_same(whole, judged)
+
+
+@pytest.mark.parametrize("state", [0.5, 1, -1])
+def test_polls_that_tell_nothing_new_are_not_held(tmp_path: Path, state: float) -> None:
+    path = tmp_path / "stream.jsonl"
+    states = [state if state != 0.5 else 0.001 * (number + 1) for number in range(500)]
+    story = polls(*states)
+    assert streamed(story.exchanges, held=10, path=path).findings["status.bounds"].held < 10
+    assert streamed(story.exchanges, held=10).findings["status.bounds"].held == 500
