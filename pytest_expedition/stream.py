@@ -35,6 +35,9 @@ BEFORE_AND_AFTER: Final = 3
 ENOUGH: Final = 2
 """How many ids that are alike bring out what all would."""
 
+MOST_ACROSS: Final = 2000
+"""Up to how many exchanges more of them are asked about, so that what held is counted in full."""
+
 _ALONE: Final = tuple(name for name in CATALOGUE if name not in ACROSS)
 
 
@@ -468,7 +471,7 @@ class Stream:
             groups[alike].append(subject.positions if witnesses is None else witnesses)
         groups.pop(None, None)
         chosen = [each for group in groups.values() for each in group[:ENOUGH]]
-        room = self._most_held - sum(map(len, chosen))
+        room = MOST_ACROSS - sum(map(len, chosen))
         for each in (each for group in groups.values() for each in group[ENOUGH:]):
             room -= len(each)
             if room < 0:

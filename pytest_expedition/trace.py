@@ -61,10 +61,9 @@ class Pattern:
     ``pieces`` is what stands around the progress.
     """
 
-    __slots__ = ("first", "number_at", "owner", "pieces", "read")
+    __slots__ = ("number_at", "owner", "pieces", "read")
 
-    def __init__(self, first: Line, pieces: list[bytes], read: _Read) -> None:
-        self.first = first
+    def __init__(self, pieces: list[bytes], read: _Read) -> None:
         self.pieces = pieces
         self.number_at = len(pieces[0])
         self.read = read
@@ -104,8 +103,8 @@ class Like(NamedTuple):
 
     def line(self) -> Line:
         """Read the line after all."""
-        first = self.pattern.first
-        return Line(first.whose, self.pattern.read(self.text, self.position).exchange, self.pattern)
+        whose, exchange, _ = self.pattern.read(self.text, self.position)
+        return Line(whose, exchange, self.pattern)
 
 
 class Recorder:
@@ -225,9 +224,8 @@ class Trace:
             patterns.clear()
         names = [*pieces[1::3], b""]
         alike = [before + name for before, name in zip(pieces[::3], names, strict=True)]
-        first = Line(whose, exchange)
-        patterns[path] = Pattern(first, alike, self._read)
-        return first._replace(pattern=patterns[path])
+        patterns[path] = Pattern(alike, self._read)
+        return Line(whose, exchange, patterns[path])
 
     def again(self, positions: Iterable[int]) -> Iterator[Exchange]:
         """Read the lines at some positions once more."""

@@ -3,8 +3,9 @@
     python tests/benchmarks/oracle.py [EXCHANGES …]
 
 Writes traces of as many exchanges (10⁴, 10⁵ and 10⁶ if none is said), a hundred for each job, and
-judges each in a process of its own. Half of the jobs are cancelled or refuse it; eight run at the
-same time. ``in memory`` is the rules alone, over exchanges that have been read before.
+judges each in a process of its own; the seconds are those of the processor. Half of the jobs are
+cancelled, or refuse to be; eight run at the same time. “The rules alone” judge exchanges that have
+been read before, all as one history.
 """
 
 from __future__ import annotations
@@ -114,19 +115,30 @@ def main(counts: list[int]) -> None:
         path = Path(folder) / "trace.jsonl"
         for count in counts:
             path.unlink(missing_ok=True)
-            write(path, count)
-            command = [sys.executable, __file__, "--measure", str(path)]
-            runs = [json.loads(subprocess.check_output(command)) for _ in range(RUNS)]
+            in_a_process("write", path, count)
+            runs = [in_a_process("measure", path) for _ in range(RUNS)]
             seconds = statistics.median(run["seconds"] for run in runs)
             peak = max(run["peak"] for run in runs)
-            alone = f"{measure_in_memory(path):27,.0f}" if count <= MOST_IN_MEMORY else ""
+            alone = f"{in_a_process('alone', path):27,.0f}" if count <= MOST_IN_MEMORY else ""
             print(
                 f"{count:10,}{count / seconds:10,.0f}{seconds:9.2f}{peak:9.0f}{alone}", flush=True
             )
 
 
+def in_a_process(*task: object) -> Any:
+    """Run a task in a process of its own: what others took of memory is not counted."""
+    command = [sys.executable, __file__, "--task", *map(str, task)]
+    return json.loads(subprocess.check_output(command))
+
+
+TASKS: dict[str, Any] = {
+    "write": lambda path, count: write(Path(path), int(count)),
+    "measure": lambda path: measure(Path(path)),
+    "alone": lambda path: measure_in_memory(Path(path)),
+}
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(Path(sys.argv[2]))))
+    if sys.argv[1:2] == ["--task"]:
+        print(json.dumps(TASKS[sys.argv[2]](*sys.argv[3:])))
     else:
         main([int(float(each)) for each in sys.argv[1:]] or [10**4, 10**5, 10**6])
