@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from test_plugin import BROKEN_TARGET, CONTRACT, SLIPS_BACK, outcomes
 
 from pytest_expedition import JobRecipe, validate
@@ -26,6 +26,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"EXPEDITION_{name}", raising=False)
 
 
+@settings(deadline=None)
 @given(plans(RECIPES, most_jobs=3))
 def test_a_plan_that_is_kept_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, plan: Plan

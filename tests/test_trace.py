@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_expedition import validate
@@ -59,6 +59,7 @@ def written(path: Path, *lines: bytes) -> Trace:
     return Trace(path)
 
 
+@settings(deadline=None)
 @given(st.lists(exchanges, max_size=3))
 def test_what_is_written_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, told: list[Exchange]

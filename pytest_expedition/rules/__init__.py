@@ -55,15 +55,18 @@ def judge(history: History, requirements: Iterable[str] = CATALOGUE) -> dict[str
 
 
 def _ask(requirement: str, history: History) -> Finding:
-    seen = {HELD: 0, UNSEEN: 0}
+    held, unseen, crash = 0, 0, ""
     violations: list[Violation] = []
     try:
         for judgement in RULES[requirement](history):
-            if isinstance(judgement, Violation):
+            if judgement is HELD:
+                held += 1
+            elif judgement is UNSEEN:
+                unseen += 1
+            else:
+                assert isinstance(judgement, Violation)
                 judgement.history = history
                 violations.append(judgement)
-            else:
-                seen[judgement] += 1
     except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
-        return Finding(seen[HELD], tuple(violations), seen[UNSEEN], traceback.format_exc())
-    return Finding(seen[HELD], tuple(violations), seen[UNSEEN])
+        crash = traceback.format_exc()
+    return Finding(held, tuple(violations), unseen, crash)
