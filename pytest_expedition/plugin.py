@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.monitor import Monitor
     from pytest_expedition.plan import Replay
+    from pytest_expedition.scenarios.scenario import ExpeditionScenario
     from pytest_expedition.target import Target
     from pytest_expedition.trace import Recorder
 
@@ -31,8 +32,11 @@ CONTRACT_MODULE: Final = "pytest_expedition.contract"
 REPORTED: Final = "expedition"
 """The attribute of a test report that carries what was found out about one requirement."""
 
+SCENARIOS_MARKER: Final = "expedition_scenarios"
+
 _TARGET = pytest.StashKey["Target"]()
 _MONITOR = pytest.StashKey["Monitor"]()
+_SCENARIO = pytest.StashKey["ExpeditionScenario"]()
 _PREVIEW = pytest.StashKey[list[str]]()
 
 entry_key = pytest.StashKey[dict[str, Any]]()
@@ -222,6 +226,11 @@ def _live_target(config: pytest.Config) -> Target | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse options that cannot be followed, before anything runs."""
+    config.addinivalue_line(
+        "markers",
+        f"{SCENARIOS_MARKER}(*ids, dialect=None): the scenarios that expedition_scenario runs a "
+        "test in, and the dialect that is spoken (system, msg, data)",
+    )
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to its controller
         config.pluginmanager.register(_ContractReport(config), "expedition-contract-report")
     if any(config.getoption(f"--expedition-{name}") is not None for name in ("url", "config")):
@@ -321,6 +330,47 @@ def _end_watch(item: pytest.Item) -> list[str]:
         return []
     monitor.stop()
     return monitor.broken()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that uses ``expedition_scenario`` once in each scenario."""
+    if "expedition_scenario" in metafunc.fixturenames:
+        from pytest_expedition.scenarios.choice import ChoiceError, choose
+
+        try:
+            chosen = choose(metafunc.definition.iter_markers(SCENARIOS_MARKER))
+        except ChoiceError as error:
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error}") from None
+        ids = [scenario_id for scenario_id, _ in chosen]
+        metafunc.parametrize("expedition_scenario", chosen, ids=ids, indirect=True)
+
+
+@pytest.fixture
+def expedition_scenario(
+    request: pytest.FixtureRequest,
+    expedition_server: ExpeditionServer,
+    *,
+    expedition_strict: bool,
+) -> ExpeditionScenario:
+    """A situation in which a client is put, once in each: see ``ExpeditionScenario``."""
+    from pytest_expedition.scenarios.scenario import ExpeditionScenario
+
+    scenario_id, dialect = request.param
+    scenario = ExpeditionScenario(
+        scenario_id, expedition_server, dialect=dialect, strict=expedition_strict
+    )
+    request.node.stash[_SCENARIO] = scenario
+    return scenario
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Fail a test that has passed without having put its client in the scenario."""
+    result = yield
+    scenario = pyfuncitem.stash.get(_SCENARIO, None)
+    if scenario is not None and not scenario.results:
+        pytest.fail("expedition_scenario was not used: call its check(…)", pytrace=False)
+    return result
 
 
 @pytest.fixture(scope="session")
