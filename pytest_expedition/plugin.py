@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_expedition.conformance import Conformance, ProfileName, Standing
+    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.monitor import Monitor
     from pytest_expedition.plan import Replay
@@ -32,10 +33,14 @@ CONTRACT_MODULE: Final = "pytest_expedition.contract"
 REPORTED: Final = "expedition"
 """The attribute of a test report that carries what was found out about one requirement."""
 
+TRIED: Final = "expedition_client"
+"""The attribute of a test report that carries what was found out about a client."""
+
 SCENARIOS_MARKER: Final = "expedition_scenarios"
 
 _TARGET = pytest.StashKey["Target"]()
 _MONITOR = pytest.StashKey["Monitor"]()
+_MISTAKES = pytest.StashKey[list[str]]()
 _SCENARIO = pytest.StashKey["ExpeditionScenario"]()
 _PREVIEW = pytest.StashKey[list[str]]()
 
@@ -244,7 +249,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse settings that cannot be followed, where the contract is about to run."""
+    """Refuse markers, and settings of a contract about to run, that cannot be followed."""
+    mistakes = session.config.stash.get(_MISTAKES, [])
+    if mistakes:
+        raise pytest.UsageError("\n".join(mistakes))
     if any(_is_contract(item) for item in session.items):
         _profile(session.config)
         _strict(session.config)
@@ -337,10 +345,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "expedition_scenario" in metafunc.fixturenames:
         from pytest_expedition.scenarios.choice import ChoiceError, choose
 
+        chosen: list[tuple[str, DialectName | None]] = []
         try:
             chosen = choose(metafunc.definition.iter_markers(SCENARIOS_MARKER))
-        except ChoiceError as error:
-            raise pytest.UsageError(f"{metafunc.definition.nodeid}: {error}") from None
+        except ChoiceError as error:  # raised here, it would be buried in tracebacks
+            complaint = f"{metafunc.definition.nodeid}: {error}"
+            metafunc.config.stash.setdefault(_MISTAKES, []).append(complaint)
         ids = [scenario_id for scenario_id, _ in chosen]
         metafunc.parametrize("expedition_scenario", chosen, ids=ids, indirect=True)
 
@@ -494,6 +504,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let the test report carry what a contract test has found out, to wherever it is read."""
     report = yield
+    if _SCENARIO in item.stash and report.when == "call":
+        scenario = item.stash[_SCENARIO]
+        outcomes = {result.requirement.id: result.outcome for result in scenario.results}
+        setattr(report, TRIED, {"scenario": scenario.id, "outcomes": outcomes})
     if entry_key in item.stash and report.when == "call":
         setattr(report, REPORTED, item.stash[entry_key])
         _add_properties(item)
@@ -519,6 +533,7 @@ def _add_properties(item: pytest.Item) -> None:
         ]
 
 
+_COLOURS: Final = {"pass": "green", "fail": "red", "error": "red"}
 _VERDICT_COLOURS: Final = {"conformant": "green", "inconclusive": "yellow"}
 
 
@@ -530,6 +545,7 @@ class _ContractReport:
         self.runs: dict[str, dict[str, Any]] = {}
         self.requirements: list[dict[str, Any]] = []
         self.document: dict[str, Any] = {}
+        self.tried: list[dict[str, Any]] = []
         self.unwritten: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -539,6 +555,9 @@ class _ContractReport:
             if found["run"] is not None:
                 self.runs[found["run"]["started"]] = found["run"]
             self.requirements.append(found["requirement"])
+        tried = getattr(report, TRIED, None)
+        if tried is not None:
+            self.tried.append(tried)
 
     def pytest_sessionstart(self) -> None:
         """Begin the trace anew: all processes of this session add to it."""
@@ -613,14 +632,19 @@ class _ContractReport:
             terminalreporter.section("expedition contract: dry run")
             for line in self.config.stash[_PREVIEW]:
                 terminalreporter.write_line(line)
+        if any(tried["outcomes"] for tried in self.tried):
+            from pytest_expedition.report.client import promise_summary
+
+            terminalreporter.section("expedition client")
+            for outcome, line in promise_summary(self.tried):
+                terminalreporter.write_line(line, **{_COLOURS.get(outcome, "yellow"): True})
         if not self.document:
             return
         from pytest_expedition.report.text import failure, requirement_line
 
-        colours = {"pass": "green", "fail": "red", "error": "red"}
         terminalreporter.section("expedition contract")
         for entry in self._entries_to_list():
-            colour = colours.get(entry["outcome"], "yellow")
+            colour = _COLOURS.get(entry["outcome"], "yellow")
             terminalreporter.write_line(requirement_line(entry), **{colour: True})
         for entry in self.document["requirements"]:
             if (entry["level"], entry["outcome"]) == ("SHOULD", "fail"):

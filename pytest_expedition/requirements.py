@@ -485,7 +485,7 @@ _OF_CLIENTS: Final = (
         chance="the client polls a job twice",
     ),
     Requirement(
-        id="client.cancels-only-when-told",
+        id="client.cancels-when-told",
         level="MUST",
         basis="assumed",
         text="It cancels no job that still runs unless it was told to, or has given it up.",

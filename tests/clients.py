@@ -450,7 +450,7 @@ class RemembersOneJob(Client):
         return super().wait(self.latest)
 
 
-@broken("long-at-zero", "cancels-only-when-told")
+@broken("long-at-zero", "cancels-when-told")
 class CancelsWhatStandsStill(Client):
     def status(self, job_id: Any) -> Any:
         job = super().status(job_id)

@@ -118,13 +118,22 @@ class Situation:
             raise ValueError("cancelled_after must not be below 0")
         if self.jobs < 1 or self.first_id < 1 or not self.agent_idle >= 0:
             raise ValueError("jobs and first_id must not be below 1, agent_idle not below 0")
-        if self.cancel_too_late and self.seconds_to_finish == float("inf"):
+        endless = self.seconds_to_finish == float("inf")
+        if self.cancel_too_late and endless:
             raise ValueError("cancel_too_late: the job never finishes")
+        for name in ("progress", "faults", "tasks", "next_step"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def seconds_to_finish(self) -> float:
         """How long a job takes that nobody cancels; infinity if it never ends."""
         return self.script.seconds_to_finish + self.agent_idle
+
+    def speed_for(self, seconds: float) -> float:
+        """Return how fast the time must run for a job to take ``seconds`` of the world's."""
+        usual = Situation().seconds_to_finish
+        finite = 0 < self.seconds_to_finish < float("inf")
+        return (self.seconds_to_finish if finite else usual) / seconds
 
     @property
     def script(self) -> JobScript:
@@ -145,13 +154,9 @@ class Situation:
         told = [
             f"{field.name}={_as_python(getattr(self, field.name))}"
             for field in fields(self)
-            if _plain(getattr(self, field.name)) != field.default
+            if getattr(self, field.name) != field.default
         ]
         return f"Situation({', '.join(told)})"
-
-
-def _plain(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _as_python(value: object) -> str:

@@ -6,16 +6,18 @@ import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.envelope import spelled
+from pytest_expedition.report.text import requirement_line
 from pytest_expedition.report.words import answer, asked, cut, plural, printable
+from pytest_expedition.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_expedition.fake.situation import Situation
     from pytest_expedition.rules import Violation
     from pytest_expedition.scenarios.catalogue import Scenario
     from pytest_expedition.scenarios.course import Course, Said, Step
-    from pytest_expedition.verdict import Result
+    from pytest_expedition.verdict import Outcome, Result
 
 LAST_STEPS: Final = 12
 """How many of the last requests are told."""
@@ -70,29 +72,37 @@ def said(how: Said) -> str:
 
 def story(course: Course) -> list[str]:
     """Tell the end of what a client did: its last requests, and what it said."""
+    said_of_each = [f"the client {said(call.said)}" for call in course.calls]
+    return steps_told(course) + said_of_each
+
+
+def steps_told(course: Course) -> list[str]:
+    """Tell the last requests of a client."""
     alike = [list(group) for _, group in itertools.groupby(course.steps, _told)]
-    lines = [line for group in alike[-LAST_STEPS:] for line in _group_lines(group)]
+    begun = course.steps[0].at if course.steps else 0.0
+    lines = [line for group in alike[-LAST_STEPS:] for line in _group_lines(group, begun)]
     more = sum(map(len, alike[:-LAST_STEPS]))
     if more:
         lines.insert(0, f"… {plural(more, 'request')} before")
-    return lines + [f"the client {said(call.said)}" for call in course.calls]
+    return lines
 
 
 def _told(step: Step) -> str:
     return f"{asked(step.exchange)} → {answer(step.exchange)}"
 
 
-def _group_lines(group: list[Step]) -> list[str]:
+def _group_lines(group: list[Step], begun: float) -> list[str]:
     """Tell requests that were answered alike: the first and the last of them."""
     if len(group) < 4:
-        return [step_line(step) for step in group]
+        return [step_line(step, begun) for step in group]
     between = f"… {len(group) - 2} more of these"
-    return [step_line(group[0]), between.rjust(len(between) + 11), step_line(group[-1])]
+    first, last = step_line(group[0], begun), step_line(group[-1], begun)
+    return [first, between.rjust(len(between) + 11), last]
 
 
-def step_line(step: Step) -> str:
+def step_line(step: Step, begun: float) -> str:
     """Tell a request in one line: `15 s  GET job/status/1619 → state 0.25`."""
-    return f"{step.at:7.4g} s  {_told(step)}"
+    return f"{step.at - begun:7.4g} s  {_told(step)}"
 
 
 def set_up(situation: Situation) -> list[str]:
@@ -111,10 +121,72 @@ def client_failure(scenario: Scenario, course: Course, broken: Iterable[Result])
     for result in broken:
         lines += ["", *promise_lines(result)]
     lines += ["", "How it came to that:"]
-    lines += [f"  {line}" for line in story(course)]
+    lines += [f"  {line}" for line in (*story(course), *pauses(course))]
     lines += ["", "To set the fake up that way:"]
     lines += [f"  {line}" for line in set_up(scenario.situation)]
     return "\n".join(lines)
+
+
+def introduction(scenario: Scenario, *, speed: float) -> list[str]:
+    """Tell a person in what scenario a client is put by hand."""
+    situation = scenario.situation
+    task = plural(situation.jobs, "job") + (" and cancel it" if situation.client_cancels else "")
+    return [
+        f"scenario {scenario.id}: {scenario.text}",
+        f"A good client: {scenario.good}",
+        f"Let it run {task}; then press Ctrl-C.",
+        f"A second is {speed:g} of the scenario's.",
+    ]
+
+
+def by_hand(course: Course, results: Iterable[Result]) -> list[str]:
+    """Tell what a client did in a scenario in which it was put by hand."""
+    told = [
+        line
+        for result in results
+        if result.outcome in {"fail", "error"}
+        for line in promise_lines(result)
+    ]
+    ends = [
+        f"Job {run.job_id or '(unknown)'} "
+        + (
+            f"{_ENDED[run.end]}: see that the client said so."
+            if run.end
+            else "had not ended when the client asked last: see what it said."
+        )
+        for run in course.runs
+    ]
+    return [
+        "What the client did:",
+        *(f"  {line}" for line in steps_told(course)),
+        *ends,
+        *pauses(course),
+        "",
+        *(told or ["It broke no promise that can be seen from here."]),
+    ]
+
+
+def promise_summary(tried: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Outcome, str]]:
+    """Tell each promise in one line, over all scenarios: its outcome, and the line.
+
+    Of each test ``tried`` has the scenario and the outcomes by the promise's id.
+    """
+    for promise in CLIENT_CATALOGUE.values():
+        by_outcome: dict[str, list[str]] = {}
+        for test in tried:
+            outcome = test["outcomes"].get(promise.id, "inconclusive")
+            by_outcome.setdefault(outcome, []).append(test["scenario"])
+        decisive: tuple[Outcome, ...] = ("error", "fail", "pass", "inconclusive")
+        outcome = next(each for each in decisive if each in by_outcome)
+        scenarios = list(dict.fromkeys(by_outcome[outcome]))
+        if outcome == "pass":
+            reason = f"kept in {plural(len(scenarios), 'scenario')}"
+        elif outcome == "inconclusive":
+            reason = f"it never came about that {promise.chance}"
+        else:
+            reason = f"in {cut(', '.join(scenarios))}"
+        entry = {"id": promise.id, "level": promise.level, "outcome": outcome, "reason": reason}
+        yield outcome, requirement_line(entry)
 
 
 def promise_lines(result: Result) -> list[str]:
@@ -127,13 +199,13 @@ def promise_lines(result: Result) -> list[str]:
     return [f"{promise.id} ({promise.level}, {promise.basis}): {promise.text}", f"  {seen}"]
 
 
-def pauses(course: Course) -> str:
-    """Tell at what intervals a client polled; empty if it never polled a job twice."""
+def pauses(course: Course) -> list[str]:
+    """Tell at what intervals a client polled, if it polled a job twice."""
     found = sorted(course.pauses)
     if not found:
-        return ""
+        return []
     middle = found[len(found) // 2]
-    return f"polls: every {middle:.3g} s, from {found[0]:.3g} to {found[-1]:.3g} s"
+    return [f"it polled every {middle:.3g} s (from {found[0]:.3g} to {found[-1]:.3g} s)"]
 
 
 def situation_text(situation: Situation) -> str:

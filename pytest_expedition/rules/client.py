@@ -144,8 +144,10 @@ def keeps_jobs_apart(course: Course) -> Iterator[Judgement]:
 
 
 def _ended(course: Course) -> Iterator[Run]:
-    """Those of which the client knew how they ended, and that it did not poll for ever."""
-    return (run for run in course.runs if run.end and "endless" not in run.said.words)
+    """Those whose end the client knew, and of which it said something."""
+    return (
+        run for run in course.runs if run.end and run.said.words and "endless" not in run.said.words
+    )
 
 
 def _judge_saying(run: Run) -> Judgement:
@@ -188,6 +190,8 @@ def polls_not_for_ever(course: Course) -> Iterator[Judgement]:
             continue
         if "endless" in run.said.words and _waited(run) < LONGEST:
             yield UNSEEN  # it polls so often that nobody waited for it any longer
+        elif not run.said.words:
+            yield UNSEEN  # nobody heard whether it gave up
         elif "endless" in run.said.words:
             yield Violation("never-gave-up", run.polls[-1].exchange, seconds=round(_waited(run)))
         else:
@@ -235,6 +239,8 @@ def _bears(course: Course, fault: str, *, of_the_key: bool) -> Iterator[Judgemen
             continue
         if "gave-up" in run.said.words and run.last is outages[-1]:
             yield Violation(fault, outages[-1].exchange, how=run.said.how)
+        elif not run.said.words and run.last is outages[-1]:
+            yield UNSEEN
         else:
             yield HELD
 
@@ -257,7 +263,7 @@ def does_not_hammer(course: Course) -> Iterator[Judgement]:
                 yield HELD
 
 
-@client_rule("client.cancels-only-when-told")
+@client_rule("client.cancels-when-told")
 def cancels_only_when_told(course: Course) -> Iterator[Judgement]:
     """It cancels no job that still runs unless it was told to, or has given it up."""
     if course.told_to_cancel:

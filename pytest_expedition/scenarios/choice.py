@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_expedition.fake.dialects import DIALECTS
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_expedition.fake.dialects import DialectName
+    from pytest_expedition.scenarios.catalogue import Scenario
 
 
 class ChoiceError(Exception):
@@ -39,6 +41,25 @@ def choose(markers: Iterable[pytest.Mark]) -> list[tuple[str, DialectName | None
         if name not in possible:
             raise ChoiceError(f"{name!r} cannot happen in the dialect {dialect!r}")
     return [(name, dialect) for name in dict.fromkeys(marker.args or possible)]
+
+
+def named(name: str, *, dialect: DialectName | None) -> Scenario:
+    """Return a scenario of the catalogue, in a dialect if one is named.
+
+    Raises ``ChoiceError`` where there is none, or none in that dialect.
+    """
+    if name not in SCENARIOS:
+        raise ChoiceError(unknown(name))
+    if not _can_happen(name, dialect):
+        raise ChoiceError(f"{name!r} cannot happen in the dialect {dialect!r}")
+    return spoken(SCENARIOS[name], dialect)
+
+
+def spoken(scenario: Scenario, dialect: DialectName | None) -> Scenario:
+    """Return a scenario as it is in a dialect, if one is named."""
+    if dialect is None:
+        return scenario
+    return replace(scenario, situation=replace(scenario.situation, dialect=dialect))
 
 
 def unknown(name: object) -> str:

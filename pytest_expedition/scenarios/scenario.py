@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_expedition.report.client import client_failure, pauses, situation_text
+from pytest_expedition.report.client import client_failure, situation_text
 from pytest_expedition.scenarios.catalogue import SCENARIOS, Scenario
+from pytest_expedition.scenarios.choice import spoken
 from pytest_expedition.scenarios.draw import RANDOM, find_smallest, situations
 from pytest_expedition.scenarios.trial import Trial
 
@@ -80,16 +80,11 @@ class ExpeditionScenario:
         if self.id == RANDOM:
             self._check_random(run, cancels=cancel is not None)
             return
-        scenario = self._spoken(SCENARIOS[self.id])
+        scenario = spoken(SCENARIOS[self.id], self._dialect)
         if scenario.situation.client_cancels and cancel is None:
             pytest.skip("not-tested: nobody said how the client cancels: check(…, cancel=…)")
         self.results = run(scenario.situation)
         self._tell(scenario)
-
-    def _spoken(self, scenario: Scenario) -> Scenario:
-        if self._dialect is None:
-            return scenario
-        return replace(scenario, situation=replace(scenario.situation, dialect=self._dialect))
 
     def _check_random(self, run: Callable[[Situation], list[Result]], *, cancels: bool) -> None:
         kept: list[tuple[Situation, list[Result]]] = []
@@ -125,8 +120,3 @@ class ExpeditionScenario:
             pytest.fail(client_failure(scenario, self._trial.course, broken), pytrace=False)
         if broken:
             pytest.xfail(client_failure(scenario, self._trial.course, broken))
-
-    @property
-    def polling(self) -> str:
-        """At what intervals the client polled, in words; empty if it never polled a job twice."""
-        return pauses(self._trial.course)

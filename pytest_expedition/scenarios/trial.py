@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import math
 import threading
 import time
 import traceback
@@ -253,6 +254,24 @@ _HERE: Final = Path(__file__)
 def judge(course: Course) -> list[Result]:
     """Return what became of each promise of clients."""
     return settle(judge_client(course), offers=(), catalogue=CLIENT_CATALOGUE)
+
+
+def course_by_hand(instance: SituationInstance) -> Course:
+    """Return what a client did that nobody told what to do, nor heard what it said."""
+    done = steps(instance)
+    begun = [x.exchange.sent for x in done if x.exchange.kind == "create"]
+    # What it creates beyond the jobs of the situation counts as created again for the last.
+    begun = begun[: instance.situation.jobs]
+    ended = [math.nextafter(later, 0) for later in begun[1:]] + [math.inf]
+    said = Said(words=frozenset(), how="")
+    return Course(
+        steps=done,
+        calls=[
+            Call(said=said, spans=[span], done=instance.clock.now())
+            for span in zip(begun, ended, strict=False)
+        ],
+        told_to_cancel=instance.situation.client_cancels,
+    )
 
 
 def steps(instance: SituationInstance) -> list[Step]:
