@@ -294,6 +294,13 @@ class NeverSleeps(Client):
                 return end
 
 
+@broken("long-at-zero", "does-not-hammer")
+class NeverSleepsInAThread(NeverSleeps):
+    def wait(self, job_id: Any) -> str:
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(super().wait, job_id).result()
+
+
 @broken("creation-lost", "creates-once")
 @broken("creation-cut-short", "creates-once")
 class CreatesAgain(Client):

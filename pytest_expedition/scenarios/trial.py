@@ -52,6 +52,9 @@ _KINDS: Final[dict[RequestKind | None, Kind]] = {
     None: "other",
 }
 
+_OF_THE_SERVER: Final = "(process_request_thread)"
+"""How the names of the threads end in which the server answers."""
+
 _really_sleep: Final = time.sleep  # a test may replace the one in the module
 _yield_to_others: Final = asyncio.sleep
 
@@ -75,7 +78,8 @@ class Trial:
         """What the client did in the last situation."""
         self._speed: float | None = None
         self._endless = False
-        self._thread: int | None = None
+        self._thread: threading.Thread | None = None
+        self._others = frozenset(threading.enumerate())
         self._interrupting = threading.Lock()
 
     def real_time(self, *, speed: float = 1.0) -> None:
@@ -164,7 +168,7 @@ class Trial:
     def _attempt(self, function: Callable[..., Any], *arguments: Any) -> _Attempt:
         attempt = _Attempt()
         try:
-            self._thread = threading.get_ident()
+            self._thread = threading.current_thread()
             try:
                 attempt.result = function(*arguments)
             finally:
@@ -178,16 +182,27 @@ class Trial:
 
     def _leave(self) -> None:
         with self._interrupting:
-            if self._thread is not None:
-                _raise_in(self._thread, None)
+            for thread in self._threads():
+                _raise_in(thread, None)
             self._thread = None
 
     def _interrupt(self) -> None:
         """End the client, wherever it is: it may catch all that a request can raise."""
         self._endless = True
         with self._interrupting:
-            if self._thread is not None:
-                _raise_in(self._thread, ClientNeverEnds)
+            for thread in self._threads():
+                _raise_in(thread, ClientNeverEnds)
+
+    def _threads(self) -> list[threading.Thread]:
+        """Return the threads of the client: the one it was called in, and all that are new."""
+        if self._thread is None:
+            return []
+        new = [
+            thread
+            for thread in threading.enumerate()
+            if thread not in self._others and not thread.name.endswith(_OF_THE_SERVER)
+        ]
+        return list({self._thread, *new})
 
 
 class _Attempt:
@@ -204,10 +219,10 @@ class _Attempt:
         return isinstance(self.raised, _STUMBLES)
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
     """Let a thread raise an error, or take back one that it has not raised yet."""
     raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), raised)
 
 
 def _require_exceptions(meanings: dict[Saying, Exceptions]) -> None:
