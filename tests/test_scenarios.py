@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import re
 import subprocess
 import sys
@@ -17,9 +16,8 @@ from model_client import Expedition, JobCancelled, JobFailed
 
 from pytest_expedition import Fault, Situation
 from pytest_expedition.fake.instance import PASSWORD, USERNAME
-from pytest_expedition.report.client import CLIENT_FAULTS, pauses
+from pytest_expedition.report.client import pauses
 from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
-from pytest_expedition.rules import client as client_rules
 from pytest_expedition.rules.client import CLIENT_RULES
 from pytest_expedition.scenarios.catalogue import SCENARIOS
 from pytest_expedition.scenarios.trial import Trial
@@ -411,10 +409,3 @@ def test_there_are_scenarios_enough() -> None:
     assert len(SCENARIOS) >= 25
     assert len(BROKEN) >= 20
     assert len({each.make for each in BROKEN.values()}) >= 20
-
-
-def test_every_fault_of_a_client_has_its_sentence() -> None:
-    source = inspect.getsource(client_rules)
-    told = set(re.findall(r'Violation\(\s*"([a-z-]+)"', source))
-    told |= set(re.findall(r'_bears\(course, "([a-z-]+)"', source))
-    assert told == set(CLIENT_FAULTS)

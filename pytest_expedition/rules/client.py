@@ -219,16 +219,16 @@ def _waited(run: Run) -> float:
 @client_rule("client.bears-outages")
 def bears_outages(course: Course) -> Iterator[Judgement]:
     """A status request that met a gateway or was lost is sent again."""
-    yield from _bears(course, "gave-up-after-outage", of_the_key=False)
+    yield from _bears(course, of_the_key=False)
 
 
 @client_rule("client.renews-key")
 def renews_key(course: Course) -> Iterator[Judgement]:
     """When the key is not taken amid the polls, it goes on."""
-    yield from _bears(course, "gave-up-without-key", of_the_key=True)
+    yield from _bears(course, of_the_key=True)
 
 
-def _bears(course: Course, fault: str, *, of_the_key: bool) -> Iterator[Judgement]:
+def _bears(course: Course, *, of_the_key: bool) -> Iterator[Judgement]:
     for run in course.runs:
         outages = [
             step
@@ -238,7 +238,11 @@ def _bears(course: Course, fault: str, *, of_the_key: bool) -> Iterator[Judgemen
         if not outages:
             continue
         if "gave-up" in run.said.words and run.last is outages[-1]:
-            yield Violation(fault, outages[-1].exchange, how=run.said.how)
+            yield Violation(
+                "gave-up-without-key" if of_the_key else "gave-up-after-outage",
+                outages[-1].exchange,
+                how=run.said.how,
+            )
         elif not run.said.words and run.last is outages[-1]:
             yield UNSEEN
         else:
