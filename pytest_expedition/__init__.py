@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.simulation import Clock, Job, JobScript
+    from pytest_expedition.fake.situation import Fault, Situation
     from pytest_expedition.monitor import Monitor
+    from pytest_expedition.scenarios.scenario import ExpeditionScenario
     from pytest_expedition.target import JobRecipe, Limits, Target, Waiver
     from pytest_expedition.validation import (
         SCHEMA_NAMES,
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Clock": "fake.simulation",
+    "ExpeditionScenario": "scenarios.scenario",
     "ExpeditionServer": "fake.server",
+    "Fault": "fake.situation",
     "Job": "fake.simulation",
     "JobRecipe": "target",
     "JobScript": "fake.simulation",
@@ -31,6 +35,7 @@ _HOMES = {
     "Monitor": "monitor",
     "SCHEMA_NAMES": "validation",
     "SchemaViolation": "validation",
+    "Situation": "fake.situation",
     "Target": "target",
     "Waiver": "target",
     "schema": "validation",
@@ -41,13 +46,16 @@ _HOMES = {
 __all__ = [
     "SCHEMA_NAMES",
     "Clock",
+    "ExpeditionScenario",
     "ExpeditionServer",
+    "Fault",
     "Job",
     "JobRecipe",
     "JobScript",
     "Limits",
     "Monitor",
     "SchemaViolation",
+    "Situation",
     "Target",
     "Waiver",
     "schema",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
+    from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.report.document import Document
 
 EXIT_USAGE = 2
@@ -74,6 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     serve.add_argument(
         "--list-broken", action="store_true", help="list the broken servers with their lies"
     )
+    serve.add_argument(
+        "--scenario",
+        metavar="ID",
+        help="put clients into this scenario, and say at the end what they did wrong",
+    )
+    serve.add_argument(
+        "--list-scenarios",
+        action="store_true",
+        help="list the scenarios, and what a good client does in each",
+    )
     commands.add_parser("openapi", help="print the OpenAPI 3.1 description of the fake instance")
     compare = commands.add_parser(
         "compare",
@@ -123,6 +134,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _check(options)
     if options.list_broken:
         return _list_broken()
+    if options.list_scenarios:
+        return _list_scenarios()
+    if options.scenario is not None:
+        if options.broken:
+            serve.error("--broken, --scenario: leave one out")
+        return _serve_scenario(serve, options)
     make = _find_broken(serve, options.broken, options.dialect) if options.broken else None
     return _serve(make, options)
 
@@ -178,6 +195,14 @@ def _list_broken() -> int:
         print(f"{server.name}\n    {server.lie}\n    breaks {', '.join(server.breaks)}")
         if server.dialects != DIALECTS:
             print(f"    in the dialects {', '.join(server.dialects)}")
+    return 0
+
+
+def _list_scenarios() -> int:
+    from pytest_expedition.scenarios.catalogue import SCENARIOS
+
+    for scenario in SCENARIOS.values():
+        print(f"{scenario.id}\n    {scenario.text}\n    A good client: {scenario.good}")
     return 0
 
 
@@ -262,11 +287,44 @@ def _serve(make: Callable[[], Instance] | None, options: argparse.Namespace) -> 
         return instance
 
     server = ExpeditionServer(make_instance, host=options.host, port=options.port, tls=options.tls)
+    return 0 if _serve_until_interrupted(server) else EXIT_USAGE
+
+
+def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from pytest_expedition.fake.server import ExpeditionServer
+    from pytest_expedition.fake.situation import SituationInstance
+    from pytest_expedition.report.client import by_hand, introduction
+    from pytest_expedition.scenarios.choice import ChoiceError, named
+    from pytest_expedition.scenarios.trial import course_by_hand, judge
+
+    spoken = options.dialect if options.dialect != parser.get_default("dialect") else None
+    try:
+        scenario = named(options.scenario, dialect=spoken)
+    except ChoiceError as error:
+        parser.error(f"--scenario: {error}")
+    speed = scenario.situation.speed_for(options.job_seconds)
+    instance = SituationInstance(scenario.situation)
+    instance.clock.run(speed=speed)
+    server = ExpeditionServer(
+        lambda: instance, host=options.host, port=options.port, tls=options.tls
+    )
+    for line in introduction(scenario, speed=speed):
+        print(line, file=sys.stderr)
+    if not _serve_until_interrupted(server):
+        return EXIT_USAGE
+    course = course_by_hand(instance)
+    results = judge(course)
+    print(*by_hand(course, results), sep="\n")
+    return int(any((x.requirement.level, x.outcome) == ("MUST", "fail") for x in results))
+
+
+def _serve_until_interrupted(server: ExpeditionServer) -> bool:
+    """Serve; return whether it was possible."""
     try:
         server.start()
     except (OSError, ImportError) as error:
         print(f"pytest-expedition: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return False
     # Asked for outright: a shell starts its background jobs with interrupts ignored.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
@@ -277,7 +335,7 @@ def _serve(make: Callable[[], Instance] | None, options: argparse.Namespace) -> 
         print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
         threading.Event().wait()
     server.stop()
-    return 0
+    return True
 
 
 if __name__ == "__main__":

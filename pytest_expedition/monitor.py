@@ -170,8 +170,9 @@ class Monitor:
                 request_body=request.body,
                 sent=handled.begun - self._begun,
                 received=handled.done - self._begun,
-                status=response.status,
-                body=response.body,
+                status=response.status if response.cut is None else None,
+                body=response.body if response.cut is None else b"",
+                lost="" if response.cut is None else "the connection broke before all was sent",
             )
 
 

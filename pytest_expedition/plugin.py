@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_expedition.conformance import Conformance, ProfileName, Standing
+    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.monitor import Monitor
     from pytest_expedition.plan import Replay
+    from pytest_expedition.scenarios.scenario import ExpeditionScenario
     from pytest_expedition.target import Target
     from pytest_expedition.trace import Recorder
 
@@ -31,8 +33,15 @@ CONTRACT_MODULE: Final = "pytest_expedition.contract"
 REPORTED: Final = "expedition"
 """The attribute of a test report that carries what was found out about one requirement."""
 
+TRIED: Final = "expedition_client"
+"""The attribute of a test report that carries what was found out about a client."""
+
+SCENARIOS_MARKER: Final = "expedition_scenarios"
+
 _TARGET = pytest.StashKey["Target"]()
 _MONITOR = pytest.StashKey["Monitor"]()
+_MISTAKES = pytest.StashKey[list[str]]()
+_SCENARIO = pytest.StashKey["ExpeditionScenario"]()
 _PREVIEW = pytest.StashKey[list[str]]()
 
 entry_key = pytest.StashKey[dict[str, Any]]()
@@ -222,6 +231,11 @@ def _live_target(config: pytest.Config) -> Target | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse options that cannot be followed, before anything runs."""
+    config.addinivalue_line(
+        "markers",
+        f"{SCENARIOS_MARKER}(*ids, dialect=None): the scenarios that expedition_scenario runs a "
+        "test in, and the dialect that is spoken (system, msg, data)",
+    )
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to its controller
         config.pluginmanager.register(_ContractReport(config), "expedition-contract-report")
     if any(config.getoption(f"--expedition-{name}") is not None for name in ("url", "config")):
@@ -235,7 +249,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse settings that cannot be followed, where the contract is about to run."""
+    """Refuse markers, and settings of a contract about to run, that cannot be followed."""
+    mistakes = session.config.stash.get(_MISTAKES, [])
+    if mistakes:
+        raise pytest.UsageError("\n".join(mistakes))
     if any(_is_contract(item) for item in session.items):
         _profile(session.config)
         _strict(session.config)
@@ -321,6 +338,49 @@ def _end_watch(item: pytest.Item) -> list[str]:
         return []
     monitor.stop()
     return monitor.broken()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that uses ``expedition_scenario`` once in each scenario."""
+    if "expedition_scenario" in metafunc.fixturenames:
+        from pytest_expedition.scenarios.choice import ChoiceError, choose
+
+        chosen: list[tuple[str, DialectName | None]] = []
+        try:
+            chosen = choose(metafunc.definition.iter_markers(SCENARIOS_MARKER))
+        except ChoiceError as error:  # raised here, it would be buried in tracebacks
+            complaint = f"{metafunc.definition.nodeid}: {error}"
+            metafunc.config.stash.setdefault(_MISTAKES, []).append(complaint)
+        ids = [scenario_id for scenario_id, _ in chosen]
+        metafunc.parametrize("expedition_scenario", chosen, ids=ids, indirect=True)
+
+
+@pytest.fixture
+def expedition_scenario(
+    request: pytest.FixtureRequest,
+    expedition_server: ExpeditionServer,
+    *,
+    expedition_strict: bool,
+) -> ExpeditionScenario:
+    """A situation in which a client is put, once in each: see ``ExpeditionScenario``."""
+    from pytest_expedition.scenarios.scenario import ExpeditionScenario
+
+    scenario_id, dialect = request.param
+    scenario = ExpeditionScenario(
+        scenario_id, expedition_server, dialect=dialect, strict=expedition_strict
+    )
+    request.node.stash[_SCENARIO] = scenario
+    return scenario
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Fail a test that has passed without having put its client in the scenario."""
+    result = yield
+    scenario = pyfuncitem.stash.get(_SCENARIO, None)
+    if scenario is not None and not scenario.results:
+        pytest.fail("expedition_scenario was not used: call its check(…)", pytrace=False)
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -444,6 +504,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let the test report carry what a contract test has found out, to wherever it is read."""
     report = yield
+    if _SCENARIO in item.stash and report.when == "call":
+        scenario = item.stash[_SCENARIO]
+        outcomes = {result.requirement.id: result.outcome for result in scenario.results}
+        setattr(report, TRIED, {"scenario": scenario.id, "outcomes": outcomes})
     if entry_key in item.stash and report.when == "call":
         setattr(report, REPORTED, item.stash[entry_key])
         _add_properties(item)
@@ -469,6 +533,7 @@ def _add_properties(item: pytest.Item) -> None:
         ]
 
 
+_COLOURS: Final = {"pass": "green", "fail": "red", "error": "red"}
 _VERDICT_COLOURS: Final = {"conformant": "green", "inconclusive": "yellow"}
 
 
@@ -480,6 +545,7 @@ class _ContractReport:
         self.runs: dict[str, dict[str, Any]] = {}
         self.requirements: list[dict[str, Any]] = []
         self.document: dict[str, Any] = {}
+        self.tried: list[dict[str, Any]] = []
         self.unwritten: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -489,6 +555,9 @@ class _ContractReport:
             if found["run"] is not None:
                 self.runs[found["run"]["started"]] = found["run"]
             self.requirements.append(found["requirement"])
+        tried = getattr(report, TRIED, None)
+        if tried is not None:
+            self.tried.append(tried)
 
     def pytest_sessionstart(self) -> None:
         """Begin the trace anew: all processes of this session add to it."""
@@ -563,14 +632,19 @@ class _ContractReport:
             terminalreporter.section("expedition contract: dry run")
             for line in self.config.stash[_PREVIEW]:
                 terminalreporter.write_line(line)
+        if any(tried["outcomes"] for tried in self.tried):
+            from pytest_expedition.report.client import promise_summary
+
+            terminalreporter.section("expedition client")
+            for outcome, line in promise_summary(self.tried):
+                terminalreporter.write_line(line, **{_COLOURS.get(outcome, "yellow"): True})
         if not self.document:
             return
         from pytest_expedition.report.text import failure, requirement_line
 
-        colours = {"pass": "green", "fail": "red", "error": "red"}
         terminalreporter.section("expedition contract")
         for entry in self._entries_to_list():
-            colour = colours.get(entry["outcome"], "yellow")
+            colour = _COLOURS.get(entry["outcome"], "yellow")
             terminalreporter.write_line(requirement_line(entry), **{colour: True})
         for entry in self.document["requirements"]:
             if (entry["level"], entry["outcome"]) == ("SHOULD", "fail"):

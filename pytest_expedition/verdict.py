@@ -56,16 +56,18 @@ def settle(
     limit: str = "",
     broke: bool = False,
     minimal: Mapping[str, Violation] | None = None,
+    catalogue: Mapping[str, Requirement] = CATALOGUE,
 ) -> list[Result]:
     """Give every requirement its outcome.
 
     ``offers`` is what the target is known to have, ``dialect`` the one that it speaks, ``limit``
     the limit that ended the run, if one did; ``broke`` whether the run could not be carried out, so
-    that what was not judged is an error. ``minimal`` are violations that are preferred as proof.
+    that what was not judged is an error. ``minimal`` are violations that are preferred as proof,
+    and ``catalogue`` has the requirements by id.
     """
     results = []
     for name, finding in findings.items():
-        requirement = CATALOGUE[name]
+        requirement = catalogue[name]
         if finding.violations:
             proof = (minimal or {}).get(name) or min(
                 finding.violations, key=lambda violation: len(violation.proof)

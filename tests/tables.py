@@ -8,7 +8,8 @@ from pathlib import Path
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.odd import ODD
-from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
+from pytest_expedition.scenarios.catalogue import SCENARIOS
 
 README = Path(__file__).parents[1] / "README.md"
 MARKED = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -57,7 +58,27 @@ def odd() -> str:
     )
 
 
-TABLES = {"requirements": requirements, "broken": broken, "odd": odd}
+def scenarios() -> str:
+    return table(
+        ("scenario", "the situation", "a good client"),
+        [(f"`{each.id}`", each.text, each.good) for each in SCENARIOS.values()],
+    )
+
+
+def promises() -> str:
+    return table(
+        ("promise", "level", "basis", "what a client keeps"),
+        [(f"`{each.id}`", each.level, each.basis, each.text) for each in CLIENT_CATALOGUE.values()],
+    )
+
+
+TABLES = {
+    "requirements": requirements,
+    "broken": broken,
+    "odd": odd,
+    "scenarios": scenarios,
+    "promises": promises,
+}
 
 
 def with_tables(text: str) -> str:

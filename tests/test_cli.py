@@ -17,6 +17,7 @@ import requests
 
 from pytest_expedition.cli import main
 from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.scenarios.catalogue import SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,50 @@ def test_a_server_in_the_background_of_a_script_can_be_ended(ending: signal.Sign
             process.stdout.readline()
         process.send_signal(ending)
         assert process.wait(10) == 0
+
+
+def test_scenarios_are_listed_with_what_a_good_client_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["serve", "--list-scenarios"]) == 0
+    printed = capsys.readouterr().out
+    for scenario in SCENARIOS.values():
+        told = f"{scenario.id}\n    {scenario.text}\n    A good client: {scenario.good}\n"
+        assert told in printed
+
+
+@pytest.mark.parametrize(
+    ("polls_after_the_end", "exit_status", "told"),
+    [
+        (0, 0, "It broke no promise that can be seen from here."),
+        (3, 1, "After an answer had shown -1, it polled the job 3 times more."),
+    ],
+)
+def test_a_client_that_is_put_in_a_scenario_by_hand_is_judged_at_the_end(
+    polls_after_the_end: int, exit_status: int, told: str
+) -> None:
+    command = [*SERVE, "--scenario=cancelled-at-once", "--job-seconds=1"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url, key = (process.stdout.readline().strip().split("=", 1)[1] for _ in range(2))
+        headers = {"Authorization": f"Bearer {key}"}
+        with requests.Session() as session:
+            session.trust_env = False
+            session.post(f"{url}/api/v1/project/1/import", headers=headers, timeout=10)
+            states: list[float] = []
+            while states.count(-1) <= polls_after_the_end:
+                answer = session.get(f"{url}/api/v1/job/status/1619", headers=headers, timeout=10)
+                content = answer.json()["Contents"]["response"]["data"]["content"]
+                states.append(content["system"]["jobs"]["state"])
+        process.send_signal(signal.SIGINT)
+        printed, introduction = process.communicate(timeout=10)
+    assert "A good client: Stops polling at -1" in introduction
+    assert "A second is 40 of the scenario's." in introduction
+    assert "Job 1619 was cancelled: see that the client said so." in printed
+    assert told in printed
+    assert process.returncode == exit_status
 
 
 @contextlib.contextmanager
@@ -125,6 +170,15 @@ def test_broken_servers_are_listed_with_their_lies(capsys: pytest.CaptureFixture
         (["serve", "--job-seconds=0"], "'0' must be a number of seconds above 0"),
         (["serve", "--job-seconds=x"], "'x' must be a number of seconds above 0"),
         (["serve", "--broken=percnt"], "there is no broken server 'percnt'; did you mean percent?"),
+        (
+            ["serve", "--scenario=ordinry"],
+            "--scenario: there is no scenario 'ordinry'; did you mean ordinary?",
+        ),
+        (
+            ["serve", "--scenario=fails", "--dialect=data"],
+            "--scenario: 'fails' cannot happen in the dialect 'data'",
+        ),
+        (["serve", "--scenario=fails", "--broken=percent"], "--broken, --scenario: leave one out"),
         (["serve", "--broken=zzz"], "'zzz'; --list-broken lists them"),
         (["serve", "--dialect=php"], "invalid choice: 'php' (choose from "),
         (

@@ -11,6 +11,7 @@ import pytest
 import tables
 
 from pytest_expedition import JobScript, Limits, plugin
+from pytest_expedition.scenarios.catalogue import SCENARIOS
 from pytest_expedition.target import load
 
 if TYPE_CHECKING:
@@ -86,9 +87,28 @@ def test_the_target_file_is_one_and_shows_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_client_tests_pass(pytester: pytest.Pytester) -> None:
-    examples = [block for block in blocks("python") if "def test_" in block]
+    examples = [
+        block
+        for block in blocks("python")
+        if "def start_import(url" in block or "expedition_monitor" in block
+    ]
     pytester.makepyfile(**{f"test_{number}": text for number, text in enumerate(examples)})
     pytester.runpytest_inprocess().assert_outcomes(passed=3)
+
+
+def test_the_example_of_a_client_in_scenarios_passes(pytester: pytest.Pytester) -> None:
+    (example,) = [block for block in blocks("python") if "expedition_scenario.check" in block]
+    (set_up,) = [block for block in blocks("python") if "expedition_server.play" in block]
+    pytester.makepyfile(test_client=example, test_set_up=set_up)
+    passed = len(SCENARIOS) + len(["random", "the other example"])
+    pytester.runpytest_inprocess().assert_outcomes(passed=passed)
+
+
+def test_the_model_client_is_the_tested_one() -> None:
+    ((path, shown),) = re.findall(
+        r"^<!-- file: (\S+) -->\n```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL
+    )
+    assert (tables.README.parent / path).read_text(encoding="utf-8") == shown
 
 
 def test_the_example_of_a_server_that_speaks_tls_is_taken(pytester: pytest.Pytester) -> None:

@@ -36,6 +36,9 @@ _HEADER_DEFECTS: Final = (
     InvalidHeaderDefect,
     MissingHeaderBodySeparatorDefect,
 )
+CUT: Final = "pytest_expedition.cut"
+"""Where the environment of a request says after how many bytes of a body to break off."""
+
 _FAREWELL_SECONDS: Final = 2.0
 """How long a client that was refused may go on sending, so that it gets to read why."""
 
@@ -171,7 +174,7 @@ class KeepAliveHandler(WSGIRequestHandler):
             body.extend(self.server.app(environ, start_response))
         except Exception:  # noqa: BLE001 - kept for the test by dispatch
             body[:], answer[:] = [], ["500 Internal Server Error", [("Content-Length", "0")]]
-        self.answer(int(answer[0].split()[0]), answer[1], b"".join(body))
+        self.answer(int(answer[0].split()[0]), answer[1], b"".join(body), cut=environ.get(CUT))
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Refuse what is no proper request, in an error envelope, and close the connection.
@@ -196,8 +199,19 @@ class KeepAliveHandler(WSGIRequestHandler):
             while time.monotonic() < until and self.connection.recv(65536):
                 pass
 
-    def answer(self, status: int, fields: Iterable[tuple[str, str]], content: bytes) -> None:
-        """Send an answer in one piece."""
+    def answer(
+        self,
+        status: int,
+        fields: Iterable[tuple[str, str]],
+        content: bytes,
+        *,
+        cut: int | None = None,
+    ) -> None:
+        """Send an answer in one piece, or break the connection after ``cut`` bytes of its body."""
+        if cut is not None:
+            self.close_connection = True
+            if not cut:
+                return
         headers = Headers(list(fields))
         chunked = headers.get("Transfer-Encoding") == "chunked"
         if chunked:
@@ -211,7 +225,7 @@ class KeepAliveHandler(WSGIRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(_in_chunks(content) if chunked else content)
+            self.wfile.write(_in_chunks(content) if chunked else content[:cut])
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing: the requests are kept for assertions."""

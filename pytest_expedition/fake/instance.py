@@ -28,9 +28,10 @@ USERNAME: Final = "admin"
 PASSWORD: Final = "paloalto"  # noqa: S105 - the documented one of a new installation
 API_KEY: Final = "fake-expedition-key"
 
+LOGIN_PATHS: Final = frozenset({"/api/v1/generate_api_key", "/api/v1/login"})
 MAX_JOB_ID: Final = 10**19 - 1
 _ID: Final = re.compile(r"[1-9][0-9]{0,18}")
-_CANCEL_PATH: Final = re.compile("/api/v1/job/([^/]*)")
+CANCEL_PATH: Final = re.compile("/api/v1/job/([^/]*)")
 _JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -204,11 +205,16 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """An answer: HTTP status, headers and body."""
+    """An answer: HTTP status, headers and body.
+
+    ``cut`` is how many bytes of the body are sent before the connection breaks, if it does; with 0
+    nothing of the answer is sent, not even its head.
+    """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=lambda: _JSON)
     body: bytes = b""
+    cut: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +286,7 @@ class Instance(Simulation):
     def route(self, request: Request) -> Response:
         """Find out what is asked for, and answer."""
         path = request.path
-        if path in {"/api/v1/generate_api_key", "/api/v1/login"}:
+        if path in LOGIN_PATHS:
             return self.log_in(request) if request.method == "POST" else self.not_allowed("POST")
         if not self.is_authorized(request):
             return self.error(HTTPStatus.UNAUTHORIZED, "Unauthenticated: a valid key is required")
@@ -289,7 +295,7 @@ class Instance(Simulation):
                 return self.route_creation(request, job_request)
         if path in AGENT_COMMANDS:
             return self.answer_agent(path) if request.method == "GET" else self.not_allowed("GET")
-        paths = {"GET": WRITTEN[self.dialect].status_path, "DELETE": _CANCEL_PATH}
+        paths = {"GET": WRITTEN[self.dialect].status_path, "DELETE": CANCEL_PATH}
         job_ids = {method: each[1] for method in paths if (each := paths[method].fullmatch(path))}
         if request.method in job_ids:
             return self.answer_about_job(request.method, job_ids[request.method])

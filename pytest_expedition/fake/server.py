@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import werkzeug
 from pytest_httpserver.httpserver import HTTPServerBase
 
-from pytest_expedition.fake.connection import KeepAliveHandler
+from pytest_expedition.fake.connection import CUT, KeepAliveHandler
 from pytest_expedition.fake.instance import Handled, Instance, Request
 from pytest_expedition.fake.simulation import Clock, JobScript
+from pytest_expedition.fake.situation import Situation, SituationInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,6 +174,18 @@ class ExpeditionServer:
         with self.instance.lock:
             return self.instance.state(self.instance.jobs[job] if isinstance(job, int) else job)
 
+    def play(self, played: Situation | Instance) -> None:
+        """Play a situation until the next reset; all jobs are forgotten, its clock stands still.
+
+        Raises ``TypeError`` for what is none.
+        """
+        if isinstance(played, Situation):
+            played = SituationInstance(played)
+        if not isinstance(played, Instance):
+            raise TypeError(f"what is played must be a Situation, got {played!r}")
+        self.instance = played
+        self._carrier.clear()
+
     def reset(self) -> None:
         """Forget all jobs, requests and scripts, and set the clock back to its beginning."""
         self.instance = self._make_instance()
@@ -264,6 +277,7 @@ class _Carrier(HTTPServerBase):
         instance.journal.append(
             Handled(request=received, response=response, begun=begun, done=time.monotonic())
         )
+        request.environ[CUT] = response.cut
         return werkzeug.Response(
             response.body, status=response.status, headers=dict(response.headers)
         )

@@ -30,6 +30,7 @@ class Clock:
         self.seconds_per_poll = seconds_per_poll
         self._elapsed = 0.0
         self._running_since: float | None = None
+        self._speed = 1.0
 
     @property
     def seconds_per_poll(self) -> float:
@@ -46,7 +47,7 @@ class Clock:
         """Return the seconds since the start."""
         if self._running_since is None:
             return self._elapsed
-        return self._elapsed + time.monotonic() - self._running_since
+        return self._elapsed + (time.monotonic() - self._running_since) * self._speed
 
     def advance(self, seconds: float) -> None:
         """Move the time on. Raises ``ValueError`` where it would go back."""
@@ -54,10 +55,13 @@ class Clock:
             raise ValueError(f"the clock moves on only: cannot advance by {seconds!r} seconds")
         self._elapsed += seconds
 
-    def run(self) -> None:
-        """Let the time move by itself."""
-        if self._running_since is None:
-            self._running_since = time.monotonic()
+    def run(self, *, speed: float = 1.0) -> None:
+        """Let the time move by itself, ``speed`` times as fast as the world's."""
+        if not 0 < speed < float("inf"):
+            raise ValueError(f"speed must be a number above 0, got {speed!r}")
+        self.hold()
+        self._speed = speed
+        self._running_since = time.monotonic()
 
     def hold(self) -> None:
         """Let the time stand still."""

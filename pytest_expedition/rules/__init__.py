@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import access, agent, cancel, create, refuse, result, status
 from pytest_expedition.rules.base import ACROSS, HELD, RULES, UNSEEN, Held, Judgement, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pytest_expedition.history import History
 
@@ -29,8 +29,11 @@ __all__ = [
     "Held",
     "Judgement",
     "Violation",
+    "find",
     "judge",
 ]
+
+_Subject = TypeVar("_Subject")
 
 _MODULES = (access, agent, cancel, create, refuse, result, status)
 """Importing a module of rules registers its rules."""
@@ -51,21 +54,25 @@ class Finding:
 
 def judge(history: History, requirements: Iterable[str] = CATALOGUE) -> dict[str, Finding]:
     """Ask every rule about ``history``; findings by requirement id, in the catalogue's order."""
-    return {requirement: _ask(requirement, history) for requirement in requirements}
+    findings = {name: find(RULES[name], history) for name in requirements}
+    for finding in findings.values():
+        for violation in finding.violations:
+            violation.history = history
+    return findings
 
 
-def _ask(requirement: str, history: History) -> Finding:
+def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> Finding:
+    """Ask one rule about what it judges."""
     held, unseen, crash = 0, 0, ""
     violations: list[Violation] = []
     try:
-        for judgement in RULES[requirement](history):
+        for judgement in rule(subject):
             if judgement is HELD:
                 held += 1
             elif judgement is UNSEEN:
                 unseen += 1
             else:
                 assert isinstance(judgement, Violation)
-                judgement.history = history
                 violations.append(judgement)
     except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
         crash = traceback.format_exc()

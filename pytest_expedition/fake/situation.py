@@ -1,0 +1,317 @@
+"""Situations in which a correct server puts a client, as plain data, and what plays them.
+
+Nothing in it breaks a promise of the job API: jobs go in unusual ways, somebody else cancels one, a
+gateway or the network stands in between.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass, fields, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from pytest_expedition.fake.dialects import DIALECTS, WRITTEN
+from pytest_expedition.fake.instance import CANCEL_PATH, JOB_REQUESTS, Instance, Response
+from pytest_expedition.fake.simulation import CANCELLED, FINISHED, FIRST_JOB_ID, Clock, JobScript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_expedition.fake.dialects import DialectName
+    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.simulation import Job
+
+FaultKind = Literal["unavailable", "bad-gateway", "unauthorized", "lost", "cut-short", "slow"]
+RequestKind = Literal["creation", "status", "cancel"]
+Spelling = Literal["plain", "fraction"]
+
+SLOW_SECONDS: Final = 20.0
+"""How long a slow answer takes, in the fake's time."""
+
+_REALLY_SLOW: Final = 0.15
+"""How long it takes in the world's time, which is what a client's own timeout goes by."""
+
+LONGEST: Final = 7200.0
+"""Seconds of the fake's time after which a client is ended that still waits."""
+
+_MOST_REQUESTS: Final = 5_000
+_MOST_AFTER_THE_END: Final = 10
+_MOST_AT_ONCE: Final = 100
+_AT_ONCE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What happens to a request, and to the ``times - 1`` that follow, on its way or back.
+
+    It befalls the ``nth`` request ``of`` its kind, counted from 1.
+
+    * ``unavailable``: a gateway answers 503, and the instance never sees it;
+    * ``bad-gateway``: the instance carries it out, and the gateway answers 502;
+    * ``unauthorized``: the key is not taken, 401;
+    * ``lost``: it is carried out, and the connection breaks before the answer;
+    * ``cut-short``: it is carried out, and the connection breaks amid the answer;
+    * ``slow``: the answer takes 20 seconds of the fake's time, and 0.15 of the world's.
+
+    Raises ``ValueError`` where it could not happen.
+    """
+
+    kind: FaultKind
+    of: RequestKind = "status"
+    nth: int = 2
+    times: int = 1
+
+    def __post_init__(self) -> None:
+        _require_one_of("kind", self.kind, get_args(FaultKind))
+        _require_one_of("of", self.of, get_args(RequestKind))
+        if self.nth < 1 or self.times < 1:
+            raise ValueError("nth and times must not be below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What a server does while a client runs a job. The defaults are an ordinary job.
+
+    The jobs run through ``progress``, each state for ``step_seconds``, and end in failure if they
+    ``fail``. Numbers are ``spelled`` plainly or with a fraction (``1.0``). ``jobs`` is how many the
+    client is to run at the same time. Somebody else cancels the first ``cancelled_after`` seconds.
+    The agent stands still for the first ``agent_idle`` seconds of a job; infinity is for ever.
+
+    Where ``client_cancels``, the client is to cancel its job soon after it has started it. That is
+    refused unless ``cancellable``, takes ``cancel_seconds`` to show, and comes too late if
+    ``cancel_too_late``: the job finishes first.
+
+    Raises ``ValueError`` where no correct server could do so, ``TypeError`` for what is no list.
+    """
+
+    progress: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
+    step_seconds: float = 10.0
+    spelled: Spelling = "plain"
+    dialect: DialectName = "system"
+    fails: bool = False
+    jobs: int = 1
+    cancelled_after: float | None = None
+    agent_idle: float = 0.0
+    client_cancels: bool = False
+    cancellable: bool = True
+    cancel_seconds: float = 0.0
+    cancel_too_late: bool = False
+    faults: Sequence[Fault] = ()
+    first_id: int = FIRST_JOB_ID
+    unknown_fields: bool = False
+    tasks: Sequence[str | Mapping[str, Any]] = ()
+    next_step: Sequence[Any] = ()
+    refusal: str = JobScript.refusal
+
+    def __post_init__(self) -> None:
+        _require_one_of("dialect", self.dialect, DIALECTS)
+        _require_one_of("spelled", self.spelled, get_args(Spelling))
+        if self.fails and self.dialect == "data":
+            raise ValueError("fails: the dialect 'data' does not show that a job failed")
+        if not all(isinstance(fault, Fault) for fault in self.faults):
+            raise TypeError(f"faults must be a list of Fault, got {self.faults!r}")
+        if self.cancelled_after is not None and not self.cancelled_after >= 0:
+            raise ValueError("cancelled_after must not be below 0")
+        if self.jobs < 1 or self.first_id < 1 or not self.agent_idle >= 0:
+            raise ValueError("jobs and first_id must not be below 1, agent_idle not below 0")
+        endless = self.seconds_to_finish == float("inf")
+        if self.cancel_too_late and endless:
+            raise ValueError("cancel_too_late: the job never finishes")
+        for name in ("progress", "faults", "tasks", "next_step"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def seconds_to_finish(self) -> float:
+        """How long a job takes that nobody cancels; infinity if it never ends."""
+        return self.script.seconds_to_finish + self.agent_idle
+
+    def speed_for(self, seconds: float) -> float:
+        """Return how fast the time must run for a job to take ``seconds`` of the world's."""
+        usual = Situation().seconds_to_finish
+        finite = 0 < self.seconds_to_finish < float("inf")
+        return (self.seconds_to_finish if finite else usual) / seconds
+
+    @property
+    def script(self) -> JobScript:
+        """How its jobs go by themselves."""
+        return JobScript(
+            progress=self.progress,
+            step_seconds=self.step_seconds,
+            cancellable=self.cancellable,
+            cancel_seconds=self.cancel_seconds,
+            fails=self.fails,
+            tasks=self.tasks,
+            next_step=self.next_step,
+            refusal=self.refusal,
+        )
+
+    def __repr__(self) -> str:
+        """Return the Python that makes it: what differs from the ordinary."""
+        told = [
+            f"{field.name}={_as_python(getattr(self, field.name))}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return f"Situation({', '.join(told)})"
+
+
+def _as_python(value: object) -> str:
+    if isinstance(value, Fault):
+        told = [
+            f"{field.name}={getattr(value, field.name)!r}"
+            for field in fields(value)
+            if getattr(value, field.name) != field.default
+        ]
+        return f"Fault({', '.join(told)})"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_as_python, value))}]"
+    return 'float("inf")' if value == float("inf") else repr(value)
+
+
+def _require_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
+
+
+class SituationInstance(Instance):
+    """An instance that plays a situation. Its clock stands still until told."""
+
+    def __init__(self, situation: Situation) -> None:
+        super().__init__(Clock(), dialect=situation.dialect)
+        self.situation = situation
+        self.usual_scripts = dict.fromkeys(self.usual_scripts, situation.script)
+        self.created_by: dict[int, Request] = {}
+        """The request that created each job, by its id."""
+        self.when_exhausted: Callable[[], None] | None = None
+        """Called for each request of a client that would go on for ever; it gets no answer."""
+        self.turned_away: list[Request] = []
+        """The requests that got none."""
+        self._ids = itertools.count(situation.first_id)
+        self._seen: Counter[RequestKind | None] = Counter()
+        self._latest: deque[float] = deque(maxlen=_MOST_AT_ONCE)
+        self._after_the_end: Counter[int] = Counter()
+        self._request: Request | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a client has had far more answers than it takes to see how its jobs ended."""
+        latest = self._latest
+        at_once = len(latest) == latest.maxlen and latest[-1] - latest[0] < _AT_ONCE_SECONDS
+        return (
+            at_once
+            or self._seen.total() > _MOST_REQUESTS
+            or max(self._after_the_end.values(), default=0) > _MOST_AFTER_THE_END
+            or self.clock.now() > LONGEST
+        )
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request, unless something befalls it."""
+        kind = self.kind(request)
+        with self.lock:
+            if self.exhausted and self.when_exhausted is not None:
+                self.turned_away.append(request)
+                self.when_exhausted()
+                return Response(cut=0)
+            self._seen[kind] += 1
+            self._latest.append(self.clock.now())
+            fault = self._fault(kind)
+            if fault in {"unavailable", "unauthorized"}:
+                self.requests.append(request)
+                if fault == "unauthorized":
+                    return self.error(HTTPStatus.UNAUTHORIZED, "Unauthenticated.")
+                headers = {"Content-Type": "text/html", "Retry-After": "1"}
+                return Response(status=503, headers=headers, body=b"<h1>Later</h1>")
+            self._request = request
+            response = super().handle(request)
+            if fault == "slow":
+                self.clock.advance(SLOW_SECONDS)
+        match fault:
+            case "bad-gateway":
+                headers = {"Content-Type": "text/html"}
+                return Response(status=502, headers=headers, body=b"<h1>Bad Gateway</h1>")
+            case "lost":
+                return replace(response, cut=0)
+            case "cut-short":
+                return replace(response, cut=len(response.body) // 2)
+            case "slow":
+                # No sleep: whoever tests a client may have replaced that.
+                threading.Event().wait(_REALLY_SLOW)
+        return response
+
+    def kind(self, request: Request) -> RequestKind | None:
+        """Return what a request is for, if it is one about jobs."""
+        if any(
+            each.method == request.method and each.pattern.fullmatch(request.path)
+            for each in JOB_REQUESTS
+        ):
+            return "creation"
+        if request.method == "GET" and WRITTEN[self.dialect].status_path.fullmatch(request.path):
+            return "status"
+        is_cancel = request.method == "DELETE" and CANCEL_PATH.fullmatch(request.path)
+        return "cancel" if is_cancel else None
+
+    def _fault(self, kind: RequestKind | None) -> FaultKind | None:
+        number = self._seen[kind]
+        return next(
+            (
+                fault.kind
+                for fault in self.situation.faults
+                if fault.of == kind and fault.nth <= number < fault.nth + fault.times
+            ),
+            None,
+        )
+
+    def create(self, request: str, script: JobScript) -> Job:
+        """Create a job, and keep in mind which request did."""
+        job = super().create(request, script)
+        assert self._request is not None
+        self.created_by[job.id] = self._request
+        return job
+
+    def age(self, job: Job) -> float:
+        """Return the seconds of the job's own time, which begins once the agent runs."""
+        return max(0.0, super().age(job) - self.situation.agent_idle)
+
+    def state(self, job: Job) -> float:
+        """Return the job's state, also once somebody else has cancelled it."""
+        after = self.situation.cancelled_after
+        is_first = job.id == self.situation.first_id
+        if after is not None and is_first and job.cancelled_after is None:
+            age = max(0.0, after - self.situation.agent_idle)
+            if super().age(job) >= after and job.script.progress_at(age) < FINISHED:
+                job.cancelled_after = age
+        return super().state(job)
+
+    def cancel(self, job: Job) -> bool:
+        """Cancel a job, or finish it just before."""
+        if self.situation.cancel_too_late and 0 <= self.state(job) < FINISHED:
+            job.polled_seconds += job.script.seconds_to_finish + self.situation.agent_idle
+        return super().cancel(job)
+
+    def answer_status(self, job: Job) -> Response:
+        """Answer with the state of a job, and count the answers after its end."""
+        if self.state(job) in {CANCELLED, FINISHED}:
+            self._after_the_end[job.id] += 1
+        return super().answer_status(job)
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        """Return all that is told of a job, spelled as the situation wants it."""
+        described = super().describe(job)
+        if self.situation.spelled == "fraction":
+            described["state"] = float(described["state"])
+        if self.situation.unknown_fields:
+            described |= {"percent": 7, "state_text": None, "job": {"state": 3}}
+        return described
+
+    def reply(
+        self, document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Return a document as an answer, whatever its alphabet."""
+        if self.situation.unknown_fields:
+            document = {**document, "version": "2.0.5", "state": 3, "jobs": []}
+        answer = super().reply(document, status=status, **({"headers": headers} if headers else {}))
+        return replace(answer, body=json.dumps(document, ensure_ascii=False).encode())

@@ -1,0 +1,411 @@
+"""The other side of the contract: good clients cope with every scenario, broken ones are caught."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, WithCurl
+from model_client import Expedition, JobCancelled, JobFailed
+
+from pytest_expedition import Fault, Situation
+from pytest_expedition.fake.instance import PASSWORD, USERNAME
+from pytest_expedition.report.client import pauses
+from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
+from pytest_expedition.rules.client import CLIENT_RULES
+from pytest_expedition.scenarios.catalogue import SCENARIOS
+from pytest_expedition.scenarios.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pytest_expedition import ExpeditionScenario, ExpeditionServer
+    from pytest_expedition.verdict import Result
+
+
+def broken_promises(results: Iterable[Result]) -> dict[str, str]:
+    return {
+        each.requirement.id: each.crash
+        for each in results
+        if each.outcome not in {"pass", "inconclusive"}
+    }
+
+
+def try_out(
+    client_of: Callable[[Trial], Client], server: ExpeditionServer, situation: Situation
+) -> list[Result]:
+    trial = Trial(server)
+    client = client_of(trial)
+    try:
+        return trial.run(situation, start=client.start, wait=client.wait, cancel=client.cancel)
+    finally:
+        client.close()
+
+
+def test_the_model_client_copes_with_every_scenario(
+    expedition_scenario: ExpeditionScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", expedition_scenario.sleep)
+    client = Expedition(expedition_scenario.url, USERNAME, PASSWORD)
+    expedition_scenario.check(
+        start=lambda: client.start_import(1, "/tmp/a.xml"),
+        wait=client.wait,
+        cancel=client.cancel,
+        failed=JobFailed,
+        cancelled=JobCancelled,
+    )
+    client.session.close()
+    assert not broken_promises(expedition_scenario.results)
+
+
+@pytest.mark.expedition_scenarios(dialect="msg")
+def test_the_model_client_copes_with_another_dialect(
+    expedition_scenario: ExpeditionScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_the_model_client_copes_with_every_scenario(expedition_scenario, monkeypatch)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("client", GOOD)
+def test_good_clients_of_every_style_cope(
+    client: type[Client], scenario: str, expedition_server: ExpeditionServer
+) -> None:
+    if client is WithCurl and CURL_IS_MISSING:
+        pytest.skip("curl is not installed")
+    results = try_out(client, expedition_server, SCENARIOS[scenario].situation)
+    assert not broken_promises(results)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_client_is_caught_by_the_promise_that_it_breaks(
+    name: str, expedition_server: ExpeditionServer
+) -> None:
+    client = BROKEN[name]
+    results = try_out(client.make, expedition_server, SCENARIOS[client.scenario].situation)
+    assert broken_promises(results) == dict.fromkeys(client.breaks, "")
+
+
+def test_every_promise_is_broken_by_some_client() -> None:
+    assert {promise for each in BROKEN.values() for promise in each.breaks} == set(CLIENT_CATALOGUE)
+    assert set(CLIENT_RULES) == set(CLIENT_CATALOGUE)
+    assert not set(CLIENT_CATALOGUE) & set(CATALOGUE)
+
+
+CLIENT = """
+    import pytest, requests
+    from pytest_expedition import ExpeditionScenario
+
+    class Client:
+        def __init__(self, scenario):
+            self.scenario, self.session = scenario, requests.Session()
+            self.session.trust_env = False
+            self.session.headers["Authorization"] = f"Bearer {scenario.api_key}"
+
+        def ask(self, method, path):
+            answer = self.session.request(method, f"{self.scenario.url}/api/v1/{path}", timeout=9)
+            answer.raise_for_status()
+            return answer.json()["Contents"]["response"]["data"]["content"]["system"]["jobs"]
+
+        def start(self):
+            return self.ask("POST", "project/1/import")["jobId"]
+
+        def wait(self, job_id):
+            while True:
+                job = self.ask("GET", f"job/status/{job_id}")
+                if job["state"] in (1, -1):
+                    return {1: "finished", -1: "cancelled"}[job["state"]]
+                self.scenario.sleep(5)
+"""
+
+
+def run(
+    pytester: pytest.Pytester, test: str, *options: str, client: str = CLIENT
+) -> pytest.RunResult:
+    pytester.makepyfile(textwrap.dedent(client) + textwrap.dedent(test))
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+
+
+def test_a_failure_tells_the_situation_the_good_client_and_this_one(
+    pytester: pytest.Pytester,
+) -> None:
+    result = run(
+        pytester,
+        """
+        @pytest.mark.expedition_scenarios("fails", "ordinary", "unavailable")
+        def test_import(expedition_scenario):
+            client = Client(expedition_scenario)
+            expedition_scenario.check(client.start, client.wait)
+        """,
+    )
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_import?fails?*",
+            "scenario fails: The job ends in failure: state 1, job status code -1.",
+            "A good client: Says that the job has failed: state 1 alone is no success.",
+            "",
+            "client.sees-failure (MUST, shown): Of a job that ended in failure, it says so*",
+            "  The job failed, but the client returned 'finished'.",
+            "",
+            "How it came to that:",
+            "        0 s  POST project/1/import → job 1619, state 0",
+            "       40 s  GET job/status/1619 → state 1",
+            "  the client returned 'finished'",
+            "  it polled every 5 s (from 5 to 5 s)",
+            "",
+            "To set the fake up that way:",
+            "  from pytest_expedition import Situation",
+            "  situation = Situation(fails=True)",
+            "  expedition_server.play(situation)",
+            "*client.bears-outages*",
+            "*HTTP 503*then it raised HTTPError(*) at *.py:*",
+            "  from pytest_expedition import Fault, Situation",
+            "  situation = Situation(faults=[[]Fault(kind='unavailable', times=2)[]])",
+            "*= expedition client =*",
+            "client.sends-key *MUST *pass *kept in 3 scenarios",
+            "client.sees-success *MUST *pass *kept in 1 scenario",
+            "client.sees-failure *MUST *fail *in fails",
+            "client.trusts-the-state *MUST *inconclusive *it never came about that an answer *",
+        ]
+    )
+
+
+def test_a_should_alone_is_an_expected_failure_unless_strict(pytester: pytest.Pytester) -> None:
+    test = """
+        @pytest.mark.expedition_scenarios("key-expires")
+        def test_import(expedition_scenario):
+            client = Client(expedition_scenario)
+            expedition_scenario.check(client.start, client.wait)
+    """
+    run(pytester, test).assert_outcomes(xfailed=1)
+    run(pytester, test, "--expedition-strict").assert_outcomes(failed=1)
+
+
+def test_without_a_cancel_scenarios_that_need_one_are_skipped(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+        @pytest.mark.expedition_scenarios("cancel-refused")
+        def test_import(expedition_scenario):
+            client = Client(expedition_scenario)
+            expedition_scenario.check(client.start, client.wait)
+        """,
+        "-rs",
+    )
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*not-tested: nobody said how the client cancels*"])
+
+
+def test_a_test_that_forgets_to_check_fails(pytester: pytest.Pytester) -> None:
+    test = """
+        @pytest.mark.expedition_scenarios("ordinary")
+        def test_import(expedition_scenario):
+            pass
+    """
+    result = run(pytester, test)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*expedition_scenario was not used: call its check(…)"])
+
+
+@pytest.mark.parametrize(
+    ("marker", "complaint"),
+    [
+        ('"ordinry"', "there is no scenario 'ordinry'; did you mean ordinary?"),
+        ('"zzz"', "there is no scenario 'zzz'; must be one of ordinary, *"),
+        ("dialect='php'", "dialect = 'php': must be one of system, msg, data, mixed"),
+        ("'fails', dialect='data'", "'fails' cannot happen in the dialect 'data'"),
+        ("id='fails'", "expedition_scenarios takes ids and dialect, not 'id'"),
+    ],
+)
+def test_a_marker_that_cannot_be_followed_is_a_usage_error(
+    pytester: pytest.Pytester, marker: str, complaint: str
+) -> None:
+    test = f"""
+        @pytest.mark.expedition_scenarios({marker})
+        def test_import(expedition_scenario):
+            pass
+    """
+    result = run(pytester, test)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *test_import: {complaint}"])
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (
+            "check(client.start, lambda job: None)",
+            "wait returned None: let it return 'finished', *",
+        ),
+        (
+            "check(client.start, client.wait, failed='failed')",
+            "failed must be an exception that the client raises, got 'failed'",
+        ),
+        (
+            "check(client.start, client.wait, cancelled=(ValueError, int))",
+            "cancelled must be an exception that the client raises, got <class 'int'>",
+        ),
+        ("real_time(speed=0)", "speed must be a number above 0, got 0"),
+        ("sleep(-1)", "the clock moves on only: cannot advance by -1 seconds"),
+    ],
+)
+def test_what_a_test_gets_wrong_is_said(
+    pytester: pytest.Pytester, call: str, complaint: str
+) -> None:
+    test = f"""
+        @pytest.mark.expedition_scenarios("ordinary")
+        def test_import(expedition_scenario):
+            client = Client(expedition_scenario)
+            expedition_scenario.{call}
+    """
+    result = run(pytester, test)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"E*Error: {complaint}"])
+
+
+def test_random_situations_are_shrunk_to_the_smallest_that_the_client_gets_wrong(
+    pytester: pytest.Pytester,
+) -> None:
+    result = run(
+        pytester,
+        """
+        @pytest.mark.expedition_scenarios("random")
+        def test_import(expedition_scenario):
+            client = Client(expedition_scenario)
+
+            def wait(job_id):
+                while True:
+                    job = client.ask("GET", f"job/status/{job_id}")
+                    if job["state"] in (1, -1):
+                        return "cancelled" if job["state"] == -1 else "failed"
+                    expedition_scenario.sleep(5)
+
+            expedition_scenario.check(client.start, wait)
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "scenario random: A job runs through *(the smallest of the random *",
+            "client.sees-success (MUST, stated)*",
+            "  situation = Situation(progress=[[]0, 1[]])",
+        ]
+    )
+
+
+class TestTime:
+    def test_it_moves_when_the_client_sleeps(self, expedition_server: ExpeditionServer) -> None:
+        trial = Trial(expedition_server)
+        expedition_server.play(Situation())
+        trial.sleep(3600)
+        assert trial.monotonic() == expedition_server.clock.now() == 3600
+        assert asyncio.run(trial.sleep_async(5, "done")) == "done"
+        assert trial.monotonic() == 3605
+
+    def test_a_client_in_another_process_is_judged_in_real_time(
+        self, expedition_server: ExpeditionServer
+    ) -> None:
+        trial = Trial(expedition_server)
+        trial.real_time(speed=100)
+        login = [expedition_server.url, USERNAME, PASSWORD]
+
+        def wait(_: object) -> str:
+            done = subprocess.run(
+                [sys.executable, "-c", IN_ANOTHER_PROCESS, *login],
+                cwd=EXAMPLES,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert not done.stderr
+            return str(done.stdout)
+
+        for situation, said in (
+            (Situation(), "finished"),
+            (Situation(fails=True), "failed"),
+            (Situation(cancelled_after=15, faults=[Fault(kind="cut-short")]), "cancelled"),
+        ):
+            results = trial.run(situation, start=lambda: None, wait=wait)
+            assert not broken_promises(results)
+            assert trial.course.calls[0].said.how == f"returned {said!r}"
+            assert {step.exchange.kind for step in trial.course.steps} >= {"create", "status"}
+
+    def test_the_polling_interval_is_measured(self, expedition_server: ExpeditionServer) -> None:
+        trial = Trial(expedition_server)
+        client = Client(trial)
+        client.pause = 4
+        trial.run(Situation(), start=client.start, wait=client.wait)
+        client.close()
+        assert trial.course.pauses == [4.0] * 10
+        assert pauses(trial.course) == ["it polled every 4 s (from 4 to 4 s)"]
+
+
+EXAMPLES = Path(__file__).parent / "examples"
+IN_ANOTHER_PROCESS = """
+import sys
+from model_client import Expedition, JobCancelled, JobFailed
+client = Expedition(*sys.argv[1:], pause=0.05)
+try:
+    client.wait(client.start_import(1, "/tmp/a.xml"))
+except JobFailed:
+    sys.stdout.write("failed")
+except JobCancelled:
+    sys.stdout.write("cancelled")
+else:
+    sys.stdout.write("finished")
+client.session.close()
+"""
+
+
+class TestSituation:
+    @pytest.mark.parametrize(
+        ("make", "complaint"),
+        [
+            (lambda: Situation(progress=[0.5, 0.2]), "must not go back"),
+            (lambda: Situation(dialect="php"), "dialect = 'php': must be one of"),  # type: ignore[arg-type]
+            (lambda: Situation(spelled="exponent"), "spelled = 'exponent'"),  # type: ignore[arg-type]
+            (lambda: Situation(fails=True, dialect="data"), "does not show that a job failed"),
+            (lambda: Situation(cancelled_after=-1), "cancelled_after must not be below 0"),
+            (lambda: Situation(jobs=0), "jobs and first_id must not be below 1"),
+            (lambda: Situation(cancel_too_late=True, progress=[0]), "never finishes"),
+            (lambda: Situation(faults=["lost"]), "faults must be a list of Fault"),  # type: ignore[list-item]
+            (lambda: Fault(kind="500"), "kind = '500': must be one of unavailable"),  # type: ignore[arg-type]
+            (lambda: Fault(kind="lost", nth=0), "nth and times must not be below 1"),
+        ],
+    )
+    def test_what_no_server_could_do_is_refused(
+        self, make: Callable[[], object], complaint: str
+    ) -> None:
+        with pytest.raises((ValueError, TypeError), match=re.escape(complaint)):
+            make()
+
+    @pytest.mark.parametrize("scenario", SCENARIOS)
+    def test_its_text_is_the_python_that_makes_it(self, scenario: str) -> None:
+        situation = SCENARIOS[scenario].situation
+        made: Situation = eval(repr(situation), {"Fault": Fault, "Situation": Situation})  # noqa: S307
+        assert made == situation
+
+    def test_the_server_plays_nothing_else(self, expedition_server: ExpeditionServer) -> None:
+        with pytest.raises(TypeError, match="must be a Situation, got 'fails'"):
+            expedition_server.play("fails")  # type: ignore[arg-type]
+
+    def test_a_test_can_set_the_fake_up_that_way(self, expedition_server: ExpeditionServer) -> None:
+        expedition_server.play(Situation(cancelled_after=15))
+        client = Client(Trial(expedition_server))
+        job_id = client.start()
+        expedition_server.advance(15)
+        assert client.status(job_id)["state"] == -1
+        client.close()
+
+
+def test_there_are_scenarios_enough() -> None:
+    assert len(SCENARIOS) >= 25
+    assert len(BROKEN) >= 20
+    assert len({each.make for each in BROKEN.values()}) >= 20
