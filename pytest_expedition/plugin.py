@@ -253,17 +253,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     mistakes = session.config.stash.get(_MISTAKES, [])
     if mistakes:
         raise pytest.UsageError("\n".join(mistakes))
-    if any(_is_contract(item) for item in session.items):
-        _profile(session.config)
+    judged = any(_is_contract(item) for item in session.items)
+    if judged or any(_puts_in_scenarios(item) for item in session.items):
         _strict(session.config)
-        _live_target(session.config)
         _report_paths(session.config)
+    if judged:
+        _profile(session.config)
+        _live_target(session.config)
         _replay(session.config)
 
 
 def _is_contract(item: pytest.Item) -> bool:
     module = getattr(item, "module", None)
     return getattr(module, "__name__", "").startswith(CONTRACT_MODULE)
+
+
+def _puts_in_scenarios(item: pytest.Item) -> bool:
+    return "expedition_scenario" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
@@ -505,9 +511,7 @@ def pytest_runtest_makereport(
     """Let the test report carry what a contract test has found out, to wherever it is read."""
     report = yield
     if _SCENARIO in item.stash and report.when == "call":
-        scenario = item.stash[_SCENARIO]
-        outcomes = {result.requirement.id: result.outcome for result in scenario.results}
-        setattr(report, TRIED, {"scenario": scenario.id, "outcomes": outcomes})
+        setattr(report, TRIED, item.stash[_SCENARIO].entry)
     if entry_key in item.stash and report.when == "call":
         setattr(report, REPORTED, item.stash[entry_key])
         _add_properties(item)
@@ -545,7 +549,7 @@ class _ContractReport:
         self.runs: dict[str, dict[str, Any]] = {}
         self.requirements: list[dict[str, Any]] = []
         self.document: dict[str, Any] = {}
-        self.tried: list[dict[str, Any]] = []
+        self.trials: list[dict[str, Any]] = []
         self.unwritten: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -555,9 +559,9 @@ class _ContractReport:
             if found["run"] is not None:
                 self.runs[found["run"]["started"]] = found["run"]
             self.requirements.append(found["requirement"])
-        tried = getattr(report, TRIED, None)
-        if tried is not None:
-            self.tried.append(tried)
+        trial = getattr(report, TRIED, None)
+        if trial is not None:
+            self.trials.append(trial)
 
     def pytest_sessionstart(self) -> None:
         """Begin the trace anew: all processes of this session add to it."""
@@ -573,19 +577,30 @@ class _ContractReport:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report, and see to the exit status."""
-        if not self.requirements:
+        if not (self.requirements or self.trials):
             return
         from pytest_expedition.report.document import assemble
 
-        self.document = assemble(list(self.runs.values()), self.requirements)
+        runs, entries = list(self.runs.values()), list(self.requirements)
+        if self.trials:
+            from pytest_expedition.report.client import promise_entries
+
+            runs += [trial["run"] for trial in self.trials]
+            entries += promise_entries(self.trials)
+        self.document = assemble(runs, entries)
         for path in _report_paths(self.config):
             self._write(path)
         self._add_suite_properties()
+        if self.unwritten or self.requirements:
+            self._see_to_the_exit_status(session)
+
+    def _see_to_the_exit_status(self, session: pytest.Session) -> None:
         ran = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
         if ran and (self.document["verdict"] == "error" or self.unwritten):
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         outcomes = {entry["outcome"] for entry in self.requirements}
-        if session.exitstatus == pytest.ExitCode.OK and not outcomes & {"pass", "fail", "waived"}:
+        judged = outcomes & {"pass", "fail", "waived"} or self.trials
+        if session.exitstatus == pytest.ExitCode.OK and not judged:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
     def _write(self, path: Path) -> None:
@@ -632,17 +647,13 @@ class _ContractReport:
             terminalreporter.section("expedition contract: dry run")
             for line in self.config.stash[_PREVIEW]:
                 terminalreporter.write_line(line)
-        if any(tried["outcomes"] for tried in self.tried):
-            from pytest_expedition.report.client import promise_summary
-
-            terminalreporter.section("expedition client")
-            for outcome, line in promise_summary(self.tried):
-                terminalreporter.write_line(line, **{_COLOURS.get(outcome, "yellow"): True})
         if not self.document:
             return
         from pytest_expedition.report.text import failure, requirement_line
 
-        terminalreporter.section("expedition contract")
+        judged = ["contract"] if self.requirements else []
+        judged += ["client"] if self.trials else []
+        terminalreporter.section(f"expedition {' and '.join(judged)}")
         for entry in self._entries_to_list():
             colour = _COLOURS.get(entry["outcome"], "yellow")
             terminalreporter.write_line(requirement_line(entry), **{colour: True})

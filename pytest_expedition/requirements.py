@@ -15,7 +15,7 @@ CANCEL: Final = "Managing Jobs, “Cancelling a Job”"
 RESULT: Final = "Managing Jobs, “Getting the Job result”"
 AGENT: Final = "Expedition API, “Agent”"
 AUTHENTICATION: Final = "Expedition API, “Authentication”"
-NOWHERE: Final = "not documented; assumed of any sensible server"
+NOWHERE: Final = "not documented; common sense"
 
 
 BARE_DIALECTS: Final = ("msg", "data")

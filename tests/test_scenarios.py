@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, WithCurl
 from model_client import Expedition, JobCancelled, JobFailed
 
-from pytest_expedition import Fault, Situation
+from pytest_expedition import Fault, Situation, validate
 from pytest_expedition.fake.instance import PASSWORD, USERNAME
 from pytest_expedition.report.client import pauses
 from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
@@ -170,10 +171,71 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "*= expedition client =*",
             "client.sends-key *MUST *pass *kept in 3 scenarios",
             "client.sees-success *MUST *pass *kept in 1 scenario",
-            "client.sees-failure *MUST *fail *in fails",
+            "client.sees-failure *MUST *fail *in fails: The job failed, but the client returned*",
             "client.trusts-the-state *MUST *inconclusive *it never came about that an answer *",
+            "20 of 20 requirements: *",
+            "verdict: non-conformant",
         ]
     )
+
+
+THREE_SCENARIOS = """
+    @pytest.mark.expedition_scenarios("fails", "ordinary", "unavailable")
+    def test_import(expedition_scenario):
+        client = Client(expedition_scenario)
+        expedition_scenario.check(client.start, client.wait)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["one", "two"])
+def test_a_report_tells_of_a_client_what_it_tells_of_a_server(
+    pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    reports = [f"--expedition-report=report.{suffix}" for suffix in ("json", "html", "md")]
+    run(pytester, THREE_SCENARIOS, *reports, *workers)
+    report = json.loads((pytester.path / "report.json").read_text(encoding="utf-8"))
+    validate(report, "report")
+    assert report["verdict"] == "non-conformant"
+    assert (report["jobs"], report["unanswered"]) == (3, 1)
+    entries = {entry["id"]: entry for entry in report["requirements"]}
+    assert list(entries) == list(CLIENT_CATALOGUE)
+    assert entries["client.sends-key"]["outcome"] == "pass"
+    broken = entries["client.sees-failure"]
+    assert broken["reason"] == "in fails: The job failed, but the client returned 'finished'."
+    assert broken["python"][1] == "situation = Situation(fails=True)"
+    told = [(each["sent"], each["summary"], each["proves"]) for each in broken["evidence"]]
+    assert told == [
+        (0, "0.000 s POST project/1/import → job 1619, state 0", False),
+        (40, "40.000 s GET job/status/1619 → state 1", True),
+    ]
+    states = [each["state"] for each in broken["timeline"]["exchanges"]]
+    assert states == sorted(states)
+    assert len(states) == 10
+    for suffix in ("html", "md"):
+        text = (pytester.path / f"report.{suffix}").read_text(encoding="utf-8")
+        assert "situation = Situation(fails=True)" in text
+
+
+def test_a_server_and_a_client_that_are_judged_together_share_the_report(
+    pytester: pytest.Pytester,
+) -> None:
+    contract = ("--pyargs", "pytest_expedition.contract", "--expedition-profile=smoke")
+    report = "--expedition-report=report.json"
+    result = run(pytester, THREE_SCENARIOS, *contract, report, str(pytester.path))
+    result.stdout.fnmatch_lines(["*= expedition contract and client =*"])
+    told = json.loads((pytester.path / "report.json").read_text(encoding="utf-8"))
+    judged = [entry["id"] for entry in told["requirements"]]
+    assert judged == [*CATALOGUE, *CLIENT_CATALOGUE]
+    assert told["verdict"] == "non-conformant"
+
+
+def test_a_report_that_cannot_be_made_is_refused_before_a_client_is_tried(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPEDITION_REPORT", "report.pdf")
+    result = run(pytester, THREE_SCENARIOS)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*'*report.pdf': the suffix must be one of .json, .html, .md"])
 
 
 def test_a_should_alone_is_an_expected_failure_unless_strict(pytester: pytest.Pytester) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.envelope import spelled
-from pytest_expedition.report.text import requirement_line
+from pytest_expedition.report.document import Strike, evidence, promise_entry, timeline
 from pytest_expedition.report.words import answer, asked, cut, plural, printable
 from pytest_expedition.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from pytest_expedition.fake.situation import Situation
+    from pytest_expedition.report.document import Document
     from pytest_expedition.rules import Violation
     from pytest_expedition.scenarios.catalogue import Scenario
     from pytest_expedition.scenarios.course import Course, Said, Step
@@ -166,27 +169,83 @@ def by_hand(course: Course, results: Iterable[Result]) -> list[str]:
     ]
 
 
-def promise_summary(tried: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Outcome, str]]:
-    """Tell each promise in one line, over all scenarios: its outcome, and the line.
+def trial_entry(
+    scenario: Scenario,
+    course: Course,
+    results: Sequence[Result],
+    *,
+    url: str,
+    started: datetime,
+    seconds: float,
+) -> Document:
+    """Return what the report needs to know of a client's trial in one scenario."""
+    return {
+        "scenario": scenario.id,
+        "run": {
+            "target": {"url": url, "dialect": None, "embedded": True, "verified": True},
+            "started": started.isoformat(timespec="milliseconds"),
+            "seconds": round(seconds, 3),
+            "requests": len(course.steps),
+            "jobs": sum(step.created is not None for step in course.steps),
+            "unanswered": sum(step.outage for step in course.steps),
+            "left_behind": [],
+            "perhaps_created": 0,
+            "reason": "",
+        },
+        "outcomes": {result.requirement.id: result.outcome for result in results},
+        "broken": {
+            result.requirement.id: {
+                "reason": client_fault(result.violation),
+                **_broken(course, result.violation),
+                "python": set_up(scenario.situation),
+            }
+            for result in results
+            if result.violation is not None
+        },
+    }
 
-    Of each test ``tried`` has the scenario and the outcomes by the promise's id.
-    """
+
+def _broken(course: Course, violation: Violation) -> Document:
+    """Tell how a promise was broken, in the fake's time from the client's first request on."""
+    begun = course.steps[0].at if course.steps else 0.0
+    by_the_clock = {
+        step.exchange: replace(step.exchange, sent=step.at - begun, received=step.at - begun)
+        for step in course.steps
+    }
+    led = [step.exchange for step in course.steps if step.exchange.kind in {"create", "cancel"}]
+    shown = [run.end_shown.exchange for run in course.runs if run.end_shown]
+    last = [run.last.exchange for run in course.runs if run.last]
+    wanted = {*violation.proof, *led[:LAST_STEPS], *shown, *last}
+    told = [again for exchange, again in by_the_clock.items() if exchange in wanted]
+    proof = {by_the_clock[exchange] for exchange in violation.proof}
+    return {
+        "evidence": evidence(told, proof, Strike()),
+        "timeline": timeline(by_the_clock.values(), told, Strike()),
+    }
+
+
+def promise_entries(trials: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
+    """Return what the report says of each promise, over all scenarios that were tried."""
     for promise in CLIENT_CATALOGUE.values():
-        by_outcome: dict[str, list[str]] = {}
-        for test in tried:
-            outcome = test["outcomes"].get(promise.id, "inconclusive")
-            by_outcome.setdefault(outcome, []).append(test["scenario"])
+        by_outcome: dict[str, list[Mapping[str, Any]]] = {}
+        for trial in trials:
+            outcome = trial["outcomes"].get(promise.id, "inconclusive")
+            by_outcome.setdefault(outcome, []).append(trial)
         decisive: tuple[Outcome, ...] = ("error", "fail", "pass", "inconclusive")
         outcome = next(each for each in decisive if each in by_outcome)
-        scenarios = list(dict.fromkeys(by_outcome[outcome]))
+        scenarios = list(dict.fromkeys(trial["scenario"] for trial in by_outcome[outcome]))
+        broken: Document = {}
         if outcome == "pass":
             reason = f"kept in {plural(len(scenarios), 'scenario')}"
         elif outcome == "inconclusive":
             reason = f"it never came about that {promise.chance}"
+        elif outcome == "error":
+            reason = f"the rule broke down in {cut(', '.join(scenarios))}"
         else:
-            reason = f"in {cut(', '.join(scenarios))}"
-        entry = {"id": promise.id, "level": promise.level, "outcome": outcome, "reason": reason}
-        yield outcome, requirement_line(entry)
+            found = [trial["broken"][promise.id] for trial in by_outcome[outcome]]
+            broken = min(found, key=lambda each: len(each["evidence"]))
+            reason = f"in {cut(', '.join(scenarios))}: {broken['reason']}"
+        yield promise_entry(promise, outcome, **{**broken, "reason": reason})
 
 
 def promise_lines(result: Result) -> list[str]:

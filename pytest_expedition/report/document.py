@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_expedition.history import created_id
 from pytest_expedition.plan import Replay, as_document
 from pytest_expedition.report import words
-from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
 from pytest_expedition.verdict import conclude
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from pytest_expedition.conformance import Conformance
     from pytest_expedition.history import Exchange, History
@@ -30,6 +31,13 @@ BODY_SHOWN = 2000
 """Characters of a body that the report keeps."""
 TIMELINE_LENGTH: Final = 100
 """Exchanges of a timeline, besides those of the story, at the most."""
+
+_NO_STORY: Document = {
+    "waiver": None,
+    "evidence": [],
+    "timeline": {"exchanges": [], "omitted": 0},
+    "curl": [],
+}
 
 _NO_RUN: Document = {
     "target": {"url": "", "dialect": None, "embedded": False, "verified": True},
@@ -53,20 +61,22 @@ def run_entry(conformance: Conformance) -> Document:
         "unanswered": conformance.unanswered,
         "left_behind": list(conformance.left_behind),
         "perhaps_created": conformance.perhaps_created,
-        "reason": _Strike(conformance.secrets).out(conformance.reason),
+        "reason": Strike(conformance.secrets).out(conformance.reason),
     }
 
 
 def requirement_entry(conformance: Conformance, result: Result) -> Document:
     """Return what the report says of one requirement."""
-    strike = _Strike(conformance.secrets)
+    strike = Strike(conformance.secrets)
     story = _story(result)
+    proof = () if result.violation is None else result.violation.proof
+    jobs = _jobs_of(story, _found_in(conformance, result))
     reason = strike.out(words.reason(result, conformance.reason))
     return {
         **_entry(result.requirement, result.outcome, reason),
         "waiver": _waiver(result, strike),
-        "evidence": [_evidence(exchange, result, strike) for exchange in story],
-        "timeline": _timeline(_found_in(conformance, result), story, strike),
+        "evidence": evidence(story, proof, strike),
+        "timeline": timeline(jobs, story, strike),
         "curl": [strike.out(line) for line in _curl(story, conformance.target)],
         **_plan(conformance, result),
     }
@@ -84,11 +94,13 @@ def broken_down(name: str, reason: str) -> Document:
     """Return the entry of a requirement that the suite itself failed to judge."""
     return {
         **_entry(CATALOGUE[name], "error", words.printable(reason)),
-        "waiver": None,
-        "evidence": [],
-        "timeline": {"exchanges": [], "omitted": 0},
-        "curl": [],
+        **_NO_STORY,
     }
+
+
+def promise_entry(promise: Requirement, outcome: Outcome, reason: str, **story: Any) -> Document:
+    """Return what the report says of a client's promise; ``story`` is there if it is broken."""
+    return {**_entry(promise, outcome, reason), **_NO_STORY, **story}
 
 
 def is_failure(entry: Document, *, strict: bool) -> bool:
@@ -106,7 +118,7 @@ def has_stale_waiver(entry: Document) -> bool:
     return entry["waiver"] is not None and entry["waiver"]["state"] in {"not-needed", "expired"}
 
 
-def _waiver(result: Result, strike: _Strike) -> Document | None:
+def _waiver(result: Result, strike: Strike) -> Document | None:
     if result.waiver is None:
         return None
     return {
@@ -129,16 +141,16 @@ def _entry(requirement: Requirement, outcome: Outcome, reason: str) -> Document:
 
 
 def assemble(runs: list[Document], requirements: Iterable[Document]) -> Document:
-    """Put a report together from the runs of all workers and the requirements they judged."""
+    """Put a report together from the runs of all workers and what was judged in them."""
     by_id = {entry["id"]: entry for entry in requirements}
-    entries = [by_id[name] for name in CATALOGUE if name in by_id]
+    entries = [by_id[name] for name in (*CATALOGUE, *CLIENT_CATALOGUE) if name in by_id]
     reason = next((run["reason"] for run in runs if run["reason"]), "")
     first = min(runs, key=lambda run: run["started"]) if runs else _NO_RUN
     return {
         "tool": {"name": "pytest-expedition", "version": version("pytest-expedition")},
         "target": first["target"],
         "started": first["started"],
-        "seconds": max((run["seconds"] for run in runs), default=0.0),
+        "seconds": _span(runs),
         "requests": sum(run["requests"] for run in runs),
         "jobs": sum(run["jobs"] for run in runs),
         "unanswered": sum(run["unanswered"] for run in runs),
@@ -152,13 +164,21 @@ def assemble(runs: list[Document], requirements: Iterable[Document]) -> Document
     }
 
 
+def _span(runs: list[Document]) -> float:
+    """Return the seconds from the start of the first run to the end of the last."""
+    begun = [datetime.fromisoformat(run["started"]).timestamp() for run in runs]
+    ended = [start + run["seconds"] for start, run in zip(begun, runs, strict=True)]
+    return round(max(ended) - min(begun), 3) if runs else 0.0
+
+
 @dataclass(frozen=True)
-class _Strike:
+class Strike:
     """Strikes secrets out of texts."""
 
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = ()
 
     def out(self, text: str) -> str:
+        """Return a text without them."""
         for secret in self.secrets:
             text = text.replace(secret, STRUCK_OUT)
         return text
@@ -183,11 +203,16 @@ def _found_in(conformance: Conformance, result: Result) -> History:
     return conformance.history if result.violation is None else result.violation.history
 
 
-def _timeline(history: History, story: list[Exchange], strike: _Strike) -> Document:
-    """Return the life of the story's jobs in short: what a chart of their states needs."""
+def _jobs_of(story: list[Exchange], history: History) -> Iterable[Exchange]:
+    """Return all exchanges about the jobs of a story."""
     ids = {_about(exchange) for exchange in story}
     jobs = [job for job_id, job in history.jobs.items() if job_id in ids]
-    others = {x for job in jobs for x in (*job.answers, *job.attempts)}.difference(story)
+    return (x for job in jobs for x in (*job.answers, *job.attempts))
+
+
+def timeline(exchanges: Iterable[Exchange], story: list[Exchange], strike: Strike) -> Document:
+    """Return the life of the story's jobs in short: what a chart of their states needs."""
+    others = set(exchanges).difference(story)
     ordered = sorted(others, key=lambda exchange: exchange.sent)
     step = -(-len(ordered) // TIMELINE_LENGTH) or 1
     kept = sorted([*story, *ordered[::step]], key=lambda exchange: exchange.sent)
@@ -214,11 +239,17 @@ def _about(exchange: Exchange) -> int | None:
     return exchange.job_id if exchange.job_id is not None else created_id(exchange)
 
 
-def _evidence(exchange: Exchange, result: Result, strike: _Strike) -> Document:
-    assert result.violation is not None
+def evidence(
+    story: Iterable[Exchange], proof: Collection[Exchange], strike: Strike
+) -> list[Document]:
+    """Return the exchanges that tell how something was broken, and which of them prove it."""
+    return [_told(exchange, strike, proves=exchange in proof) for exchange in story]
+
+
+def _told(exchange: Exchange, strike: Strike, *, proves: bool) -> Document:
     body = exchange.body[: 4 * BODY_SHOWN].decode("utf-8", "replace")
     return {
-        "proves": exchange in result.violation.proof,
+        "proves": proves,
         "sent": round(exchange.sent, 6),
         "received": None if exchange.status is None else round(exchange.received, 6),
         "method": exchange.method,

@@ -94,7 +94,11 @@ def _failure(entry: Document) -> list[str]:
             (_exchange(place, each, start) for place, each in enumerate(entry["evidence"], 1)),
         ),
         "",
-        *_fenced(entry["curl"]),
+        *(
+            _fenced(entry["python"], "python")
+            if "python" in entry
+            else _fenced(entry["curl"], "sh")
+        ),
         "",
         "</details>",
     ]
@@ -114,10 +118,10 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]
 
 
-def _fenced(commands: list[str]) -> list[str]:
-    text = printable("\n".join(commands), keep="\n\t")
+def _fenced(lines: list[str], language: str) -> list[str]:
+    text = printable("\n".join(lines), keep="\n\t")
     fence = "`" * max(3, _longest_ticks(text) + 1)
-    return [f"{fence}sh", text, fence]
+    return [f"{fence}{language}", text, fence]
 
 
 def _said(text: str, *, in_table: bool = False) -> str:

@@ -165,7 +165,8 @@ def _failure(entry: Document) -> str:
             _figure(entry, name),
             "<h4>The exchanges that prove it, and how it came to them</h4>",
             _story(evidence),
-            _curl(entry["curl"], name),
+            _again("To do it again", entry["curl"], name),
+            _again("To set the fake up that way", entry.get("python", []), name),
             "</article>",
         ]
     )
@@ -237,12 +238,12 @@ def _body(body: str) -> str:
     return f"<details><summary>body</summary><pre>{_text(body)}</pre></details>"
 
 
-def _curl(lines: list[str], name: str) -> str:
+def _again(head: str, lines: list[str], name: str) -> str:
     if not lines:
         return ""
     commands = _text("\n".join(lines))
     return (
-        f'<h4 id="{name}-again">To do it again</h4>\n<div class="curl">'
+        f'<h4 id="{name}-again">{head}</h4>\n<div class="curl">'
         '<button type="button" hidden>Copy</button>'
         f'<pre tabindex="0" role="region" aria-labelledby="{name}-again">{commands}</pre></div>'
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.report.words import left_behind, plural, tally
-from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
     from pytest_expedition.recording import Recorded
@@ -35,6 +35,9 @@ def failure(entry: Document) -> str:
     if entry["curl"]:
         lines += ["", "To do it again:"]
         lines += [f"  {line}" for line in entry["curl"]]
+    if "python" in entry:
+        lines += ["", "To set the fake up that way:"]
+        lines += [f"  {line}" for line in entry["python"]]
     if "replay" in entry:
         lines += ["", "To do again all that was done when it showed:", f"  {entry['replay']}"]
     return "\n".join(lines)
@@ -60,7 +63,7 @@ def verdict_lines(document: Document) -> list[str]:
         used += f" ({document['unanswered']} without an answer that tells anything)"
     return [
         f"{target['url']}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
-        f"{len(entries)} of {plural(len(CATALOGUE), 'requirement')}: "
+        f"{len(entries)} of {plural(_known(entries), 'requirement')}: "
         + tally([entry["outcome"] for entry in entries]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
         *([behind] if behind and not embedded else []),
@@ -68,6 +71,12 @@ def verdict_lines(document: Document) -> list[str]:
         *([f"reason: {document['reason']}"] if document["reason"] else []),
         f"verdict: {document['verdict']}",
     ]
+
+
+def _known(entries: list[Document]) -> int:
+    """Return how many requirements there are, of servers or clients, whichever were judged."""
+    judged = {entry["id"] for entry in entries}
+    return sum(len(all_of) for all_of in (CATALOGUE, CLIENT_CATALOGUE) if judged & all_of.keys())
 
 
 def waiver_lines(entries: list[Document]) -> list[str]:

@@ -133,6 +133,7 @@ GROUPS: Final = {
     "auth": "Authentication",
     "input": "Bad input",
     "agent": "The agent",
+    "client": "Clients",
 }
 """The groups of requirements, by how their ids begin."""
 

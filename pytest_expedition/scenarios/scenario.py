@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_expedition.report.client import client_failure, situation_text
+from pytest_expedition.report.client import client_failure, situation_text, trial_entry
 from pytest_expedition.scenarios.catalogue import SCENARIOS, Scenario
 from pytest_expedition.scenarios.choice import spoken
 from pytest_expedition.scenarios.draw import RANDOM, find_smallest, situations
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.situation import Situation
+    from pytest_expedition.report.document import Document
     from pytest_expedition.scenarios.trial import Exceptions
     from pytest_expedition.verdict import Result
 
@@ -43,6 +46,10 @@ class ExpeditionScenario:
         self.api_key = server.api_key
         self.results: list[Result] = []
         """What became of each promise; empty before ``check``."""
+        self.entry: Document | None = None
+        """What the report needs to know of it."""
+        self._started = datetime.now(timezone.utc)
+        self._begun = time.perf_counter()
         self._dialect = dialect
         self._strict = strict
         self._trial = Trial(server)
@@ -115,6 +122,14 @@ class ExpeditionScenario:
         ]
 
     def _tell(self, scenario: Scenario) -> None:
+        self.entry = trial_entry(
+            scenario,
+            self._trial.course,
+            self.results,
+            url=self.url,
+            started=self._started,
+            seconds=time.perf_counter() - self._begun,
+        )
         broken = [result for result in self.results if result.outcome in {"fail", "error"}]
         if self._wrong(self.results):
             pytest.fail(client_failure(scenario, self._trial.course, broken), pytrace=False)
