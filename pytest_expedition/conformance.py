@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import random
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -17,20 +18,20 @@ from hypothesis.errors import HypothesisException
 from pytest_expedition.clock import SkippingClock
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.server import ExpeditionServer
-from pytest_expedition.history import History
+from pytest_expedition.history import History, spoken
 from pytest_expedition.plan import Plan, covering, plans
 from pytest_expedition.requirements import CATALOGUE
-from pytest_expedition.rules import judge
+from pytest_expedition.rules import judge, together
 from pytest_expedition.runner import LimitReachedError, Runner, TargetUnusableError
 from pytest_expedition.target import JobRecipe, Limits, Target
 from pytest_expedition.verdict import Result, conclude, settle, waive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from pytest_expedition.envelope import Dialect
     from pytest_expedition.history import Exchange
-    from pytest_expedition.rules import Violation
+    from pytest_expedition.rules import Finding, Violation
     from pytest_expedition.verdict import Verdict
 
 ProfileName = Literal["smoke", "default", "thorough"]
@@ -60,17 +61,16 @@ class Conformance:
     """What a run found out.
 
     ``dialect`` is the one that the answers show. ``results`` are in the catalogue's order;
-    ``reason`` says why the suite broke, if it did. ``history`` is all of its traffic, ``seconds``
-    are those of the wall clock. ``left_behind`` are the ids of jobs that the run created and has
-    not seen end, ``perhaps_created`` is how many more may have been, by requests without an answer.
-    ``secrets`` is what no report may show, ``plans`` are the smallest that broke each requirement.
+    ``reason`` says why the suite broke, if it did. ``seconds`` are those of the wall clock.
+    ``left_behind`` are the ids of jobs that the run created and has not seen end,
+    ``perhaps_created`` is how many more may have been, by requests without an answer. ``secrets``
+    is what no report may show, ``plans`` are the smallest that broke each requirement.
     """
 
     target: Target
     dialect: Dialect | Literal["mixed"] | None
     verdict: Verdict
     results: list[Result]
-    history: History
     started: datetime
     seconds: float
     requests: int
@@ -86,6 +86,30 @@ class Conformance:
     def first_error(self) -> Result | None:
         """The first requirement that could not be judged because the suite broke."""
         return next((each for each in self.results if each.outcome == "error"), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a part of a run found out, at an instance of its own: see ``Conformance``.
+
+    ``created_in`` and ``dialects`` are the dialects that the answers show, ``limit`` is the one
+    that ended the run, ``smallest`` the smallest plan that broke each requirement.
+    """
+
+    findings: Mapping[str, Finding]
+    created_in: Dialect | None
+    dialects: Collection[Dialect | None]
+    limit: str
+    smallest: Mapping[str, tuple[Plan, Violation]]
+    started: datetime
+    seconds: float
+    requests: int
+    jobs: int
+    unanswered: int
+    reason: str
+    left_behind: tuple[int, ...]
+    perhaps_created: int
+    secrets: tuple[str, ...]
 
 
 class _Broken(Exception):  # noqa: N818 - raised for Hypothesis, which tells its types apart
@@ -127,14 +151,44 @@ def check(
     record: Callable[[Exchange], None] | None = None,
     plan: Plan | None = None,
 ) -> Conformance:
-    """Run the contract against a target, or one ``plan`` alone.
+    """Run the contract against a target, or one ``plan`` alone: all of it, in one share.
 
-    The same ``seed`` draws the same plans; ``None`` leaves the choice to Hypothesis, which takes
-    that of `--hypothesis-seed`. Once a requirement of ``until_broken`` has shown broken, no further
-    plan begins. ``watch`` is told how the run stands before each pause that takes time, ``record``
-    each exchange. A target that cannot be used gives the verdict ``error`` and its reason. Raises
-    ``Interrupted`` once jobs are cancelled where it is interrupted.
+    For the parameters see ``carry_out``.
     """
+    done = carry_out(
+        target,
+        profile=profile,
+        seed=seed,
+        until_broken=until_broken,
+        watch=watch,
+        record=record,
+        plan=plan,
+    )
+    return concluded(target, [done])
+
+
+def carry_out(
+    target: Target,
+    *,
+    profile: ProfileName,
+    seed: int | None = None,
+    until_broken: Collection[str] = (),
+    watch: Callable[[Standing], None] | None = None,
+    record: Callable[[Exchange], None] | None = None,
+    plan: Plan | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> Share:
+    """Carry out one share of a run, or one ``plan`` alone.
+
+    ``share`` is its number, from 0, and how many there are. The first has the plan that covers
+    everything; the random ones are shared evenly. The same ``seed`` draws the same plans; ``None``
+    leaves the choice to Hypothesis, which takes that of `--hypothesis-seed`. Once a requirement of
+    ``until_broken`` has shown broken, no further plan begins. ``watch`` is told how the run stands
+    before each pause that takes time, ``record`` each exchange. A target that cannot be used is
+    the ``reason`` why the share ended. Raises ``Interrupted`` once jobs are cancelled where it is
+    interrupted.
+    """
+    number, count = share
     started = datetime.now(timezone.utc)
     begun = time.monotonic()
     if profile == "smoke":
@@ -147,7 +201,14 @@ def check(
             watch(Standing(jobs=jobs, seconds=seconds, seconds_left=trial.longest - seconds))
 
     runner = Runner(target, watch=tell, record=record)
-    trial = _Trial(runner, profile, seed, frozenset(until_broken))
+    trial = _Trial(
+        runner,
+        covering=number == 0,
+        random_plans=len(range(number, RANDOM_PLANS[profile], count)),
+        profile=profile,
+        seed=_own_seed(seed, number) if count > 1 else seed,
+        until_broken=frozenset(until_broken),
+    )
     carry_out = trial.carry_out if plan is None else functools.partial(trial.carry_out_alone, plan)
     reason = ""
     try:
@@ -161,24 +222,12 @@ def check(
         raise Interrupted(runner) from None
     # Of a target that never let us create a job, nothing is held against it.
     history = trial.history(runner.exchanges if runner.ledger or not reason else [])
-    findings = judge(history)
-    results = settle(
-        findings,
-        offers=target.offers,
-        dialect=history.dialect,
+    return Share(
+        findings=judge(history),
+        created_in=history.created_in,
+        dialects=history.dialects,
         limit=trial.limit,
-        broke=bool(reason),
-        minimal={name: violation for name, (_, violation) in trial.smallest.items()},
-    )
-    results = waive(results, target.waivers, today=started.date())
-    return Conformance(
-        target=target,
-        dialect=history.dialect,
-        verdict=conclude(
-            ((each.requirement.level, each.outcome) for each in results), broke=bool(reason)
-        ),
-        results=results,
-        history=history,
+        smallest=trial.smallest,
         started=started,
         seconds=time.monotonic() - begun,
         requests=runner.requests,
@@ -188,7 +237,53 @@ def check(
         left_behind=tuple(runner.left_behind),
         perhaps_created=runner.perhaps_created,
         secrets=runner.secrets,
-        plans={name: plan for name, (plan, _) in trial.smallest.items()},
+    )
+
+
+def _own_seed(seed: int | None, number: int) -> int:
+    """Return the seed of a share: no two draw the same plans, whatever Hypothesis is told."""
+    if seed is None:
+        seed = 0 if settings().derandomize else random.randrange(2**32)  # noqa: S311
+    return seed + 10_000 * number
+
+
+def concluded(target: Target, shares: Sequence[Share]) -> Conformance:
+    """Give the verdict on all shares of a run."""
+    reason = next((share.reason for share in shares if share.reason), "")
+    smallest: dict[str, tuple[Plan, Violation]] = {}
+    for share in shares:
+        for name, found in share.smallest.items():
+            if name not in smallest or found[0].size < smallest[name][0].size:
+                smallest[name] = found
+    created_in = next((each.created_in for each in shares if each.created_in is not None), None)
+    dialect = spoken(created_in, {dialect for share in shares for dialect in share.dialects})
+    started = min(share.started for share in shares)
+    results = settle(
+        together([share.findings for share in shares]),
+        offers=target.offers,
+        dialect=dialect,
+        limit=next((share.limit for share in shares if share.limit), ""),
+        broke=bool(reason),
+        minimal={name: violation for name, (_, violation) in smallest.items()},
+    )
+    results = waive(results, target.waivers, today=started.date())
+    return Conformance(
+        target=target,
+        dialect=dialect,
+        verdict=conclude(
+            ((each.requirement.level, each.outcome) for each in results), broke=bool(reason)
+        ),
+        results=results,
+        started=started,
+        seconds=max((x.started - started).total_seconds() + x.seconds for x in shares),
+        requests=sum(share.requests for share in shares),
+        jobs=sum(share.jobs for share in shares),
+        unanswered=sum(share.unanswered for share in shares),
+        reason=reason,
+        left_behind=tuple(job_id for share in shares for job_id in share.left_behind),
+        perhaps_created=sum(share.perhaps_created for share in shares),
+        secrets=tuple(dict.fromkeys(each for share in shares for each in share.secrets)),
+        plans={name: plan for name, (plan, _) in smallest.items()},
     )
 
 
@@ -236,11 +331,16 @@ class _Trial:
     def __init__(
         self,
         runner: Runner,
+        *,
+        covering: bool,
+        random_plans: int,
         profile: ProfileName,
         seed: int | None,
         until_broken: frozenset[str],
     ) -> None:
         self.runner = runner
+        self.covering = covering
+        self.random_plans = random_plans
         self.profile = profile
         self.seed = seed
         self.until_broken = until_broken
@@ -257,11 +357,12 @@ class _Trial:
 
     def carry_out(self) -> None:
         """Run the covering plan, random ones as far as the profile goes, and a last look back."""
-        plan = covering(self.target.jobs, start_agent=self.target.start_agent)
-        if self.profile == "smoke":
-            plan = replace(plan, jobs=plan.jobs[:SMOKE_JOBS])
-        self._try(plan)
-        if RANDOM_PLANS[self.profile]:
+        if self.covering:
+            plan = covering(self.target.jobs, start_agent=self.target.start_agent)
+            if self.profile == "smoke":
+                plan = replace(plan, jobs=plan.jobs[:SMOKE_JOBS])
+            self._try(plan)
+        if self.random_plans:
             self._search()
         if self._unusable is not None:
             raise self._unusable
@@ -276,7 +377,7 @@ class _Trial:
     def _search(self) -> None:
         """Try random plans; shrink those that show a requirement broken that none has before."""
         most_jobs = min(MOST_JOBS_OF_A_PLAN, self.target.limits.concurrent_jobs)
-        left = RANDOM_PLANS[self.profile]
+        left = self.random_plans
         shrunk: set[str] = set()
         shrinking = False
 

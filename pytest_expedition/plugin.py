@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
-    from pytest_expedition.conformance import Conformance, ProfileName, Standing
+    from pytest_expedition.conformance import Conformance, ProfileName, Share, Standing
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.monitor import Monitor
@@ -35,6 +35,11 @@ REPORTED: Final = "expedition"
 
 TRIED: Final = "expedition_client"
 """The attribute of a test report that carries what was found out about a client."""
+
+ONE_PROCESS: Final = (
+    "a live instance is judged by one process: each worker of pytest-xdist would create jobs of "
+    "its own; leave -n out"
+)
 
 SCENARIOS_MARKER: Final = "expedition_scenarios"
 
@@ -208,16 +213,24 @@ def replay_entry(config: pytest.Config, requirement: str) -> dict[str, str]:
     return {"replay": " ".join(parts)}
 
 
+def _workers(config: pytest.Config) -> int:
+    """Return how many workers of pytest-xdist there are, of which this process is one; else 0."""
+    return int(getattr(config, "workerinput", {"workercount": 0})["workercount"])
+
+
+def _seed(config: pytest.Config) -> int | None:
+    """Return the number that `--hypothesis-seed` gives, if it gives one."""
+    seed = str(config.getoption("--hypothesis-seed", None))
+    return int(seed) if seed.isdecimal() else None
+
+
 def _live_target(config: pytest.Config) -> Target | None:
     """Return the target that the settings name, or ``None`` if they name none."""
     url, file = _setting(config, "url"), _path_setting(config, "config")
     if not url and file is None:
         return None
-    if hasattr(config, "workerinput") or config.getoption("numprocesses", None):
-        raise pytest.UsageError(
-            "a live instance is judged by one process: each worker of pytest-xdist would create "
-            "jobs of its own; leave -n out"
-        )
+    if _workers(config) or config.getoption("numprocesses", None):
+        raise pytest.UsageError(ONE_PROCESS)
     if _TARGET not in config.stash:
         from pytest_expedition.target import TargetError, at_url, load
 
@@ -407,45 +420,47 @@ def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
 
 
 @pytest.fixture(scope="session")
-def expedition_conformance(expedition_target: Target, pytestconfig: pytest.Config) -> Conformance:
-    """What the contract suite has found out about ``expedition_target``."""
-    from pytest_expedition.conformance import Interrupted, check
-    from pytest_expedition.report.words import left_behind
-    from pytest_expedition.target import Target
+def expedition_conformance(
+    expedition_target: Target, pytestconfig: pytest.Config, request: pytest.FixtureRequest
+) -> Conformance:
+    """What the contract suite has found out about ``expedition_target``.
 
-    if not isinstance(expedition_target, Target):
-        pytest.fail(f"expedition_target must be a Target, got {expedition_target!r}", pytrace=False)
-    if _live_target(pytestconfig) not in {None, expedition_target}:
-        pytest.fail(
-            "the target is given twice: by a fixture expedition_target and by an option, an "
-            "environment variable or an ini setting; leave one out",
-            pytrace=False,
-        )
+    The workers of pytest-xdist share the work, each at a fake instance of its own.
+    """
+    from pytest_expedition.conformance import Interrupted, carry_out, concluded
+    from pytest_expedition.report.words import left_behind
+
+    replay = _replay(pytestconfig)
+    _require_usable(expedition_target, replay, pytestconfig)
     profile = _profile(pytestconfig)
     if pytestconfig.getoption("--expedition-dry-run"):
         from pytest_expedition.report.preview import preview
 
         pytestconfig.stash[_PREVIEW] = list(preview(expedition_target, profile=profile))
         pytest.skip("dry run: nothing is sent")
-    replay = _replay(pytestconfig)
-    if replay is not None:
-        from pytest_expedition.plan import PlanError, require_recipes
-
-        try:
-            require_recipes(replay, expedition_target.jobs)
-        except PlanError as error:
-            pytest.fail(f"expedition_replay: {error}", pytrace=False)
     standing = _StandingLine(pytestconfig)
     recorder = _recorder(pytestconfig, server=expedition_target.url)
-    record = None if recorder is None else recorder.write
-    try:
-        return check(
+    shares = (replay is None and _workers(pytestconfig)) or 1
+
+    def carry_out_share(number: int) -> Share:
+        return carry_out(
             expedition_target,
             profile=profile,
+            seed=_seed(pytestconfig),
             watch=standing.show,
-            record=record,
+            record=None if recorder is None else recorder.write,
             plan=None if replay is None else replay.plan,
+            share=(number, shares),
         )
+
+    try:
+        if not _workers(pytestconfig):
+            return concluded(expedition_target, [carry_out_share(0)])
+        from pytest_expedition.shares import carry_out as carry_out_together
+
+        base = request.getfixturevalue("tmp_path_factory").getbasetemp()
+        folder = base.parent / "expedition"  # where all workers of this session find it
+        return concluded(expedition_target, carry_out_together(folder, shares, carry_out_share))
     except Interrupted as interrupt:
         told = left_behind(interrupt.left_behind, interrupt.perhaps_created)
         pytest.exit(told or "no job is left behind", returncode=pytest.ExitCode.INTERRUPTED)
@@ -453,6 +468,29 @@ def expedition_conformance(expedition_target: Target, pytestconfig: pytest.Confi
         standing.clear()
         if recorder is not None:
             recorder.close()
+
+
+def _require_usable(target: Target, replay: Replay | None, config: pytest.Config) -> None:
+    """Fail if a target that was said in Python cannot be judged, or a plan not at it."""
+    from pytest_expedition.target import Target
+
+    if not isinstance(target, Target):
+        pytest.fail(f"expedition_target must be a Target, got {target!r}", pytrace=False)
+    if _live_target(config) not in {None, target}:
+        pytest.fail(
+            "the target is given twice: by a fixture expedition_target and by an option, an "
+            "environment variable or an ini setting; leave one out",
+            pytrace=False,
+        )
+    if target.clock.waits and _workers(config):
+        pytest.fail(ONE_PROCESS, pytrace=False)
+    if replay is not None:
+        from pytest_expedition.plan import PlanError, require_recipes
+
+        try:
+            require_recipes(replay, target.jobs)
+        except PlanError as error:
+            pytest.fail(f"expedition_replay: {error}", pytrace=False)
 
 
 def _recorder(config: pytest.Config, *, server: str, part: str = "") -> Recorder | None:

@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from pytest_expedition import har, traffic
+from pytest_expedition import har, rules, traffic
 from pytest_expedition.conformance import Conformance
-from pytest_expedition.history import History, spoken
+from pytest_expedition.history import spoken
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
-from pytest_expedition.requirements import CATALOGUE
-from pytest_expedition.rules import Finding
 from pytest_expedition.stream import InMemory, Judged, Stream
 from pytest_expedition.target import Target
 from pytest_expedition.trace import Like, Line, Trace, Whose
@@ -118,18 +116,8 @@ class _WithRecipes:
 
 def together(parts: Sequence[Judged]) -> Judged:
     """Put what several recordings showed together."""
-    findings = {}
-    for name in CATALOGUE:
-        found = [part.findings[name] for part in parts]
-        proofs = [violation for finding in found for violation in finding.violations]
-        findings[name] = Finding(
-            held=sum(finding.held for finding in found),
-            violations=tuple(sorted(proofs, key=lambda each: len(each.proof))[:1]),
-            unseen=sum(finding.unseen for finding in found),
-            crash=next((finding.crash for finding in found if finding.crash), ""),
-        )
     return Judged(
-        findings=findings,
+        findings=rules.together([part.findings for part in parts]),
         servers=list({server: None for part in parts for server in part.servers}),
         requests=sum(part.requests for part in parts),
         jobs=sum(part.jobs for part in parts),
@@ -162,7 +150,6 @@ def document(
         dialect=dialect,
         verdict=conclude((each.requirement.level, each.outcome) for each in results),
         results=results,
-        history=History([], job_seconds=math.inf),
         started=started,
         seconds=judged.seconds,
         requests=judged.requests,

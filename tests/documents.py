@@ -38,7 +38,6 @@ def document_of(
         dialect="system",
         verdict=conclude((each.requirement.level, each.outcome) for each in results),
         results=results,
-        history=history,
         started=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
         seconds=12.5,
         requests=len(story.exchanges),

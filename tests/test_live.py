@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from test_readme import rows
 
 from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Target
-from pytest_expedition.conformance import SPARE_SECONDS, Standing, check
+from pytest_expedition.conformance import SPARE_SECONDS, Standing, check, embedded_target
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.plan import Act, JobPlan, Plan, covering
 from pytest_expedition.report.document import assemble, run_entry
@@ -566,3 +567,24 @@ def test_secrets_are_nowhere_in_what_a_failing_run_leaves_behind(
     ]
     assert any("***" in text for text in left)
     assert not [secret for secret in spellings for text in left if secret in text]
+
+
+@pytest.mark.parametrize("job_seconds", [None, 10, 60])
+@pytest.mark.parametrize("profile", ["smoke", "default", "thorough"])
+def test_a_run_needs_no_more_than_the_readme_says(
+    serve: Any, profile: Any, job_seconds: int | None
+) -> None:
+    head = (
+        "profile | of the embedded fake | of a live instance with jobs of 10 s | with jobs of 60 s"
+    )
+    (told,) = [row for row in rows(head) if row[0] == f"`{profile}`"]
+    column = 1 + [None, 10, 60].index(job_seconds)
+    jobs, requests = map(int, re.findall(r"\d+", told[column]))
+    if job_seconds is None:
+        with embedded_target() as target:
+            done = check(target, profile=profile, seed=1)
+    else:
+        _, target = serve(seconds=job_seconds, limits={"job_seconds": Limits().job_seconds})
+        done = check(target, profile=profile, seed=1)
+    assert jobs / 2 < done.jobs <= jobs
+    assert requests / 2 < done.requests <= requests

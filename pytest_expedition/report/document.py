@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from pytest_expedition.conformance import Conformance
-    from pytest_expedition.history import Exchange, History
+    from pytest_expedition.history import Exchange
     from pytest_expedition.requirements import Requirement
     from pytest_expedition.target import Target
     from pytest_expedition.verdict import Outcome, Result
@@ -70,13 +70,12 @@ def requirement_entry(conformance: Conformance, result: Result) -> Document:
     strike = Strike(conformance.secrets)
     story = _story(result)
     proof = () if result.violation is None else result.violation.proof
-    jobs = _jobs_of(story, _found_in(conformance, result))
     reason = strike.out(words.reason(result, conformance.reason))
     return {
         **_entry(result.requirement, result.outcome, reason),
         "waiver": _waiver(result, strike),
         "evidence": evidence(story, proof, strike),
-        "timeline": timeline(jobs, story, strike),
+        "timeline": timeline(_jobs_of(story, result), story, strike),
         "curl": [strike.out(line) for line in _curl(story, conformance.target)],
         **_plan(conformance, result),
     }
@@ -198,15 +197,12 @@ def _story(result: Result) -> list[Exchange]:
     return sorted({*context, *proof}, key=lambda exchange: exchange.sent)
 
 
-def _found_in(conformance: Conformance, result: Result) -> History:
-    """Return the history that tells what happened."""
-    return conformance.history if result.violation is None else result.violation.history
-
-
-def _jobs_of(story: list[Exchange], history: History) -> Iterable[Exchange]:
+def _jobs_of(story: list[Exchange], result: Result) -> Iterable[Exchange]:
     """Return all exchanges about the jobs of a story."""
+    if result.violation is None:
+        return ()
     ids = {_about(exchange) for exchange in story}
-    jobs = [job for job_id, job in history.jobs.items() if job_id in ids]
+    jobs = [job for job_id, job in result.violation.history.jobs.items() if job_id in ids]
     return (x for job in jobs for x in (*job.answers, *job.attempts))
 
 

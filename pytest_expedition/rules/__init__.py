@@ -16,7 +16,7 @@ from pytest_expedition.rules import access, agent, cancel, create, refuse, resul
 from pytest_expedition.rules.base import ACROSS, HELD, RULES, UNSEEN, Held, Judgement, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_expedition.history import History
 
@@ -31,6 +31,7 @@ __all__ = [
     "Violation",
     "find",
     "judge",
+    "together",
 ]
 
 _Subject = TypeVar("_Subject")
@@ -58,6 +59,21 @@ def judge(history: History, requirements: Iterable[str] = CATALOGUE) -> dict[str
     for finding in findings.values():
         for violation in finding.violations:
             violation.history = history
+    return findings
+
+
+def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
+    """Put together what was found in histories that have nothing to do with each other."""
+    findings = {}
+    for name in CATALOGUE:
+        found = [part[name] for part in parts]
+        proofs = [violation for finding in found for violation in finding.violations]
+        findings[name] = Finding(
+            held=sum(finding.held for finding in found),
+            violations=tuple(sorted(proofs, key=lambda each: len(each.proof))[:1]),
+            unseen=sum(finding.unseen for finding in found),
+            crash=next((finding.crash for finding in found if finding.crash), ""),
+        )
     return findings
 
 
