@@ -28,13 +28,16 @@ def document_of(
     reason: str = "",
     left_behind: tuple[int, ...] = (),
     url: str = "http://192.0.2.10",
+    verify: str | bool = True,
 ) -> dict[str, Any]:
     """The report of a run with this traffic."""
     history = story.history()
     results = settle(judge(history), offers={"cancellable", "refusable"}, broke=bool(reason))
     results = waive(results, waivers, today=TODAY)
     conformance = Conformance(
-        target=replace(Target(url="http://192.0.2.10", api_key=KEY), url=url, waivers=waivers),
+        target=replace(
+            Target(url="http://192.0.2.10", api_key=KEY), url=url, waivers=waivers, verify=verify
+        ),
         dialect="system",
         verdict=conclude((each.requirement.level, each.outcome) for each in results),
         results=results,

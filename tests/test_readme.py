@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
-from typing import TYPE_CHECKING
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import tables
 
-from pytest_expedition import JobScript, Limits, plugin
+from pytest_expedition import ExpeditionServer, JobScript, Limits, plugin
 from pytest_expedition.scenarios.catalogue import SCENARIOS
 from pytest_expedition.target import load
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEXT = tables.README.read_text(encoding="utf-8")
 
@@ -23,6 +24,30 @@ TEXT = tables.README.read_text(encoding="utf-8")
 def blocks(language: str) -> list[str]:
     """The code blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def commands(section: str) -> list[str]:
+    """The lines for a shell that stand in a section."""
+    prose = re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+    text = re.split(
+        r"^#+ ", prose.partition(f"\n## {section}\n")[2], maxsplit=1, flags=re.MULTILINE
+    )
+    return re.findall(r"^ {4}(\S.*)", text[0], re.MULTILINE)
+
+
+def shell(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of the README as its reader does."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    own = {name: value for name, value in os.environ.items() if name[:10] != "EXPEDITION"}
+    return subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env={**own, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def rows(head: str) -> list[list[str]]:
@@ -77,7 +102,7 @@ def test_every_field_of_a_script_is_in_its_table() -> None:
 
 
 def test_the_target_file_is_one_and_shows_the_defaults(tmp_path: Path) -> None:
-    text, waiver = blocks("toml")
+    _, text, waiver = blocks("toml")
     path = tmp_path / "expedition.toml"
     path.write_text(text + waiver, encoding="utf-8")
     target = load(path, environ={"EXPEDITION_API_KEY": "key"})
@@ -133,3 +158,64 @@ def test_the_example_of_schemas_runs(capsys: pytest.CaptureFixture[str]) -> None
     exec(compile(example, "README.md", "exec"), {})
     printed = capsys.readouterr().out.strip()
     assert f"# {printed}" in example
+
+
+def test_the_walk_through_of_a_server_judges_a_broken_one(tmp_path: Path) -> None:
+    serve, export, judge = commands("Check my server")
+    begun = serve.replace("--port 8080", "--port 0 --job-seconds 2")
+    assert begun != serve
+    command = [sys.executable, "-m", "pytest_expedition.cli", *begun.split()[1:]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url, key = (server.stdout.readline().strip().partition("=")[2] for _ in range(2))
+        assert export == f"export EXPEDITION_API_KEY={key}"
+        judge = judge.replace("http://127.0.0.1:8080", url)
+        done = shell(tmp_path, f"{export}\n{judge} --expedition-profile smoke")
+        server.send_signal(signal.SIGINT)
+    assert "verdict: non-conformant" in done.stdout
+    assert done.returncode == 1
+
+
+def test_the_walk_through_of_a_live_instance_creates_four_jobs(tmp_path: Path) -> None:
+    target = blocks("toml")[0]
+    export, dry_run, smoke = commands("Check a live instance")
+    server = ExpeditionServer()
+    server.clock.run(speed=20)
+    server.start()
+    try:
+        url = target.replace("https://192.0.2.10", server.url)
+        (tmp_path / "expedition.toml").write_text(url, encoding="utf-8")
+        export = export.replace("…", server.api_key)
+        told = shell(tmp_path, f"{export}\n{dry_run}")
+        assert "POST /api/v1/project/22/import resource=/tmp/cisco.xml" in told.stdout
+        assert server.requests == []
+        done = shell(tmp_path, f"{export}\n{smoke}")
+    finally:
+        server.stop()
+    assert f"{server.url}, dialect system: 4 jobs" in done.stdout
+    assert " fail" not in done.stdout
+
+
+def test_the_walk_through_of_a_recording_judges_what_it_recorded(tmp_path: Path) -> None:
+    record, check = commands("Judge a recording")
+    recorded = shell(tmp_path, f"{record} --expedition-profile smoke")
+    assert recorded.returncode == 0, recorded.stdout
+    judged = shell(tmp_path, check)
+    assert judged.returncode == 0, judged.stdout
+    assert "fail" not in judged.stdout
+
+
+def test_the_walk_through_of_the_verdict_writes_reports(tmp_path: Path) -> None:
+    (judge,) = commands("Read the verdict")
+    assert shell(tmp_path, f"{judge} --expedition-profile smoke").returncode == 0
+    assert {path.name for path in tmp_path.glob("report.*")} == {"report.html", "report.json"}
+
+
+def test_every_link_within_it_leads_somewhere() -> None:
+    heads = re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
+    anchors = {re.sub("[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
+    for label, link in re.findall(r"\[([^]]+)\]\(([^)]+)\)", TEXT):
+        if link.startswith("#"):
+            assert link[1:] in anchors, label
+        else:
+            assert (tables.README.parent / link).exists(), label

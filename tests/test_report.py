@@ -225,6 +225,21 @@ def test_a_failure_shows_its_story_and_its_commands() -> None:
         assert each["body"] in told["text"]
 
 
+@pytest.mark.parametrize(
+    ("url", "verify", "option"),
+    [
+        ("https://192.0.2.10", True, ""),
+        ("https://192.0.2.10", False, " -k"),
+        ("https://192.0.2.10", "/ca.pem", " --cacert /ca.pem"),
+        ("http://192.0.2.10", "/ca.pem", ""),
+    ],
+)
+def test_commands_verify_as_the_run_did(url: str, verify: str | bool, option: str) -> None:  # noqa: FBT001
+    document = document_of(slipping_back(), url=url, verify=verify)
+    first = entry_of(document, "status.monotonic")["curl"][0]
+    assert first.startswith(f"curl -sS{option} -X POST ")
+
+
 def test_a_waiver_is_told() -> None:
     text = as_html(DOCUMENTS["waived"])
     assert "waived until 2027-03-01: &lt;i&gt;known&lt;/i&gt;" in text

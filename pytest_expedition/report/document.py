@@ -279,7 +279,7 @@ def _curl(story: list[Exchange], target: Target) -> list[str]:
 
 def _command(exchange: Exchange, target: Target, names: dict[int, str]) -> str:
     parts = ["curl", "-sS"]
-    if target.verify is not True:
+    if target.verify is not True and target.url.startswith("https:"):
         parts += ["-k"] if target.verify is False else ["--cacert", shlex.quote(target.verify)]
     if exchange.method != "GET":
         parts += ["-X", exchange.method]
