@@ -580,34 +580,69 @@ WITHOUT_OTHERS = ("-p", "no:hypothesispytest", "-p", "no:schemathesis")
 """Without plugins that import what ours must not."""
 
 
-def test_inert_unless_asked_for(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import sys
+NOTED_IMPORTS = """
+import atexit
+import json
+import pathlib
+import sys
 
-        def test_nothing():
-            ours = {name for name in sys.modules if name.startswith("pytest_expedition")}
-            assert ours == {"pytest_expedition", "pytest_expedition.plugin"}
-            assert not {"requests", "jsonschema", "werkzeug"} & set(sys.modules)
-        """
-    )
-    result = pytester.runpytest_subprocess(*WITHOUT_OTHERS, "-p", "no:pytest_httpserver")
+import pytest
+
+HEAVY = {"hypothesis", "jsonschema", "pytest_httpserver", "requests", "werkzeug"}
+NOTED = HEAVY | {"pytest_expedition"}
+noted = {}
+
+def note(moment):
+    noted[moment] = sorted(name for name in sys.modules if name.partition(".")[0] in NOTED)
+
+def pytest_configure():
+    note("start")
+
+@pytest.fixture(autouse=True)
+def note_test():
+    yield
+    note("test")
+
+@atexit.register
+def write():
+    note("end")
+    pathlib.Path("noted.json").write_text(json.dumps(noted))
+"""
+
+
+def noted_imports(pytester: pytest.Pytester, test: str, *options: str) -> dict[str, list[str]]:
+    """Our modules, and heavy ones, that were there at the start, in the test, at the end."""
+    pytester.makeconftest(NOTED_IMPORTS)
+    pytester.makepyfile(test)
+    result = pytester.runpytest_subprocess(*WITHOUT_OTHERS, *options)
     result.assert_outcomes(passed=1)
+    noted: dict[str, list[str]] = json.loads((pytester.path / "noted.json").read_text())
+    assert list(noted) == ["start", "test", "end"]
+    return noted
 
 
-def test_the_fixture_needs_neither_the_oracle_nor_requests(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import sys
+def test_who_does_not_use_the_plugin_imports_one_module_of_it(pytester: pytest.Pytester) -> None:
+    noted = noted_imports(pytester, "def test_nothing(): pass", "-p", "no:pytest_httpserver")
+    for modules in noted.values():
+        assert modules == ["pytest_expedition", "pytest_expedition.plugin"]
 
-        def test_serves(expedition_server):
-            assert expedition_server.url
-            assert not {"requests", "jsonschema"} & set(sys.modules)
-            assert not {"pytest_expedition.rules", "pytest_expedition.runner"} & set(sys.modules)
-        """
-    )
-    result = pytester.runpytest_subprocess(*WITHOUT_OTHERS)
-    result.assert_outcomes(passed=1)
+
+def test_the_fixture_imports_what_serves_and_no_more(pytester: pytest.Pytester) -> None:
+    noted = noted_imports(pytester, "def test_serves(expedition_server): pass")
+    serving = ["bodies", "connection", "dialects", "instance", "server", "simulation", "situation"]
+    ours = [name for name in noted["test"] if name.startswith("pytest_expedition")]
+    assert ours == [
+        "pytest_expedition",
+        "pytest_expedition.fake",
+        *(f"pytest_expedition.fake.{name}" for name in serving),
+        "pytest_expedition.plugin",
+    ]
+    assert {name.partition(".")[0] for name in noted["test"]} == {
+        "pytest_expedition",
+        "pytest_httpserver",
+        "werkzeug",
+    }
+    assert noted["end"] == noted["test"]
 
 
 def test_nothing_but_a_name_is_public() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_expedition.plugin import entry_key, replay_entry
+from pytest_expedition.plugin import entry_key
 from pytest_expedition.report.document import (
     has_stale_waiver,
     is_failure,
@@ -15,6 +15,7 @@ from pytest_expedition.report.document import (
 )
 from pytest_expedition.report.text import failure
 from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.settings import replay_entry
 
 if TYPE_CHECKING:
     from pytest_expedition.conformance import Conformance

@@ -1,0 +1,182 @@
+"""What a session of pytest has found out: gathered from its tests, written to files, and told."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from pytest_expedition.plugin import REPORTED, TRIED, entry_key
+from pytest_expedition.settings import plan_path, replay, report_paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAME: Final = "expedition-session-report"
+
+
+def carry(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Let the report of a test carry what that has found out about a requirement."""
+    if entry_key not in item.stash:  # it failed before it knew
+        from pytest_expedition.report.document import broken_down
+
+        assert isinstance(item, pytest.Function)
+        assert call.excinfo is not None
+        entry = broken_down(str(item.callspec.params["requirement"]), call.excinfo.exconly())
+        item.stash[entry_key] = {"run": None, "requirement": entry}
+    elif report.when != "call":
+        return
+    setattr(report, REPORTED, item.stash[entry_key])
+    _add_properties(item)
+
+
+def _add_properties(item: pytest.Item) -> None:
+    """Let the JUnit XML say what was found out; the report of the teardown carries it there."""
+    if item.config.getoption("xmlpath", None):
+        entry = item.stash[entry_key]["requirement"]
+        item.user_properties += [
+            (f"expedition_{name}", entry[name])
+            for name in ("id", "level", "basis", "outcome", "reason")
+        ]
+
+
+_COLOURS: Final = {"pass": "green", "fail": "red", "error": "red"}
+_VERDICT_COLOURS: Final = {"conformant": "green", "inconclusive": "yellow"}
+
+
+class SessionReport:
+    """Gathers what tests have found out, also in other processes (pytest-xdist), and tells it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.runs: dict[str, dict[str, Any]] = {}
+        self.requirements: list[dict[str, Any]] = []
+        self.document: dict[str, Any] = {}
+        self.trials: list[dict[str, Any]] = []
+        self.unwritten: list[str] = []
+        self.preview: list[str] = []
+
+    def add(self, report: pytest.TestReport) -> None:
+        """Keep what a test report carries."""
+        found = getattr(report, REPORTED, None)
+        if found is not None:
+            if found["run"] is not None:
+                self.runs[found["run"]["started"]] = found["run"]
+            self.requirements.append(found["requirement"])
+        trial = getattr(report, TRIED, None)
+        if trial is not None:
+            self.trials.append(trial)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the report, and see to the exit status."""
+        if not (self.requirements or self.trials):
+            return
+        from pytest_expedition.report.document import assemble
+
+        runs, entries = list(self.runs.values()), list(self.requirements)
+        if self.trials:
+            from pytest_expedition.report.client import promise_entries
+
+            runs += [trial["run"] for trial in self.trials]
+            entries += promise_entries(self.trials)
+        self.document = assemble(runs, entries)
+        for path in report_paths(self.config):
+            self._write(path)
+        self._add_suite_properties()
+        if self.unwritten or self.requirements:
+            self._see_to_the_exit_status(session)
+
+    def _see_to_the_exit_status(self, session: pytest.Session) -> None:
+        ran = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
+        if ran and (self.document["verdict"] == "error" or self.unwritten):
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        outcomes = {entry["outcome"] for entry in self.requirements}
+        judged = outcomes & {"pass", "fail", "waived"} or self.trials
+        if session.exitstatus == pytest.ExitCode.OK and not judged:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def _write(self, path: Path) -> None:
+        from pytest_expedition.report.file import write
+
+        try:
+            write(self.document, path)
+            self._keep_plans(path)
+        except OSError as error:
+            self.unwritten.append(f"the report was not written to {path}: {error.strerror}")
+
+    def _add_suite_properties(self) -> None:
+        """Let the JUnit XML say what was judged, and the verdict."""
+        if self.config.getoption("xmlpath", None):
+            writers: list[Any] = [
+                plugin
+                for plugin in self.config.pluginmanager.get_plugins()
+                if hasattr(plugin, "add_global_property")
+            ]
+            for writer in writers:
+                writer.add_global_property("expedition_target", self.document["target"]["url"])
+                writer.add_global_property("expedition_verdict", self.document["verdict"])
+
+    def _keep_plans(self, report: Path) -> None:
+        """Write the plans of what failed to files of their own."""
+        for entry in self.document["requirements"]:
+            if "plan" in entry:
+                text = json.dumps(entry["plan"], indent=2) + "\n"
+                plan_path(report, entry["id"]).write_text(text, encoding="utf-8")
+
+    def _entries_to_list(self) -> list[dict[str, Any]]:
+        """Return the entries that get a line: of many with the same error only the first."""
+        seen = set()
+        listed = []
+        for entry in self.document["requirements"]:
+            if entry["outcome"] != "error" or entry["reason"] not in seen:
+                listed.append(entry)
+            seen.add(entry["reason"])
+        return listed
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Tell the verdict, and the outcome of each requirement."""
+        if self.preview:
+            terminalreporter.section("expedition contract: dry run")
+            for line in self.preview:
+                terminalreporter.write_line(line)
+        if not self.document:
+            return
+        from pytest_expedition.report.text import failure, requirement_line
+
+        judged = ["contract"] if self.requirements else []
+        judged += ["client"] if self.trials else []
+        terminalreporter.section(f"expedition {' and '.join(judged)}")
+        for entry in self._entries_to_list():
+            colour = _COLOURS.get(entry["outcome"], "yellow")
+            terminalreporter.write_line(requirement_line(entry), **{colour: True})
+        for entry in self.document["requirements"]:
+            if (entry["level"], entry["outcome"]) == ("SHOULD", "fail"):
+                terminalreporter.section(entry["id"], sep="-")
+                terminalreporter.write_line(failure(entry))
+        self._tell_verdict(terminalreporter)
+
+    def _tell_verdict(self, terminalreporter: pytest.TerminalReporter) -> None:
+        from pytest_expedition.report.text import replay_line, verdict_lines
+
+        terminalreporter.section("verdict", sep="-")
+        for line in self.unwritten:
+            terminalreporter.write_line(line, red=True)
+        *lines, verdict = verdict_lines(self.document)
+        again = replay(self.config)
+        if again is not None:
+            lines.append(replay_line(self.document, again.requirement))
+        for line in lines:
+            terminalreporter.write_line(line)
+        colour = _VERDICT_COLOURS.get(self.document["verdict"], "red")
+        terminalreporter.write_line(verdict, bold=True, **{colour: True})
+
+
+def session_report(config: pytest.Config) -> SessionReport:
+    """Return the report of a session, which is begun when it is first asked for."""
+    report: SessionReport | None = config.pluginmanager.get_plugin(_NAME)
+    if report is None:
+        report = SessionReport(config)
+        config.pluginmanager.register(report, _NAME)
+    return report
