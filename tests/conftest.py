@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+import trustme  # noqa: F401
 
-# Loaded before any test: pytester unloads what a run in this process was the first to load, but
-# the packages keep their attributes, and the next run would have two of some modules.
 import pytest_expedition.conformance
 import pytest_expedition.report.document  # noqa: F401
+
+# Some are only loaded before any test: pytester unloads what a run in this process was the first to
+# load, but the packages keep their attributes, and the next run would have two of some modules.
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
