@@ -155,6 +155,8 @@ class Runner:
         """The jobs not seen to have ended, and whether they may be cancelled."""
         self._perhaps_created: list[float] = []
         """When creations were sent of which nobody knows whether they created a job."""
+        self._unsent: set[Exchange] = set()
+        """Those for which there was no connection."""
         self._dialects: dict[int, Dialect | None] = {}
         """The dialect in which each job was created: its status is asked for in the same."""
         self._recipes = {recipe.name: recipe for recipe in target.jobs}
@@ -658,7 +660,7 @@ class Runner:
             barrier.wait(BARRIER_SECONDS)
         reply = self._transport.send(request, seconds=min(self.target.limits.answer_seconds, left))
         asked = _as_bytes(request.body) if recipe is not None else b""
-        return Exchange(
+        exchange = Exchange(
             kind=call.kind,
             method=call.method,
             path=call.path,
@@ -674,6 +676,9 @@ class Runner:
             cancellable=recipe.cancellable if recipe is not None else None,
             probe=call.probe,
         )
+        if reply.unsent:
+            self._unsent.add(exchange)
+        return exchange
 
     def _headers(self, call: _Call) -> dict[str, str]:
         if call.probe == "no-key":
@@ -688,6 +693,8 @@ class Runner:
             if creation.state not in {CANCELLED, FINISHED}:
                 self._alive[job_id] = creation.cancellable is not False
             self._dialects[job_id] = creation.answer.dialect
+        elif creation in self._unsent:
+            pass  # it cannot have created anything
         elif creation.status is None or creation.ok or creation.failed:
             self._perhaps_created.append(creation.received)
         if self.dialect is None and creation.ok:

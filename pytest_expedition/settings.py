@@ -109,6 +109,8 @@ def report_paths(config: pytest.Config) -> list[Path]:
             )
         if not path.parent.is_dir():
             raise pytest.UsageError(f"expedition_report = {str(path)!r}: the folder does not exist")
+        if path.is_dir():
+            raise pytest.UsageError(f"expedition_report = {str(path)!r}: must be a file")
     return paths
 
 

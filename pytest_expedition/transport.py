@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import io
 import socket
+import ssl
 import time
 import zlib
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,12 +46,14 @@ class Reply:
     """What came back.
 
     ``status`` is ``None`` where no answer came, or not all of it, and ``lost`` says why.
-    ``unreadable`` says why nothing is kept of a body that did come.
+    ``unsent`` says that there was no connection by which the server could have learnt of the
+    request. ``unreadable`` says why nothing is kept of a body that did come.
     """
 
     status: int | None = None
     body: bytes = b""
     lost: str = ""
+    unsent: bool = False
     unreadable: str = ""
 
 
@@ -93,7 +96,7 @@ class Transport:
             with contextlib.closing(response):
                 return _read(response)
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            return Reply(lost=_why_lost(error))
+            return Reply(lost=_why_lost(error), unsent=_is_unsent(error))
         except http.client.HTTPException as error:
             # Some headers break the library itself: it raises what the parser raised.
             return Reply(lost=_why_lost(error))
@@ -262,11 +265,26 @@ def _why_lost(error: Exception) -> str:
     return f"the answer broke off: {_root_cause(error)}"
 
 
+def _is_unsent(error: Exception) -> bool:
+    """Whether no connection came about. One that broke later may have carried the request."""
+    causes = list(_causes(error))
+    if isinstance(error, requests.exceptions.SSLError):
+        return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+    return isinstance(error, requests.exceptions.ConnectTimeout) or any(
+        isinstance(cause, NewConnectionError) for cause in causes
+    )
+
+
 def _root_cause(error: BaseException) -> str:
     """What the operating system said of it, without the layers between."""
+    causes = list(_causes(error))
+    said = (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror)
+    return next(said, str(causes[-1]) or type(causes[-1]).__name__)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Go from an error down through those that led to it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        error, cause = cause, cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -483,6 +483,7 @@ class TestTLS:
         assert conformance.verdict == "error"
         assert "cannot be trusted: " in conformance.reason
         assert 'verify = "ca.pem"' in conformance.reason
+        assert conformance.perhaps_created == 0
         assert secure.requests == []
 
     def test_what_is_not_verified_is_said_once_and_warns_of_nothing(
@@ -567,6 +568,26 @@ def test_secrets_are_nowhere_in_what_a_failing_run_leaves_behind(
     ]
     assert any("***" in text for text in left)
     assert not [secret for secret in spellings for text in left if secret in text]
+
+
+class Drops(Instance):
+    """Reads a creation, and closes the connection."""
+
+    def answer_creation(self, job_request: Any) -> Response:
+        return replace(super().answer_creation(job_request), cut=0)
+
+
+@pytest.mark.parametrize(("listens", "perhaps"), [(False, 0), (True, 3)])
+def test_only_a_request_that_was_sent_may_have_created_a_job(
+    serve: Any, *, listens: bool, perhaps: int
+) -> None:
+    server, target = serve(Drops)
+    if not listens:
+        server.stop()
+    found = check(target, profile="smoke")
+    assert found.verdict == "error"
+    assert "does not answer" in found.reason
+    assert found.perhaps_created == perhaps
 
 
 @pytest.mark.parametrize("job_seconds", [None, 10, 60])

@@ -387,12 +387,14 @@ def test_the_target_file_and_its_mistakes(
         ("--expedition-config=none.toml", "cannot be read: No such file"),
         ("--expedition-report=report.doc", "the suffix must be one of .json, .html, .md"),
         ("--expedition-report=nowhere/report.json", "the folder does not exist"),
+        ("--expedition-report=folder.html", "folder.html': must be a file"),
         ("--expedition-profile=huge", "invalid choice: 'huge'"),
     ],
 )
 def test_an_option_that_cannot_be_followed_is_a_usage_error(
     pytester: pytest.Pytester, option: str, message: str
 ) -> None:
+    pytester.mkdir("folder.html")
     result = pytester.runpytest_inprocess(*SMOKE, option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in result.stderr.str()
