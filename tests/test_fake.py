@@ -440,7 +440,7 @@ class TestFixture:
         assert state(call, job_id) == 0.5
         assert expedition_server.state(expedition_server.jobs[0]) == 0.5
         assert expedition_server.state(job_id) == 0.5
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError, match=r"there is no job .*; since the last reset there are: "):
             expedition_server.state(7)
 
     def test_a_poll_moves_only_the_job_it_asks_for(self, call: Call) -> None:

@@ -172,7 +172,15 @@ class ExpeditionServer:
         Raises ``KeyError`` for an id that was not given out since the last reset.
         """
         with self.instance.lock:
-            return self.instance.state(self.instance.jobs[job] if isinstance(job, int) else job)
+            jobs = self.instance.jobs
+            if isinstance(job, int):
+                if job not in jobs:
+                    known = ", ".join(map(str, jobs)) or "none"
+                    raise KeyError(
+                        f"there is no job {job}; since the last reset there are: {known}"
+                    )
+                job = jobs[job]
+            return self.instance.state(job)
 
     def play(self, played: Situation | Instance) -> None:
         """Play a situation until the next reset; all jobs are forgotten, its clock stands still.
