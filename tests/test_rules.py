@@ -1666,6 +1666,18 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .poll(0.1, job=OTHER),
         ["started-set-back"],
     ),
+    (
+        "agent.idempotent",
+        "a stop was under way when it was started",
+        Story()
+        .tell_agent("stop", at=0, until=5)
+        .tell_agent("start", at=1, until=2)
+        .create()
+        .poll(0.5)
+        .tell_agent("start")
+        .poll(0.1),
+        "no chance",
+    ),
     # The promise agent.gates:
     (
         "agent.gates",
@@ -1736,6 +1748,23 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "it moves, after one that was there before the stop",
         Story().create().tell_agent("stop").create(OTHER).poll(0, job=OTHER).poll(0.1, job=OTHER),
         ["moved-while-stopped"],
+    ),
+    (
+        "agent.gates",
+        "a start was under way when it was stopped",
+        Gated()
+        .tell_agent("start", at=0, until=5)
+        .tell_agent("stop", at=1, until=2)
+        .create()
+        .poll(0)
+        .poll(0.1),
+        "no chance",
+    ),
+    (
+        "agent.gates",
+        "a start before it got no answer",
+        Gated().tell_agent("start", status=None).tell_agent("stop").create().poll(0).poll(0.1),
+        "no chance",
     ),
     ("agent.gates", "started only", agent("start").create().poll(0.1).poll(0.2), "no chance"),
     ("agent.gates", "it goes back", gated(state=0.5).poll(0.2), ["moved-while-stopped"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -23,11 +24,23 @@ def idempotent(history: History) -> Iterator[Judgement]:
     if history.shared:
         return
     running: Exchange | None = None
-    for command in history.agent:
+    for command, in_order in _commands(history):
         if agent_command(command) == "start" and running is not None and running.before(command):
             yield from _started_again(history, running, command)
         starts = agent_command(command) != "stop"
-        running = command if starts and command.answered and command.ok else None
+        took_effect = in_order and command.answered and command.ok
+        running = command if starts and took_effect else None
+
+
+def _commands(history: History) -> Iterator[tuple[Exchange, bool]]:
+    """Go through what the agent was told, and whether all before had been answered by then.
+
+    Else nobody knows which of them the agent heard last.
+    """
+    latest = -math.inf
+    for command in history.agent:
+        yield command, latest < command.sent
+        latest = max(latest, command.received if command.answered else math.inf)
 
 
 def _started_again(history: History, running: Exchange, start: Exchange) -> Iterator[Judgement]:
@@ -67,8 +80,8 @@ def gates(history: History) -> Iterator[Judgement]:
     """A job created while the agent is stopped stands still; after its start it goes on."""
     if history.shared:
         return
-    for number, stop in enumerate(history.agent):
-        if agent_command(stop) != "stop" or not (stop.answered and stop.ok):
+    for number, (stop, in_order) in enumerate(_commands(history)):
+        if agent_command(stop) != "stop" or not (in_order and stop.answered and stop.ok):
             continue
         start, further = [*history.agent[number + 1 :], None, None][:2]
         for job in history.jobs.values():
