@@ -331,7 +331,7 @@ def _serve_until_interrupted(server: ExpeditionServer) -> bool:
     with contextlib.suppress(KeyboardInterrupt):
         print(f"EXPEDITION_URL={server.url}")
         if server.ca_file is not None:
-            print(f"EXPEDITION_CA={server.ca_file}")
+            print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
         print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
         threading.Event().wait()
     server.stop()

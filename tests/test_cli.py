@@ -216,18 +216,29 @@ def test_a_port_of_ones_choice() -> None:
 
 def test_a_server_that_speaks_tls_tells_how_to_verify_it() -> None:
     with serving("--tls") as environment:
-        ca_file = pathlib.Path(environment["EXPEDITION_CA"])
+        ca_file = pathlib.Path(environment["REQUESTS_CA_BUNDLE"])
         url = environment["EXPEDITION_URL"]
         assert url.startswith("https://127.0.0.1:")
         assert requests.get(url, verify=str(ca_file), timeout=10).status_code == 401
     assert not ca_file.exists()
 
 
+def test_what_it_prints_is_what_the_suite_goes_by() -> None:
+    with serving("--tls", "--job-seconds=1") as printed:
+        done = contract(printed)
+    assert f"{printed['EXPEDITION_URL']}, dialect system: 4 jobs" in done.stdout
+    assert "certificate was not verified" not in done.stdout
+    assert done.returncode == 0
+
+
 def test_an_address_of_ones_choice() -> None:
     with serving("--host=localhost", "--tls") as environment:
         url = environment["EXPEDITION_URL"]
         assert url.startswith("https://localhost:")
-        assert requests.get(url, verify=environment["EXPEDITION_CA"], timeout=10).status_code == 401
+        assert (
+            requests.get(url, verify=environment["REQUESTS_CA_BUNDLE"], timeout=10).status_code
+            == 401
+        )
 
 
 @pytest.mark.parametrize(
