@@ -484,8 +484,12 @@ class TestClientsOfAllKinds:
         one = one.replace(b"Connection: close\r\n", b"", 1).replace(
             b"HTTP/1.1", b"HTTP/%b" % version.encode()
         )
-        talk(expedition_server, one + post(expedition_server))
+        first, _, rest = talk(expedition_server, one + post(expedition_server)).partition(
+            b"\r\n\r\n"
+        )
         assert len(expedition_server.jobs) == 1 + kept
+        assert (b"Connection: close" in first, b"HTTP/1.1 200" in rest) == (not kept, kept)
+        assert (b"Connection: keep-alive" in first) == (kept and version == "1.0")
 
     def test_an_answer_leaves_in_one_piece(
         self, expedition_server: ExpeditionServer, monkeypatch: pytest.MonkeyPatch

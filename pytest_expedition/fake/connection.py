@@ -256,6 +256,10 @@ class KeepAliveHandler(WSGIRequestHandler):
         if self.close_connection or version == "HTTP/1.0" or fields.get("Connection") == "close":
             self.close_connection = True
             fields["Connection"] = "close"
+        elif (
+            self.request_version == "HTTP/1.0"
+        ):  # whose clients expect a close unless they are told
+            fields["Connection"] = "keep-alive"
         phrase, _ = self.responses.get(response.status, ("", ""))
         lines = [f"{version} {response.status} {phrase}"]
         lines += [f"{name}: {value}" for name, value in fields.items()]
