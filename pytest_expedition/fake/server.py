@@ -16,7 +16,6 @@ from pytest_httpserver.httpserver import HTTPServerBase
 from pytest_expedition.fake.connection import KeepAliveHandler
 from pytest_expedition.fake.instance import Handled, Instance, Request, Response
 from pytest_expedition.fake.simulation import Clock, JobScript
-from pytest_expedition.fake.situation import Situation, SituationInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.simulation import Job
+    from pytest_expedition.fake.situation import Situation
 
 LOOPBACK: Final = "127.0.0.1"
 SECONDS_PER_POLL: Final = 1.0
@@ -183,6 +183,8 @@ class ExpeditionServer:
 
         Raises ``TypeError`` for what is none.
         """
+        from pytest_expedition.fake.situation import Situation, SituationInstance
+
         if isinstance(played, Situation):
             played = SituationInstance(played)
         if not isinstance(played, Instance):
