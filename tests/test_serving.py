@@ -332,12 +332,16 @@ class TestRequestsThatAreNone:
             (b"GET / HTTP/1.1\r\nSpace : 1\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\n: 1\r\n\r\n", 400),
             (b"GET / HTTP/1.1\r\n folded\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nNul: \x00\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nReturn: a\rb\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nReturn: a\r\n\rfolded: b\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nEnds", 400),
         ],
     )
     def test_are_refused_in_an_error_envelope(
         self, quiet: ExpeditionServer, sent: bytes, status: int
     ) -> None:
-        assert refusal(talk(quiet, sent))[0] == status
+        assert refusal(talk(quiet, sent, half_close=True))[0] == status
         assert quiet.requests == []
 
     @pytest.mark.parametrize(
@@ -446,6 +450,60 @@ class TestClientsOfAllKinds:
             for begun in (b"", b"GET /", b"GET / HTTP/1.1\r\nHost:", post(quiet)[:-4]) * 8:
                 stack.enter_context(connect(quiet)).sendall(begun)
             assert call("GET", "job/status/1").status_code == 404
+
+    def test_header_lines_of_all_kinds_are_read(self, expedition_server: ExpeditionServer) -> None:
+        fields = (
+            "plain:1",
+            "Spaced: \t 2 \t",
+            "folded: a\r\n\t b",
+            "Twice: a",
+            "TWICE: b",
+            "No_: 3",
+        )
+        talk(expedition_server, post(expedition_server, *fields, "Empty:"))
+        (request,) = expedition_server.requests
+        told = {"Plain": "1", "Spaced": "2", "Folded": "a b", "Twice": "a,b", "Empty": ""}
+        usual = {"Authorization", "Connection", "Content-Type"}
+        assert {name: request.headers[name] for name in request.headers.keys() - usual} == told
+
+    @pytest.mark.parametrize(
+        ("version", "connection", "kept"),
+        [
+            ("1.1", "", True),
+            ("1.1", "Connection: keep-alive", True),
+            ("1.1", "Connection: Close", False),
+            ("1.1", "Connection: upgrade, close", False),
+            ("1.0", "", False),
+            ("1.0", "Connection: Keep-Alive", True),
+        ],
+    )
+    def test_a_connection_stays_open_as_long_as_the_client_wants(
+        self, expedition_server: ExpeditionServer, version: str, connection: str, *, kept: bool
+    ) -> None:
+        one = post(expedition_server, *filter(None, [connection]))
+        one = one.replace(b"Connection: close\r\n", b"", 1).replace(
+            b"HTTP/1.1", b"HTTP/%b" % version.encode()
+        )
+        first, _, rest = talk(expedition_server, one + post(expedition_server)).partition(
+            b"\r\n\r\n"
+        )
+        assert len(expedition_server.jobs) == 1 + kept
+        assert (b"Connection: close" in first, b"HTTP/1.1 200" in rest) == (not kept, kept)
+        assert (b"Connection: keep-alive" in first) == (kept and version == "1.0")
+
+    def test_an_answer_leaves_in_one_piece(
+        self, expedition_server: ExpeditionServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pieces = []
+        write = socket.SocketIO.write
+
+        def count(self: socket.SocketIO, piece: bytes) -> int | None:
+            pieces.append(bytes(piece))
+            return write(self, piece)
+
+        monkeypatch.setattr(socket.SocketIO, "write", count)
+        answer = talk(expedition_server, post(expedition_server))
+        assert pieces == [answer]
 
     @pytest.mark.parametrize("sent", ["nothing", "half", "all", "rubbish"])
     def test_those_that_go_without_a_word_do_no_harm(

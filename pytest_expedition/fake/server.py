@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import socket
 import ssl
 import tempfile
@@ -12,27 +11,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import werkzeug
 from pytest_httpserver.httpserver import HTTPServerBase
 
-from pytest_expedition.fake.connection import CUT, KeepAliveHandler
-from pytest_expedition.fake.instance import Handled, Instance, Request
+from pytest_expedition.fake.connection import KeepAliveHandler
+from pytest_expedition.fake.instance import Handled, Instance, Request, Response
 from pytest_expedition.fake.simulation import Clock, JobScript
-from pytest_expedition.fake.situation import Situation, SituationInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import trustme
+    import werkzeug
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.simulation import Job
+    from pytest_expedition.fake.situation import Situation
 
 LOOPBACK: Final = "127.0.0.1"
 SECONDS_PER_POLL: Final = 1.0
-_ORIGIN: Final = re.compile("https?://[^/?]*")
-"""What stands before the path where a request names the whole URL, as one to a proxy does."""
-
 _STOP_POLL: Final = 0.01
 """Seconds between two looks at whether the server shall stop."""
 
@@ -187,6 +183,8 @@ class ExpeditionServer:
 
         Raises ``TypeError`` for what is none.
         """
+        from pytest_expedition.fake.situation import Situation, SituationInstance
+
         if isinstance(played, Situation):
             played = SituationInstance(played)
         if not isinstance(played, Instance):
@@ -251,6 +249,7 @@ class _Carrier(HTTPServerBase):
             {
                 "connections": self._connections,
                 "instance": property(lambda _: self._owner.instance),
+                "respond": staticmethod(self.respond),
             },
         )
         self.server.serve_forever(poll_interval=_STOP_POLL)
@@ -262,30 +261,20 @@ class _Carrier(HTTPServerBase):
                 # Not that of TLS, which would take the session from the thread that uses it.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
-    def application(self, request: werkzeug.Request) -> werkzeug.Response:
-        request.get_data()
-        return self.dispatch(request)
-
-    def dispatch(self, request: werkzeug.Request) -> werkzeug.Response:
+    def respond(self, request: Request) -> Response:
+        """Let the instance answer; an error of its own code is kept for the test."""
         instance = self._owner.instance
-        received = Request(
-            method=request.environ["REQUEST_METHOD"],
-            path=_ORIGIN.sub("", request.environ["REQUEST_URI"]).partition("?")[0],
-            query=request.environ["QUERY_STRING"],
-            headers=dict(request.headers),
-            body=request.get_data(),
-            at=instance.clock.now(),
-        )
         begun = time.monotonic()
         try:
-            response = instance.handle(received)
-        except Exception as error:
+            response = instance.handle(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test has to know
             self.handler_errors.append(error)
-            raise
+            return Response(status=500, headers={})
         instance.journal.append(
-            Handled(request=received, response=response, begun=begun, done=time.monotonic())
+            Handled(request=request, response=response, begun=begun, done=time.monotonic())
         )
-        request.environ[CUT] = response.cut
-        return werkzeug.Response(
-            response.body, status=response.status, headers=dict(response.headers)
-        )
+        return response
+
+    def dispatch(self, request: werkzeug.Request) -> werkzeug.Response:
+        """Is never asked: connections hand what they read to ``respond``, without WSGI between."""
+        raise NotImplementedError
