@@ -132,7 +132,7 @@ def test_the_target_is_the_one_of_this_project(expedition_target: Target) -> Non
 
 def test_schemas_refuse_what_is_none() -> None:
     assert len({str(schema(name)["$id"]) for name in SCHEMA_NAMES}) == len(SCHEMA_NAMES)
-    assert not validator("status").is_valid({})
+    assert not validator("status").is_valid({})  # pyright: ignore[reportUnknownMemberType] - of jsonschema
     with pytest.raises(SchemaViolation) as violation:
         validate({}, "status")
     assert violation.value.path.startswith("$")
