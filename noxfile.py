@@ -21,8 +21,18 @@ DEPENDENCIES = {
         *(tool for tool in TOOLS if not tool.startswith(("pytest-expedition", "schemathesis"))),
     ],
 }
-LONG = ("matrix", "races", "stream", "live", "hostile")
-"""The tests that take the longest, which no version makes a difference to."""
+LONG = (
+    "ci_examples",
+    "hostile",
+    "live",
+    "matrix",
+    "openapi",
+    "races",
+    "readme",
+    "shares",
+    "stream",
+)
+"""The tests that take the longest; versions hardly make a difference to what they are about."""
 
 MOST = [*(f"--ignore=tests/test_{name}.py" for name in LONG), "-n", "auto", "--dist", "worksteal"]
 
