@@ -27,7 +27,7 @@ from pytest_expedition.clock import WallClock
 from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pytest_expedition.clock import Clock
@@ -170,7 +170,7 @@ class Target:
     """
 
     url: str
-    jobs: tuple[JobRecipe, ...] = (DOCUMENTED_IMPORT,)
+    jobs: Sequence[JobRecipe] = (DOCUMENTED_IMPORT,)
     verify: bool | str = True
     dialect: DialectChoice = "auto"
     api_key: str = field(default="", repr=False)
@@ -179,7 +179,7 @@ class Target:
     limits: Limits = field(default_factory=Limits)
     start_agent: bool = False
     control_agent: bool = False
-    waivers: tuple[Waiver, ...] = ()
+    waivers: Sequence[Waiver] = ()
     clock: Clock = field(default_factory=WallClock, repr=False)
 
     def __post_init__(self) -> None:
@@ -195,6 +195,8 @@ class Target:
         if not (self.api_key.isascii() and self.api_key.isprintable()):
             raise TargetError("Target: api_key holds characters that no HTTP header can carry")
         object.__setattr__(self, "url", self.url.rstrip("/"))
+        object.__setattr__(self, "jobs", tuple(self.jobs))
+        object.__setattr__(self, "waivers", tuple(self.waivers))
         if self.control_agent:  # what is stopped is started again
             object.__setattr__(self, "start_agent", True)
         for secret in ("api_key", "password"):

@@ -23,6 +23,13 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Runs of pytest in which what else may be installed neither shuffles tests nor warns."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly -p no:asyncio")
+    return pytester
+
+
+@pytest.fixture
 def call(expedition_server: ExpeditionServer) -> Iterator[Callable[..., requests.Response]]:
     """Send a request with the key to the fake server, over one connection that stays open."""
     with requests.Session() as session:

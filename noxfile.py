@@ -1,0 +1,62 @@
+"""The tests on every supported version of Python and of the dependencies: `nox -s tests`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+TOOLS = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["test"]
+DEPENDENCIES = {
+    "newest": ["-e", ".[test]"],
+    "pytest8": ["-e", ".[test]", "pytest<9"],
+    # Schemathesis, for test_openapi.py alone, asks for newer ones than the plugin does.
+    "lowest": [
+        *("--resolution=lowest-direct", "-e", ".[tls]"),
+        *(tool for tool in TOOLS if not tool.startswith(("pytest-expedition", "schemathesis"))),
+    ],
+}
+LONG = (
+    "ci_examples",
+    "hostile",
+    "live",
+    "matrix",
+    "openapi",
+    "races",
+    "readme",
+    "shares",
+    "stream",
+)
+"""The tests that take the longest; versions hardly make a difference to what they are about."""
+
+MOST = [*(f"--ignore=tests/test_{name}.py" for name in LONG), "-n", "auto", "--dist", "worksteal"]
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("dependencies", list(DEPENDENCIES), ids=list(DEPENDENCIES))
+def tests(session: nox.Session, dependencies: str) -> None:
+    """Run most of the tests, or what follows `--`."""
+    session.install(*DEPENDENCIES[dependencies])
+    without = ["--ignore=tests/test_openapi.py"] if dependencies == "lowest" else []
+    session.run("pytest", *without, *(session.posargs or MOST))
+
+
+@nox.session
+def plugins(session: nox.Session) -> None:
+    """Run the tests of a project with other plugins and strict flags, and then our own."""
+    session.install("-e", ".[test]", "pytest-asyncio", "pytest-randomly")
+    session.env["PYTHONDONTWRITEBYTECODE"] = "1"
+    flags = ["-p", "no:cacheprovider", "-W", "error", "--strict-markers", "--strict-config"]
+    flags += ["-o", "asyncio_default_fixture_loop_scope=function"]  # unset, it is a warning
+    with tempfile.TemporaryDirectory() as project:
+        shutil.copy("tests/examples/test_typed_project.py", project)
+        with session.chdir(project):
+            for workers in ("0", "2"):
+                contract = ["--pyargs", "pytest_expedition.contract"]
+                session.run("pytest", *flags, "-n", workers, "test_typed_project.py", *contract)
+    session.run("pytest", *flags, *(session.posargs or MOST))
