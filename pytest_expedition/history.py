@@ -96,12 +96,12 @@ class Exchange:
 
     @property
     def form(self) -> bytes:
-        """The body, with the progress put at a half: what many answers about a job have alike."""
+        """The body, with progress and id put at set values: what answers about jobs have alike."""
         return self._reading.form
 
     @property
     def progress(self) -> float | None:
-        """The job's progress, where it is all that the form leaves open."""
+        """The job's progress, where the form leaves it open."""
         return self._reading.progress
 
     @functools.cached_property
