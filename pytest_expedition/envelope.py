@@ -14,7 +14,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LONGEST_NUMBER: Final = 1000
 """Digits of the longest whole number that is read as one."""
@@ -67,6 +70,10 @@ class Answer:
     next_step: Any = MISSING
     messages: tuple[str, ...] = ()
     result: dict[str, Any] = field(default_factory=dict)
+    form: bytes = field(default=b"", compare=False)
+    """The body, or what ``learn`` makes of it."""
+    progress_is_open: bool = field(default=False, compare=False)
+    """Whether the form leaves the progress open."""
 
     @property
     def progress(self) -> float | None:
@@ -81,25 +88,14 @@ class Answer:
         return not (self.job_id in (MISSING, None) and self.state in (MISSING, None))
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a body says.
+def learn(body: bytes) -> Answer:
+    """Read the body of an answer, if none of the same form was read lately; without its document.
 
-    ``form`` is the body, with the progress of its job put at a half and its id at 1, wherever they
-    stand: of two bodies of the same form one says what the other does, but for these. ``answer``
-    comes without its document.
+    The form is the body with the progress of its job put at a half and its id at 1, wherever they
+    stand: of two bodies of the same form one says what the other does, but for these.
     """
-
-    form: bytes
-    answer: Answer
-    progress: float | None = None
-    """The progress, where the form leaves it open."""
-
-
-def learn(body: bytes) -> Reading:
-    """Read the body of an answer, if none of the same form was read lately."""
     if len(body) > LARGE:
-        return Reading(body, abridged(read(body)))
+        return abridged(replace(read(body), form=body))
     parts = _OPEN.split(body)
     numbers = parts[2::_PARTS]
     progresses = {number for number in numbers if b"." in number}
@@ -107,21 +103,52 @@ def learn(body: bytes) -> Reading:
     if not numbers or len(progresses) > 1 or len(ids) > 1:
         return _learn_body(body)
     parts[2::_PARTS] = [_HALF if number in progresses else _ONE for number in numbers]
-    form = b"".join(parts)
-    learned = _learn_form(form)
+    learned = _learn_form(b"".join(parts))
     if learned is None:
         return _learn_body(body)
     # As ``replace`` does it, in a fraction of the time.
     answer = object.__new__(Answer)
-    answer.__dict__.update(learned.__dict__)
+    values = answer.__dict__
+    values.update(learned.__dict__)
     if ids:
-        answer.__dict__["job_id"] = int(ids.pop())
-    if not progresses:
-        return Reading(form, answer)
-    progress = answer.__dict__["state"] = float(progresses.pop())
-    return Reading(form, answer, progress)
+        values["job_id"] = int(ids.pop())
+    if progresses:
+        values["state"] = float(progresses.pop())
+        values["progress_is_open"] = True
+    return answer
 
 
+class Pattern:
+    """What texts have alike that differ in a progress alone, or not at all.
+
+    ``pieces`` is what stands around the progress.
+    """
+
+    __slots__ = ("number_at", "pieces")
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.pieces = pieces
+        self.number_at = len(pieces[0])
+
+    def progress_in(self, text: bytes) -> float | None:
+        """The progress that a text shows if it is like this, 0 if none does; else ``None``."""
+        if len(self.pieces) == 1:
+            return 0.0 if text == self.pieces[0] else None
+        number = _NUMBER.match(text, self.number_at)
+        return float(number[0]) if number and number[0].join(self.pieces) == text else None
+
+
+def around(progress: re.Pattern[bytes], text: bytes) -> list[bytes]:
+    """What stands around the progress in a text; ``progress`` matches its name and its number."""
+    parts = progress.split(text)
+    names = (*parts[1::_PARTS], b"")
+    return [before + name for before, name in zip(parts[::_PARTS], names, strict=True)]
+
+
+PROGRESS: Final = re.compile(rb'("state"\s*:\s*)(0\.[0-9]+)(?![0-9.eE])')
+"""Where an answer shows a progress."""
+
+_NUMBER: Final = re.compile(rb"0\.[0-9]+(?![0-9.eE])")
 _OPEN: Final = re.compile(
     rb'("state"\s*:\s*(?=0\.)|"job(?:Id|_id)"\s*:\s*(?=[1-9][0-9]{0,17}(?![0-9.])))'
     rb"([0-9]+(?:\.[0-9]+)?)(?![0-9.eE])"
@@ -147,12 +174,12 @@ def _learn_form(form: bytes) -> Answer | None:
         if getattr(one, name) != shown or getattr(other, name) != float(_OTHER[number]):
             return None
         other = replace(other, **{name: shown})
-    return one if one == other else None
+    return replace(one, form=form) if one == other else None
 
 
 @functools.lru_cache(maxsize=2048)
-def _learn_body(body: bytes) -> Reading:
-    return Reading(body, replace(read(body), document=None))
+def _learn_body(body: bytes) -> Answer:
+    return replace(read(body), document=None, form=body)
 
 
 def read(body: bytes) -> Answer:

@@ -12,19 +12,20 @@ from array import array
 from bisect import bisect_left, insort
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar, cast
 
-from pytest_expedition.history import Exchange, History, created_id
+from pytest_expedition.history import Exchange, History, id_of
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import ACROSS, Finding, Violation, judge
 from pytest_expedition.trace import Like, Line
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pytest_expedition.envelope import Dialect
     from pytest_expedition.rules.base import Across
-    from pytest_expedition.trace import Pattern, Whose
+    from pytest_expedition.trace import LinePattern, Whose
 
 HELD_IN_MEMORY: Final = 10_000
 """Exchanges that are held in memory at the most, besides those of the id that is judged."""
@@ -95,6 +96,7 @@ class _Held:
     """
 
     __slots__ = (
+        "alike",
         "begun",
         "exchanges",
         "last",
@@ -104,27 +106,32 @@ class _Held:
         "progress",
         "received",
         "settled",
+        "stands_for",
         "tell_all",
     )
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
+        self.stands_for: dict[Exchange, int] = {}
+        """For how many polls one stands, with those passed over before it."""
         self.tell_all = True
         """Whether nothing has turned up since that makes a difference to what was passed over."""
         self.begun = float("inf")
         self.latest = float("-inf")
         """When the last answer arrived."""
-        self.pattern: Pattern | None = None
+        self.pattern: LinePattern | None = None
         """What the first of the polls is like; ``received`` and ``progress`` are its."""
         self.received = self.progress = 0.0
         self.last: Like | None = None
         """The last of them."""
+        self.alike = 0
+        """How many there are after the first."""
         self.passed_over = float("-inf")
         """When the answer arrived that was passed over last."""
         self.settled = float("-inf")
         """When the answer after it arrived: up to then nothing else may turn up."""
 
-    def add(self, exchange: Exchange, pattern: Pattern | None) -> int:
+    def add(self, exchange: Exchange, pattern: LinePattern | None) -> int:
         """Hold an exchange; return how many more are held."""
         before = len(self.exchanges)
         self._hold_last()
@@ -132,7 +139,8 @@ class _Held:
             self.tell_all = False
         alone = exchange.sent > self.latest
         self.pattern = pattern if alone and _may_be_passed_over(exchange, pattern) else None
-        self.received, self.progress = exchange.received, exchange.progress or 0.0
+        self.received = exchange.received
+        self.progress = exchange.progress or 0.0
         self.begun = min(self.begun, exchange.sent)
         self.latest = max(self.latest, exchange.received)
         self.exchanges.append(exchange)
@@ -152,6 +160,7 @@ class _Held:
                 return False
             self.passed_over, self.settled = last.received, like.received
         self.last, self.latest = like, like.received
+        self.alike += 1
         return True
 
     def all(self) -> list[Exchange]:
@@ -161,11 +170,14 @@ class _Held:
 
     def _hold_last(self) -> None:
         if self.last is not None:
-            self.exchanges.append(self.last.line().exchange)
-            self.last = None
+            exchange = self.last.line().exchange
+            self.exchanges.append(exchange)
+            if self.alike > 1:
+                self.stands_for[exchange] = self.alike
+            self.last, self.alike = None, 0
 
 
-def _may_be_passed_over(exchange: Exchange, pattern: Pattern | None) -> bool:
+def _may_be_passed_over(exchange: Exchange, pattern: LinePattern | None) -> bool:
     """Whether polls that are like this one tell of a state, and differ in nothing but progress."""
     if pattern is None or exchange.probe or exchange.state is None:
         return False
@@ -271,8 +283,6 @@ class Stream:
         self._shared = shared
         self._most_held = held_in_memory
         self._held = 0
-        self._thins = False
-        """Whether memory is scarce: then polls are passed over that tell nothing."""
         self._servers: dict[Whose, _Server] = defaultdict(_Server)
         self._open: dict[tuple[Whose, int | None], _Subject] = {}
         """What is held in memory; what was asked for last stands last."""
@@ -292,14 +302,14 @@ class Stream:
         for server in self._servers.values():
             for subject in server.all:
                 if subject.outcomes is None or _has_news(subject, server):
-                    self._judge(subject, self._again(subject))
+                    self._judge(subject, self._again(subject), {})
         return self._conclude()
 
     def _enter(self, line: Line) -> None:
         whose, exchange, pattern = line
         server = self._servers[whose]
         self._note(exchange, server)
-        job_id = _id(exchange)
+        job_id = id_of(exchange)
         subject = self._open.pop((whose, job_id), None)
         if subject is None and job_id in server.subjects:
             subject = server.subjects[job_id]
@@ -316,14 +326,13 @@ class Stream:
             pattern.owner = subject
         self._held += subject.held.add(exchange, pattern)
         if self._held > self._most_held:
-            self._thins = True
             while self._held > self._most_held // 2:
                 self._close_oldest()
 
     def _enter_like(self, like: Like) -> None:
         """Enter a poll that may tell no more than those before and after it."""
         subject: _Subject | None = like.pattern.owner
-        if subject is None or not self._thins:
+        if subject is None:
             self._enter(like.line())
             return
         server = self._servers[subject.whose]
@@ -374,17 +383,19 @@ class Stream:
         self._held -= len(subject.held.exchanges)
         exchanges = subject.held.all()
         if subject.held.tell_all:
-            self._judge(subject, exchanges)
+            self._judge(subject, exchanges, subject.held.stands_for)
         subject.is_open = False
         subject.held = _NOTHING
 
-    def _judge(self, subject: _Subject, exchanges: list[Exchange]) -> None:
+    def _judge(
+        self, subject: _Subject, exchanges: list[Exchange], stands_for: Mapping[Exchange, int]
+    ) -> None:
         server = self._servers[subject.whose]
         subject.sent = min(exchange.sent for exchange in exchanges)
         subject.received = max(exchange.received for exchange in exchanges)
         subject.agent = _told_meanwhile(subject, server.agent)
         server.judged_until = max(server.judged_until, subject.received)
-        history = self._history(exchanges, server, subject.agent)
+        history = self._history(exchanges, server, subject.agent, stands_for)
         subject.outcomes = self._one_of(
             tuple(
                 self._one_of(outcome)
@@ -412,6 +423,7 @@ class Stream:
         exchanges: Iterable[Exchange],
         server: _Server,
         agent: Sequence[Exchange] | None = None,
+        stands_for: Mapping[Exchange, int] = MappingProxyType({}),
     ) -> History:
         return History(
             exchanges,
@@ -419,6 +431,7 @@ class Stream:
             shared=self._shared,
             cancels=server.cancels,
             agent=agent,
+            stands_for=stands_for,
         )
 
     def _again(self, subject: _Subject) -> list[Exchange]:
@@ -493,7 +506,7 @@ class Stream:
         """Keep the shortest proof, with as much of the history as tells the story."""
         violation = min(finding.violations, key=lambda each: len(each.proof))
         server = self._servers[whose]
-        ids = {_id(exchange) for exchange in violation.proof}
+        ids = {id_of(exchange) for exchange in violation.proof}
         told = (*violation.proof, *violation.history.agent)
         positions = {exchange.position for exchange in told}
         positions.update(*(server.subjects[each].positions for each in ids if each is not None))
@@ -534,13 +547,6 @@ def _note_cancel(cancel: Exchange, server: _Server) -> None:
     insort(server.cancels, noted, key=_sent)
     if cancel.sent < server.judged_until:
         insort(server.belated, cancel.sent)
-
-
-def _id(exchange: Exchange) -> int | None:
-    """The id that an exchange is about: that which it gives out, or that which it names."""
-    if exchange.kind != "create":
-        return exchange.job_id
-    return None if exchange.probe else created_id(exchange)
 
 
 def _outcome(name: str, finding: Finding) -> _Outcome | None:

@@ -143,7 +143,7 @@ def test_answers_of_one_form_are_read_as_each_by_itself(
     place: str, values: tuple[str, str, str, str]
 ) -> None:
     body = (place % values).encode()
-    assert repr(learn(body).answer) == repr(replace(read(body), document=None))
+    assert learn(body) == replace(read(body), document=None)
 
 
 def test_a_form_leaves_open_the_id_and_the_progress_alone() -> None:
@@ -157,5 +157,5 @@ def test_a_form_leaves_open_the_id_and_the_progress_alone() -> None:
         )
     )
     assert learn(one).form == learn(other).form
-    assert (learn(one).progress, learn(other).progress, learn(done).progress) == (0.25, 0.75, None)
+    assert [learn(body).progress_is_open for body in (one, other, done)] == [True, True, False]
     assert len({learn(body).form for body in (one, done, failed)}) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition import envelope
@@ -17,17 +18,23 @@ if TYPE_CHECKING:
     from pytest_expedition.validation import EnvelopeName, SchemaName
 
 
-class Held(enum.Enum):
-    """The type of ``HELD`` and ``UNSEEN``."""
+@dataclass(frozen=True)
+class Held:
+    """The promise was put to the test so many times, and kept."""
 
-    HELD = "held"
+    times: int = 1
+
+
+class Unseen(enum.Enum):
+    """The type of ``UNSEEN``."""
+
     UNSEEN = "unseen"
 
 
-HELD: Final = Held.HELD
+HELD: Final = Held()
 """The promise was put to the test, and kept."""
 
-UNSEEN: Final = Held.UNSEEN
+UNSEEN: Final = Unseen.UNSEEN
 """The promise was put to the test, but what came of it could not be seen."""
 
 
@@ -51,7 +58,7 @@ class Violation:
         return f"Violation({self.fault!r}, {len(self.proof)} exchanges, {self.facts!r})"
 
 
-Judgement = Held | Violation
+Judgement = Held | Unseen | Violation
 Rule = Callable[["History"], Iterator[Judgement]]
 JobRule = Callable[["Job"], Iterator[Judgement]]
 
@@ -107,6 +114,11 @@ def job_rule(requirement: str) -> Callable[[JobRule], JobRule]:
     return register
 
 
+def held_by(job: Job, exchange: Exchange) -> Held:
+    """The promise was kept by an answer, and by those that it stands for."""
+    return Held(job.stands_for[exchange]) if exchange in job.stands_for else HELD
+
+
 def rank(exchange: Exchange) -> float:
     """Where in a job's life the state of an answer stands: progress, 1, and -1 after all."""
     assert exchange.state is not None
@@ -140,7 +152,7 @@ def envelope_problem(exchange: Exchange, role: EnvelopeName) -> str | None:
         if len(exchange.body) > LARGE:
             return _problem.__wrapped__(exchange.body, name)
         # No schema tells answers of a form apart; what is wrong is told of this very one.
-        return _problem(exchange.form, name) and _problem(exchange.body, name)
+        return _problem(exchange.answer.form, name) and _problem(exchange.body, name)
     except RecursionError:
         return "it is nested too deep"
 
@@ -150,10 +162,10 @@ def another_dialect(creation: Exchange | None, exchange: Exchange) -> Violation 
 
     It does so with ``system`` and ``msg``: “Managing Jobs” reads both of one job.
     """
-    if creation is None:
+    if creation is None or creation.answer.dialect == exchange.answer.dialect:
         return None
     both = [x.answer.dialect for x in (creation, exchange) if x.answer.tells_of_a_job]
-    if "data" not in both or len(set(both)) < 2:
+    if "data" not in both or len(both) < 2:
         return None
     created_in, dialect = both
     return Violation("another-dialect", creation, exchange, created_in=created_in, dialect=dialect)
