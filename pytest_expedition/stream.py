@@ -201,11 +201,11 @@ class _Subject:
         "positions",
         "received",
         "sent",
-        "whose",
+        "server",
     )
 
-    def __init__(self, whose: Whose) -> None:
-        self.whose = whose
+    def __init__(self, server: _Server) -> None:
+        self.server = server
         self.positions = array("q")
         self.is_open = True
         self.asked = False
@@ -230,7 +230,8 @@ class _Subject:
 class _Server:
     """What the ids of one server have in common, in one part of a trace."""
 
-    def __init__(self) -> None:
+    def __init__(self, whose: Whose) -> None:
+        self.whose = whose
         self.subjects: dict[int, _Subject] = {}
         self.all: list[_Subject] = []
         """Also those that are about no id."""
@@ -283,8 +284,8 @@ class Stream:
         self._shared = shared
         self._most_held = held_in_memory
         self._held = 0
-        self._servers: dict[Whose, _Server] = defaultdict(_Server)
-        self._open: dict[tuple[Whose, int | None], _Subject] = {}
+        self._servers: dict[Whose, _Server] = {}
+        self._open: dict[tuple[_Server, int | None], _Subject] = {}
         """What is held in memory; what was asked for last stands last."""
         self._same: dict[Hashable, Hashable] = {}
         """One of each of what many have in common."""
@@ -307,20 +308,22 @@ class Stream:
 
     def _enter(self, line: Line) -> None:
         whose, exchange, pattern = line
-        server = self._servers[whose]
+        server = self._servers.get(whose)
+        if server is None:
+            server = self._servers[whose] = _Server(whose)
         self._note(exchange, server)
         job_id = id_of(exchange)
-        subject = self._open.pop((whose, job_id), None)
+        subject = self._open.pop((server, job_id), None)
         if subject is None and job_id in server.subjects:
             subject = server.subjects[job_id]
             subject.ask_again(exchange.position)
             return
         if subject is None:
-            subject = _Subject(whose)
+            subject = _Subject(server)
             server.all.append(subject)
             if job_id is not None:
                 server.subjects[job_id] = subject
-        self._open[whose, job_id] = subject
+        self._open[server, job_id] = subject
         subject.positions.append(exchange.position)
         if pattern is not None:
             pattern.owner = subject
@@ -335,7 +338,7 @@ class Stream:
         if subject is None:
             self._enter(like.line())
             return
-        server = self._servers[subject.whose]
+        server = subject.server
         if not subject.is_open:
             subject.ask_again(like.position)
         elif subject.held.pass_over(like, noted_until=server.noted_until):
@@ -369,7 +372,7 @@ class Stream:
         for subject in self._open.values():
             held = subject.held
             until = held.passed_over if exchange.kind == "cancel" else held.settled
-            if held.begun <= exchange.sent <= until and self._servers[subject.whose] is server:
+            if held.begun <= exchange.sent <= until and subject.server is server:
                 held.tell_all = False
 
     def _close_oldest(self) -> None:
@@ -390,12 +393,13 @@ class Stream:
     def _judge(
         self, subject: _Subject, exchanges: list[Exchange], stands_for: Mapping[Exchange, int]
     ) -> None:
-        server = self._servers[subject.whose]
+        server = subject.server
         subject.sent = min(exchange.sent for exchange in exchanges)
         subject.received = max(exchange.received for exchange in exchanges)
         subject.agent = _told_meanwhile(subject, server.agent)
         server.judged_until = max(server.judged_until, subject.received)
-        history = self._history(exchanges, server, subject.agent, stands_for)
+        cancels = _sent_meanwhile(subject, server.cancels)
+        history = self._history(exchanges, cancels, subject.agent, stands_for)
         subject.outcomes = self._one_of(
             tuple(
                 self._one_of(outcome)
@@ -421,7 +425,7 @@ class Stream:
     def _history(
         self,
         exchanges: Iterable[Exchange],
-        server: _Server,
+        cancels: Sequence[Exchange],
         agent: Sequence[Exchange] | None = None,
         stands_for: Mapping[Exchange, int] = MappingProxyType({}),
     ) -> History:
@@ -429,7 +433,7 @@ class Stream:
             exchanges,
             job_seconds=self._job_seconds,
             shared=self._shared,
-            cancels=server.cancels,
+            cancels=cancels,
             agent=agent,
             stands_for=stands_for,
         )
@@ -465,18 +469,18 @@ class Stream:
                     shortest[name] = outcome.proof, subject
         for name, (_, subject) in shortest.items():
             exchanges = self._again(subject)
-            server = self._servers[subject.whose]
-            (finding,) = judge(self._history(exchanges, server, subject.agent), [name]).values()
-            self._prove(totals, name, finding, subject.whose)
-        for whose, server in self._servers.items():
+            server = subject.server
+            (finding,) = judge(
+                self._history(exchanges, server.cancels, subject.agent), [name]
+            ).values()
+            self._prove(totals, name, finding, server)
+        for server in self._servers.values():
             for number, name in enumerate(ACROSS):
-                self._across(totals, name, number, whose, server)
+                self._across(totals, name, number, server)
         judged.findings = totals
         return judged
 
-    def _across(
-        self, totals: dict[str, Finding], name: str, number: int, whose: Whose, server: _Server
-    ) -> None:
+    def _across(self, totals: dict[str, Finding], name: str, number: int, server: _Server) -> None:
         """Ask a rule that holds ids against each other, about enough of those that are alike."""
         groups: dict[Hashable, list[Sequence[int]]] = defaultdict(list)
         for subject in server.all:
@@ -491,7 +495,7 @@ class Stream:
                 break
             chosen.append(each)
         exchanges = self._source.again(position for each in chosen for position in each)
-        (finding,) = judge(self._history(exchanges, server, ()), [name]).values()
+        (finding,) = judge(self._history(exchanges, server.cancels, ()), [name]).values()
         known = totals[name]
         totals[name] = replace(
             known,
@@ -500,22 +504,23 @@ class Stream:
             crash=known.crash or finding.crash,
         )
         if finding.violations and not known.violations:
-            self._prove(totals, name, finding, whose)
+            self._prove(totals, name, finding, server)
 
-    def _prove(self, totals: dict[str, Finding], name: str, finding: Finding, whose: Whose) -> None:
+    def _prove(
+        self, totals: dict[str, Finding], name: str, finding: Finding, server: _Server
+    ) -> None:
         """Keep the shortest proof, with as much of the history as tells the story."""
         violation = min(finding.violations, key=lambda each: len(each.proof))
-        server = self._servers[whose]
         ids = {id_of(exchange) for exchange in violation.proof}
         told = (*violation.proof, *violation.history.agent)
         positions = {exchange.position for exchange in told}
         positions.update(*(server.subjects[each].positions for each in ids if each is not None))
-        story = self._history(self._source.again(sorted(positions)), server)
+        story = self._history(self._source.again(sorted(positions)), server.cancels)
         proof = {exchange.position: exchange for exchange in story.exchanges}
         whole = Violation(
             violation.fault, *(proof[each.position] for each in violation.proof), **violation.facts
         )
-        story.server = whose.server
+        story.server = server.whose.server
         whole.history = story
         totals[name] = replace(totals[name], violations=(whole,))
 
@@ -550,10 +555,16 @@ def _note_cancel(cancel: Exchange, server: _Server) -> None:
 
 
 def _outcome(name: str, finding: Finding) -> _Outcome | None:
-    if finding == Finding():
+    if not (finding.held or finding.violations or finding.unseen or finding.crash):
         return None
     proof = min((len(violation.proof) for violation in finding.violations), default=0)
     return _Outcome(name, finding.held, finding.unseen, proof, finding.crash)
+
+
+def _sent_meanwhile(subject: _Subject, cancels: list[Exchange]) -> Sequence[Exchange]:
+    """The cancels that were sent in a subject's time: others came before it, or after it."""
+    start = bisect_left(cancels, subject.sent, key=_sent)
+    return cancels[start : bisect_left(cancels, subject.received, key=_sent)]
 
 
 def _told_meanwhile(subject: _Subject, agent: list[Exchange]) -> tuple[Exchange, ...]:
