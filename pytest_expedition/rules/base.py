@@ -121,8 +121,9 @@ def held_by(job: Job, exchange: Exchange) -> Held:
 
 def rank(exchange: Exchange) -> float:
     """Where in a job's life the state of an answer stands: progress, 1, and -1 after all."""
-    assert exchange.state is not None
-    return exchange.state if exchange.state != CANCELLED else 2.0
+    state = exchange.state
+    assert state is not None
+    return state if state != CANCELLED else 2.0
 
 
 def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchange]]:
