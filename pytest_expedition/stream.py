@@ -89,10 +89,8 @@ class _Outcome(NamedTuple):
 class _Held:
     """What is held in memory of an id that is not judged yet: all that tells anything.
 
-    Of polls that follow one another, and are alike but for a progress that does not go back, those
-    between the first and the last tell nothing: whatever a rule holds against one of them, it holds
-    against the one before or the one after. So it is as long as nothing else was going on from the
-    first to the last: no other request about the id, no cancel of another, no order to the agent.
+    Polls are passed over where a history would do so, too, but unread, and before all that matters
+    is known: where more turns up of the time of those passed over, this does not tell all.
     """
 
     __slots__ = (
@@ -149,7 +147,7 @@ class _Held:
     def pass_over(self, like: Like, *, noted_until: float) -> bool:
         """Take a poll for the last of those that are alike, if it is one, and drop the one before.
 
-        ``noted_until`` is when the last cancel, or order to the agent, was sent.
+        ``noted_until`` is when the last cancel, or order to the agent, was answered.
         """
         last = self.last
         known = self.progress if last is None else last.progress
@@ -240,7 +238,7 @@ class _Server:
         self.agent: list[Exchange] = []
         """What the agent was told, in the order in which it was sent."""
         self.noted_until = float("-inf")
-        """When the last of both was sent."""
+        """When the last of both was answered."""
         self.settled = float("-inf")
         """Up to when polls were passed over."""
         self.judged_until = float("-inf")
@@ -366,7 +364,7 @@ class Stream:
 
     def _turn_up(self, exchange: Exchange, server: _Server) -> None:
         """See whether a cancel or an order to the agent was sent among polls passed over."""
-        server.noted_until = max(server.noted_until, exchange.sent)
+        server.noted_until = max(server.noted_until, exchange.received)
         if exchange.sent > server.settled:
             return
         for subject in self._open.values():
