@@ -12,19 +12,20 @@ from array import array
 from bisect import bisect_left, insort
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar, cast
 
-from pytest_expedition.history import Exchange, History, created_id
+from pytest_expedition.history import Exchange, History, id_of
 from pytest_expedition.requirements import CATALOGUE
 from pytest_expedition.rules import ACROSS, Finding, Violation, judge
 from pytest_expedition.trace import Like, Line
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pytest_expedition.envelope import Dialect
     from pytest_expedition.rules.base import Across
-    from pytest_expedition.trace import Pattern, Whose
+    from pytest_expedition.trace import LinePattern, Whose
 
 HELD_IN_MEMORY: Final = 10_000
 """Exchanges that are held in memory at the most, besides those of the id that is judged."""
@@ -88,13 +89,12 @@ class _Outcome(NamedTuple):
 class _Held:
     """What is held in memory of an id that is not judged yet: all that tells anything.
 
-    Of polls that follow one another, and are alike but for a progress that does not go back, those
-    between the first and the last tell nothing: whatever a rule holds against one of them, it holds
-    against the one before or the one after. So it is as long as nothing else was going on from the
-    first to the last: no other request about the id, no cancel of another, no order to the agent.
+    Polls are passed over where a history would do so, too, but unread, and before all that matters
+    is known: where more turns up of the time of those passed over, this does not tell all.
     """
 
     __slots__ = (
+        "alike",
         "begun",
         "exchanges",
         "last",
@@ -104,27 +104,32 @@ class _Held:
         "progress",
         "received",
         "settled",
+        "stands_for",
         "tell_all",
     )
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
+        self.stands_for: dict[Exchange, int] = {}
+        """For how many polls one stands, with those passed over before it."""
         self.tell_all = True
         """Whether nothing has turned up since that makes a difference to what was passed over."""
         self.begun = float("inf")
         self.latest = float("-inf")
         """When the last answer arrived."""
-        self.pattern: Pattern | None = None
+        self.pattern: LinePattern | None = None
         """What the first of the polls is like; ``received`` and ``progress`` are its."""
         self.received = self.progress = 0.0
         self.last: Like | None = None
         """The last of them."""
+        self.alike = 0
+        """How many there are after the first."""
         self.passed_over = float("-inf")
         """When the answer arrived that was passed over last."""
         self.settled = float("-inf")
         """When the answer after it arrived: up to then nothing else may turn up."""
 
-    def add(self, exchange: Exchange, pattern: Pattern | None) -> int:
+    def add(self, exchange: Exchange, pattern: LinePattern | None) -> int:
         """Hold an exchange; return how many more are held."""
         before = len(self.exchanges)
         self._hold_last()
@@ -132,7 +137,8 @@ class _Held:
             self.tell_all = False
         alone = exchange.sent > self.latest
         self.pattern = pattern if alone and _may_be_passed_over(exchange, pattern) else None
-        self.received, self.progress = exchange.received, exchange.progress or 0.0
+        self.received = exchange.received
+        self.progress = exchange.progress or 0.0
         self.begun = min(self.begun, exchange.sent)
         self.latest = max(self.latest, exchange.received)
         self.exchanges.append(exchange)
@@ -141,7 +147,7 @@ class _Held:
     def pass_over(self, like: Like, *, noted_until: float) -> bool:
         """Take a poll for the last of those that are alike, if it is one, and drop the one before.
 
-        ``noted_until`` is when the last cancel, or order to the agent, was sent.
+        ``noted_until`` is when the last cancel, or order to the agent, was answered.
         """
         last = self.last
         known = self.progress if last is None else last.progress
@@ -152,6 +158,7 @@ class _Held:
                 return False
             self.passed_over, self.settled = last.received, like.received
         self.last, self.latest = like, like.received
+        self.alike += 1
         return True
 
     def all(self) -> list[Exchange]:
@@ -161,11 +168,14 @@ class _Held:
 
     def _hold_last(self) -> None:
         if self.last is not None:
-            self.exchanges.append(self.last.line().exchange)
-            self.last = None
+            exchange = self.last.line().exchange
+            self.exchanges.append(exchange)
+            if self.alike > 1:
+                self.stands_for[exchange] = self.alike
+            self.last, self.alike = None, 0
 
 
-def _may_be_passed_over(exchange: Exchange, pattern: Pattern | None) -> bool:
+def _may_be_passed_over(exchange: Exchange, pattern: LinePattern | None) -> bool:
     """Whether polls that are like this one tell of a state, and differ in nothing but progress."""
     if pattern is None or exchange.probe or exchange.state is None:
         return False
@@ -189,11 +199,11 @@ class _Subject:
         "positions",
         "received",
         "sent",
-        "whose",
+        "server",
     )
 
-    def __init__(self, whose: Whose) -> None:
-        self.whose = whose
+    def __init__(self, server: _Server) -> None:
+        self.server = server
         self.positions = array("q")
         self.is_open = True
         self.asked = False
@@ -218,7 +228,8 @@ class _Subject:
 class _Server:
     """What the ids of one server have in common, in one part of a trace."""
 
-    def __init__(self) -> None:
+    def __init__(self, whose: Whose) -> None:
+        self.whose = whose
         self.subjects: dict[int, _Subject] = {}
         self.all: list[_Subject] = []
         """Also those that are about no id."""
@@ -227,7 +238,7 @@ class _Server:
         self.agent: list[Exchange] = []
         """What the agent was told, in the order in which it was sent."""
         self.noted_until = float("-inf")
-        """When the last of both was sent."""
+        """When the last of both was answered."""
         self.settled = float("-inf")
         """Up to when polls were passed over."""
         self.judged_until = float("-inf")
@@ -271,10 +282,8 @@ class Stream:
         self._shared = shared
         self._most_held = held_in_memory
         self._held = 0
-        self._thins = False
-        """Whether memory is scarce: then polls are passed over that tell nothing."""
-        self._servers: dict[Whose, _Server] = defaultdict(_Server)
-        self._open: dict[tuple[Whose, int | None], _Subject] = {}
+        self._servers: dict[Whose, _Server] = {}
+        self._open: dict[tuple[_Server, int | None], _Subject] = {}
         """What is held in memory; what was asked for last stands last."""
         self._same: dict[Hashable, Hashable] = {}
         """One of each of what many have in common."""
@@ -292,41 +301,42 @@ class Stream:
         for server in self._servers.values():
             for subject in server.all:
                 if subject.outcomes is None or _has_news(subject, server):
-                    self._judge(subject, self._again(subject))
+                    self._judge(subject, self._again(subject), {})
         return self._conclude()
 
     def _enter(self, line: Line) -> None:
         whose, exchange, pattern = line
-        server = self._servers[whose]
+        server = self._servers.get(whose)
+        if server is None:
+            server = self._servers[whose] = _Server(whose)
         self._note(exchange, server)
-        job_id = _id(exchange)
-        subject = self._open.pop((whose, job_id), None)
+        job_id = id_of(exchange)
+        subject = self._open.pop((server, job_id), None)
         if subject is None and job_id in server.subjects:
             subject = server.subjects[job_id]
             subject.ask_again(exchange.position)
             return
         if subject is None:
-            subject = _Subject(whose)
+            subject = _Subject(server)
             server.all.append(subject)
             if job_id is not None:
                 server.subjects[job_id] = subject
-        self._open[whose, job_id] = subject
+        self._open[server, job_id] = subject
         subject.positions.append(exchange.position)
         if pattern is not None:
             pattern.owner = subject
         self._held += subject.held.add(exchange, pattern)
         if self._held > self._most_held:
-            self._thins = True
             while self._held > self._most_held // 2:
                 self._close_oldest()
 
     def _enter_like(self, like: Like) -> None:
         """Enter a poll that may tell no more than those before and after it."""
         subject: _Subject | None = like.pattern.owner
-        if subject is None or not self._thins:
+        if subject is None:
             self._enter(like.line())
             return
-        server = self._servers[subject.whose]
+        server = subject.server
         if not subject.is_open:
             subject.ask_again(like.position)
         elif subject.held.pass_over(like, noted_until=server.noted_until):
@@ -354,13 +364,13 @@ class Stream:
 
     def _turn_up(self, exchange: Exchange, server: _Server) -> None:
         """See whether a cancel or an order to the agent was sent among polls passed over."""
-        server.noted_until = max(server.noted_until, exchange.sent)
+        server.noted_until = max(server.noted_until, exchange.received)
         if exchange.sent > server.settled:
             return
         for subject in self._open.values():
             held = subject.held
             until = held.passed_over if exchange.kind == "cancel" else held.settled
-            if held.begun <= exchange.sent <= until and self._servers[subject.whose] is server:
+            if held.begun <= exchange.sent <= until and subject.server is server:
                 held.tell_all = False
 
     def _close_oldest(self) -> None:
@@ -374,17 +384,20 @@ class Stream:
         self._held -= len(subject.held.exchanges)
         exchanges = subject.held.all()
         if subject.held.tell_all:
-            self._judge(subject, exchanges)
+            self._judge(subject, exchanges, subject.held.stands_for)
         subject.is_open = False
         subject.held = _NOTHING
 
-    def _judge(self, subject: _Subject, exchanges: list[Exchange]) -> None:
-        server = self._servers[subject.whose]
+    def _judge(
+        self, subject: _Subject, exchanges: list[Exchange], stands_for: Mapping[Exchange, int]
+    ) -> None:
+        server = subject.server
         subject.sent = min(exchange.sent for exchange in exchanges)
         subject.received = max(exchange.received for exchange in exchanges)
         subject.agent = _told_meanwhile(subject, server.agent)
         server.judged_until = max(server.judged_until, subject.received)
-        history = self._history(exchanges, server, subject.agent)
+        cancels = _sent_meanwhile(subject, server.cancels)
+        history = self._history(exchanges, cancels, subject.agent, stands_for)
         subject.outcomes = self._one_of(
             tuple(
                 self._one_of(outcome)
@@ -410,15 +423,17 @@ class Stream:
     def _history(
         self,
         exchanges: Iterable[Exchange],
-        server: _Server,
+        cancels: Sequence[Exchange],
         agent: Sequence[Exchange] | None = None,
+        stands_for: Mapping[Exchange, int] = MappingProxyType({}),
     ) -> History:
         return History(
             exchanges,
             job_seconds=self._job_seconds,
             shared=self._shared,
-            cancels=server.cancels,
+            cancels=cancels,
             agent=agent,
+            stands_for=stands_for,
         )
 
     def _again(self, subject: _Subject) -> list[Exchange]:
@@ -452,18 +467,18 @@ class Stream:
                     shortest[name] = outcome.proof, subject
         for name, (_, subject) in shortest.items():
             exchanges = self._again(subject)
-            server = self._servers[subject.whose]
-            (finding,) = judge(self._history(exchanges, server, subject.agent), [name]).values()
-            self._prove(totals, name, finding, subject.whose)
-        for whose, server in self._servers.items():
+            server = subject.server
+            (finding,) = judge(
+                self._history(exchanges, server.cancels, subject.agent), [name]
+            ).values()
+            self._prove(totals, name, finding, server)
+        for server in self._servers.values():
             for number, name in enumerate(ACROSS):
-                self._across(totals, name, number, whose, server)
+                self._across(totals, name, number, server)
         judged.findings = totals
         return judged
 
-    def _across(
-        self, totals: dict[str, Finding], name: str, number: int, whose: Whose, server: _Server
-    ) -> None:
+    def _across(self, totals: dict[str, Finding], name: str, number: int, server: _Server) -> None:
         """Ask a rule that holds ids against each other, about enough of those that are alike."""
         groups: dict[Hashable, list[Sequence[int]]] = defaultdict(list)
         for subject in server.all:
@@ -478,7 +493,7 @@ class Stream:
                 break
             chosen.append(each)
         exchanges = self._source.again(position for each in chosen for position in each)
-        (finding,) = judge(self._history(exchanges, server, ()), [name]).values()
+        (finding,) = judge(self._history(exchanges, server.cancels, ()), [name]).values()
         known = totals[name]
         totals[name] = replace(
             known,
@@ -487,22 +502,23 @@ class Stream:
             crash=known.crash or finding.crash,
         )
         if finding.violations and not known.violations:
-            self._prove(totals, name, finding, whose)
+            self._prove(totals, name, finding, server)
 
-    def _prove(self, totals: dict[str, Finding], name: str, finding: Finding, whose: Whose) -> None:
+    def _prove(
+        self, totals: dict[str, Finding], name: str, finding: Finding, server: _Server
+    ) -> None:
         """Keep the shortest proof, with as much of the history as tells the story."""
         violation = min(finding.violations, key=lambda each: len(each.proof))
-        server = self._servers[whose]
-        ids = {_id(exchange) for exchange in violation.proof}
+        ids = {id_of(exchange) for exchange in violation.proof}
         told = (*violation.proof, *violation.history.agent)
         positions = {exchange.position for exchange in told}
         positions.update(*(server.subjects[each].positions for each in ids if each is not None))
-        story = self._history(self._source.again(sorted(positions)), server)
+        story = self._history(self._source.again(sorted(positions)), server.cancels)
         proof = {exchange.position: exchange for exchange in story.exchanges}
         whole = Violation(
             violation.fault, *(proof[each.position] for each in violation.proof), **violation.facts
         )
-        story.server = whose.server
+        story.server = server.whose.server
         whole.history = story
         totals[name] = replace(totals[name], violations=(whole,))
 
@@ -536,18 +552,17 @@ def _note_cancel(cancel: Exchange, server: _Server) -> None:
         insort(server.belated, cancel.sent)
 
 
-def _id(exchange: Exchange) -> int | None:
-    """The id that an exchange is about: that which it gives out, or that which it names."""
-    if exchange.kind != "create":
-        return exchange.job_id
-    return None if exchange.probe else created_id(exchange)
-
-
 def _outcome(name: str, finding: Finding) -> _Outcome | None:
-    if finding == Finding():
+    if not (finding.held or finding.violations or finding.unseen or finding.crash):
         return None
     proof = min((len(violation.proof) for violation in finding.violations), default=0)
     return _Outcome(name, finding.held, finding.unseen, proof, finding.crash)
+
+
+def _sent_meanwhile(subject: _Subject, cancels: list[Exchange]) -> Sequence[Exchange]:
+    """The cancels that were sent in a subject's time: others came before it, or after it."""
+    start = bisect_left(cancels, subject.sent, key=_sent)
+    return cancels[start : bisect_left(cancels, subject.received, key=_sent)]
 
 
 def _told_meanwhile(subject: _Subject, agent: list[Exchange]) -> tuple[Exchange, ...]:

@@ -13,12 +13,13 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pytest_expedition.envelope import Pattern, around
 from pytest_expedition.history import Exchange
 from pytest_expedition.target import spellings
 from pytest_expedition.validation import find_violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -34,7 +35,6 @@ _POLL: Final = re.compile(
 """A line that was written here, about an answered status request."""
 
 _PROGRESS: Final = re.compile(rb'(\\"state\\"\s*:\s*)(0\.[0-9]+)(?![0-9.eE])')
-_NUMBER: Final = re.compile(rb"0\.[0-9]+(?![0-9.eE])")
 
 MOST_PATTERNS: Final = 10_000
 
@@ -55,17 +55,13 @@ class Whose(NamedTuple):
     part: str = ""
 
 
-class Pattern:
-    """What many lines about a job have alike: all but their times and, if it shows, its progress.
+class LinePattern(Pattern):
+    """What many lines about a job have alike: all but their times and its progress."""
 
-    ``pieces`` is what stands around the progress.
-    """
+    __slots__ = ("owner", "read")
 
-    __slots__ = ("number_at", "owner", "pieces", "read")
-
-    def __init__(self, pieces: list[bytes], read: _Read) -> None:
-        self.pieces = pieces
-        self.number_at = len(pieces[0])
+    def __init__(self, pieces: Sequence[bytes], read: _Read) -> None:
+        super().__init__(pieces)
         self.read = read
         self.owner: Any = None
         """Whatever the reader of a trace wants to find again when a line like this one comes."""
@@ -75,26 +71,19 @@ class Pattern:
         """Whether lines like this one may differ in the progress."""
         return len(self.pieces) > 1
 
-    def progress_in(self, text: bytes) -> float | None:
-        """The progress that a line shows if it is like this one, 0 if none does; else ``None``."""
-        if len(self.pieces) == 1:
-            return 0.0 if text == self.pieces[0] else None
-        number = _NUMBER.match(text, self.number_at)
-        return float(number[0]) if number and number[0].join(self.pieces) == text else None
-
 
 class Line(NamedTuple):
     """One exchange of a trace; ``pattern`` is what later lines may have alike with it."""
 
     whose: Whose
     exchange: Exchange
-    pattern: Pattern | None = None
+    pattern: LinePattern | None = None
 
 
 class Like(NamedTuple):
     """An exchange that differs from an earlier one in its times and its progress alone."""
 
-    pattern: Pattern
+    pattern: LinePattern
     position: int
     sent: float
     received: float
@@ -189,7 +178,7 @@ class Trace:
     def skim(self) -> Iterator[Line | Like]:
         """Read all lines, but of those that are like others no more than what differs."""
         position = 0
-        patterns: dict[bytes, Pattern] = {}
+        patterns: dict[bytes, LinePattern] = {}
         with self._open() as file:
             for number, line in enumerate(file, 1):
                 try:
@@ -204,7 +193,7 @@ class Trace:
                     yield found
                 position += len(line)
 
-    def _like(self, line: bytes, position: int, patterns: dict[bytes, Pattern]) -> Line | Like:
+    def _like(self, line: bytes, position: int, patterns: dict[bytes, LinePattern]) -> Line | Like:
         """Read a line, no more of it than differs from the last one about the same job."""
         parted = _POLL.fullmatch(line)
         if parted is None:
@@ -217,14 +206,11 @@ class Trace:
             if progress is not None:
                 return Like(pattern, position, *times, progress, line)
         whose, exchange, _ = self._read(line, position)
-        pieces = _PROGRESS.split(rest)
-        if pieces[2::3].count(b"".join(pieces[2:3])) != len(pieces) // 3:
+        if len({number for _, number in _PROGRESS.findall(rest)}) > 1:
             return Line(whose, exchange)
         if len(patterns) >= MOST_PATTERNS:
             patterns.clear()
-        names = [*pieces[1::3], b""]
-        alike = [before + name for before, name in zip(pieces[::3], names, strict=True)]
-        patterns[path] = Pattern(alike, self._read)
+        patterns[path] = LinePattern(around(_PROGRESS, rest), self._read)
         return Line(whose, exchange, patterns[path])
 
     def again(self, positions: Iterable[int]) -> Iterator[Exchange]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from histories import envelope, job_fields
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pytest_expedition.envelope import MISSING, Answer, read, spelled
+from pytest_expedition.envelope import MISSING, Answer, learn, read, spelled
 
 
 def reading(document: Any) -> Answer:
@@ -121,3 +124,38 @@ def test_spelled_as_json_writes_it(value: object) -> None:
         "missing",
         '[1, {"a": "ü"}]',
     }
+
+
+numbers = st.sampled_from(
+    ("0", "0.0", "0.5", "0.25", "0.250", "0.5e0", "1", "2", "10", "1.0", "-1", "9" * 18, "9" * 19)
+)
+WITHIN = '{"Contents": {"response": {"data": {"content": %s}}}}'
+PLACES = (
+    '{"data": {"job_id": %s, "state": %s}, "jobId": %s, "state": %s}',
+    '{"data": {"job_id": %s, "state": %s, "task": [{"job_id": %s, "state": %s}]}}',
+    WITHIN % '{"system": {"jobs": {"jobId":%s, "state":%s}}, "msg": {"jobId" :%s, "state" : %s}}',
+    WITHIN % '{"jobId": %s, "state": %s, "JobMsg": {"jobId": %s, "statusCode": %s}}',
+)
+
+
+@given(st.sampled_from(PLACES), st.tuples(numbers, numbers, numbers, numbers))
+def test_answers_of_one_form_are_read_as_each_by_itself(
+    place: str, values: tuple[str, str, str, str]
+) -> None:
+    body = (place % values).encode()
+    assert learn(body) == replace(read(body), document=None)
+
+
+def test_a_form_leaves_open_the_id_and_the_progress_alone() -> None:
+    one, other, done, failed = (
+        json.dumps(envelope({"system": {"jobs": fields}})).encode()
+        for fields in (
+            job_fields(7, 0.25),
+            job_fields(1620, 0.75),
+            job_fields(7, 1),
+            job_fields(7, 0.25, JobMsg={"statusCode": -1, "statusMessage": ""}),
+        )
+    )
+    assert learn(one).form == learn(other).form
+    assert [learn(body).progress_is_open for body in (one, other, done)] == [True, True, False]
+    assert len({learn(body).form for body in (one, done, failed)}) == 3

@@ -83,8 +83,8 @@ def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> 
     violations: list[Violation] = []
     try:
         for judgement in rule(subject):
-            if judgement is HELD:
-                held += 1
+            if isinstance(judgement, Held):
+                held += judgement.times
             elif judgement is UNSEEN:
                 unseen += 1
             else:

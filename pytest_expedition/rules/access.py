@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @rule("auth.required")
 def required(history: History) -> Iterator[Judgement]:
     """Without a key, or with a wrong one, nothing is told and nothing is done."""
-    for probe in history.exchanges:
+    for probe in history.probes:
         if probe.probe not in {"no-key", "wrong-key"} or not probe.answered:
             continue
         let_in = probe.ok and probe.answer.problem is None and probe.answer.success is not False
@@ -43,7 +43,7 @@ def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
 @rule("input.bad-id")
 def bad_id(history: History) -> Iterator[Judgement]:
     """An id that is no id is a client error in JSON: no server error, no other job."""
-    for probe in history.exchanges:
+    for probe in history.probes:
         if probe.probe != "bad-id" or not probe.answered:
             continue
         status = probe.status

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 import functools
-import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition import envelope
@@ -18,17 +18,23 @@ if TYPE_CHECKING:
     from pytest_expedition.validation import EnvelopeName, SchemaName
 
 
-class Held(enum.Enum):
-    """The type of ``HELD`` and ``UNSEEN``."""
+@dataclass(frozen=True)
+class Held:
+    """The promise was put to the test so many times, and kept."""
 
-    HELD = "held"
+    times: int = 1
+
+
+class Unseen(enum.Enum):
+    """The type of ``UNSEEN``."""
+
     UNSEEN = "unseen"
 
 
-HELD: Final = Held.HELD
+HELD: Final = Held()
 """The promise was put to the test, and kept."""
 
-UNSEEN: Final = Held.UNSEEN
+UNSEEN: Final = Unseen.UNSEEN
 """The promise was put to the test, but what came of it could not be seen."""
 
 
@@ -52,7 +58,7 @@ class Violation:
         return f"Violation({self.fault!r}, {len(self.proof)} exchanges, {self.facts!r})"
 
 
-Judgement = Held | Violation
+Judgement = Held | Unseen | Violation
 Rule = Callable[["History"], Iterator[Judgement]]
 JobRule = Callable[["Job"], Iterator[Judgement]]
 
@@ -108,10 +114,16 @@ def job_rule(requirement: str) -> Callable[[JobRule], JobRule]:
     return register
 
 
+def held_by(job: Job, exchange: Exchange) -> Held:
+    """The promise was kept by an answer, and by those that it stands for."""
+    return Held(job.stands_for[exchange]) if exchange in job.stands_for else HELD
+
+
 def rank(exchange: Exchange) -> float:
     """Where in a job's life the state of an answer stands: progress, 1, and -1 after all."""
-    assert exchange.state is not None
-    return exchange.state if exchange.state != CANCELLED else 2.0
+    state = exchange.state
+    assert state is not None
+    return state if state != CANCELLED else 2.0
 
 
 def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchange]]:
@@ -140,7 +152,8 @@ def envelope_problem(exchange: Exchange, role: EnvelopeName) -> str | None:
     try:
         if len(exchange.body) > LARGE:
             return _problem.__wrapped__(exchange.body, name)
-        return _problem_of_form(exchange.form, name) and _problem(exchange.body, name)
+        # No schema tells answers of a form apart; what is wrong is told of this very one.
+        return _problem(exchange.answer.form, name) and _problem(exchange.body, name)
     except RecursionError:
         return "it is nested too deep"
 
@@ -150,22 +163,13 @@ def another_dialect(creation: Exchange | None, exchange: Exchange) -> Violation 
 
     It does so with ``system`` and ``msg``: “Managing Jobs” reads both of one job.
     """
-    if creation is None:
+    if creation is None or creation.answer.dialect == exchange.answer.dialect:
         return None
     both = [x.answer.dialect for x in (creation, exchange) if x.answer.tells_of_a_job]
-    if "data" not in both or len(set(both)) < 2:
+    if "data" not in both or len(both) < 2:
         return None
     created_in, dialect = both
     return Violation("another-dialect", creation, exchange, created_in=created_in, dialect=dialect)
-
-
-_ID: Final = re.compile(rb'("job(?:Id|_id)"\s*:\s*)[1-9][0-9]*(?![0-9.eE])')
-
-
-@functools.lru_cache(maxsize=4096)
-def _problem_of_form(form: bytes, name: SchemaName) -> str | None:
-    """Why answers of a form are not the envelope; no schema tells those of two jobs apart."""
-    return _problem(_ID.sub(rb"\g<1>1", form), name)
 
 
 @functools.lru_cache(maxsize=4096)

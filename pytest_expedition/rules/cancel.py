@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.history import CANCELLED, FINISHED
@@ -13,6 +14,7 @@ from pytest_expedition.rules.base import (
     after_furthest,
     another_dialect,
     envelope_problem,
+    held_by,
     job_rule,
     rank,
     rule,
@@ -107,7 +109,7 @@ def persists(job: Job) -> Iterator[Judgement]:
         if later.gone and later.kind == "status":
             yield Violation("cancelled-gone", job.cancelled, later, job=job.id)
         elif later.state == CANCELLED:
-            yield HELD
+            yield held_by(job, later)
         elif later.state is not None and job.is_about_it(later):
             yield Violation(
                 "uncancelled", job.cancelled, later, job=job.id, value=later.answer.state
@@ -134,7 +136,7 @@ def completed(job: Job) -> Iterator[Judgement]:
                 value=later.answer.state,
             )
         elif later is not cancel:
-            yield HELD
+            yield held_by(job, later)
 
 
 @job_rule("cancel.repeat")
@@ -203,9 +205,11 @@ def _first_between(
     """The first cancel that may have done what the later answer shows and the earlier does not."""
     if earlier is None or not earlier.before(later):
         return None
-    start = bisect_left(cancels, earlier.received, key=lambda cancel: cancel.sent)
-    end = bisect_left(cancels, later.received, key=lambda cancel: cancel.sent)
-    return cancels[start] if start < end else None
+    first = bisect_left(cancels, earlier.received, key=_sent)
+    return cancels[first] if first < len(cancels) and cancels[first].sent < later.received else None
+
+
+_sent = attrgetter("sent")
 
 
 @job_rule("cancel.race")

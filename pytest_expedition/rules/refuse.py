@@ -115,8 +115,8 @@ _NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module"})
 
 def _texts(exchange: Exchange) -> frozenset[str]:
     """Return all texts of an answer, without their numbers: 12 % says the same as 13 %."""
-    large = len(exchange.form) > LARGE
-    return _texts_of.__wrapped__(exchange.form) if large else _texts_of(exchange.form)
+    large = len(exchange.answer.form) > LARGE
+    return _texts_of.__wrapped__(exchange.answer.form) if large else _texts_of(exchange.answer.form)
 
 
 @functools.lru_cache(maxsize=4096)

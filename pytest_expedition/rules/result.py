@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_expedition.envelope import MISSING, abridged
 from pytest_expedition.history import FINISHED
-from pytest_expedition.rules.base import HELD, Judgement, Violation, job_rule
+from pytest_expedition.rules.base import Judgement, Violation, held_by, job_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def next_step(job: Job) -> Iterator[Judgement]:
         if value is MISSING and not shown_here:
             continue
         if isinstance(value, list):
-            yield HELD
+            yield held_by(job, exchange)
         else:
             yield Violation("no-list", exchange, job=job.id, value=value)
 
@@ -46,7 +46,7 @@ def stable(job: Job) -> Iterator[Judgement]:
         one, again = first.answer, poll.answer
         # One of the two may be so large that it was kept abridged.
         if one.result == again.result or abridged(one).result == abridged(again).result:
-            yield HELD
+            yield held_by(job, poll)
         else:
             yield Violation(
                 "result-changed",

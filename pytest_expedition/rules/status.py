@@ -14,6 +14,7 @@ from pytest_expedition.rules.base import (
     after_furthest,
     another_dialect,
     envelope_problem,
+    held_by,
     job_rule,
     rank,
     rule,
@@ -45,7 +46,7 @@ def envelope(job: Job) -> Iterator[Judgement]:
                 "not-the-envelope", poll, job=job.id, envelope="status", problem=problem
             )
         else:
-            yield another_dialect(job.creation, poll) or HELD
+            yield another_dialect(job.creation, poll) or held_by(job, poll)
 
 
 @job_rule("status.identity")
@@ -55,7 +56,7 @@ def identity(job: Job) -> Iterator[Judgement]:
         if exchange.answer.job_id is MISSING or not exchange.ok:
             continue
         if job.is_about_it(exchange):
-            yield HELD
+            yield held_by(job, exchange)
         else:
             yield Violation("another-job", exchange, job=job.id, told=exchange.answer.job_id)
 
@@ -70,7 +71,7 @@ def bounds(job: Job) -> Iterator[Judgement]:
         if exchange.answer.progress is None:
             yield Violation("out-of-bounds", exchange, job=job.id, value=value)
         else:
-            yield HELD
+            yield held_by(job, exchange)
 
 
 @job_rule("status.monotonic")
@@ -82,7 +83,7 @@ def monotonic(job: Job) -> Iterator[Judgement]:
                 "went-back", earlier, later, job=job.id, high=earlier.state, low=later.state
             )
         else:
-            yield HELD
+            yield held_by(job, later)
 
 
 @job_rule("status.terminal")
@@ -95,7 +96,7 @@ def terminal(job: Job) -> Iterator[Judgement]:
         if later.state == CANCELLED and job.first_cancel_sent <= later.received:
             continue  # what a cancel does to a finished job is promised elsewhere
         if later.state == FINISHED:
-            yield HELD
+            yield held_by(job, later)
         else:
             yield Violation(
                 "unfinished-again", job.finished, later, job=job.id, value=later.answer.state
@@ -165,7 +166,7 @@ def message_agrees(job: Job) -> Iterator[Judgement]:
                 "code-disagrees", exchange, job=job.id, code=code, value=exchange.answer.state
             )
         else:
-            yield HELD
+            yield held_by(job, exchange)
 
 
 @job_rule("status.wire-number")
@@ -175,7 +176,7 @@ def wire_number(job: Job) -> Iterator[Judgement]:
         if exchange.state not in {CANCELLED, FINISHED}:
             continue
         if type(exchange.answer.state) is int:
-            yield HELD
+            yield held_by(job, exchange)
         else:
             yield Violation("misspelled", exchange, job=job.id, value=exchange.answer.state)
 
@@ -188,7 +189,7 @@ def unknown(history: History) -> Iterator[Judgement]:
 
 def unknown_id(history: History, kind: str) -> Iterator[Judgement]:
     """Judge the answers to requests of a kind about ids that were never given out."""
-    for probe in history.exchanges:
+    for probe in history.probes:
         if probe.probe != "unknown-id" or probe.kind != kind or not probe.answered:
             continue
         says_error = not probe.ok or probe.answer.success is False
