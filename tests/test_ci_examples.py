@@ -16,8 +16,7 @@ from test_cli import SERVE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HOME = Path(__file__).parents[1]
-PIECES = HOME / "examples" / "ci"
+PIECES = Path(__file__).parent / "examples" / "ci"
 OF_THE_FORGE = {"actions/checkout@v4", "actions/setup-python@v5", "actions/upload-artifact@v4"}
 """The steps that no shell can carry out."""
 
