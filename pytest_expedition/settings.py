@@ -26,6 +26,7 @@ ONE_PROCESS: Final = (
 )
 
 _TARGET = pytest.StashKey["Target"]()
+_REPORTS = pytest.StashKey[list["Path"]]()
 
 
 def check_options(config: pytest.Config) -> None:
@@ -85,6 +86,12 @@ def profile(config: pytest.Config) -> ProfileName:
 
 def report_paths(config: pytest.Config) -> list[Path]:
     """Look up the reports to write: options, else the environment (parted as in PATH), else ini."""
+    if _REPORTS not in config.stash:
+        config.stash[_REPORTS] = _checked_report_paths(config)
+    return config.stash[_REPORTS]
+
+
+def _checked_report_paths(config: pytest.Config) -> list[Path]:
     option, variable = "--expedition-report", "EXPEDITION_REPORT"
     folder = config.invocation_params.dir
     if config.getoption(option) is not None:

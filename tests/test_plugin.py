@@ -547,9 +547,16 @@ def test_junit_xml_of_other_tests_stays_as_it_is(pytester: pytest.Pytester) -> N
 
 
 def test_a_report_that_cannot_be_written_is_not_silent(pytester: pytest.Pytester) -> None:
-    folder = pytester.path / "report.json"
-    folder.mkdir()
-    result = pytester.runpytest_inprocess(*SMOKE, f"--expedition-report={folder}")
+    path = pytester.path / "report.json"
+    pytester.makeconftest(
+        f"""
+        import pathlib
+
+        def pytest_runtestloop():
+            pathlib.Path({str(path)!r}).mkdir()  # it was not there when the run began
+        """
+    )
+    result = pytester.runpytest_inprocess(*SMOKE, f"--expedition-report={path}")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     result.stdout.fnmatch_lines(["the report was not written to *: Is a directory"])
 
