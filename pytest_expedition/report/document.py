@@ -198,12 +198,13 @@ def _story(result: Result) -> list[Exchange]:
 
 
 def _jobs_of(story: list[Exchange], result: Result) -> Iterable[Exchange]:
-    """Return all exchanges about the jobs of a story."""
+    """Return the answers about the jobs of a story, and all their cancels."""
     if result.violation is None:
         return ()
-    ids = {_about(exchange) for exchange in story}
-    jobs = [job for job_id, job in result.violation.history.jobs.items() if job_id in ids]
-    return (x for job in jobs for x in (*job.answers, *job.attempts))
+    history = result.violation.history
+    ids = {_about(exchange) for exchange in story} & history.jobs.keys()
+    about = (x for x in history.exchanges if _about(x) in ids)
+    return (x for x in about if x.kind == "cancel" or (x.answered and not x.probe))
 
 
 def timeline(exchanges: Iterable[Exchange], story: list[Exchange], strike: Strike) -> Document:
