@@ -22,7 +22,9 @@ DEPENDENCIES = {
     ],
 }
 LONG = (
+    "browser",
     "ci_examples",
+    "cli",
     "hostile",
     "live",
     "matrix",
@@ -31,6 +33,7 @@ LONG = (
     "readme",
     "shares",
     "stream",
+    "wall_clock",
 )
 """The tests that take the longest; versions hardly make a difference to what they are about."""
 
