@@ -282,12 +282,13 @@ def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
     It is the one that `--expedition-url` or `--expedition-config` name, else a fake instance of
     this process.
     """
-    from pytest_expedition.settings import live_target
+    from pytest_expedition.settings import live_target, require_no_other_target
 
     live = live_target(pytestconfig)
     if live is not None:
         yield live
         return
+    require_no_other_target(pytestconfig)
     from pytest_expedition.conformance import embedded_target
 
     with embedded_target() as target:

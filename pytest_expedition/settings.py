@@ -194,6 +194,22 @@ def seed(config: pytest.Config) -> int | None:
     return int(given) if given.isdecimal() else None
 
 
+def require_no_other_target(config: pytest.Config) -> None:
+    """Fail if a conftest names a target that the contract suite does not get to see.
+
+    The fake would be judged in its place, and found conformant.
+    """
+    for plugin in config.pluginmanager.get_plugins():
+        file = getattr(plugin, "__file__", None) or ""
+        if file.endswith("conftest.py") and hasattr(plugin, "expedition_target"):
+            pytest.fail(
+                f"{file} has a fixture expedition_target, but the contract suite, which is none of "
+                f"the tests of that folder, does not see it; move it to the conftest.py of "
+                f"{config.rootpath}, which is pytest's rootdir",
+                pytrace=False,
+            )
+
+
 def live_target(config: pytest.Config) -> Target | None:
     """Return the target that the settings name, or ``None`` if they name none."""
     url, file = setting(config, "url"), path_setting(config, "config")

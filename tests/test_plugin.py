@@ -546,6 +546,23 @@ def test_junit_xml_of_other_tests_stays_as_it_is(pytester: pytest.Pytester) -> N
     assert "propert" not in (pytester.path / "junit.xml").read_text()
 
 
+def test_a_target_that_the_suite_does_not_see_is_not_replaced_by_the_fake(
+    pytester: pytest.Pytester,
+) -> None:
+    folder = pytester.mkdir("tests")
+    (folder / "conftest.py").write_text(SLIPS_BACK, encoding="utf-8")
+    (folder / "test_own.py").write_text("def test(): pass", encoding="utf-8")
+    result = pytester.runpytest_inprocess(*SMOKE, "tests")
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert f"move it to the conftest.py of {pytester.path}, which is" in result.stdout.str()
+    result.stdout.fnmatch_lines(
+        [
+            f"{folder / 'conftest.py'} has a fixture expedition_target, but the contract suite, *",
+            "verdict: error",
+        ]
+    )
+
+
 def test_a_report_that_cannot_be_written_is_not_silent(pytester: pytest.Pytester) -> None:
     path = pytester.path / "report.json"
     pytester.makeconftest(
