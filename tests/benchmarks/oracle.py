@@ -1,24 +1,23 @@
 """How fast traces are judged, and in how much memory.
 
-    python tests/benchmarks/oracle.py [EXCHANGES …]
-
-Writes traces of as many exchanges (10⁴, 10⁵ and 10⁶ if none is said), a hundred for each job, and
-judges each in a process of its own; the seconds are those of the processor. Half of the jobs are
-cancelled, or refuse to be; eight run at the same time. “The rules alone” judge exchanges that have
-been read before, all as one history.
+Writes traces of 10⁴, 10⁵ and 10⁶ exchanges, a hundred for each job, and judges each in a process of
+its own; the seconds are those of the processor. Half of the jobs are cancelled, or refuse to be;
+eight run at the same time. In memory, the rules judge exchanges that have been read before, all as
+one history.
 """
 
 from __future__ import annotations
 
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from frame import Row, main, median, spread
 
 from pytest_expedition.fake.instance import Instance, Request
 from pytest_expedition.history import Exchange, History
@@ -26,10 +25,14 @@ from pytest_expedition.recording import check
 from pytest_expedition.rules import judge
 from pytest_expedition.trace import Recorder, Trace
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COUNTS = (10_000, 100_000, 1_000_000)
 SERVER = "http://192.0.2.10"
 POLLS = 98
 AT_ONCE = 8
-RUNS = 3
+RUNS = 5
 MOST_IN_MEMORY = 100_000
 
 
@@ -86,7 +89,7 @@ def write(path: Path, count: int) -> None:
             recorder.write(exchange)
 
 
-def measure(path: Path) -> dict[str, float]:
+def judge_trace(path: Path) -> dict[str, float]:
     """Judge a trace as the command does; seconds of one core, and megabytes at the peak."""
     begun = time.process_time()
     document = check([path]).document
@@ -98,7 +101,7 @@ def measure(path: Path) -> dict[str, float]:
     return {"exchanges": document["requests"], "seconds": seconds, "peak": peak}
 
 
-def measure_in_memory(path: Path) -> float:
+def judge_in_memory(path: Path) -> list[float]:
     """Exchanges a second that the rules alone judge."""
     rates = []
     for _ in range(RUNS):
@@ -106,23 +109,35 @@ def measure_in_memory(path: Path) -> float:
         begun = time.process_time()
         judge(History(exchanges, job_seconds=600))
         rates.append(len(exchanges) / (time.process_time() - begun))
-    return statistics.median(rates)
+    return rates
 
 
-def main(counts: list[int]) -> None:
-    print(" exchanges  a second  seconds  peak MB  the rules alone, a second")
+def measure() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.jsonl"
-        for count in counts:
-            path.unlink(missing_ok=True)
+        for count in COUNTS:
+            path = Path(folder) / f"{count}.jsonl"
             in_a_process("write", path, count)
-            runs = [in_a_process("measure", path) for _ in range(RUNS)]
-            seconds = statistics.median(run["seconds"] for run in runs)
+            told = f"{count:,} exchanges"
+            if count <= MOST_IN_MEMORY:
+                rates = in_a_process("in-memory", path)
+                yield Row(
+                    what=f"exchanges a second that the rules judge in memory, of {told}",
+                    goal="≥ 300,000",
+                    figure=median(rates, ""),
+                    spread=spread(rates, ""),
+                    versions={},
+                )
+            runs = [in_a_process("judge", path) for _ in range(RUNS)]
+            rates = [count / run["seconds"] for run in runs]
             peak = max(run["peak"] for run in runs)
-            alone = f"{in_a_process('alone', path):27,.0f}" if count <= MOST_IN_MEMORY else ""
-            print(
-                f"{count:10,}{count / seconds:10,.0f}{seconds:9.2f}{peak:9.0f}{alone}", flush=True
+            yield Row(
+                what=f"the same, read from a trace of {told}",
+                goal="",
+                figure=f"{median(rates, '')}, {peak:.0f} MB at the peak",
+                spread=spread(rates, ""),
+                versions={},
             )
+            path.unlink()
 
 
 def in_a_process(*task: object) -> Any:
@@ -133,12 +148,12 @@ def in_a_process(*task: object) -> Any:
 
 TASKS: dict[str, Any] = {
     "write": lambda path, count: write(Path(path), int(count)),
-    "measure": lambda path: measure(Path(path)),
-    "alone": lambda path: measure_in_memory(Path(path)),
+    "judge": lambda path: judge_trace(Path(path)),
+    "in-memory": lambda path: judge_in_memory(Path(path)),
 }
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--task"]:
         print(json.dumps(TASKS[sys.argv[2]](*sys.argv[3:])))
     else:
-        main([int(float(each)) for each in sys.argv[1:]] or [10**4, 10**5, 10**6])
+        main(measure)
