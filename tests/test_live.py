@@ -333,6 +333,15 @@ class TestAgent:
             assert len(server.requests) <= requests
 
 
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """Let the processes of a test heed Ctrl-C, though a shell has started us in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 class TestInterrupt:
     def test_jobs_are_cancelled_and_what_is_left_behind_is_told(self, tmp_path: Path) -> None:
         """The suite in a process of its own, interrupted while jobs run on the wall clock."""
