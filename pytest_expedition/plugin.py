@@ -10,7 +10,7 @@ PYTEST_DONT_REWRITE: there is no assertion in here.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 
 PROFILES: Final = ("smoke", "default", "thorough")
 CONTRACT_MODULE: Final = "pytest_expedition.contract"
-REPORTED: Final = "expedition"
-"""The attribute of a test report that carries what was found out about one requirement."""
-
-TRIED: Final = "expedition_client"
-"""The attribute of a test report that carries what was found out about a client."""
+FOUND: Final = "expedition"
+"""The attribute of a test report that carries what the test has found out."""
 
 CHECKED_AT_ONCE: Final = ("url", "config", "report", "record", "replay")
 """The options that are refused before anything is collected, if they cannot be followed."""
@@ -40,9 +37,6 @@ SCENARIOS_MARKER: Final = "expedition_scenarios"
 _MONITOR = pytest.StashKey["Monitor"]()
 _MISTAKES = pytest.StashKey[list[str]]()
 _SCENARIO = pytest.StashKey["ExpeditionScenario"]()
-
-entry_key = pytest.StashKey[dict[str, Any]]()
-"""Where a contract test leaves its requirement's entry of the report."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -123,10 +117,11 @@ class _Listener:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Hand a test report on that carries something of ours."""
-        if hasattr(report, REPORTED) or hasattr(report, TRIED):
+        found = getattr(report, FOUND, None)
+        if found is not None:
             from pytest_expedition.session import session_report
 
-            session_report(self.config).add(report)
+            session_report(self.config).add(found)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -323,9 +318,9 @@ def pytest_runtest_makereport(
     """Let the test report carry what a test has found out, to wherever it is read."""
     report = yield
     if _SCENARIO in item.stash and report.when == "call":
-        setattr(report, TRIED, item.stash[_SCENARIO].entry)
-    if entry_key in item.stash or (report.failed and _is_contract(item)):
-        from pytest_expedition.session import carry
+        setattr(report, FOUND, item.stash[_SCENARIO].entry)
+    elif _is_contract(item):
+        from pytest_expedition.contract.run import found_out
 
-        carry(report, item, call)
+        setattr(report, FOUND, found_out(item, report, call))
     return report

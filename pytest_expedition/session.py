@@ -7,39 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pytest_expedition.plugin import REPORTED, TRIED, entry_key
 from pytest_expedition.settings import plan_path, replay, report_paths
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME: Final = "expedition-session-report"
-
-
-def carry(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Let the report of a test carry what that has found out about a requirement."""
-    if entry_key not in item.stash:  # it failed before it knew
-        from pytest_expedition.report.document import broken_down
-
-        assert isinstance(item, pytest.Function)
-        assert call.excinfo is not None
-        entry = broken_down(str(item.callspec.params["requirement"]), call.excinfo.exconly())
-        item.stash[entry_key] = {"run": None, "requirement": entry}
-    elif report.when != "call":
-        return
-    setattr(report, REPORTED, item.stash[entry_key])
-    _add_properties(item)
-
-
-def _add_properties(item: pytest.Item) -> None:
-    """Let the JUnit XML say what was found out; the report of the teardown carries it there."""
-    if item.config.getoption("xmlpath", None):
-        entry = item.stash[entry_key]["requirement"]
-        item.user_properties += [
-            (f"expedition_{name}", entry[name])
-            for name in ("id", "level", "basis", "outcome", "reason")
-        ]
-
 
 _COLOURS: Final = {"pass": "green", "fail": "red", "error": "red"}
 _VERDICT_COLOURS: Final = {"conformant": "green", "inconclusive": "yellow"}
@@ -57,16 +30,14 @@ class SessionReport:
         self.unwritten: list[str] = []
         self.preview: list[str] = []
 
-    def add(self, report: pytest.TestReport) -> None:
-        """Keep what a test report carries."""
-        found = getattr(report, REPORTED, None)
-        if found is not None:
+    def add(self, found: dict[str, Any]) -> None:
+        """Keep what a test has found out: about a requirement, or about a client."""
+        if "requirement" in found:
             if found["run"] is not None:
                 self.runs[found["run"]["started"]] = found["run"]
             self.requirements.append(found["requirement"])
-        trial = getattr(report, TRIED, None)
-        if trial is not None:
-            self.trials.append(trial)
+        else:
+            self.trials.append(found)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

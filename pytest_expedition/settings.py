@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_expedition.plugin import PROFILES
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -77,11 +75,15 @@ def strict(config: pytest.Config) -> bool:
 
 def profile(config: pytest.Config) -> ProfileName:
     """Look up how much to try."""
+    from pytest_expedition.conformance import RANDOM_PLANS
+
     value = setting(config, "profile") or "default"
-    for name in PROFILES:
+    for name in RANDOM_PLANS:
         if value == name:
             return name
-    raise pytest.UsageError(f"expedition_profile = {value!r}: must be one of {', '.join(PROFILES)}")
+    raise pytest.UsageError(
+        f"expedition_profile = {value!r}: must be one of {', '.join(RANDOM_PLANS)}"
+    )
 
 
 def report_paths(config: pytest.Config) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
     from pytest_expedition.conformance import Conformance, Share, Standing
     from pytest_expedition.plan import Replay
+
+
+entry_key = pytest.StashKey[dict[str, Any]]()
+"""Where a contract test leaves its requirement's entry of the report, and the run's."""
 
 
 def judge_target(target: Target, request: pytest.FixtureRequest) -> Conformance:
@@ -100,6 +104,35 @@ def _require_usable(target: object, again: Replay | None, config: pytest.Config)
             require_recipes(again, target.jobs)
         except PlanError as error:
             pytest.fail(f"expedition_replay: {error}", pytrace=False)
+
+
+def found_out(
+    item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]
+) -> dict[str, Any] | None:
+    """Return what a contract test has found out, if this report of it is the one to carry it."""
+    if entry_key not in item.stash:
+        if not report.failed:
+            return None
+        from pytest_expedition.report.document import broken_down  # it failed before it knew
+
+        assert isinstance(item, pytest.Function)
+        assert call.excinfo is not None
+        entry = broken_down(str(item.callspec.params["requirement"]), call.excinfo.exconly())
+        item.stash[entry_key] = {"run": None, "requirement": entry}
+    elif report.when != "call":
+        return None
+    _add_properties(item)
+    return item.stash[entry_key]
+
+
+def _add_properties(item: pytest.Item) -> None:
+    """Let the JUnit XML say what was found out; the report of the teardown carries it there."""
+    if item.config.getoption("xmlpath", None):
+        entry = item.stash[entry_key]["requirement"]
+        item.user_properties += [
+            (f"expedition_{name}", entry[name])
+            for name in ("id", "level", "basis", "outcome", "reason")
+        ]
 
 
 def _recorder(config: pytest.Config, *, server: str) -> Recorder | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_expedition.plugin import entry_key
+from pytest_expedition.contract.run import entry_key
 from pytest_expedition.report.document import (
     has_stale_waiver,
     is_failure,
