@@ -1,8 +1,9 @@
 """How long the contract suite takes: with the embedded fake, on two workers, to find faults.
 
-All is timed as the user sees it, from the command to the prompt. The sixteen faults, five of which
-single answers show and eleven only several together, are also looked for by Schemathesis, with the
-OpenAPI description of `pytest-expedition openapi`; it may stop at the first.
+All is timed as the user sees it, from the command to the prompt, in environments that have been
+used before: bytecode is kept. The sixteen faults, five of which single answers show and eleven only
+several together, are also looked for by Schemathesis, with the OpenAPI description of
+`pytest-expedition openapi`; it may stop at the first.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from __future__ import annotations
 import cProfile
 import functools
 import json
+import os
 import pstats
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame import Row, by_turns, main, median, ratios, spread, versions
+from frame import Environment, Row, by_turns, main, median, ratios, spread, versions
 
 from pytest_expedition import ExpeditionServer, validation
 from pytest_expedition.conformance import check, embedded_target
@@ -64,17 +65,28 @@ def expedition_target():
 """
 
 
+@functools.cache
+def ours() -> Environment:
+    return Environment("suite", ["pytest", "pytest-xdist"], ours=True)
+
+
+@functools.cache
+def theirs() -> Environment:
+    return Environment("schemathesis", ["pytest", "schemathesis"])
+
+
+def timed(command: Sequence[str | Path], folder: Path) -> tuple[float, int]:
+    """How long a command takes, and its exit status."""
+    variables = {name: each for name, each in os.environ.items() if name[:6] != "PYTHON"}
+    begun = time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=variables, check=False, capture_output=True)
+    return time.perf_counter() - begun, done.returncode
+
+
 def seconds(folder: Path, *options: str) -> tuple[float, int]:
     """How long a run of the contract suite takes, and its exit status."""
-    contract = ["-m", "pytest", "-q", "--pyargs", "pytest_expedition.contract"]
-    begun = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *contract, "-p", "no:cacheprovider", *options],
-        cwd=folder,
-        check=False,
-        capture_output=True,
-    )
-    return time.perf_counter() - begun, done.returncode
+    contract = ["-q", "--pyargs", "pytest_expedition.contract", "-p", "no:cacheprovider"]
+    return timed([ours().python, "-m", "pytest", *contract, *options], folder)
 
 
 def seconds_to_verdict(name: str) -> float:
@@ -91,17 +103,16 @@ def seconds_of_schemathesis(name: str, description: Path) -> float:
     server.start()
     header = f"Authorization: Bearer {server.api_key}"
     options = ["--url", server.url, "-H", header, "--max-failures", "1", "--no-color"]
-    begun = time.perf_counter()
-    command = [str(Path(sys.executable).with_name("st")), "run", str(description), *options]
-    done = subprocess.run(command, check=False, capture_output=True)
-    took = time.perf_counter() - begun
+    command = ["-m", "schemathesis.cli", "run", str(description), *options]
+    took, status = timed([theirs().python, *command], description.parent)
     server.stop()
-    return took if done.returncode == 1 else float("inf")
+    return took if status == 1 else float("inf")
 
 
 def measure() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        seconds(folder, "--expedition-profile=smoke")  # writes what is kept of the modules
         yield from measure_profiles(folder)
         yield from measure_workers(folder)
         yield from measure_faults(folder)
@@ -124,7 +135,7 @@ def measure_profiles(folder: Path) -> Iterator[Row]:
             goal=goal,
             figure=median(values, "s"),
             spread=spread(values, "s"),
-            versions=versions("hypothesis"),
+            versions=ours().versions("hypothesis"),
         )
 
 
@@ -145,23 +156,24 @@ def measure_workers(folder: Path) -> Iterator[Row]:
         figure=median(shares, "times"),
         spread=spread(shares, "times"),
         peers=f"one process {median(alone, 's')}",
-        versions=versions("pytest-xdist"),
+        versions=ours().versions("pytest-xdist"),
     )
 
 
 def measure_faults(folder: Path) -> Iterator[Row]:
     description = folder / "openapi.json"
     description.write_text(json.dumps(describe()))
-    ours, theirs = {}, {}
-    for name in (*ONE_ANSWER, *SEVERAL_ANSWERS):
-        took = by_turns(
+    seconds_of_schemathesis(ONE_ANSWER[0], description)
+    took = {
+        name: by_turns(
             1,
             {
                 "ours": functools.partial(seconds_to_verdict, name),
                 "theirs": functools.partial(seconds_of_schemathesis, name, description),
             },
         )
-        ours[name], theirs[name] = took["ours"][0], took["theirs"][0]
+        for name in (*ONE_ANSWER, *SEVERAL_ANSWERS)
+    }
     for what, names in (
         (f"{len(ONE_ANSWER)} faults that one answer shows", ONE_ANSWER),
         (f"{len(SEVERAL_ANSWERS)} faults that only several answers show", SEVERAL_ANSWERS),
@@ -169,9 +181,9 @@ def measure_faults(folder: Path) -> Iterator[Row]:
         yield Row(
             what=f"from the start to the verdict, {what}",
             goal="all",
-            figure=found([ours[name] for name in names]),
-            peers="schemathesis " + found([theirs[name] for name in names]),
-            versions=versions("schemathesis"),
+            figure=found([took[name]["ours"][0] for name in names]),
+            peers="schemathesis " + found([took[name]["theirs"][0] for name in names]),
+            versions=theirs().versions("schemathesis"),
         )
 
 
@@ -213,7 +225,7 @@ def measure_catalogue() -> Row:
         goal="≤ 4 s",
         figure=median(took, "s"),
         spread=spread(known, "s"),
-        versions=versions("hypothesis"),
+        versions=ours().versions("hypothesis"),
     )
 
 
