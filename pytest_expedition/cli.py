@@ -262,6 +262,8 @@ def _report_path(text: str) -> Path:
     path = Path(text)
     if path.suffix not in FORMATS:
         raise argparse.ArgumentTypeError(f"{text!r}: the suffix must be {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: the folder does not exist")
     return path
 
 
@@ -315,7 +317,8 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
     course = course_by_hand(instance)
     results = judge(course)
     print(*by_hand(course, results), sep="\n")
-    return int(any((x.requirement.level, x.outcome) == ("MUST", "fail") for x in results))
+    broken = any((x.requirement.level, x.outcome) == ("MUST", "fail") for x in results)
+    return int(broken or not course.steps)
 
 
 def _serve_until_interrupted(server: ExpeditionServer) -> bool:

@@ -365,6 +365,14 @@ _OF_CLIENTS: Final = (
         chance="the client asks for a job or cancels one",
     ),
     Requirement(
+        id="client.does-as-told",
+        level="MUST",
+        basis="assumed",
+        text="Told to start a job, or to cancel one that runs, it sends the request that does so.",
+        source=NOWHERE,
+        chance="the client is told to start a job",
+    ),
+    Requirement(
         id="client.creates-once",
         level="MUST",
         basis="assumed",

@@ -238,6 +238,30 @@ class CancelIsFailure(Client):
         return {1: "finished", -1: "failed"}.get(job["state"])
 
 
+@broken("ordinary", "does-as-told")
+class StartsNothing(Client):
+    def start(self) -> Any:
+        return self.strat()  # type: ignore[attr-defined]
+
+
+@broken("cancel-granted", "does-as-told")
+class CancelsNothing(Client):
+    def cancel(self, job_id: Any) -> None:
+        """Do nothing."""
+
+
+@broken("two-jobs-cancelled", "does-as-told")
+class CancelsTheLast(Client):
+    latest: Any = None
+
+    def start(self) -> Any:
+        self.latest = super().start()
+        return self.latest
+
+    def cancel(self, job_id: Any) -> None:
+        super().cancel(self.latest)
+
+
 @broken("fails-at-creation", "sees-failure")
 class OneIsSuccess(Client):
     def end(self, job: Any) -> str | None:

@@ -36,6 +36,16 @@ def test_a_server_in_the_background_of_a_script_can_be_ended(ending: signal.Sign
         assert process.wait(10) == 0
 
 
+def test_where_no_client_came_nothing_was_kept() -> None:
+    command = [*SERVE, "--scenario=two-jobs"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert "No client came." in process.stdout.read()
+        assert process.wait(10) == 1
+
+
 def test_scenarios_are_listed_with_what_a_good_client_does(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

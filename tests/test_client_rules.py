@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -152,6 +153,14 @@ def test_a_client_that_nobody_heard_is_judged_by_what_it_sent() -> None:
     assert outcomes(course(CREATED, *polls(0.5, LOST), said=None))["bears-outages"] == (
         "inconclusive"
     )
+
+
+def test_a_job_that_had_ended_before_its_cancel_need_not_be_cancelled() -> None:
+    judged = course(CREATED, *polls(0.5, 1), said="finished", told_to_cancel=True)
+    (call,) = judged.calls
+    for cancelled_by, expected in ((10.0, "pass"), (9.9, "fail")):
+        told = replace(judged, calls=[replace(call, cancelled_by=cancelled_by)])
+        assert outcomes(told)["does-as-told"] == expected
 
 
 def test_who_was_to_cancel_is_judged_by_that_promise_alone() -> None:

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, WithCurl
+from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, GaveUp, WithCurl
 from model_client import Expedition, JobCancelled, JobFailed
 
 from pytest_expedition import Fault, Situation, validate
@@ -90,6 +90,63 @@ def test_a_broken_client_is_caught_by_the_promise_that_it_breaks(
     client = BROKEN[name]
     results = try_out(client.make, expedition_server, SCENARIOS[client.scenario].situation)
     assert broken_promises(results) == dict.fromkeys(client.breaks, "")
+
+
+class GivesUpAndCancels(Client):
+    """It cleans up: a job that it gives up is cancelled."""
+
+    def wait(self, job_id: Any) -> str:
+        try:
+            return super().wait(job_id)
+        except GaveUp:
+            self.cancel(job_id)
+            self.end(self.status(job_id))
+            raise
+
+
+class Remembers(Client):
+    """It never asks again how a job has ended, which is for good."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial)
+        self.ends: dict[Any, str] = {}
+
+    def wait(self, job_id: Any) -> str:
+        if job_id not in self.ends:
+            self.ends[job_id] = super().wait(job_id)
+        return self.ends[job_id]
+
+
+class AsksTwiceMore(Client):
+    """It makes sure."""
+
+    def wait(self, job_id: Any) -> str:
+        end = super().wait(job_id)
+        for _ in range(2):
+            self.status(job_id)
+        return end
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("make", [GivesUpAndCancels, Remembers, AsksTwiceMore])
+def test_a_client_of_an_uncommon_habit_is_not_accused(
+    make: type[Client], name: str, expedition_server: ExpeditionServer
+) -> None:
+    results = try_out(make, expedition_server, SCENARIOS[name].situation)
+    assert broken_promises(results) == {}
+
+
+def test_no_id_comes_twice_in_a_trial(expedition_server: ExpeditionServer) -> None:
+    trial = Trial(expedition_server)
+    client = Remembers(trial)
+    try:
+        for _ in range(3):
+            for name in ("ordinary", "cancelled-by-another", "fails"):
+                situation = SCENARIOS[name].situation
+                results = trial.run(situation, start=client.start, wait=client.wait)
+                assert broken_promises(results) == {}
+    finally:
+        client.close()
 
 
 def test_every_promise_is_broken_by_some_client() -> None:
@@ -172,8 +229,9 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "client.sends-key *MUST *pass *kept in 3 scenarios",
             "client.sees-success *MUST *pass *kept in 1 scenario",
             "client.sees-failure *MUST *fail *in fails: The job failed, but the client returned*",
-            "client.trusts-the-state *MUST *inconclusive *it never came about that an answer *",
-            "20 of 20 requirements: *",
+            "client.trusts-the-state *MUST *not-tested *nobody told the client to cancel",
+            "client.keeps-jobs-apart *MUST *inconclusive *it never came about that an answer *",
+            "21 of 21 requirements: *",
             "verdict: non-conformant",
         ]
     )
@@ -278,6 +336,7 @@ def test_a_test_that_forgets_to_check_fails(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("marker", "complaint"),
     [
+        ('("ordinary",)', "expedition_scenarios takes ids one by one, as texts, not ('ordinary',)"),
         ('"ordinry"', "there is no scenario 'ordinry'; did you mean ordinary?"),
         ('"zzz"', "there is no scenario 'zzz'; must be one of ordinary, *"),
         ("dialect='php'", "dialect = 'php': must be one of system, msg, data, mixed"),

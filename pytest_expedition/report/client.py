@@ -25,16 +25,22 @@ if TYPE_CHECKING:
 LAST_STEPS: Final = 12
 """How many of the last requests are told."""
 
+OF_CANCELS: Final = frozenset({"client.trusts-the-state", "client.does-not-insist"})
+"""The promises that have a chance only where the client is told to cancel."""
+
 CLIENT_FAULTS: Final = {
     "without-key": "{asked} came without the key.",
     "refused": "{asked} was refused with HTTP {status}.",
     "not-its-job": "{asked} names no job that the client created.",
+    "did-not-start": "Told to start a job, it sent no request for one: it {how}.",
+    "did-not-cancel": "Told to cancel the job, it sent no cancel.",
     "created-twice": "Told to start one job, it created {count}.",
     "stumbled": "Answered {answer}, it {how}.",
     "said-too-early": "It {how}, though no answer had shown 1 or -1.",
     "said-otherwise": "The job {end}, but the client {how}.",
     "polled-on": "After an answer had shown {state}, it polled the job {count} times more.",
-    "never-gave-up": "After {seconds} s it still polled.",
+    "never-gave-up": "After {seconds} s it still polled. (If it goes by a clock, give it "
+    "expedition_scenario.monotonic.)",
     "impatient": "After {seconds} s, while the job was still under way, it gave up.",
     "gave-up-after-outage": "{asked} was answered with {answer}; then it {how}.",
     "gave-up-without-key": "{asked} was answered with {answer}; then it {how}.",
@@ -150,6 +156,8 @@ def by_hand(course: Course, results: Iterable[Result]) -> list[str]:
         if result.outcome in {"fail", "error"}
         for line in promise_lines(result)
     ]
+    if not course.steps:
+        return ["No client came."]
     ends = [
         f"Job {run.job_id or '(unknown)'} "
         + (
@@ -192,6 +200,7 @@ def trial_entry(
             "perhaps_created": 0,
             "reason": "",
         },
+        "told_to_cancel": course.told_to_cancel,
         "outcomes": {result.requirement.id: result.outcome for result in results},
         "broken": {
             result.requirement.id: {
@@ -231,6 +240,13 @@ def promise_entries(trials: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
         for trial in trials:
             outcome = trial["outcomes"].get(promise.id, "inconclusive")
             by_outcome.setdefault(outcome, []).append(trial)
+        if (
+            promise.id in OF_CANCELS
+            and set(by_outcome) == {"inconclusive"}
+            and not any(trial["told_to_cancel"] for trial in trials)
+        ):
+            yield promise_entry(promise, "not-tested", "nobody told the client to cancel")
+            continue
         decisive: tuple[Outcome, ...] = ("error", "fail", "pass", "inconclusive")
         outcome = next(each for each in decisive if each in by_outcome)
         scenarios = list(dict.fromkeys(trial["scenario"] for trial in by_outcome[outcome]))

@@ -80,6 +80,23 @@ def asks_for_its_job(course: Course) -> Iterator[Judgement]:
             yield HELD if known else Violation("not-its-job", step.exchange)
 
 
+@client_rule("client.does-as-told")
+def does_as_told(course: Course) -> Iterator[Judgement]:
+    """Told to start a job, or to cancel one that runs, it sends the request that does so."""
+    for run in course.runs:
+        how = run.said.how or "never ended"
+        if run.creations:
+            yield HELD
+        else:
+            yield Violation("did-not-start", how=how)
+        if run.cancelled_by is None or run.job_id is None:
+            continue
+        if any(step.exchange.kind == "cancel" for step in run.steps):
+            yield HELD
+        elif run.end_shown is None or run.end_shown.exchange.sent > run.cancelled_by:
+            yield Violation("did-not-cancel", *_exchanges(run.creations), how=how)
+
+
 @client_rule("client.creates-once")
 def creates_once(course: Course) -> Iterator[Judgement]:
     """Told to start a job once, it creates no second one."""
@@ -116,7 +133,11 @@ def _sees(end: End) -> ClientRule:
     def rule(course: Course) -> Iterator[Judgement]:
         """Of a job that has ended in that way, it says so."""
         if len(course.calls) == 1 and not course.told_to_cancel:
-            yield from (_judge_saying(run) for run in _ended(course) if run.end == end)
+            yield from (
+                _judge_saying(run)
+                for run in _ended(course)
+                if run.end == end and not _cancelled_what_it_gave_up(run)
+            )
 
     return rule
 
@@ -150,6 +171,11 @@ def _ended(course: Course) -> Iterator[Run]:
     )
 
 
+def _cancelled_what_it_gave_up(run: Run) -> bool:
+    cancels = [step for step in run.steps if step.exchange.kind == "cancel"]
+    return "gave-up" in run.said.words and any(not _over(run, step) for step in cancels)
+
+
 def _judge_saying(run: Run) -> Judgement:
     if run.end in run.said.words:
         return HELD
@@ -171,8 +197,9 @@ def stops_on_cancel(course: Course) -> Iterator[Judgement]:
 
 def _stops(course: Course, state: float) -> Iterator[Judgement]:
     for run in course.runs:
-        shown = run.end_shown
-        if shown is None or shown.exchange.state != state:
+        # A creation, or a cancel, may show it too, to a client that reads no state there.
+        shown = next((step for step in run.polls if step.exchange.state == state), None)
+        if shown is None:
             continue
         later = [step for step in run.polls if shown.exchange.before(step.exchange)]
         if len(later) > MOST_AFTER_THE_END:

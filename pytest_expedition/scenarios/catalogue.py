@@ -229,6 +229,12 @@ _ALL: Final = (
         situation=Situation(jobs=2, cancelled_after=15),
     ),
     Scenario(
+        id="two-jobs-cancelled",
+        text="The client runs two jobs at once, and cancels each.",
+        good="Cancels each by its own id, and says of each that it was cancelled.",
+        situation=Situation(jobs=2, client_cancels=True),
+    ),
+    Scenario(
         id="large-ids",
         text="Job ids lie beyond 32 bits, and beyond what a floating-point number holds exactly.",
         good="Takes ids as they are, and asks for its own job.",

@@ -34,6 +34,8 @@ def choose(markers: Iterable[pytest.Mark]) -> list[tuple[str, DialectName | None
         return [(name, None) for name in (*SCENARIOS, RANDOM)]
     dialect = _dialect(**marker.kwargs)
     for name in marker.args:
+        if not isinstance(name, str):
+            raise ChoiceError(f"expedition_scenarios takes ids one by one, as texts, not {name!r}")
         if name not in {*SCENARIOS, RANDOM}:
             raise ChoiceError(unknown(name))
     possible = [*(name for name in SCENARIOS if _can_happen(name, dialect)), RANDOM]

@@ -60,12 +60,14 @@ class Call:
     """One job that the client was told to run.
 
     ``spans`` are when it was at it, in the times of the exchanges; ``done`` is the fake's time when
-    it had said how the job ended.
+    it had said how the job ended. ``cancelled_by`` is when it had done what it does when told to
+    cancel, in the times of the exchanges; ``None`` if it was not told to.
     """
 
     said: Said
     spans: Sequence[tuple[float, float]]
     done: float
+    cancelled_by: float | None = None
 
 
 class Run:
@@ -74,6 +76,7 @@ class Run:
     def __init__(self, call: Call, steps: Sequence[Step]) -> None:
         self.said = call.said
         self.done = call.done
+        self.cancelled_by = call.cancelled_by
         self.creations = [
             step
             for step in steps

@@ -9,6 +9,7 @@ import math
 import threading
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 CANCELS_AFTER: Final = 15.0
 """Seconds between the start of a job and its cancel by the client."""
+
+IDS_OF_A_RUN: Final = 1000
 
 _STUMBLES: Final = (
     ArithmeticError,
@@ -78,6 +81,7 @@ class Trial:
         """What the client did in the last situation."""
         self._speed: float | None = None
         self._endless = False
+        self._runs = 0
         self._thread: threading.Thread | None = None
         self._others = frozenset(threading.enumerate())
         self._interrupting = threading.Lock()
@@ -134,7 +138,10 @@ class Trial:
         meanings: dict[Saying, Exceptions] = {"failed": failed, "cancelled": cancelled}
         _require_exceptions(meanings)
         self._endless = False
-        instance = SituationInstance(situation)
+        # No id comes twice in a trial: a client may remember how a job ended.
+        first_id = situation.first_id + IDS_OF_A_RUN * self._runs
+        self._runs += 1
+        instance = SituationInstance(replace(situation, first_id=first_id))
         instance.when_exhausted = self._interrupt
         self.server.play(instance)
         if self._speed is not None:
@@ -147,16 +154,19 @@ class Trial:
                 break
         for creation in started:
             attempts = [creation]
+            cancelled_by = None
             if creation.raised is None and not self._endless:
                 if situation.client_cancels and cancel is not None:
                     speed = self._speed or 1.0
                     self._pass(CANCELS_AFTER / speed)
                     attempts.append(self._attempt(cancel, creation.result))
+                    cancelled_by = attempts[-1].done
                 if not (self._endless or attempts[-1].stumbled):
                     attempts.append(self._attempt(wait, creation.result))
             said = _endless() if self._endless else _said(attempts[-1], meanings)
             spans = [(attempt.begun, attempt.done) for attempt in attempts]
-            calls.append(Call(said=said, spans=spans, done=self.monotonic()))
+            done = self.monotonic()
+            calls.append(Call(said=said, spans=spans, done=done, cancelled_by=cancelled_by))
         self.course = Course(
             steps=steps(instance),
             calls=calls,

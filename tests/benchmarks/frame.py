@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 PROJECT = Path(__file__).resolve().parents[2]
-ENVIRONMENTS = Path(__file__).with_name(".environments")
+ENVIRONMENTS = PROJECT / ".benchmarks"  # not below tests/: its conftest.py would count there
 Measured = TypeVar("Measured")
 HEADINGS = ("What", "Goal", "Figure", "Spread", "Peers")
 

@@ -1,7 +1,7 @@
 """Runs the benchmarks and prints the README's table: `python tests/benchmarks/run.py [NAME …]`.
 
 Needs the project installed with its `dev` extra, and PyPI: peers are installed to
-`tests/benchmarks/.environments`, once; delete that to get newer ones. Takes some minutes; all that
+`.benchmarks`, once; delete that to get newer ones. Takes some minutes; all that
 else goes on at the machine widens the spread.
 """
 
