@@ -177,6 +177,7 @@ def test_broken_servers_are_listed_with_their_lies(capsys: pytest.CaptureFixture
         (["serve", "--host=http://x"], "'http://x' is no address"),
         (["serve", "--port=x"], "'x' is no port: it must be from 0 to 65535"),
         (["serve", "--port=65536"], "is no port"),
+        (["check", "x", "--report=none/r.json"], "'none/r.json': the folder does not exist"),
         (["serve", "--job-seconds=0"], "'0' must be a number of seconds above 0"),
         (["serve", "--job-seconds=x"], "'x' must be a number of seconds above 0"),
         (["serve", "--broken=percnt"], "there is no broken server 'percnt'; did you mean percent?"),

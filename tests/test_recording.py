@@ -220,7 +220,7 @@ def test_a_rule_that_breaks_down_is_an_error(
         (["bad.jsonl"], 4, "bad.jsonl:1: is no JSON"),
         (["bad.json"], 4, "bad.json: is no HAR file"),
         (["empty.jsonl", "--config=none.toml"], 4, "none.toml: cannot be read"),
-        (["empty.jsonl", "--report=none/report.json"], 3, "none/report.json was not written"),
+        (["empty.jsonl", "--report=folder.json"], 3, "folder.json was not written"),
     ],
 )
 def test_mistakes_are_told(
@@ -234,6 +234,7 @@ def test_mistakes_are_told(
     monkeypatch.chdir(tmp_path)
     for name, text in (("bad.jsonl", "x\n"), ("bad.json", "x"), ("empty.jsonl", "")):
         (tmp_path / name).write_text(text)
+    (tmp_path / "folder.json").mkdir()
     assert main(["check", *arguments]) == status
     assert message in capsys.readouterr().err
 
