@@ -39,8 +39,11 @@ _MISTAKES = pytest.StashKey[list[str]]()
 _SCENARIO = pytest.StashKey["ExpeditionScenario"]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the options of the contract suite, and their ini settings."""
+    # Who names the module, by `-p` or in a conftest, would else register it a second time.
+    registered = pluginmanager.get_plugin(__name__) is not None
+    pluginmanager.set_blocked("expedition" if registered else __name__)
     group = parser.getgroup("expedition", "contract suite for the job API of Expedition 2.0")
     for name, metavar, text in (
         ("url", "URL", "address of the instance under test, without /api/v1"),

@@ -546,6 +546,17 @@ def test_junit_xml_of_other_tests_stays_as_it_is(pytester: pytest.Pytester) -> N
     assert "propert" not in (pytester.path / "junit.xml").read_text()
 
 
+@pytest.mark.parametrize("options", [(), ("-p", "pytest_expedition.plugin")])
+def test_a_plugin_that_is_named_twice_is_there_once(
+    pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    pytester.makeconftest('pytest_plugins = ["pytest_expedition.plugin"]')
+    pytester.makepyfile("def test(expedition_server): assert expedition_server.url")
+    result = pytester.runpytest_subprocess(*options)
+    result.assert_outcomes(passed=1)
+    assert "Traceback" not in result.stderr.str()
+
+
 def test_a_target_that_the_suite_does_not_see_is_not_replaced_by_the_fake(
     pytester: pytest.Pytester,
 ) -> None:
