@@ -9,38 +9,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_expedition.clients.scenario import ExpeditionScenario
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.simulation import Clock, Job, JobScript
     from pytest_expedition.fake.situation import Fault, Situation
-    from pytest_expedition.monitor import Monitor
-    from pytest_expedition.scenarios.scenario import ExpeditionScenario
-    from pytest_expedition.target import JobRecipe, Limits, Target, Waiver
-    from pytest_expedition.validation import (
+    from pytest_expedition.protocol.validation import (
         SCHEMA_NAMES,
         SchemaViolation,
         schema,
         validate,
         validator,
     )
+    from pytest_expedition.recordings.monitor import Monitor
+    from pytest_expedition.suite.target import JobRecipe, Limits, Target, Waiver
 
 _HOMES = {
     "Clock": "fake.simulation",
-    "ExpeditionScenario": "scenarios.scenario",
+    "ExpeditionScenario": "clients.scenario",
     "ExpeditionServer": "fake.server",
     "Fault": "fake.situation",
     "Job": "fake.simulation",
-    "JobRecipe": "target",
+    "JobRecipe": "suite.target",
     "JobScript": "fake.simulation",
-    "Limits": "target",
-    "Monitor": "monitor",
-    "SCHEMA_NAMES": "validation",
-    "SchemaViolation": "validation",
+    "Limits": "suite.target",
+    "Monitor": "recordings.monitor",
+    "SCHEMA_NAMES": "protocol.validation",
+    "SchemaViolation": "protocol.validation",
     "Situation": "fake.situation",
-    "Target": "target",
-    "Waiver": "target",
-    "schema": "validation",
-    "validate": "validation",
-    "validator": "validation",
+    "Target": "suite.target",
+    "Waiver": "suite.target",
+    "schema": "protocol.validation",
+    "validate": "protocol.validation",
+    "validator": "protocol.validation",
 }
 
 __all__ = [

@@ -152,11 +152,11 @@ def _print_openapi() -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from pytest_expedition.recording import check
+    from pytest_expedition.recordings.judging import check
+    from pytest_expedition.recordings.trace import RecordingError
     from pytest_expedition.report.file import write
     from pytest_expedition.report.text import recording_lines
-    from pytest_expedition.target import TargetError, load
-    from pytest_expedition.trace import RecordingError
+    from pytest_expedition.suite.target import TargetError, load
 
     report: Path | None = options.report
     try:
@@ -199,7 +199,7 @@ def _list_broken() -> int:
 
 
 def _list_scenarios() -> int:
-    from pytest_expedition.scenarios.catalogue import SCENARIOS
+    from pytest_expedition.clients.catalogue import SCENARIOS
 
     for scenario in SCENARIOS.values():
         print(f"{scenario.id}\n    {scenario.text}\n    A good client: {scenario.good}")
@@ -228,8 +228,8 @@ def _host(text: str) -> str:
 
 
 def _report(name: str) -> dict[str, Any]:
+    from pytest_expedition.protocol.validation import SchemaViolation
     from pytest_expedition.report.file import read
-    from pytest_expedition.validation import SchemaViolation
 
     try:
         return read(Path(name))
@@ -293,11 +293,11 @@ def _serve(make: Callable[[], Instance] | None, options: argparse.Namespace) -> 
 
 
 def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from pytest_expedition.clients.choice import ChoiceError, named
+    from pytest_expedition.clients.harness import course_by_hand, judge
+    from pytest_expedition.clients.report import by_hand, introduction
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.situation import SituationInstance
-    from pytest_expedition.report.client import by_hand, introduction
-    from pytest_expedition.scenarios.choice import ChoiceError, named
-    from pytest_expedition.scenarios.trial import course_by_hand, judge
 
     spoken = options.dialect if options.dialect != parser.get_default("dialect") else None
     try:

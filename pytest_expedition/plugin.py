@@ -17,12 +17,12 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from pytest_expedition.conformance import Conformance
+    from pytest_expedition.clients.scenario import ExpeditionScenario
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.server import ExpeditionServer
-    from pytest_expedition.monitor import Monitor
-    from pytest_expedition.scenarios.scenario import ExpeditionScenario
-    from pytest_expedition.target import Target
+    from pytest_expedition.recordings.monitor import Monitor
+    from pytest_expedition.suite.conformance import Conformance
+    from pytest_expedition.suite.target import Target
 
 PROFILES: Final = ("smoke", "default", "thorough")
 CONTRACT_MODULE: Final = "pytest_expedition.contract"
@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to its controller
         config.pluginmanager.register(_Listener(config), "expedition-listener")
     if any(config.getoption(f"--expedition-{name}") is not None for name in CHECKED_AT_ONCE):
-        from pytest_expedition.settings import check_options
+        from pytest_expedition.session.settings import check_options
 
         check_options(config)
 
@@ -107,7 +107,7 @@ class _Listener:
     def pytest_sessionstart(self) -> None:
         """Begin the trace anew, if there is one: all processes of this session add to it."""
         if self.is_set("record"):
-            from pytest_expedition.settings import begin_trace
+            from pytest_expedition.session.settings import begin_trace
 
             begin_trace(self.config)
 
@@ -122,7 +122,7 @@ class _Listener:
         """Hand a test report on that carries something of ours."""
         found = getattr(report, FOUND, None)
         if found is not None:
-            from pytest_expedition.session import session_report
+            from pytest_expedition.session.results import session_report
 
             session_report(self.config).add(found)
 
@@ -134,7 +134,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError("\n".join(mistakes))
     judged = any(_is_contract(item) for item in session.items)
     if judged or any(_puts_in_scenarios(item) for item in session.items):
-        from pytest_expedition import settings
+        from pytest_expedition.session import settings
 
         settings.strict(session.config)
         settings.report_paths(session.config)
@@ -193,8 +193,8 @@ def expedition_monitor(request: pytest.FixtureRequest) -> Iterator[Monitor]:
     """
     from datetime import datetime, timezone
 
-    from pytest_expedition.monitor import Monitor
-    from pytest_expedition.settings import record_path
+    from pytest_expedition.recordings.monitor import Monitor
+    from pytest_expedition.session.settings import record_path
 
     started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     monitor = Monitor(record=record_path(request.config), part=f"{request.node.nodeid} {started}")
@@ -233,7 +233,7 @@ def _end_watch(item: pytest.Item) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that uses ``expedition_scenario`` once in each scenario."""
     if "expedition_scenario" in metafunc.fixturenames:
-        from pytest_expedition.scenarios.choice import ChoiceError, choose
+        from pytest_expedition.clients.choice import ChoiceError, choose
 
         chosen: list[tuple[str, DialectName | None]] = []
         try:
@@ -253,7 +253,7 @@ def expedition_scenario(
     expedition_strict: bool,
 ) -> ExpeditionScenario:
     """A situation in which a client is put, once in each: see ``ExpeditionScenario``."""
-    from pytest_expedition.scenarios.scenario import ExpeditionScenario
+    from pytest_expedition.clients.scenario import ExpeditionScenario
 
     scenario_id, dialect = request.param
     scenario = ExpeditionScenario(
@@ -280,14 +280,14 @@ def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
     It is the one that `--expedition-url` or `--expedition-config` name, else a fake instance of
     this process.
     """
-    from pytest_expedition.settings import live_target, require_no_other_target
+    from pytest_expedition.session.settings import live_target, require_no_other_target
 
     live = live_target(pytestconfig)
     if live is not None:
         yield live
         return
     require_no_other_target(pytestconfig)
-    from pytest_expedition.conformance import embedded_target
+    from pytest_expedition.suite.conformance import embedded_target
 
     with embedded_target() as target:
         yield target
@@ -309,7 +309,7 @@ def expedition_conformance(
 @pytest.fixture(scope="session")
 def expedition_strict(pytestconfig: pytest.Config) -> bool:
     """Whether a SHOULD that fails is a failed test."""
-    from pytest_expedition.settings import strict
+    from pytest_expedition.session.settings import strict
 
     return strict(pytestconfig)
 

@@ -23,7 +23,7 @@ from urllib3.util import Retry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_expedition.scenarios.trial import Trial
+    from pytest_expedition.clients.harness import Trial
 
 
 class Outage(Exception):

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-import pytest_expedition.conformance
-import pytest_expedition.report.document  # noqa: F401
-
 # Some are only loaded before any test: pytester unloads what a run in this process was the first to
 # load, but the packages keep their attributes, and the next run would have two of some modules.
 with contextlib.suppress(ImportError):  # who runs the contract alone need not have it

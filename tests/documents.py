@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from histories import Story, envelope
 
 from pytest_expedition import Target
-from pytest_expedition.conformance import Conformance
+from pytest_expedition.oracle.rules import judge
+from pytest_expedition.oracle.verdict import conclude, settle, waive
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
-from pytest_expedition.rules import judge
-from pytest_expedition.verdict import conclude, settle, waive
+from pytest_expedition.suite.conformance import Conformance
 
 if TYPE_CHECKING:
     from pytest_expedition import Waiver

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pytest_expedition.history import Exchange, History, Probe
-from pytest_expedition.rules import RULES, UNSEEN, Violation
+from pytest_expedition.oracle.history import Exchange, History, Probe
+from pytest_expedition.oracle.rules import RULES, UNSEEN, Violation
 
 JOB = 1619
 RAISED: Any = object()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from test_browser import browse
 
-from pytest_expedition.conformance import check, embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
 from pytest_expedition.report.page import as_html
+from pytest_expedition.suite.conformance import check, embedded_target
 
 PICTURE = Path(__file__).parent / "examples" / "report.png"
 SHOWN = "redelivered-by-the-queue"

@@ -15,15 +15,15 @@ from dataclasses import replace
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from pytest_expedition.conformance import check, embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.odd import ODD
-from pytest_expedition.requirements import CATALOGUE
+from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.suite.conformance import check, embedded_target
 
 if TYPE_CHECKING:
-    from pytest_expedition.conformance import Conformance, ProfileName
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
+    from pytest_expedition.suite.conformance import Conformance, ProfileName
 
 
 def run_against(

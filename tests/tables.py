@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.odd import ODD
-from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
-from pytest_expedition.scenarios.catalogue import SCENARIOS
+from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 
 README = Path(__file__).parents[1] / "README.md"
 MARKED = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end -->", re.DOTALL)

@@ -16,8 +16,8 @@ import pytest
 import requests
 
 from pytest_expedition.cli import main
+from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.fake.broken import BROKEN
-from pytest_expedition.scenarios.catalogue import SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

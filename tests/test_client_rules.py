@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_expedition.history import Exchange
-from pytest_expedition.requirements import CLIENT_CATALOGUE
-from pytest_expedition.rules.client import judge_client
-from pytest_expedition.scenarios.course import Call, Course, Said, Step
-from pytest_expedition.scenarios.trial import judge
+from pytest_expedition.clients.harness import judge
+from pytest_expedition.clients.rules import judge_client
+from pytest_expedition.clients.transcript import Call, Course, Said, Step
+from pytest_expedition.oracle.history import Exchange
+from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
-    from pytest_expedition.history import Kind
-    from pytest_expedition.scenarios.course import Saying
+    from pytest_expedition.clients.transcript import Saying
+    from pytest_expedition.oracle.history import Kind
 
 Asked = tuple[float, "Kind", "float | None"]
 CREATED: Asked = (0.0, "create", 0.0)

@@ -12,10 +12,10 @@ from documents import document_of, slipping_back
 from histories import Story
 
 from pytest_expedition.cli import main
+from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.protocol.validation import schema
 from pytest_expedition.report.comparison import RANKS, Difference, compare
 from pytest_expedition.report.file import as_json
-from pytest_expedition.requirements import CATALOGUE
-from pytest_expedition.validation import schema
 
 if TYPE_CHECKING:
     from pathlib import Path

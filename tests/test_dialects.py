@@ -12,13 +12,13 @@ import pytest
 import requests
 
 from pytest_expedition import ExpeditionServer, JobScript, validate, validator
-from pytest_expedition.conformance import Conformance, check, embedded_target
-from pytest_expedition.envelope import Dialect
 from pytest_expedition.fake.dialects import DIALECTS, DialectName
 from pytest_expedition.fake.instance import JOB_REQUESTS, Instance, JobRequest
+from pytest_expedition.protocol.envelope import Dialect
+from pytest_expedition.protocol.validation import EnvelopeName, schema_of
 from pytest_expedition.report.document import requirement_entry, run_entry
-from pytest_expedition.target import DialectChoice
-from pytest_expedition.validation import EnvelopeName, schema_of
+from pytest_expedition.suite.conformance import Conformance, check, embedded_target
+from pytest_expedition.suite.target import DialectChoice
 
 Call = Callable[..., requests.Response]
 

@@ -12,7 +12,7 @@ from histories import envelope, job_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_expedition.envelope import MISSING, Answer, learn, read, spelled
+from pytest_expedition.protocol.envelope import MISSING, Answer, learn, read, spelled
 
 
 def reading(document: Any) -> Answer:

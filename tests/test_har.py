@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from histories import JOB, envelope, error, job_fields
 
-from pytest_expedition import JobRecipe, har, traffic
-from pytest_expedition import envelope as envelopes
-from pytest_expedition.trace import RecordingError
+from pytest_expedition import JobRecipe
+from pytest_expedition.protocol import envelope as envelopes
+from pytest_expedition.recordings import har, traffic
+from pytest_expedition.recordings.trace import RecordingError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_expedition.history import Exchange
+    from pytest_expedition.oracle.history import Exchange
 
 URL = "https://192.0.2.10"
 KEY = {"name": "Authorization", "value": "Bearer a-long-key"}

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_expedition import validate
-from pytest_expedition.conformance import check, embedded_target
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
 from pytest_expedition.report.text import failure, requirement_line, verdict_lines
-from pytest_expedition.transport import MOST_BYTES
+from pytest_expedition.suite.conformance import check, embedded_target
+from pytest_expedition.suite.transport import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_expedition.conformance import Conformance
     from pytest_expedition.fake.simulation import Job
+    from pytest_expedition.suite.conformance import Conformance
 
 NASTY = "\x1b[2J\x9b31m\x07\r\u202e\u2066</script><script>alert(1)</script>\ud800 & <b>|`x`"
 JSON = {"Content-Type": "application/json"}
@@ -115,7 +115,7 @@ def test_the_requirement_at_hand_fails_and_the_others_are_judged(name: str) -> N
 MEASURE = r"""
 import json, pathlib, re, sys
 sys.path.insert(0, {tests!r})
-from pytest_expedition.conformance import check, embedded_target
+from pytest_expedition.suite.conformance import check, embedded_target
 from test_hostile import hostile
 heavy = b'{{"x": [' + b'[],' * 60_000 + b'"' + b'x' * 800_000 + b'"], '
 with embedded_target(hostile(lambda body: heavy + body[1:], every=1)) as target:

@@ -19,15 +19,15 @@ import pytest
 from test_readme import rows
 
 from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Target
-from pytest_expedition.conformance import SPARE_SECONDS, Standing, check, embedded_target
 from pytest_expedition.fake.instance import Instance, Response
-from pytest_expedition.plan import Act, JobPlan, Plan, covering
 from pytest_expedition.report.document import assemble, run_entry
 from pytest_expedition.report.preview import preview
 from pytest_expedition.report.text import verdict_lines
 from pytest_expedition.report.words import left_behind
-from pytest_expedition.runner import LimitReachedError, Runner, TargetUnusableError
-from pytest_expedition.transport import Reply, Transport
+from pytest_expedition.suite.conformance import SPARE_SECONDS, Standing, check, embedded_target
+from pytest_expedition.suite.plan import Act, JobPlan, Plan, covering
+from pytest_expedition.suite.runner import LimitReachedError, Runner, TargetUnusableError
+from pytest_expedition.suite.transport import Reply, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -300,7 +300,7 @@ class TestTime:
         assert 0 < standings[-1].seconds_left <= 3 * 12 + 2 * SPARE_SECONDS
 
     def test_where_nothing_waits_nobody_is_told(self) -> None:
-        from pytest_expedition.conformance import embedded_target
+        from pytest_expedition.suite.conformance import embedded_target
 
         standings: list[Standing] = []
         with embedded_target() as target:
@@ -509,7 +509,7 @@ class TestTLS:
 PARROT_CONFTEST = """
 import pytest
 from pytest_expedition.fake.instance import Instance
-from pytest_expedition import rules
+from pytest_expedition.oracle import rules
 
 @pytest.fixture(autouse=True, scope="session")
 def a_rule_breaks_down():

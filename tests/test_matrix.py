@@ -16,13 +16,13 @@ from steady import run_against
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.odd import ODD
+from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.words import FAULTS, reason
-from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
-    from pytest_expedition.conformance import Conformance
     from pytest_expedition.fake.dialects import DialectName
-    from pytest_expedition.verdict import Result
+    from pytest_expedition.oracle.verdict import Result
+    from pytest_expedition.suite.conformance import Conformance
 
 SEED = 1619
 """The plans of this test are always the same; `tests/steady.py` tries many seeds."""
@@ -123,11 +123,11 @@ def test_every_fault_that_a_rule_may_find_has_its_sentence() -> None:
     import ast
     from pathlib import Path
 
-    import pytest_expedition.rules
-    from pytest_expedition.report.client import CLIENT_FAULTS
+    import pytest_expedition.oracle.rules
+    from pytest_expedition.clients.report import CLIENT_FAULTS
 
     used: dict[str, set[str]] = {"servers": set(), "clients": set()}
-    for path in Path(pytest_expedition.rules.__file__).parent.glob("*.py"):
+    for path in Path(pytest_expedition.oracle.rules.__file__).parent.glob("*.py"):
         of = used["clients" if path.name == "client.py" else "servers"]
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Violation":

@@ -18,7 +18,7 @@ from pytest_expedition import ExpeditionServer, JobRecipe, Monitor
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import Clock
-from pytest_expedition.trace import Trace
+from pytest_expedition.recordings.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

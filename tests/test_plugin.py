@@ -12,9 +12,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pytest_expedition import validate
+from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.markdown import as_markdown
 from pytest_expedition.report.page import as_html
-from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -26,7 +26,7 @@ SMOKE = (*CONTRACT, "--expedition-profile=smoke")
 
 BROKEN_TARGET = """
 import pytest
-from pytest_expedition.conformance import embedded_target
+from pytest_expedition.suite.conformance import embedded_target
 from pytest_expedition.fake.instance import Instance
 
 class Broken(Instance):
@@ -40,7 +40,7 @@ def expedition_target():
 
 FEW_REQUESTS = """
 import dataclasses, pytest
-from pytest_expedition.conformance import embedded_target
+from pytest_expedition.suite.conformance import embedded_target
 
 @pytest.fixture(scope="session")
 def expedition_target():
@@ -145,7 +145,7 @@ def test_a_should_that_fails_is_expected_to_fail(pytester: pytest.Pytester) -> N
 WAIVED = """
 import dataclasses, datetime, pytest
 from pytest_expedition import Waiver
-from pytest_expedition.conformance import embedded_target
+from pytest_expedition.suite.conformance import embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 
@@ -314,7 +314,7 @@ def test_an_instance_that_does_not_answer_is_an_error_said_once(
 def test_a_rule_that_breaks_down_is_an_error(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_expedition.rules import RULES
+    from pytest_expedition.oracle.rules import RULES
 
     monkeypatch.setitem(RULES, "status.bounds", lambda history: iter([1 / 0, history]))
     status, document = report_of(pytester)

@@ -14,11 +14,11 @@ from histories import JOB, Story
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_expedition.rules import RULES, Violation
-from pytest_expedition.rules.cancel import find_contradiction
+from pytest_expedition.oracle.rules import RULES, Violation
+from pytest_expedition.oracle.rules.cancel import find_contradiction
 
 if TYPE_CHECKING:
-    from pytest_expedition.history import Exchange
+    from pytest_expedition.oracle.history import Exchange
 
 STATES = (0, 0.3, 0.6, 1, -1)
 

@@ -15,8 +15,8 @@ import pytest
 import tables
 
 from pytest_expedition import ExpeditionServer, JobScript, Limits, plugin
-from pytest_expedition.scenarios.catalogue import SCENARIOS
-from pytest_expedition.target import load
+from pytest_expedition.clients.catalogue import SCENARIOS
+from pytest_expedition.suite.target import load
 
 TEXT = tables.README.read_text(encoding="utf-8")
 

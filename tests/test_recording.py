@@ -11,12 +11,12 @@ from histories import Story
 
 from pytest_expedition import Target, validate
 from pytest_expedition.cli import main
-from pytest_expedition.conformance import check, embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
-from pytest_expedition.recording import check as check_files
-from pytest_expedition.rules import Violation, judge
-from pytest_expedition.trace import Recorder
+from pytest_expedition.oracle.rules import Violation, judge
+from pytest_expedition.recordings.judging import check as check_files
+from pytest_expedition.recordings.trace import Recorder
+from pytest_expedition.suite.conformance import check, embedded_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from test_plugin import BROKEN_TARGET, CONTRACT, SLIPS_BACK, outcomes
 
 from pytest_expedition import JobRecipe, validate
-from pytest_expedition.plan import Plan, PlanError, Replay, as_document, plans, read
 from pytest_expedition.report.text import replay_line
+from pytest_expedition.suite.plan import Plan, PlanError, Replay, as_document, plans, read
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,13 +18,13 @@ from histories import Story, envelope
 from markdown_it import MarkdownIt
 
 from pytest_expedition import Waiver, validate
+from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report import page
 from pytest_expedition.report.chart import chart
 from pytest_expedition.report.document import TIMELINE_LENGTH
 from pytest_expedition.report.file import as_json
 from pytest_expedition.report.markdown import as_markdown
 from pytest_expedition.report.page import as_html
-from pytest_expedition.requirements import CATALOGUE
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 IN_SVG = {"circle", "rect", "polygon", "polyline", "path", "line"}

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from histories import JOB, RAISED, Story, envelope, error, in_data, job_fields, verdict_on
 
-from pytest_expedition.envelope import LARGE
-from pytest_expedition.history import History
-from pytest_expedition.requirements import CATALOGUE
-from pytest_expedition.rules import HELD, RULES, Violation, judge, refuse
-from pytest_expedition.rules import base as rules_base
+from pytest_expedition.oracle.history import History
+from pytest_expedition.oracle.rules import HELD, RULES, Violation, judge, refuse
+from pytest_expedition.oracle.rules import base as rules_base
+from pytest_expedition.protocol.envelope import LARGE
+from pytest_expedition.protocol.requirements import CATALOGUE
 
 OTHER = JOB + 1
 REFUSAL = ("The current job cannot be cancelled",)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_expedition import JobRecipe, JobScript, Limits, Target
-from pytest_expedition.clock import SkippingClock
-from pytest_expedition.plan import AT_THE_END, Act, JobPlan, Plan, covering
-from pytest_expedition.runner import (
+from pytest_expedition.suite.clock import SkippingClock
+from pytest_expedition.suite.plan import AT_THE_END, Act, JobPlan, Plan, covering
+from pytest_expedition.suite.runner import (
     POLLS_AFTER_THE_END,
     LimitReachedError,
     Runner,

@@ -16,18 +16,18 @@ from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, GaveUp, WithCurl
 from model_client import Expedition, JobCancelled, JobFailed
 
 from pytest_expedition import Fault, Situation, validate
+from pytest_expedition.clients.catalogue import SCENARIOS
+from pytest_expedition.clients.harness import Trial
+from pytest_expedition.clients.report import pauses
+from pytest_expedition.clients.rules import CLIENT_RULES
 from pytest_expedition.fake.instance import PASSWORD, USERNAME
-from pytest_expedition.report.client import pauses
-from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
-from pytest_expedition.rules.client import CLIENT_RULES
-from pytest_expedition.scenarios.catalogue import SCENARIOS
-from pytest_expedition.scenarios.trial import Trial
+from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_expedition import ExpeditionScenario, ExpeditionServer
-    from pytest_expedition.verdict import Result
+    from pytest_expedition.oracle.verdict import Result
 
 
 def broken_promises(results: Iterable[Result]) -> dict[str, str]:

@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 
 import pytest_expedition
 from pytest_expedition import SCHEMA_NAMES, SchemaViolation, schema, validate, validator
-from pytest_expedition.envelope import Dialect
-from pytest_expedition.validation import schema_of
+from pytest_expedition.protocol.envelope import Dialect
+from pytest_expedition.protocol.validation import schema_of
 
 EXAMPLE: dict[str, Any] = json.loads(
     (Path(__file__).parent / "examples" / "creation.json").read_text(encoding="utf-8")

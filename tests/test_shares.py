@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from test_plugin import CONTRACT, outcomes
 
-from pytest_expedition.conformance import carry_out, concluded, embedded_target
-from pytest_expedition.shares import carry_out as carry_out_together
+from pytest_expedition.session.shares import carry_out as carry_out_together
+from pytest_expedition.suite.conformance import carry_out, concluded, embedded_target
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DIES = """
 import os, pathlib, sys
-from pytest_expedition.shares import carry_out
+from pytest_expedition.session.shares import carry_out
 
 carry_out(pathlib.Path(sys.argv[1]), 2, lambda number: "done" if number == 0 else os._exit(3))
 """
@@ -96,7 +96,7 @@ def test_two_workers_share_the_plans_of_a_run(pytester: pytest.Pytester) -> None
 
 BROKEN_ON_ONE_WORKER = """
 import os, pytest, time
-from pytest_expedition.conformance import embedded_target
+from pytest_expedition.suite.conformance import embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 

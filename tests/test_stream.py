@@ -10,10 +10,10 @@ from histories import Story, envelope, error, job_fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_expedition.history import Exchange, History, _Asked
-from pytest_expedition.rules import judge
-from pytest_expedition.stream import InMemory, Source, Stream
-from pytest_expedition.trace import Line, Trace, Whose, as_line
+from pytest_expedition.oracle.history import Exchange, History, _Asked
+from pytest_expedition.oracle.rules import judge
+from pytest_expedition.recordings.stream import InMemory, Source, Stream
+from pytest_expedition.recordings.trace import Line, Trace, Whose, as_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_expedition import JobRecipe, Limits, Target, Waiver
-from pytest_expedition.target import TargetError, at_url, load
+from pytest_expedition.suite.target import TargetError, at_url, load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_expedition import validate
-from pytest_expedition.history import Exchange
-from pytest_expedition.trace import Recorder, RecordingError, Trace, Whose, as_line
+from pytest_expedition.oracle.history import Exchange
+from pytest_expedition.recordings.trace import Recorder, RecordingError, Trace, Whose, as_line
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_expedition.transport import MOST_BYTES, Reply, Transport
+from pytest_expedition.suite.transport import MOST_BYTES, Reply, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

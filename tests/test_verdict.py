@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from histories import Story
 
-from pytest_expedition.history import Exchange, History, Job
-from pytest_expedition.requirements import CATALOGUE
-from pytest_expedition.rules import Finding, Violation
-from pytest_expedition.rules.base import rule
-from pytest_expedition.target import Waiver
-from pytest_expedition.verdict import Outcome, Result, conclude, settle, waive
+from pytest_expedition.oracle.history import Exchange, History, Job
+from pytest_expedition.oracle.rules import Finding, Violation
+from pytest_expedition.oracle.rules.base import rule
+from pytest_expedition.oracle.verdict import Outcome, Result, conclude, settle, waive
+from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.suite.target import Waiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_expedition.requirements import Need
+    from pytest_expedition.protocol.requirements import Need
 
 LONG = Violation("went-back", *Story().create().poll(0.5).poll(0.4).exchanges)
 SHORT = Violation("went-back", *Story().create().exchanges)

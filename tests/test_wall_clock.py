@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_expedition import ExpeditionServer, Limits
-from pytest_expedition.clock import WallClock
-from pytest_expedition.conformance import check, embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.report.words import reason
+from pytest_expedition.suite.clock import WallClock
+from pytest_expedition.suite.conformance import check, embedded_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

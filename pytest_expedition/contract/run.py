@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_expedition.conformance import Interrupted, carry_out, concluded
+from pytest_expedition.recordings.trace import Recorder
 from pytest_expedition.report.words import left_behind, standing_line
-from pytest_expedition.session import session_report
-from pytest_expedition.settings import (
+from pytest_expedition.session.results import session_report
+from pytest_expedition.session.settings import (
     ONE_PROCESS,
     live_target,
     profile,
@@ -21,15 +21,15 @@ from pytest_expedition.settings import (
     seed,
     workers,
 )
-from pytest_expedition.target import Target
-from pytest_expedition.trace import Recorder
+from pytest_expedition.suite.conformance import Interrupted, carry_out, concluded
+from pytest_expedition.suite.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_expedition.conformance import Conformance, Share, Standing
-    from pytest_expedition.plan import Replay
+    from pytest_expedition.suite.conformance import Conformance, Share, Standing
+    from pytest_expedition.suite.plan import Replay
 
 
 entry_key = pytest.StashKey[dict[str, Any]]()
@@ -78,7 +78,7 @@ def _all_shares(
     """Carry the shares out, together with the other workers if this is one."""
     if not workers(request.config):
         return [share(number) for number in range(count)]
-    from pytest_expedition import shares
+    from pytest_expedition.session import shares
 
     base: Path = request.getfixturevalue("tmp_path_factory").getbasetemp()
     folder = base.parent / "expedition"  # where all workers of this session find it
@@ -98,7 +98,7 @@ def _require_usable(target: object, again: Replay | None, config: pytest.Config)
     if target.clock.waits and workers(config):
         pytest.fail(ONE_PROCESS, pytrace=False)
     if again is not None:
-        from pytest_expedition.plan import PlanError, require_recipes
+        from pytest_expedition.suite.plan import PlanError, require_recipes
 
         try:
             require_recipes(again, target.jobs)

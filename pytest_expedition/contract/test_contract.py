@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_expedition.contract.run import entry_key
+from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.document import (
     has_stale_waiver,
     is_failure,
@@ -14,11 +15,10 @@ from pytest_expedition.report.document import (
     run_entry,
 )
 from pytest_expedition.report.text import failure
-from pytest_expedition.requirements import CATALOGUE
-from pytest_expedition.settings import replay_entry
+from pytest_expedition.session.settings import replay_entry
 
 if TYPE_CHECKING:
-    from pytest_expedition.conformance import Conformance
+    from pytest_expedition.suite.conformance import Conformance
 
 
 @pytest.mark.parametrize("requirement", CATALOGUE)

@@ -19,11 +19,11 @@ from pytest_expedition.fake.instance import (
     PASSWORD,
     USERNAME,
 )
-from pytest_expedition.validation import schema, schema_of
+from pytest_expedition.protocol.validation import schema, schema_of
 
 if TYPE_CHECKING:
     from pytest_expedition.fake.instance import JobRequest
-    from pytest_expedition.validation import EnvelopeName
+    from pytest_expedition.protocol.validation import EnvelopeName
 
 Document = dict[str, Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.words import plural, printable
-from pytest_expedition.requirements import CATALOGUE
 
 if TYPE_CHECKING:
     from pytest_expedition.report.document import Document

@@ -9,20 +9,20 @@ from importlib.metadata import version
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_expedition.history import created_id
-from pytest_expedition.plan import Replay, as_document
+from pytest_expedition.oracle.history import created_id
+from pytest_expedition.oracle.verdict import conclude
+from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 from pytest_expedition.report import words
-from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
-from pytest_expedition.verdict import conclude
+from pytest_expedition.suite.plan import Replay, as_document
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from pytest_expedition.conformance import Conformance
-    from pytest_expedition.history import Exchange
-    from pytest_expedition.requirements import Requirement
-    from pytest_expedition.target import Target
-    from pytest_expedition.verdict import Outcome, Result
+    from pytest_expedition.oracle.history import Exchange
+    from pytest_expedition.oracle.verdict import Outcome, Result
+    from pytest_expedition.protocol.requirements import Requirement
+    from pytest_expedition.suite.conformance import Conformance
+    from pytest_expedition.suite.target import Target
 
 Document = dict[str, Any]
 

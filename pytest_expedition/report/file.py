@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from pytest_expedition.protocol.validation import validate
 from pytest_expedition.report.markdown import as_markdown
 from pytest_expedition.report.page import as_html
-from pytest_expedition.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

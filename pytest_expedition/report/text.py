@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 from pytest_expedition.report.words import left_behind, plural, tally
-from pytest_expedition.requirements import CATALOGUE, CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
-    from pytest_expedition.recording import Recorded
+    from pytest_expedition.recordings.judging import Recorded
     from pytest_expedition.report.document import Document
 
 _WIDTHS: Final = (29, 7, 13)

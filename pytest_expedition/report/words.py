@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_expedition.envelope import MISSING, spelled
+from pytest_expedition.protocol.envelope import MISSING, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_expedition.conformance import Standing
-    from pytest_expedition.history import Exchange
-    from pytest_expedition.requirements import Need
-    from pytest_expedition.rules import Violation
-    from pytest_expedition.verdict import Outcome, Result, Verdict, WaiverState
+    from pytest_expedition.oracle.history import Exchange
+    from pytest_expedition.oracle.rules import Violation
+    from pytest_expedition.oracle.verdict import Outcome, Result, Verdict, WaiverState
+    from pytest_expedition.protocol.requirements import Need
+    from pytest_expedition.suite.conformance import Standing
 
 LONGEST: Final = 200
 """Characters of a text from elsewhere that a sentence quotes."""

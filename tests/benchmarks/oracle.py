@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from frame import Row, main, median, spread
 
 from pytest_expedition.fake.instance import Instance, Request
-from pytest_expedition.history import Exchange, History
-from pytest_expedition.recording import check
-from pytest_expedition.rules import judge
-from pytest_expedition.trace import Recorder, Trace
+from pytest_expedition.oracle.history import Exchange, History
+from pytest_expedition.oracle.rules import judge
+from pytest_expedition.recordings.judging import check
+from pytest_expedition.recordings.trace import Recorder, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 
 from frame import Environment, Row, by_turns, main, median, ratios, spread, versions
 
-from pytest_expedition import ExpeditionServer, validation
-from pytest_expedition.conformance import check, embedded_target
+from pytest_expedition import ExpeditionServer
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.openapi import describe
+from pytest_expedition.protocol import validation
+from pytest_expedition.suite.conformance import check, embedded_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,7 +56,7 @@ SEVERAL_ANSWERS = (
 
 TARGET = """
 import pytest
-from pytest_expedition.conformance import embedded_target
+from pytest_expedition.suite.conformance import embedded_target
 from pytest_expedition.fake.broken import BROKEN
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,85 @@
+"""Which scenarios a test is run in, as its markers say."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_expedition.clients.catalogue import SCENARIOS
+from pytest_expedition.clients.draw import RANDOM
+from pytest_expedition.fake.dialects import DIALECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pytest
+
+    from pytest_expedition.clients.catalogue import Scenario
+    from pytest_expedition.fake.dialects import DialectName
+
+
+class ChoiceError(Exception):
+    """A marker that cannot be followed, and why."""
+
+
+def choose(markers: Iterable[pytest.Mark]) -> list[tuple[str, DialectName | None]]:
+    """Return the scenarios to run, each with the dialect that it is played in, if one is named.
+
+    The nearest marker counts. Without ids it is all of them that can happen in the dialect.
+    Raises ``ChoiceError`` for an id or a dialect that there is not.
+    """
+    marker = next(iter(markers), None)
+    if marker is None:
+        return [(name, None) for name in (*SCENARIOS, RANDOM)]
+    dialect = _dialect(**marker.kwargs)
+    for name in marker.args:
+        if not isinstance(name, str):
+            raise ChoiceError(f"expedition_scenarios takes ids one by one, as texts, not {name!r}")
+        if name not in {*SCENARIOS, RANDOM}:
+            raise ChoiceError(unknown(name))
+    possible = [*(name for name in SCENARIOS if _can_happen(name, dialect)), RANDOM]
+    for name in marker.args:
+        if name not in possible:
+            raise ChoiceError(f"{name!r} cannot happen in the dialect {dialect!r}")
+    return [(name, dialect) for name in dict.fromkeys(marker.args or possible)]
+
+
+def named(name: str, *, dialect: DialectName | None) -> Scenario:
+    """Return a scenario of the catalogue, in a dialect if one is named.
+
+    Raises ``ChoiceError`` where there is none, or none in that dialect.
+    """
+    if name not in SCENARIOS:
+        raise ChoiceError(unknown(name))
+    if not _can_happen(name, dialect):
+        raise ChoiceError(f"{name!r} cannot happen in the dialect {dialect!r}")
+    return spoken(SCENARIOS[name], dialect)
+
+
+def spoken(scenario: Scenario, dialect: DialectName | None) -> Scenario:
+    """Return a scenario as it is in a dialect, if one is named."""
+    if dialect is None:
+        return scenario
+    return replace(scenario, situation=replace(scenario.situation, dialect=dialect))
+
+
+def unknown(name: object) -> str:
+    """Say that there is no such scenario, and which may have been meant."""
+    alike = difflib.get_close_matches(str(name), SCENARIOS, 1)
+    hint = f"did you mean {alike[0]}?" if alike else f"must be one of {', '.join(SCENARIOS)}"
+    return f"there is no scenario {name!r}; {hint}"
+
+
+def _dialect(*, dialect: Any = None, **others: Any) -> DialectName | None:
+    if others:
+        raise ChoiceError(f"expedition_scenarios takes ids and dialect, not {next(iter(others))!r}")
+    if dialect not in (*DIALECTS, None):
+        raise ChoiceError(f"dialect = {dialect!r}: must be one of {', '.join(DIALECTS)}")
+    return dialect  # type: ignore[no-any-return]
+
+
+def _can_happen(name: str, dialect: DialectName | None) -> bool:
+    situation = SCENARIOS[name].situation
+    own = situation.dialect not in {"system", dialect}
+    return dialect is None or not (own or (dialect == "data" and situation.fails))

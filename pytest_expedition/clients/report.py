@@ -1,0 +1,319 @@
+"""The words about a client: what it did in a scenario, and what of that is wrong."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_expedition.protocol.envelope import spelled
+from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
+from pytest_expedition.report.document import Strike, evidence, promise_entry, timeline
+from pytest_expedition.report.words import answer, asked, cut, plural, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from pytest_expedition.clients.catalogue import Scenario
+    from pytest_expedition.clients.transcript import Course, Said, Step
+    from pytest_expedition.fake.situation import Situation
+    from pytest_expedition.oracle.rules import Violation
+    from pytest_expedition.oracle.verdict import Outcome, Result
+    from pytest_expedition.report.document import Document
+
+LAST_STEPS: Final = 12
+"""How many of the last requests are told."""
+
+OF_CANCELS: Final = frozenset({"client.trusts-the-state", "client.does-not-insist"})
+"""The promises that have a chance only where the client is told to cancel."""
+
+CLIENT_FAULTS: Final = {
+    "without-key": "{asked} came without the key.",
+    "refused": "{asked} was refused with HTTP {status}.",
+    "not-its-job": "{asked} names no job that the client created.",
+    "did-not-start": "Told to start a job, it sent no request for one: it {how}.",
+    "did-not-cancel": "Told to cancel the job, it sent no cancel.",
+    "created-twice": "Told to start one job, it created {count}.",
+    "stumbled": "Answered {answer}, it {how}.",
+    "said-too-early": "It {how}, though no answer had shown 1 or -1.",
+    "said-otherwise": "The job {end}, but the client {how}.",
+    "polled-on": "After an answer had shown {state}, it polled the job {count} times more.",
+    "never-gave-up": "After {seconds} s it still polled. (If it goes by a clock, give it "
+    "expedition_scenario.monotonic.)",
+    "impatient": "After {seconds} s, while the job was still under way, it gave up.",
+    "gave-up-after-outage": "{asked} was answered with {answer}; then it {how}.",
+    "gave-up-without-key": "{asked} was answered with {answer}; then it {how}.",
+    "hammered": "It sent ten polls within {seconds} s.",
+    "cancelled-unasked": "It sent {asked}, and nobody had told it to.",
+    "insisted": "It sent {count} cancels of one job.",
+}
+"""What a client did, for each fault that a rule can find."""
+
+_ENDED: Final = {"finished": "finished", "failed": "failed", "cancelled": "was cancelled"}
+_UNNAMED: Final = (
+    " (If that is how it tells that a job {ended}, say so: check(…, {end}=TheException).)"
+)
+
+
+def client_fault(violation: Violation) -> str:
+    """Say what the client did."""
+    last = violation.proof[-1] if violation.proof else None
+    facts: dict[str, Any] = {
+        "asked": "" if last is None else f"`{asked(last)}`",
+        "answer": "" if last is None else answer(last),
+        **violation.facts,
+    }
+    facts |= {"how": cut(str(facts.get("how", ""))), "end": _ENDED.get(facts.get("end", ""), "")}
+    text = CLIENT_FAULTS[violation.fault].format_map(facts)
+    end = violation.facts.get("end")
+    if end in {"failed", "cancelled"} and str(violation.facts.get("how")).startswith("raised"):
+        text += _UNNAMED.format(ended=_ENDED[end], end=end)
+    return printable(text)
+
+
+def said(how: Said) -> str:
+    """Tell what the client said of a job."""
+    if "endless" in how.words:
+        return "would have gone on for ever, and was ended"
+    return printable(cut(how.how)) if how.how else "said nothing that was asked for"
+
+
+def story(course: Course) -> list[str]:
+    """Tell the end of what a client did: its last requests, and what it said."""
+    said_of_each = [f"the client {said(call.said)}" for call in course.calls]
+    return steps_told(course) + said_of_each
+
+
+def steps_told(course: Course) -> list[str]:
+    """Tell the last requests of a client."""
+    alike = [list(group) for _, group in itertools.groupby(course.steps, _told)]
+    begun = course.steps[0].at if course.steps else 0.0
+    lines = [line for group in alike[-LAST_STEPS:] for line in _group_lines(group, begun)]
+    more = sum(map(len, alike[:-LAST_STEPS]))
+    if more:
+        lines.insert(0, f"… {plural(more, 'request')} before")
+    return lines
+
+
+def _told(step: Step) -> str:
+    return f"{asked(step.exchange)} → {answer(step.exchange)}"
+
+
+def _group_lines(group: list[Step], begun: float) -> list[str]:
+    """Tell requests that were answered alike: the first and the last of them."""
+    if len(group) < 4:
+        return [step_line(step, begun) for step in group]
+    between = f"… {len(group) - 2} more of these"
+    first, last = step_line(group[0], begun), step_line(group[-1], begun)
+    return [first, between.rjust(len(between) + 11), last]
+
+
+def step_line(step: Step, begun: float) -> str:
+    """Tell a request in one line: `15 s  GET job/status/1619 → state 0.25`."""
+    return f"{step.at - begun:7.4g} s  {_told(step)}"
+
+
+def set_up(situation: Situation) -> list[str]:
+    """Return the lines of Python that set the fake up for a situation."""
+    names = "Fault, Situation" if situation.faults else "Situation"
+    return [
+        f"from pytest_expedition import {names}",
+        f"situation = {situation!r}",
+        "expedition_server.play(situation)",
+    ]
+
+
+def client_failure(scenario: Scenario, course: Course, broken: Iterable[Result]) -> str:
+    """Tell what a client did wrong in a scenario: all that a person needs to mend it."""
+    lines = [f"scenario {scenario.id}: {scenario.text}", f"A good client: {scenario.good}"]
+    for result in broken:
+        lines += ["", *promise_lines(result)]
+    lines += ["", "How it came to that:"]
+    lines += [f"  {line}" for line in (*story(course), *pauses(course))]
+    lines += ["", "To set the fake up that way:"]
+    lines += [f"  {line}" for line in set_up(scenario.situation)]
+    return "\n".join(lines)
+
+
+def introduction(scenario: Scenario, *, speed: float) -> list[str]:
+    """Tell a person in what scenario a client is put by hand."""
+    situation = scenario.situation
+    task = plural(situation.jobs, "job") + (" and cancel it" if situation.client_cancels else "")
+    return [
+        f"scenario {scenario.id}: {scenario.text}",
+        f"A good client: {scenario.good}",
+        f"Let it run {task}; then press Ctrl-C.",
+        f"A second is {speed:g} of the scenario's.",
+    ]
+
+
+def by_hand(course: Course, results: Iterable[Result]) -> list[str]:
+    """Tell what a client did in a scenario in which it was put by hand."""
+    told = [
+        line
+        for result in results
+        if result.outcome in {"fail", "error"}
+        for line in promise_lines(result)
+    ]
+    if not course.steps:
+        return ["No client came."]
+    ends = [
+        f"Job {run.job_id or '(unknown)'} "
+        + (
+            f"{_ENDED[run.end]}: see that the client said so."
+            if run.end
+            else "had not ended when the client asked last: see what it said."
+        )
+        for run in course.runs
+    ]
+    return [
+        "What the client did:",
+        *(f"  {line}" for line in steps_told(course)),
+        *ends,
+        *pauses(course),
+        "",
+        *(told or ["It broke no promise that can be seen from here."]),
+    ]
+
+
+def trial_entry(
+    scenario: Scenario,
+    course: Course,
+    results: Sequence[Result],
+    *,
+    url: str,
+    started: datetime,
+    seconds: float,
+) -> Document:
+    """Return what the report needs to know of a client's trial in one scenario."""
+    return {
+        "scenario": scenario.id,
+        "run": {
+            "target": {"url": url, "dialect": None, "embedded": True, "verified": True},
+            "started": started.isoformat(timespec="milliseconds"),
+            "seconds": round(seconds, 3),
+            "requests": len(course.steps),
+            "jobs": sum(step.created is not None for step in course.steps),
+            "unanswered": sum(step.outage for step in course.steps),
+            "left_behind": [],
+            "perhaps_created": 0,
+            "reason": "",
+        },
+        "told_to_cancel": course.told_to_cancel,
+        "outcomes": {result.requirement.id: result.outcome for result in results},
+        "broken": {
+            result.requirement.id: {
+                "reason": client_fault(result.violation),
+                **_broken(course, result.violation),
+                "python": set_up(scenario.situation),
+            }
+            for result in results
+            if result.violation is not None
+        },
+    }
+
+
+def _broken(course: Course, violation: Violation) -> Document:
+    """Tell how a promise was broken, in the fake's time from the client's first request on."""
+    begun = course.steps[0].at if course.steps else 0.0
+    by_the_clock = {
+        step.exchange: replace(step.exchange, sent=step.at - begun, received=step.at - begun)
+        for step in course.steps
+    }
+    led = [step.exchange for step in course.steps if step.exchange.kind in {"create", "cancel"}]
+    shown = [run.end_shown.exchange for run in course.runs if run.end_shown]
+    last = [run.last.exchange for run in course.runs if run.last]
+    wanted = {*violation.proof, *led[:LAST_STEPS], *shown, *last}
+    told = [again for exchange, again in by_the_clock.items() if exchange in wanted]
+    proof = {by_the_clock[exchange] for exchange in violation.proof}
+    return {
+        "evidence": evidence(told, proof, Strike()),
+        "timeline": timeline(by_the_clock.values(), told, Strike()),
+    }
+
+
+def promise_entries(trials: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
+    """Return what the report says of each promise, over all scenarios that were tried."""
+    for promise in CLIENT_CATALOGUE.values():
+        by_outcome: dict[str, list[Mapping[str, Any]]] = {}
+        for trial in trials:
+            outcome = trial["outcomes"].get(promise.id, "inconclusive")
+            by_outcome.setdefault(outcome, []).append(trial)
+        if (
+            promise.id in OF_CANCELS
+            and set(by_outcome) == {"inconclusive"}
+            and not any(trial["told_to_cancel"] for trial in trials)
+        ):
+            yield promise_entry(promise, "not-tested", "nobody told the client to cancel")
+            continue
+        decisive: tuple[Outcome, ...] = ("error", "fail", "pass", "inconclusive")
+        outcome = next(each for each in decisive if each in by_outcome)
+        scenarios = list(dict.fromkeys(trial["scenario"] for trial in by_outcome[outcome]))
+        broken: Document = {}
+        if outcome == "pass":
+            reason = f"kept in {plural(len(scenarios), 'scenario')}"
+        elif outcome == "inconclusive":
+            reason = f"it never came about that {promise.chance}"
+        elif outcome == "error":
+            reason = f"the rule broke down in {cut(', '.join(scenarios))}"
+        else:
+            found = [trial["broken"][promise.id] for trial in by_outcome[outcome]]
+            broken = min(found, key=lambda each: len(each["evidence"]))
+            reason = f"in {cut(', '.join(scenarios))}: {broken['reason']}"
+        yield promise_entry(promise, outcome, **{**broken, "reason": reason})
+
+
+def promise_lines(result: Result) -> list[str]:
+    """Tell a broken promise, and how it was broken."""
+    promise = result.requirement
+    if result.violation is None:
+        seen = f"The rule broke down: {result.crash.strip().splitlines()[-1]}"
+    else:
+        seen = client_fault(result.violation)
+    return [f"{promise.id} ({promise.level}, {promise.basis}): {promise.text}", f"  {seen}"]
+
+
+def pauses(course: Course) -> list[str]:
+    """Tell at what intervals a client polled, if it polled a job twice."""
+    found = sorted(course.pauses)
+    if not found:
+        return []
+    middle = found[len(found) // 2]
+    return [f"it polled every {middle:.3g} s (from {found[0]:.3g} to {found[-1]:.3g} s)"]
+
+
+def situation_text(situation: Situation) -> str:
+    """Tell a random situation as a sentence."""
+    job = (
+        f"A job runs through {spelled(list(situation.progress))}, {situation.step_seconds:g} s each"
+    )
+    parts = [job]
+    if situation.spelled == "fraction":
+        parts.append("spelled with a fraction")
+    if situation.dialect != "system":
+        parts.append(f"in the dialect {situation.dialect}")
+    if situation.agent_idle:
+        parts.append(f"once the agent has stood still for {situation.agent_idle:g} s")
+    if situation.fails:
+        parts.append("and fails")
+    if situation.cancelled_after is not None:
+        parts.append(f"unless somebody else cancels it after {situation.cancelled_after:g} s")
+    if situation.client_cancels:
+        parts.append(_cancel_text(situation))
+    for fault in situation.faults:
+        times = f" and the {fault.times - 1} after it" if fault.times > 1 else ""
+        parts.append(f"{fault.kind} befalls request {fault.nth} of kind {fault.of}{times}")
+    if situation.unknown_fields:
+        parts.append("there are unknown fields")
+    if situation.jobs > 1:
+        parts.append(f"{situation.jobs} jobs at once")
+    return ", ".join(parts) + "."
+
+
+def _cancel_text(situation: Situation) -> str:
+    if situation.cancel_too_late:
+        return "the client's cancel comes too late"
+    if not situation.cancellable:
+        return "the client's cancel is refused"
+    return f"the client's cancel shows after {situation.cancel_seconds:g} s"

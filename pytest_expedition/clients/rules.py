@@ -1,0 +1,327 @@
+"""What a client of the job API keeps: rules over its course through a scenario."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.clients.transcript import ENDS
+from pytest_expedition.oracle.history import CANCELLED, FINISHED, NO_KEY
+from pytest_expedition.oracle.rules import Finding, find
+from pytest_expedition.oracle.rules.base import HELD, UNSEEN, Judgement, Violation
+from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
+
+if TYPE_CHECKING:
+    from pytest_expedition.clients.transcript import Course, End, Run, Step
+    from pytest_expedition.oracle.history import Exchange
+
+PATIENCE: Final = 600.0
+"""Seconds for which a client waits at the least for a job that runs."""
+
+LONGEST: Final = 7200.0
+"""Seconds after which it has given up a job that never ends."""
+
+LONG: Final = 60.0
+"""Seconds from which on a job takes long."""
+
+MOST_AFTER_THE_END: Final = 2
+MOST_CANCELS: Final = 3
+MANY_POLLS: Final = 10
+HAMMERING_SECONDS: Final = 2.0
+
+ClientRule = Callable[["Course"], Iterator[Judgement]]
+
+CLIENT_RULES: Final[dict[str, ClientRule]] = {}
+"""The rule of every promise of clients, by its id."""
+
+
+def judge_client(course: Course) -> dict[str, Finding]:
+    """Ask every rule about a client; findings by the promise's id, in the catalogue's order."""
+    return {name: find(CLIENT_RULES[name], course) for name in CLIENT_CATALOGUE}
+
+
+def client_rule(promise: str) -> Callable[[ClientRule], ClientRule]:
+    """Register a rule that looks at the whole course of a client."""
+
+    def register(function: ClientRule) -> ClientRule:
+        CLIENT_RULES[promise] = function
+        return function
+
+    return register
+
+
+@client_rule("client.sends-key")
+def sends_key(course: Course) -> Iterator[Judgement]:
+    """Every request but the login carries ``Authorization: Bearer <key>``."""
+    for step in course.steps:
+        yield HELD if step.keyed else Violation("without-key", step.exchange)
+
+
+@client_rule("client.asks-properly")
+def asks_properly(course: Course) -> Iterator[Judgement]:
+    """It sends no request that the API does not know."""
+    for step in course.steps:
+        exchange = step.exchange
+        refused = exchange.status is not None and 400 <= exchange.status < 500
+        if not refused:
+            yield HELD
+        elif exchange.answered and exchange.kind not in {"status", "cancel"}:
+            yield Violation("refused", exchange, status=exchange.status)
+
+
+@client_rule("client.asks-for-its-job")
+def asks_for_its_job(course: Course) -> Iterator[Judgement]:
+    """Status requests and cancels name a job that it created."""
+    created = {step.created for step in course.steps} - {None}
+    for step in course.steps:
+        if step.exchange.kind in {"status", "cancel"}:
+            known = step.exchange.job_id in created
+            yield HELD if known else Violation("not-its-job", step.exchange)
+
+
+@client_rule("client.does-as-told")
+def does_as_told(course: Course) -> Iterator[Judgement]:
+    """Told to start a job, or to cancel one that runs, it sends the request that does so."""
+    for run in course.runs:
+        how = run.said.how or "never ended"
+        if run.creations:
+            yield HELD
+        else:
+            yield Violation("did-not-start", how=how)
+        if run.cancelled_by is None or run.job_id is None:
+            continue
+        if any(step.exchange.kind == "cancel" for step in run.steps):
+            yield HELD
+        elif run.end_shown is None or run.end_shown.exchange.sent > run.cancelled_by:
+            yield Violation("did-not-cancel", *_exchanges(run.creations), how=how)
+
+
+@client_rule("client.creates-once")
+def creates_once(course: Course) -> Iterator[Judgement]:
+    """Told to start a job once, it creates no second one."""
+    for run in course.runs:
+        if len(run.created) > 1:
+            yield Violation("created-twice", *_exchanges(run.created), count=len(run.created))
+        elif run.created:
+            yield HELD
+
+
+@client_rule("client.understands-answers")
+def understands_answers(course: Course) -> Iterator[Judgement]:
+    """It stumbles over no answer that the documentation allows."""
+    for run in course.runs:
+        if run.said.stumbled and run.end is None and run.last and not run.last.outage:
+            yield Violation("stumbled", run.last.exchange, how=run.said.how)
+        elif run.end is not None:
+            yield HELD
+
+
+@client_rule("client.waits-to-the-end")
+def waits_to_the_end(course: Course) -> Iterator[Judgement]:
+    """It does not say that a job has ended before an answer shows it."""
+    for run in course.runs:
+        if run.said.words.isdisjoint(ENDS):
+            continue
+        if run.end is not None:
+            yield HELD
+        else:
+            yield Violation("said-too-early", *_exchanges(run.steps[-1:]), how=run.said.how)
+
+
+def _sees(end: End) -> ClientRule:
+    def rule(course: Course) -> Iterator[Judgement]:
+        """Of a job that has ended in that way, it says so."""
+        if len(course.calls) == 1 and not course.told_to_cancel:
+            yield from (
+                _judge_saying(run)
+                for run in _ended(course)
+                if run.end == end and not _cancelled_what_it_gave_up(run)
+            )
+
+    return rule
+
+
+for _end, _promise in (
+    ("finished", "client.sees-success"),
+    ("failed", "client.sees-failure"),
+    ("cancelled", "client.sees-cancel"),
+):
+    CLIENT_RULES[_promise] = _sees(_end)  # type: ignore[arg-type]
+
+
+@client_rule("client.trusts-the-state")
+def trusts_the_state(course: Course) -> Iterator[Judgement]:
+    """Whether its own cancel took effect it learns from the state."""
+    if course.told_to_cancel:
+        yield from map(_judge_saying, _ended(course))
+
+
+@client_rule("client.keeps-jobs-apart")
+def keeps_jobs_apart(course: Course) -> Iterator[Judgement]:
+    """Of several jobs that run at once, it says of each how that one ended."""
+    if len(course.calls) > 1 and not course.told_to_cancel:
+        yield from map(_judge_saying, _ended(course))
+
+
+def _ended(course: Course) -> Iterator[Run]:
+    """Those whose end the client knew, and of which it said something."""
+    return (
+        run for run in course.runs if run.end and run.said.words and "endless" not in run.said.words
+    )
+
+
+def _cancelled_what_it_gave_up(run: Run) -> bool:
+    cancels = [step for step in run.steps if step.exchange.kind == "cancel"]
+    return "gave-up" in run.said.words and any(not _over(run, step) for step in cancels)
+
+
+def _judge_saying(run: Run) -> Judgement:
+    if run.end in run.said.words:
+        return HELD
+    assert run.end_shown is not None
+    return Violation("said-otherwise", run.end_shown.exchange, end=run.end, how=run.said.how)
+
+
+@client_rule("client.stops-when-finished")
+def stops_when_finished(course: Course) -> Iterator[Judgement]:
+    """A job that was seen finished is not polled on."""
+    yield from _stops(course, FINISHED)
+
+
+@client_rule("client.stops-on-cancel")
+def stops_on_cancel(course: Course) -> Iterator[Judgement]:
+    """A job that was seen at -1 is not polled on."""
+    yield from _stops(course, CANCELLED)
+
+
+def _stops(course: Course, state: float) -> Iterator[Judgement]:
+    for run in course.runs:
+        # A creation, or a cancel, may show it too, to a client that reads no state there.
+        shown = next((step for step in run.polls if step.exchange.state == state), None)
+        if shown is None:
+            continue
+        later = [step for step in run.polls if shown.exchange.before(step.exchange)]
+        if len(later) > MOST_AFTER_THE_END:
+            proof = (shown.exchange, later[MOST_AFTER_THE_END].exchange)
+            yield Violation("polled-on", *proof, count=len(later), state=int(state))
+        else:
+            yield HELD
+
+
+@client_rule("client.polls-not-for-ever")
+def polls_not_for_ever(course: Course) -> Iterator[Judgement]:
+    """A job that never ends is given up."""
+    for run in course.runs:
+        if run.end is not None or not run.polls or _waited(run) < PATIENCE:
+            continue
+        if "endless" in run.said.words and _waited(run) < LONGEST:
+            yield UNSEEN  # it polls so often that nobody waited for it any longer
+        elif not run.said.words:
+            yield UNSEEN  # nobody heard whether it gave up
+        elif "endless" in run.said.words:
+            yield Violation("never-gave-up", run.polls[-1].exchange, seconds=round(_waited(run)))
+        else:
+            yield HELD
+
+
+@client_rule("client.is-patient")
+def is_patient(course: Course) -> Iterator[Judgement]:
+    """It waits for a job that runs, ten minutes at least."""
+    for run in course.runs:
+        gave_up = "gave-up" in run.said.words and not run.said.stumbled
+        if run.end is None and gave_up and run.last and run.job_id and not run.last.outage:
+            waited = _waited(run)
+            if waited < PATIENCE:
+                yield Violation("impatient", run.last.exchange, seconds=round(waited, 3))
+                continue
+        if run.steps and _waited(run) >= LONG:
+            yield HELD
+
+
+def _waited(run: Run) -> float:
+    return run.done - run.steps[0].at
+
+
+@client_rule("client.bears-outages")
+def bears_outages(course: Course) -> Iterator[Judgement]:
+    """A status request that met a gateway or was lost is sent again."""
+    yield from _bears(course, of_the_key=False)
+
+
+@client_rule("client.renews-key")
+def renews_key(course: Course) -> Iterator[Judgement]:
+    """When the key is not taken amid the polls, it goes on."""
+    yield from _bears(course, of_the_key=True)
+
+
+def _bears(course: Course, *, of_the_key: bool) -> Iterator[Judgement]:
+    for run in course.runs:
+        outages = [
+            step
+            for step in run.polls
+            if step.keyed and step.outage and (step.exchange.status == NO_KEY) == of_the_key
+        ]
+        if not outages:
+            continue
+        if "gave-up" in run.said.words and run.last is outages[-1]:
+            yield Violation(
+                "gave-up-without-key" if of_the_key else "gave-up-after-outage",
+                outages[-1].exchange,
+                how=run.said.how,
+            )
+        elif not run.said.words and run.last is outages[-1]:
+            yield UNSEEN
+        else:
+            yield HELD
+
+
+@client_rule("client.does-not-hammer")
+def does_not_hammer(course: Course) -> Iterator[Judgement]:
+    """It sends no ten polls of a job within two seconds."""
+    polls: dict[int | None, list[Step]] = defaultdict(list)
+    for step in course.steps:
+        if step.exchange.kind == "status":
+            polls[step.exchange.job_id].append(step)
+    for of_one in polls.values():
+        for first, last in zip(of_one, of_one[MANY_POLLS - 1 :], strict=False):
+            if last.at - first.at < HAMMERING_SECONDS:
+                seconds = round(last.at - first.at, 3)
+                yield Violation("hammered", first.exchange, last.exchange, seconds=seconds)
+                break
+        else:
+            if len(of_one) > 1:
+                yield HELD
+
+
+@client_rule("client.cancels-when-told")
+def cancels_only_when_told(course: Course) -> Iterator[Judgement]:
+    """It cancels no job that still runs unless it was told to, or has given it up."""
+    if course.told_to_cancel:
+        return
+    for run in course.runs:
+        unasked = [x for x in run.steps if x.exchange.kind == "cancel" and not _over(run, x)]
+        if not unasked:
+            yield HELD
+        elif "gave-up" not in run.said.words:
+            yield Violation("cancelled-unasked", unasked[0].exchange)
+
+
+def _over(run: Run, step: Step) -> bool:
+    shown = run.end_shown
+    return shown is not None and shown.exchange.before(step.exchange)
+
+
+@client_rule("client.does-not-insist")
+def does_not_insist(course: Course) -> Iterator[Judgement]:
+    """A cancel that was refused is not sent again and again."""
+    for run in course.runs:
+        cancels = [step for step in run.steps if step.exchange.kind == "cancel"]
+        if len(cancels) > MOST_CANCELS:
+            yield Violation("insisted", *_exchanges(cancels), count=len(cancels))
+        elif cancels:
+            yield HELD
+
+
+def _exchanges(steps: list[Step]) -> list[Exchange]:
+    return [step.exchange for step in steps]

@@ -1,0 +1,137 @@
+"""What the fixture ``expedition_scenario`` gives to a test."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_expedition.clients.catalogue import SCENARIOS, Scenario
+from pytest_expedition.clients.choice import spoken
+from pytest_expedition.clients.draw import RANDOM, find_smallest, situations
+from pytest_expedition.clients.harness import Trial
+from pytest_expedition.clients.report import client_failure, situation_text, trial_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_expedition.clients.harness import Exceptions
+    from pytest_expedition.fake.dialects import DialectName
+    from pytest_expedition.fake.server import ExpeditionServer
+    from pytest_expedition.fake.situation import Situation
+    from pytest_expedition.oracle.verdict import Result
+    from pytest_expedition.report.document import Document
+
+
+class ExpeditionScenario:
+    """A scenario that a client is to be put in: see ``check``.
+
+    ``id`` is the scenario's, ``url`` the server's address without ``/api/v1``, ``api_key`` the key
+    that it asks for. The time is the fake's own, and moves when the client sleeps: give it
+    ``sleep``, or ``sleep_async``, to sleep with, and ``monotonic`` if it looks at the time.
+    """
+
+    def __init__(
+        self,
+        scenario_id: str,
+        server: ExpeditionServer,
+        *,
+        dialect: DialectName | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.id = scenario_id
+        self.url = server.url
+        self.api_key = server.api_key
+        self.results: list[Result] = []
+        """What became of each promise; empty before ``check``."""
+        self.entry: Document | None = None
+        """What the report needs to know of it."""
+        self._started = datetime.now(timezone.utc)
+        self._begun = time.perf_counter()
+        self._dialect = dialect
+        self._strict = strict
+        self._trial = Trial(server)
+        self.sleep = self._trial.sleep
+        self.sleep_async = self._trial.sleep_async
+        self.monotonic = self._trial.monotonic
+        self.real_time = self._trial.real_time
+
+    def check(
+        self,
+        start: Callable[[], Any],
+        wait: Callable[[Any], object],
+        *,
+        cancel: Callable[[Any], object] | None = None,
+        failed: Exceptions = (),
+        cancelled: Exceptions = (),
+    ) -> None:
+        """Let the client run a job in the scenario, and fail the test if it breaks a promise.
+
+        ``start`` creates a job and returns what ``wait``, and ``cancel``, are then called with.
+        ``wait`` returns when the job has ended: `"finished"`, `"failed"` or `"cancelled"`. A client
+        that raises exceptions instead names them in ``failed`` and ``cancelled``; whatever it
+        returns then means that the job has finished. Any other exception means that it gave up.
+
+        A scenario in which the client cancels is skipped if there is no ``cancel``. A SHOULD that
+        is broken alone is an expected failure, or a failure with `--expedition-strict`. Raises
+        ``TypeError`` where ``wait`` returns what nobody can understand.
+        """
+
+        def run(situation: Situation) -> list[Result]:
+            return self._trial.run(
+                situation, start=start, wait=wait, cancel=cancel, failed=failed, cancelled=cancelled
+            )
+
+        if self.id == RANDOM:
+            self._check_random(run, cancels=cancel is not None)
+            return
+        scenario = spoken(SCENARIOS[self.id], self._dialect)
+        if scenario.situation.client_cancels and cancel is None:
+            pytest.skip("not-tested: nobody said how the client cancels: check(…, cancel=…)")
+        self.results = run(scenario.situation)
+        self._tell(scenario)
+
+    def _check_random(self, run: Callable[[Situation], list[Result]], *, cancels: bool) -> None:
+        kept: list[tuple[Situation, list[Result]]] = []
+
+        def fails(situation: Situation) -> bool:
+            results = run(situation)
+            wrong = bool(self._wrong(results))
+            if wrong or not kept:
+                kept[:] = [(situation, results)]
+            return wrong
+
+        find_smallest(situations(self._dialect, cancels=cancels), fails)
+        situation, self.results = kept[0]
+        if self._wrong(self.results):
+            self.results = run(situation)  # for its course; Hypothesis may have tried others since
+        text = f"{situation_text(situation)} (the smallest of the random situations that fail)"
+        good = (
+            "Says how the job ended, whatever happens on the way, and gives up only what it must."
+        )
+        self._tell(Scenario(id=RANDOM, text=text, good=good, situation=situation))
+
+    def _wrong(self, results: Sequence[Result]) -> list[Result]:
+        return [
+            result
+            for result in results
+            if result.outcome == "error"
+            or (result.outcome == "fail" and (self._strict or result.requirement.level == "MUST"))
+        ]
+
+    def _tell(self, scenario: Scenario) -> None:
+        self.entry = trial_entry(
+            scenario,
+            self._trial.course,
+            self.results,
+            url=self.url,
+            started=self._started,
+            seconds=time.perf_counter() - self._begun,
+        )
+        broken = [result for result in self.results if result.outcome in {"fail", "error"}]
+        if self._wrong(self.results):
+            pytest.fail(client_failure(scenario, self._trial.course, broken), pytrace=False)
+        if broken:
+            pytest.xfail(client_failure(scenario, self._trial.course, broken))

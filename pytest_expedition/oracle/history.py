@@ -1,0 +1,476 @@
+"""Frozen traffic: what was asked, what was answered, and when.
+
+Times are seconds on one clock that never goes back. One exchange is *before* another only if its
+answer was there before the other's request was sent; all else is at the same time.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from bisect import bisect_left
+from dataclasses import dataclass
+from operator import attrgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
+
+from pytest_expedition.protocol import envelope
+from pytest_expedition.protocol.envelope import MISSING, PROGRESS, Answer, Pattern, around
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from pytest_expedition.protocol.envelope import Dialect
+
+Kind = Literal["create", "status", "cancel", "agent", "other"]
+Probe = Literal["", "unknown-id", "bad-id", "no-key", "wrong-key"]
+
+NO_KEY: Final = 401
+
+UNAVAILABLE: Final = frozenset({NO_KEY, 407, 408, 429, 502, 503, 504})
+"""HTTP statuses that say nothing of a job: the key, a limit or a gateway stood in between."""
+
+LARGEST_ID: Final = 2**63 - 1
+"""The largest id that a database gives out; jobs with larger ones are not followed."""
+
+CANCELLED: Final = -1.0
+FINISHED: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exchange:
+    """One request and its answer.
+
+    ``sent`` and ``received`` are seconds; of a lost answer ``received`` is when it was given up,
+    ``status`` is ``None`` and ``lost`` says why; ``unreadable`` says why nothing was kept of a body
+    that did come. ``job_id`` is the id that the request names, ``cancellable`` what is known of the
+    job that the request creates. A ``probe`` is a request that is meant to be refused.
+    ``position`` is where an exchange stands in the recording that it was read from.
+    """
+
+    kind: Kind
+    method: str
+    path: str
+    sent: float
+    received: float
+    status: int | None = None
+    body: bytes = b""
+    lost: str = ""
+    unreadable: str = ""
+    job_id: int | None = None
+    request_type: str = ""
+    request_body: str = ""
+    cancellable: bool | None = None
+    probe: Probe = ""
+    position: int = 0
+
+    def before(self, other: Exchange) -> bool:
+        """Whether this answer was there before the other request was sent."""
+        return self.received < other.sent
+
+    @property
+    def answered(self) -> bool:
+        """Whether the application itself answered."""
+        if self.probe and self.status == NO_KEY:
+            return True
+        return self.status is not None and self.status not in UNAVAILABLE
+
+    @property
+    def ok(self) -> bool:
+        """Whether the HTTP status is one of success."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def gone(self) -> bool:
+        """Whether the answer says that there is no such job."""
+        if not self.answered or self.answer.tells_of_a_job:
+            return False
+        return self.status in {404, 410} or (self.answer.success is False and not self.failed)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server says that it failed itself."""
+        return self.status is not None and self.status >= 500
+
+    @functools.cached_property
+    def answer(self) -> Answer:
+        """What the answer says."""
+        if self.unreadable:
+            return Answer(problem=self.unreadable, form=self.body)
+        return envelope.learn(self.body)
+
+    @property
+    def progress(self) -> float | None:
+        """The job's progress, where it is all in which answers differ that are like this one."""
+        return self.answer.progress if self.answer.progress_is_open else None
+
+    @property
+    def pattern(self) -> Pattern:
+        """What answers that are like this one have alike."""
+        return Pattern([self.body] if self.progress is None else around(PROGRESS, self.body))
+
+    @property
+    def document(self) -> object:
+        """All of the answer, as JSON reads it; read anew each time, since memory is precious."""
+        return envelope.read(self.body).document
+
+    @functools.cached_property
+    def state(self) -> float | None:
+        """The job's state that the answer shows, if it is one that the documentation allows."""
+        return self.answer.progress if self.answered and not self.failed else None
+
+
+class Job:
+    """What a history tells of one job: its exchanges, and the states seen in them.
+
+    ``creation`` is ``None`` for a job whose creation is not in the history; ``first`` is then the
+    first answer that shows it. A job is ``shared`` if others may have sent requests about it that
+    are not in the history.
+    """
+
+    def __init__(
+        self, first: Exchange, *, job_id: int, seconds_allowed: float, shared: bool
+    ) -> None:
+        self.id = job_id
+        self.seconds_allowed = seconds_allowed
+        self.first = first
+        self.creation = first if first.kind == "create" else None
+        self.shared = shared or self.creation is None
+        self.cancellable = first.cancellable
+        self.statuses: list[Exchange] = []
+        """Answered status requests that tell anything, in the order in which they were sent."""
+        self.stands_for: Mapping[Exchange, int] = {}
+        """For how many polls one stands that is the last of some that are alike."""
+        self.silent = 0
+        """How many status requests at the end were not answered."""
+        self.cancels: list[Exchange] = []
+        """Answered cancels, in the order in which they were sent."""
+        self.attempts: list[Exchange] = []
+        """Every cancel that may have been carried out: also the unanswered and the keyless."""
+        self.agent_stopped = float("inf")
+        """From when on the agent may not have run the job, because it was told to stop."""
+
+    @functools.cached_property
+    def answers(self) -> list[Exchange]:
+        """Creation, status and cancel answers, in the order in which they were sent."""
+        creation = [] if self.creation is None else [self.creation]
+        everything = [*creation, *self.statuses, *self.cancels]
+        return sorted(everything, key=lambda exchange: exchange.sent)
+
+    @functools.cached_property
+    def seen(self) -> list[Exchange]:
+        """The answers that show a state of this job, in the order in which they were sent."""
+        return [x for x in self.answers if x.state is not None and self.is_about_it(x)]
+
+    def is_about_it(self, exchange: Exchange) -> bool:
+        """Whether the answer does not say that it is about another job."""
+        return is_about(exchange, self.id)
+
+    @functools.cached_property
+    def first_cancel_sent(self) -> float:
+        """When the first cancel was sent, infinity if none was."""
+        return min((x.sent for x in self.attempts), default=float("inf"))
+
+    def may_be_cancelled_by(self, exchange: Exchange) -> bool:
+        """Whether a cancel may have been sent before the answer was there."""
+        return self.shared or self.first_cancel_sent <= exchange.received
+
+    def may_be_gone(self, poll: Exchange) -> bool:
+        """Whether the job had ended before it was asked for, or may have, seen by others alone."""
+        if self.finished_before(poll) or self.cancelled_before(poll):
+            return True
+        return self.shared and not any(poll.before(later) for later in self.seen)
+
+    @functools.cached_property
+    def finished(self) -> Exchange | None:
+        """The first answer to arrive that shows the job finished."""
+        return self._first(FINISHED)
+
+    @functools.cached_property
+    def cancelled(self) -> Exchange | None:
+        """The first answer to arrive that shows the job cancelled."""
+        return self._first(CANCELLED)
+
+    def _first(self, state: float) -> Exchange | None:
+        shown = (x for x in self.seen if x.state == state)
+        return min(shown, key=lambda exchange: exchange.received, default=None)
+
+    def finished_before(self, exchange: Exchange) -> bool:
+        """Whether the job was seen finished before the request was sent."""
+        return self.finished is not None and self.finished.before(exchange)
+
+    def cancelled_before(self, exchange: Exchange) -> bool:
+        """Whether the job was seen cancelled before the request was sent."""
+        return self.cancelled is not None and self.cancelled.before(exchange)
+
+    def last_before(self, exchange: Exchange) -> Exchange | None:
+        """The highest progress seen before the request was sent."""
+        shown = (x for x in self.seen if x.before(exchange) and x.state != CANCELLED)
+        return max(shown, key=lambda other: other.state or 0.0, default=None)
+
+
+class History:
+    """Exchanges with one server, and the jobs in them.
+
+    ``job_seconds`` is how long a job may take from its creation to its end. In a ``shared``
+    history others may have sent requests to the server too, about the same jobs. Where the
+    exchanges are not all that there are, ``cancels`` and ``agent`` hold the cancels of all jobs and
+    what the agent was told, ``stands_for`` for how many polls one stands that is the last of some
+    that are alike.
+
+    ``jobs`` holds the jobs whose id was given out once: of an id that was given out twice nobody
+    knows which job an answer is about. A job whose creation is not in the history is known from
+    the first answer on that shows it: whether it was there before, nobody knows.
+    """
+
+    def __init__(
+        self,
+        exchanges: Iterable[Exchange],
+        *,
+        job_seconds: float,
+        shared: bool = False,
+        cancels: Sequence[Exchange] | None = None,
+        agent: Sequence[Exchange] | None = None,
+        stands_for: Mapping[Exchange, int] = MappingProxyType({}),
+    ) -> None:
+        self.server = ""
+        """The server's address, where it is not said elsewhere."""
+        self.shared = shared
+        self.exchanges: Sequence[Exchange] = sorted(exchanges, key=attrgetter("sent"))
+        few = [x for x in self.exchanges if x.kind != "status"]
+        self.creations = [x for x in few if x.kind == "create" and not x.probe]
+        self.cancels = cancels if cancels is not None else _answered_cancels(few)
+        """The answered cancels of all jobs, in the order in which they were sent."""
+        self.agent = agent if agent is not None else [x for x in few if x.kind == "agent"]
+        """What the agent was told: to start, to stop, or to restart."""
+        self.probes: list[Exchange] = []
+        """Requests that are meant to be refused, in the order in which they were sent."""
+        self.creations_by_id: dict[int, list[Exchange]] = {}
+        self.jobs: dict[int, Job] = {}
+        concerning_all = (*self.cancels, *self.agent)
+        moments = sorted(moment for x in concerning_all for moment in (x.sent, x.received))
+        about: dict[int | None, _Asked] = {}
+        for exchange in self.exchanges:
+            asked = about.get(exchange.job_id)
+            if asked is not None and asked.says_the_same(exchange):
+                continue
+            if exchange.probe:
+                self.probes.append(exchange)
+            job_id = id_of(exchange)
+            if job_id is None:
+                continue
+            if job_id not in about:
+                about[job_id] = _Asked(job_id, moments, stands_for)
+            about[job_id].add(exchange)
+            if exchange.kind == "create":
+                self.creations_by_id.setdefault(job_id, []).append(exchange)
+        for each in about.values():
+            each.end()
+            creations = self.creations_by_id.get(each.id, [])
+            if len(creations) > 1:
+                continue
+            first = creations[0] if creations else _first_shown(each.telling, each.id)
+            if first is not None:
+                job = Job(first, job_id=each.id, seconds_allowed=job_seconds, shared=shared)
+                self.jobs[each.id] = job
+                _assign(each.telling, job)
+                job.stands_for = each.stands_for
+                job.agent_stopped = _stopped(self.agent, job)
+
+    @functools.cached_property
+    def created_in(self) -> Dialect | None:
+        """The dialect of the first creation answer that tells of a job."""
+        told = (x.answer.dialect for x in self.creations if x.ok and x.answer.tells_of_a_job)
+        return next(told, None)
+
+    @functools.cached_property
+    def dialects(self) -> set[Dialect | None]:
+        """The dialects of all answers that tell of a job."""
+        return {x.answer.dialect for x in self.exchanges if x.answer.tells_of_a_job}
+
+    @property
+    def dialect(self) -> Dialect | Literal["mixed"] | None:
+        """The dialect that the server speaks."""
+        return spoken(self.created_in, self.dialects)
+
+
+def _answered_cancels(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    return [x for x in exchanges if x.kind == "cancel" and not x.probe and x.answered]
+
+
+def spoken(
+    created_in: Dialect | None, shown: Collection[Dialect | None]
+) -> Dialect | Literal["mixed"] | None:
+    """The dialect of a server whose creations are answered in one, and that shows some in all.
+
+    ``mixed`` where answers show both ``system`` and ``msg``, as “Managing Jobs” does.
+    """
+    both = "system" in shown and "msg" in shown
+    return "mixed" if both and created_in != "data" else created_in
+
+
+class _Asked:
+    """What was asked about one id, without polls that tell nothing new.
+
+    Of polls that follow one another, and are alike but for a progress that does not go back, those
+    between the first and the last tell nothing, if nothing else began or ended meanwhile: all else
+    came before all of them, after all of them, or at the time of all of them. So whatever a rule
+    holds against one of them, it holds against the first or the last. If something was asked while
+    the last was under way, it came after the others alone: then the one before the last stays, too.
+    """
+
+    __slots__ = (
+        "before_last",
+        "first",
+        "id",
+        "last",
+        "latest",
+        "moments",
+        "passed_over",
+        "pattern",
+        "progress",
+        "stands_for",
+        "telling",
+        "until",
+    )
+
+    def __init__(
+        self, job_id: int, moments: Sequence[float], stands_for: Mapping[Exchange, int]
+    ) -> None:
+        self.id = job_id
+        self.moments = moments
+        """When something began or ended that concerns all jobs."""
+        self.telling: list[Exchange] = []
+        self.stands_for = dict(stands_for)
+        self.latest = -math.inf
+        """When the last answer arrived."""
+        self.first: Exchange | None = None
+        """The first of polls that may go on; what follows is about them."""
+        self.last: Exchange | None = None
+        self.before_last: Exchange | None = None
+        self.pattern = Pattern([b""])
+        self.progress = 0.0
+        self.until = 0.0
+        """When something else begins or ends."""
+        self.passed_over = 0
+        """How many there are between the first and the last."""
+
+    def says_the_same(self, poll: Exchange) -> bool:
+        """Whether a poll is like the one before it; then it takes its place."""
+        first = self.first
+        if (
+            first is None
+            or poll.sent <= self.latest
+            or poll.received >= self.until
+            or poll.status != first.status
+            or poll.kind != "status"
+            or poll.path != first.path
+            or poll.probe
+            or poll.unreadable
+        ):
+            return False
+        progress = self.pattern.progress_in(poll.body)
+        if progress is None or progress < self.progress:
+            return False
+        if self.last is not None:
+            self.passed_over += self.stands_for.pop(self.last, 1)
+            self.before_last = self.last
+        self.last = poll
+        self.latest = poll.received
+        self.progress = progress
+        return True
+
+    def add(self, exchange: Exchange) -> None:
+        """Take up an exchange that is not like the one before it."""
+        self.end(exchange.sent)
+        self.telling.append(exchange)
+        is_poll = exchange.kind == "status" and not exchange.probe and exchange.state is not None
+        if is_poll and exchange.sent > self.latest:
+            self.first = exchange
+            self.pattern = exchange.pattern
+            self.progress = exchange.progress or 0.0
+            following = bisect_left(self.moments, exchange.sent)
+            self.until = self.moments[following] if following < len(self.moments) else math.inf
+        self.latest = max(self.latest, exchange.received)
+
+    def end(self, following: float = math.inf) -> None:
+        """Take up the last of polls that were alike; ``following`` is when the next was sent."""
+        if self.last is not None:
+            if self.before_last is not None:
+                stands, others = self.last, self.passed_over
+                if following <= self.latest:
+                    stands, others = self.before_last, self.passed_over - 1
+                    self.telling.append(stands)
+                self.stands_for[stands] = self.stands_for.get(stands, 1) + others
+            self.telling.append(self.last)
+        self.first = self.last = self.before_last = None
+        self.passed_over = 0
+
+
+def _first_shown(asked: Iterable[Exchange], job_id: int) -> Exchange | None:
+    """The first answer to arrive that shows a job."""
+    shown = (
+        x
+        for x in asked
+        if not x.probe and x.answered and x.state is not None and is_about(x, job_id)
+    )
+    return min(shown, key=lambda x: x.received, default=None)
+
+
+def _assign(asked: Iterable[Exchange], job: Job) -> None:
+    """Give a job what it was asked, as far as it is known to have been there."""
+    for exchange in asked:
+        if exchange.kind == "cancel":
+            job.attempts.append(exchange)
+        if exchange.probe:
+            continue
+        if exchange.kind == "status":
+            job.silent = 0 if exchange.answered else job.silent + 1
+        if not exchange.answered:
+            continue
+        shows_it = exchange.state is not None and job.is_about_it(exchange)
+        if job.creation is None and not shows_it and not job.first.before(exchange):
+            continue
+        if exchange.kind == "cancel":
+            job.cancels.append(exchange)
+        elif exchange.kind == "status":
+            job.statuses.append(exchange)
+
+
+def is_about(exchange: Exchange, job_id: int) -> bool:
+    """Whether the answer does not say that it is about another job than that."""
+    told = exchange.answer.job_id
+    return told is MISSING or told == job_id or told == str(job_id)
+
+
+def _stopped(agent: Sequence[Exchange], job: Job) -> float:
+    """From when on the agent may not have run a job."""
+    if job.shared:
+        return float("-inf")
+    before = [x for x in agent if x.before(job.first)]
+    later = [x for x in agent if not x.before(job.first)]
+    # A stop counts even if its answer was lost, a start only if it is known to be done.
+    done = [x for x in before if x.ok or agent_command(x) == "stop"]
+    if done and agent_command(done[-1]) == "stop":
+        return job.first.sent
+    return min((x.sent for x in later if agent_command(x) != "start"), default=float("inf"))
+
+
+def agent_command(exchange: Exchange) -> str:
+    """What a request tells the agent: `start`, `stop` or `restart`."""
+    return exchange.path.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+def id_of(exchange: Exchange) -> int | None:
+    """The id that an exchange is about: that which it gives out, or that which it names."""
+    if exchange.kind != "create":
+        return exchange.job_id
+    return None if exchange.probe else created_id(exchange)
+
+
+def created_id(creation: Exchange) -> int | None:
+    """The id that a creation answer gives out, if it is one."""
+    if not (creation.answered and creation.ok):
+        return None
+    told = creation.answer.job_id
+    return told if type(told) is int and 1 <= told <= LARGEST_ID else None

@@ -1,0 +1,103 @@
+"""The oracle: one function a requirement, from a history to judgements, without any I/O.
+
+A rule yields one judgement each time its promise was put to the test: ``HELD``, a ``Violation``
+with the exchanges that prove it, or ``UNSEEN`` where lost answers hide what came of it. A rule that
+yields nothing had no chance.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from pytest_expedition.oracle.rules import access, agent, cancel, create, refuse, result, status
+from pytest_expedition.oracle.rules.base import (
+    ACROSS,
+    HELD,
+    RULES,
+    UNSEEN,
+    Held,
+    Judgement,
+    Violation,
+)
+from pytest_expedition.protocol.requirements import CATALOGUE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_expedition.oracle.history import History
+
+__all__ = [
+    "ACROSS",
+    "HELD",
+    "RULES",
+    "UNSEEN",
+    "Finding",
+    "Held",
+    "Judgement",
+    "Violation",
+    "find",
+    "judge",
+    "together",
+]
+
+_Subject = TypeVar("_Subject")
+
+_MODULES = (access, agent, cancel, create, refuse, result, status)
+"""Importing a module of rules registers its rules."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule found: how often its promise held, and how it was broken.
+
+    ``crash`` is the traceback of a rule that broke down, which is a fault of the rule.
+    """
+
+    held: int = 0
+    violations: tuple[Violation, ...] = ()
+    unseen: int = 0
+    crash: str = ""
+
+
+def judge(history: History, requirements: Iterable[str] = CATALOGUE) -> dict[str, Finding]:
+    """Ask every rule about ``history``; findings by requirement id, in the catalogue's order."""
+    findings = {name: find(RULES[name], history) for name in requirements}
+    for finding in findings.values():
+        for violation in finding.violations:
+            violation.history = history
+    return findings
+
+
+def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
+    """Put together what was found in histories that have nothing to do with each other."""
+    findings = {}
+    for name in CATALOGUE:
+        found = [part[name] for part in parts]
+        proofs = [violation for finding in found for violation in finding.violations]
+        findings[name] = Finding(
+            held=sum(finding.held for finding in found),
+            violations=tuple(sorted(proofs, key=lambda each: len(each.proof))[:1]),
+            unseen=sum(finding.unseen for finding in found),
+            crash=next((finding.crash for finding in found if finding.crash), ""),
+        )
+    return findings
+
+
+def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> Finding:
+    """Ask one rule about what it judges."""
+    held, unseen, crash = 0, 0, ""
+    violations: list[Violation] = []
+    try:
+        for judgement in rule(subject):
+            if isinstance(judgement, Held):
+                held += judgement.times
+            elif judgement is UNSEEN:
+                unseen += 1
+            else:
+                assert isinstance(judgement, Violation)
+                violations.append(judgement)
+    except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
+        crash = traceback.format_exc()
+    return Finding(held, tuple(violations), unseen, crash)

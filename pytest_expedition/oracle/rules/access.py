@@ -1,0 +1,58 @@
+"""What requests promise that should be refused: without a key, or with an id that is no id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_expedition.oracle.rules.base import HELD, Judgement, Violation, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_expedition.oracle.history import Exchange, History
+
+
+@rule("auth.required")
+def required(history: History) -> Iterator[Judgement]:
+    """Without a key, or with a wrong one, nothing is told and nothing is done."""
+    for probe in history.probes:
+        if probe.probe not in {"no-key", "wrong-key"} or not probe.answered:
+            continue
+        let_in = probe.ok and probe.answer.problem is None and probe.answer.success is not False
+        done = _cancelled_by(probe, history)
+        if let_in or probe.answer.tells_of_a_job:
+            yield Violation("let-in", probe, key=probe.probe, status=probe.status)
+        elif done is not None:
+            yield Violation("done-all-the-same", probe, done, key=probe.probe, job=probe.job_id)
+        else:
+            yield HELD
+
+
+def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
+    """The answer that shows that a keyless cancel was carried out all the same."""
+    job = history.jobs.get(probe.job_id) if probe.job_id is not None else None
+    if probe.kind != "cancel" or job is None or job.shared or job.cancelled is None:
+        return None
+    # With a key, or let in without one: such a cancel may have done it instead.
+    taken = [x for x in job.attempts if not x.probe or (x is not probe and x.ok)]
+    other = any(not job.cancelled.before(x) for x in taken)
+    earlier = job.cancelled.received <= probe.sent
+    return None if other or earlier else job.cancelled
+
+
+@rule("input.bad-id")
+def bad_id(history: History) -> Iterator[Judgement]:
+    """An id that is no id is a client error in JSON: no server error, no other job."""
+    for probe in history.probes:
+        if probe.probe != "bad-id" or not probe.answered:
+            continue
+        status = probe.status
+        assert status is not None
+        if probe.answer.tells_of_a_job:
+            yield Violation("bad-id-accepted", probe, status=status)
+        elif not 400 <= status < 500:
+            yield Violation("bad-id-status", probe, status=status)
+        elif probe.answer.problem is not None:
+            yield Violation("bad-id-no-json", probe, status=status, problem=probe.answer.problem)
+        else:
+            yield HELD

@@ -1,0 +1,128 @@
+"""What starting and stopping the agent promises."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.oracle.history import CANCELLED, FINISHED, agent_command
+from pytest_expedition.oracle.rules.base import HELD, UNSEEN, Judgement, Violation, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_expedition.oracle.history import Exchange, History, Job
+
+FIRST_MOVE: Final = 0.5
+"""Part of the seconds allowed to a job within which it moves, once its agent runs."""
+
+
+@rule("agent.idempotent")
+def idempotent(history: History) -> Iterator[Judgement]:
+    """Starting an agent that runs is a success and changes nothing: all jobs go on."""
+    if history.shared:
+        return
+    running: Exchange | None = None
+    for command, in_order in _commands(history):
+        if agent_command(command) == "start" and running is not None and running.before(command):
+            yield from _started_again(history, running, command)
+        starts = agent_command(command) != "stop"
+        took_effect = in_order and command.answered and command.ok
+        running = command if starts and took_effect else None
+
+
+def _commands(history: History) -> Iterator[tuple[Exchange, bool]]:
+    """Go through what the agent was told, and whether all before had been answered by then.
+
+    Else nobody knows which of them the agent heard last.
+    """
+    latest = -math.inf
+    for command in history.agent:
+        yield command, latest < command.sent
+        latest = max(latest, command.received if command.answered else math.inf)
+
+
+def _started_again(history: History, running: Exchange, start: Exchange) -> Iterator[Judgement]:
+    if not start.answered:
+        yield UNSEEN
+        return
+    if not start.ok or start.answer.success is False:
+        yield Violation("start-refused", running, start, status=start.status)
+        return
+    yield HELD
+    for job in history.jobs.values():
+        known = job.last_before(start)
+        after = next((x for x in job.seen if start.before(x)), None)
+        if known is None or known.state == FINISHED or after is None:
+            continue
+        assert after.state is not None
+        assert known.state is not None
+        cancelled = after.state == CANCELLED
+        if cancelled and job.may_be_cancelled_by(after):
+            continue
+        if after.state < known.state:
+            yield Violation(
+                "started-set-back",
+                known,
+                start,
+                after,
+                job=job.id,
+                high=known.answer.state,
+                low=after.answer.state,
+            )
+        else:
+            yield HELD
+
+
+@rule("agent.gates")
+def gates(history: History) -> Iterator[Judgement]:
+    """A job created while the agent is stopped stands still; after its start it goes on."""
+    if history.shared:
+        return
+    for number, (stop, in_order) in enumerate(_commands(history)):
+        if agent_command(stop) != "stop" or not (in_order and stop.answered and stop.ok):
+            continue
+        start, further = [*history.agent[number + 1 :], None, None][:2]
+        for job in history.jobs.values():
+            created = job.creation
+            if created is None or not stop.before(created):
+                continue
+            if start is None or created.before(start):
+                yield from _gated(job, stop, start, further)
+
+
+def _gated(
+    job: Job, stop: Exchange, start: Exchange | None, further: Exchange | None
+) -> Iterator[Judgement]:
+    """Judge a job that was created after the agent had stopped and before it was started.
+
+    ``further`` is what the agent was told after its start.
+    """
+    seen = [x for x in job.seen if x.received < job.first_cancel_sent]
+    gated = [x for x in seen if start is None or x.before(start)]
+    for first, later in pairwise(gated):
+        if later.state != first.state:
+            yield Violation(
+                "moved-while-stopped",
+                stop,
+                first,
+                later,
+                job=job.id,
+                value=first.answer.state,
+                later=later.answer.state,
+            )
+            return
+    stood_at = gated[0].state if gated else None
+    if start is None or stood_at in {None, CANCELLED, FINISHED}:
+        return
+    if not (start.answered and start.ok) or agent_command(start) == "stop":
+        yield UNSEEN
+        return
+    after = [x for x in seen if start.before(x) and (further is None or x.before(further))]
+    if any(x.state != stood_at for x in after):
+        yield HELD
+    elif after and after[-1].sent > start.received + FIRST_MOVE * job.seconds_allowed:
+        yield Violation(
+            "stands-after-start", start, after[-1], job=job.id, value=after[-1].answer.state
+        )

@@ -1,0 +1,178 @@
+"""What all rules share: judgements and the register of rules."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pytest_expedition.oracle.history import CANCELLED
+from pytest_expedition.protocol import envelope
+from pytest_expedition.protocol.envelope import LARGE
+from pytest_expedition.protocol.validation import find_violation, schema_of
+
+if TYPE_CHECKING:
+    from pytest_expedition.oracle.history import Exchange, History, Job
+    from pytest_expedition.protocol.validation import EnvelopeName, SchemaName
+
+
+@dataclass(frozen=True)
+class Held:
+    """The promise was put to the test so many times, and kept."""
+
+    times: int = 1
+
+
+class Unseen(enum.Enum):
+    """The type of ``UNSEEN``."""
+
+    UNSEEN = "unseen"
+
+
+HELD: Final = Held()
+"""The promise was put to the test, and kept."""
+
+UNSEEN: Final = Unseen.UNSEEN
+"""The promise was put to the test, but what came of it could not be seen."""
+
+
+class Violation:
+    """A broken promise.
+
+    ``fault`` names the way in which it was broken (``report.words`` has the sentence), ``proof``
+    are the exchanges that prove it, in the order in which they were sent, ``facts`` are the
+    values that the sentence tells. ``history`` is the one in which it was found, or as much of it
+    as tells the story.
+    """
+
+    history: History
+
+    def __init__(self, fault: str, *proof: Exchange, **facts: Any) -> None:
+        self.fault = fault
+        self.proof = tuple(sorted(proof, key=lambda exchange: exchange.sent))
+        self.facts = facts
+
+    def __repr__(self) -> str:
+        return f"Violation({self.fault!r}, {len(self.proof)} exchanges, {self.facts!r})"
+
+
+Judgement = Held | Unseen | Violation
+Rule = Callable[["History"], Iterator[Judgement]]
+JobRule = Callable[["Job"], Iterator[Judgement]]
+
+Likeness = Callable[["History"], Hashable]
+Witnesses = Callable[["History"], Sequence["Exchange"]]
+
+
+class Across(NamedTuple):
+    """What a rule that holds ids against each other needs to know of one.
+
+    Of ids that are ``alike`` to it any two bring out what all of them would, by their
+    ``witnesses`` alone; those that are like ``None`` bring out nothing.
+    """
+
+    alike: Likeness
+    witnesses: Witnesses
+
+
+RULES: Final[dict[str, Rule]] = {}
+"""The rule of every requirement, by its id."""
+
+ACROSS: Final[dict[str, Across]] = {}
+"""The rules that hold ids against each other."""
+
+
+def rule(requirement: str, *, across: Across | None = None) -> Callable[[Rule], Rule]:
+    """Register a rule that looks at a whole history.
+
+    Unless it says what it looks at ``across`` ids, it judges what a history tells about one by that
+    alone, by the cancels of all, and by what the agent was told meanwhile.
+    """
+
+    def register(function: Rule) -> Rule:
+        RULES[requirement] = function
+        if across is not None:
+            ACROSS[requirement] = across
+        return function
+
+    return register
+
+
+def job_rule(requirement: str) -> Callable[[JobRule], JobRule]:
+    """Register a rule that looks at one job at a time."""
+
+    def register(function: JobRule) -> JobRule:
+        def of_all_jobs(history: History) -> Iterator[Judgement]:
+            for job in history.jobs.values():
+                yield from function(job)
+
+        RULES[requirement] = functools.wraps(function)(of_all_jobs)
+        return function
+
+    return register
+
+
+def held_by(job: Job, exchange: Exchange) -> Held:
+    """The promise was kept by an answer, and by those that it stands for."""
+    return Held(job.stands_for[exchange]) if exchange in job.stands_for else HELD
+
+
+def rank(exchange: Exchange) -> float:
+    """Where in a job's life the state of an answer stands: progress, 1, and -1 after all."""
+    state = exchange.state
+    assert state is not None
+    return state if state != CANCELLED else 2.0
+
+
+def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchange]]:
+    """Pair each answer with the one furthest in the job's life that came before it.
+
+    Two sweeps side by side: over the answers as they were asked for, and as they arrived.
+    """
+    arrived = sorted(seen, key=lambda exchange: exchange.received)
+    furthest: Exchange | None = None
+    done = 0
+    for later in seen:
+        while arrived[done].before(later):  # as none is before itself, this ends at it at last
+            if furthest is None or rank(arrived[done]) > rank(furthest):
+                furthest = arrived[done]
+            done += 1
+        if furthest is not None:
+            yield furthest, later
+
+
+def envelope_problem(exchange: Exchange, role: EnvelopeName) -> str | None:
+    """Why the answer is not that envelope in the dialect that it shows, or ``None`` if it is."""
+    answer = exchange.answer
+    if answer.problem is not None:
+        return answer.problem
+    name = schema_of(role, answer.dialect)
+    try:
+        if len(exchange.body) > LARGE:
+            return _problem.__wrapped__(exchange.body, name)
+        # No schema tells answers of a form apart; what is wrong is told of this very one.
+        return _problem(exchange.answer.form, name) and _problem(exchange.body, name)
+    except RecursionError:
+        return "it is nested too deep"
+
+
+def another_dialect(creation: Exchange | None, exchange: Exchange) -> Violation | None:
+    """Tell of an answer whose dialect no documentation shows together with the creation's.
+
+    It does so with ``system`` and ``msg``: “Managing Jobs” reads both of one job.
+    """
+    if creation is None or creation.answer.dialect == exchange.answer.dialect:
+        return None
+    both = [x.answer.dialect for x in (creation, exchange) if x.answer.tells_of_a_job]
+    if "data" not in both or len(both) < 2:
+        return None
+    created_in, dialect = both
+    return Violation("another-dialect", creation, exchange, created_in=created_in, dialect=dialect)
+
+
+@functools.lru_cache(maxsize=4096)
+def _problem(body: bytes, name: SchemaName) -> str | None:
+    violation = find_violation(envelope.read(body).document, name)
+    return None if violation is None else str(violation)

@@ -1,0 +1,265 @@
+"""What cancelling a job promises."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.oracle.history import CANCELLED, FINISHED
+from pytest_expedition.oracle.rules.base import (
+    HELD,
+    Judgement,
+    Violation,
+    after_furthest,
+    another_dialect,
+    envelope_problem,
+    held_by,
+    job_rule,
+    rank,
+    rule,
+)
+from pytest_expedition.oracle.rules.status import unknown_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_expedition.oracle.history import Exchange, History, Job
+
+CANCEL_GRACE: Final = 5.0
+"""Seconds that a granted cancel may take until the job's state is -1."""
+
+
+@job_rule("cancel.envelope")
+def envelope(job: Job) -> Iterator[Judgement]:
+    """The answer to a cancel is JSON and validates, whether it is granted or refused."""
+    for cancel in job.cancels:
+        problem = envelope_problem(cancel, "cancel")
+        if problem is not None and (cancel.failed or envelope_problem(cancel, "error") is not None):
+            yield Violation(
+                "not-the-envelope", cancel, job=job.id, envelope="cancel", problem=problem
+            )
+        else:
+            yield another_dialect(job.creation, cancel) or HELD
+
+
+@job_rule("cancel.minus-one")
+def minus_one(job: Job) -> Iterator[Judgement]:
+    """Cancelling a running job that can be cancelled brings its state to -1 within a grace."""
+    cancels = _cancels_while_running(job)
+    if job.cancellable is not True or not cancels:
+        return
+    last = max(cancels, key=lambda cancel: cancel.received)
+    for poll in job.statuses:
+        if not last.before(poll) or job.cancelled_before(poll) or job.finished_before(poll):
+            continue
+        if poll.gone and not job.may_be_gone(poll):
+            yield Violation("cancelled-away", last, poll, job=job.id, status=poll.status)
+            return
+        late = last.received + CANCEL_GRACE < poll.sent < job.agent_stopped
+        if late and poll.state not in {None, CANCELLED, FINISHED} and job.is_about_it(poll):
+            yield Violation(
+                "cancel-ignored", last, poll, job=job.id, value=poll.state, seconds=CANCEL_GRACE
+            )
+            return
+    if job.cancelled is not None:
+        yield HELD
+
+
+@job_rule("cancel.immediate")
+def immediate(job: Job) -> Iterator[Judgement]:
+    """The answer to the cancel of a running job that can be cancelled already shows -1."""
+    cancels = _cancels_while_running(job)
+    if job.cancellable is not True or not cancels or job.shared:
+        return
+    shown = {cancel.state for cancel in cancels}
+    if CANCELLED in shown:
+        yield HELD
+    elif FINISHED not in shown and job.cancelled is not None:
+        first = cancels[0]
+        yield Violation(
+            "cancelled-later", first, job.cancelled, job=job.id, value=first.answer.state
+        )
+
+
+def _cancels_while_running(job: Job) -> list[Exchange]:
+    """The first cancel, with those sent at the same time, unless the job had ended before.
+
+    There are none if another may have been carried out without an answer, or without a key.
+    """
+    if not job.cancels:
+        return []
+    first = job.cancels[0]
+    if job.finished_before(first) or job.cancelled_before(first):
+        return []
+    concurrent = [x for x in job.attempts if not x.before(first) and not first.before(x)]
+    lost_before = any(x.before(first) and not x.answered for x in job.attempts)
+    if lost_before or any(x.probe or not x.answered for x in concurrent):
+        return []
+    return concurrent
+
+
+@job_rule("cancel.persists")
+def persists(job: Job) -> Iterator[Judgement]:
+    """Once -1 has shown, in any answer, the job is -1 for good, and still there to be asked."""
+    for later in job.answers:
+        if not job.cancelled_before(later):
+            continue
+        assert job.cancelled is not None
+        if later.gone and later.kind == "status":
+            yield Violation("cancelled-gone", job.cancelled, later, job=job.id)
+        elif later.state == CANCELLED:
+            yield held_by(job, later)
+        elif later.state is not None and job.is_about_it(later):
+            yield Violation(
+                "uncancelled", job.cancelled, later, job=job.id, value=later.answer.state
+            )
+
+
+@job_rule("cancel.completed")
+def completed(job: Job) -> Iterator[Judgement]:
+    """Cancelling a finished job leaves it at 1."""
+    cancel = next((x for x in job.cancels if job.finished_before(x)), None)
+    if cancel is None or job.cancelled_before(cancel):
+        return
+    assert job.finished is not None
+    for later in job.seen:
+        if later.sent < cancel.sent:
+            continue
+        if later.state != FINISHED:
+            yield Violation(
+                "finished-changed",
+                job.finished,
+                cancel,
+                *(() if later is cancel else (later,)),
+                job=job.id,
+                value=later.answer.state,
+            )
+        elif later is not cancel:
+            yield held_by(job, later)
+
+
+@job_rule("cancel.repeat")
+def repeat(job: Job) -> Iterator[Judgement]:
+    """Cancelling a cancelled job leaves it at -1 and is no server error."""
+    for again in job.cancels:
+        if not job.cancelled_before(again):
+            continue
+        assert job.cancelled is not None
+        if again.failed:
+            yield Violation("repeat-failed", job.cancelled, again, job=job.id, status=again.status)
+            continue
+        changed = next((x for x in job.seen if x.sent >= again.sent and x.state != CANCELLED), None)
+        if changed is not None:
+            proof = (again,) if changed is again else (again, changed)
+            yield Violation(
+                "repeat-changed", job.cancelled, *proof, job=job.id, value=changed.answer.state
+            )
+        else:
+            yield HELD
+
+
+@rule("cancel.isolation")
+def isolation(history: History) -> Iterator[Judgement]:
+    """Cancelling one job changes no other."""
+    for job in history.jobs.values():
+        yield from _isolated(job, history.cancels)
+
+
+def _isolated(job: Job, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
+    """Hold each two neighbouring answers about a job against the cancels between them."""
+    held = False
+    earlier: Exchange | None = None
+    for later in job.answers:
+        if job.may_be_cancelled_by(later):
+            return
+        vanished = later.gone and not job.finished_before(later)
+        if not vanished and (later.state is None or not job.is_about_it(later)):
+            continue
+        cancel = _first_between(cancels, earlier, later)
+        if cancel is not None and earlier is not None and earlier.state != CANCELLED:
+            assert earlier.state is not None
+            changed = earlier.kind == "status" if vanished else rank(later) < earlier.state
+            if changed or later.state == CANCELLED:
+                yield Violation(
+                    "other-changed",
+                    earlier,
+                    cancel,
+                    later,
+                    job=job.id,
+                    cancelled=cancel.job_id,
+                    high=earlier.state,
+                    low=later.state,
+                )
+                return
+            if not held and not vanished and cancel.before(later):
+                held = True
+                yield HELD
+        if later.state is not None:
+            earlier = later
+
+
+def _first_between(
+    cancels: Sequence[Exchange], earlier: Exchange | None, later: Exchange
+) -> Exchange | None:
+    """The first cancel that may have done what the later answer shows and the earlier does not."""
+    if earlier is None or not earlier.before(later):
+        return None
+    first = bisect_left(cancels, earlier.received, key=_sent)
+    return cancels[first] if first < len(cancels) and cancels[first].sent < later.received else None
+
+
+_sent = attrgetter("sent")
+
+
+@job_rule("cancel.race")
+def race(job: Job) -> Iterator[Judgement]:
+    """Cancels and polls sent at the same time admit one order of events."""
+    cancel = next((x for x in job.cancels if _raced(job, x)), None)
+    if cancel is None:
+        return
+    concerned = [x for x in job.seen if not x.before(cancel)]
+    contradiction = find_contradiction(concerned)
+    if contradiction is None:
+        yield HELD
+    else:
+        one, other = contradiction
+        yield Violation(
+            "no-order",
+            one,
+            other,
+            job=job.id,
+            one=one.answer.state,
+            other=other.answer.state,
+        )
+
+
+def _raced(job: Job, cancel: Exchange) -> bool:
+    """Whether a cancel of an unfinished job overlapped another request about it."""
+    if job.finished_before(cancel) or job.cancelled_before(cancel):
+        return False
+    return any(
+        x is not cancel and not x.before(cancel) and not cancel.before(x) for x in job.answers
+    )
+
+
+def find_contradiction(seen: Sequence[Exchange]) -> tuple[Exchange, Exchange] | None:
+    """Two answers about one job that no course of events explains, or ``None``.
+
+    A job's states go up to 1 or, from any point before, to -1 for good. So any number of answers
+    has an order that explains them if, and only if, every two of them have one: a longest chain
+    of "was there before" and "is further" that closes to a ring contains two answers that
+    contradict each other outright.
+    """
+    ends = {x.state: x for x in seen if x.state in {CANCELLED, FINISHED}}
+    if len(ends) == len({CANCELLED, FINISHED}):
+        return ends[FINISHED], ends[CANCELLED]
+    return next(
+        ((one, other) for one, other in after_furthest(seen) if rank(other) < rank(one)), None
+    )
+
+
+@rule("cancel.unknown")
+def unknown(history: History) -> Iterator[Judgement]:
+    """Cancelling an id that was never given out is an error."""
+    yield from unknown_id(history, "cancel")

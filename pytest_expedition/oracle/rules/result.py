@@ -1,0 +1,58 @@
+"""What the result of a finished job promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_expedition.oracle.history import FINISHED
+from pytest_expedition.oracle.rules.base import Judgement, Violation, held_by, job_rule
+from pytest_expedition.protocol.envelope import MISSING, abridged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_expedition.oracle.history import Exchange, Job
+
+
+@job_rule("result.next-step")
+def next_step(job: Job) -> Iterator[Judgement]:
+    """`nextStep` is a list wherever the documentation shows it."""
+    for exchange in job.answers:
+        if not exchange.ok:
+            continue
+        value = exchange.answer.next_step
+        shown_here = exchange is job.creation and exchange.answer.place == "system.jobs"
+        if value is MISSING and not shown_here:
+            continue
+        if isinstance(value, list):
+            yield held_by(job, exchange)
+        else:
+            yield Violation("no-list", exchange, job=job.id, value=value)
+
+
+@job_rule("result.stable")
+def stable(job: Job) -> Iterator[Judgement]:
+    """Asking for a finished job's result again gives the same, and it is still there."""
+    first_at: dict[tuple[str, str], Exchange] = {}
+    for poll in job.statuses:
+        if poll.gone and job.finished_before(poll):
+            assert job.finished is not None
+            yield Violation("finished-gone", job.finished, poll, job=job.id)
+        if poll.state != FINISHED or not job.is_about_it(poll):
+            continue
+        first = first_at.setdefault((poll.path, poll.answer.place), poll)
+        if first is poll:
+            continue
+        one, again = first.answer, poll.answer
+        # One of the two may be so large that it was kept abridged.
+        if one.result == again.result or abridged(one).result == abridged(again).result:
+            yield held_by(job, poll)
+        else:
+            yield Violation(
+                "result-changed",
+                first,
+                poll,
+                job=job.id,
+                first=first.answer.result,
+                again=poll.answer.result,
+            )

@@ -1,0 +1,199 @@
+"""What the status of a job promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_expedition.oracle.history import CANCELLED, FINISHED
+from pytest_expedition.oracle.rules.base import (
+    HELD,
+    UNSEEN,
+    Judgement,
+    Violation,
+    after_furthest,
+    another_dialect,
+    envelope_problem,
+    held_by,
+    job_rule,
+    rank,
+    rule,
+)
+from pytest_expedition.protocol.envelope import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_expedition.oracle.history import Exchange, History, Job
+
+SILENT = 5
+"""Requests about a job, one after the other, without an answer: whoever asks may give up."""
+
+COMPLETED = 1
+FAILED = -1
+
+
+@job_rule("status.envelope")
+def envelope(job: Job) -> Iterator[Judgement]:
+    """The status answer is a success, is JSON, and validates."""
+    for poll in job.statuses:
+        if poll.gone and job.may_be_gone(poll):
+            continue  # whether the ended are still there is promised elsewhere
+        problem = envelope_problem(poll, "status")
+        if not poll.ok:
+            yield Violation("not-a-success", poll, job=job.id, status=poll.status)
+        elif problem is not None:
+            yield Violation(
+                "not-the-envelope", poll, job=job.id, envelope="status", problem=problem
+            )
+        else:
+            yield another_dialect(job.creation, poll) or held_by(job, poll)
+
+
+@job_rule("status.identity")
+def identity(job: Job) -> Iterator[Judgement]:
+    """The answer is about the job asked for."""
+    for exchange in (*job.statuses, *job.cancels):
+        if exchange.answer.job_id is MISSING or not exchange.ok:
+            continue
+        if job.is_about_it(exchange):
+            yield held_by(job, exchange)
+        else:
+            yield Violation("another-job", exchange, job=job.id, told=exchange.answer.job_id)
+
+
+@job_rule("status.bounds")
+def bounds(job: Job) -> Iterator[Judgement]:
+    """The state is a number (no text, no boolean, no null, no NaN) from 0 to 1, or -1."""
+    for exchange in (*job.statuses, *job.cancels):
+        value = exchange.answer.state
+        if value is MISSING:
+            continue
+        if exchange.answer.progress is None:
+            yield Violation("out-of-bounds", exchange, job=job.id, value=value)
+        else:
+            yield held_by(job, exchange)
+
+
+@job_rule("status.monotonic")
+def monotonic(job: Job) -> Iterator[Judgement]:
+    """While a job is not cancelled, its state never goes back, not by a hair."""
+    for earlier, later in after_furthest(job.seen):
+        if rank(later) < rank(earlier) < FINISHED:
+            yield Violation(
+                "went-back", earlier, later, job=job.id, high=earlier.state, low=later.state
+            )
+        else:
+            yield held_by(job, later)
+
+
+@job_rule("status.terminal")
+def terminal(job: Job) -> Iterator[Judgement]:
+    """A state of 1 stays 1."""
+    for later in job.seen:
+        if not job.finished_before(later):
+            continue
+        assert job.finished is not None
+        if later.state == CANCELLED and job.first_cancel_sent <= later.received:
+            continue  # what a cancel does to a finished job is promised elsewhere
+        if later.state == FINISHED:
+            yield held_by(job, later)
+        else:
+            yield Violation(
+                "unfinished-again", job.finished, later, job=job.id, value=later.answer.state
+            )
+
+
+@job_rule("status.completes")
+def completes(job: Job) -> Iterator[Judgement]:
+    """A job that nobody cancels reaches 1 within `job_seconds`."""
+    late = overdue(job)
+    if late is not None and not job.may_be_cancelled_by(late):
+        yield Violation(
+            "never-completed",
+            job.first,
+            late,
+            job=job.id,
+            seconds=job.seconds_allowed,
+            value=late.state,
+        )
+    elif job.finished is not None:
+        if job.finished.received < job.first_cancel_sent:
+            yield HELD
+    elif job.silent >= SILENT and not job.attempts:
+        yield UNSEEN
+
+
+def overdue(job: Job) -> Exchange | None:
+    """Return the first answer that shows the job not yet finished though its time is over.
+
+    Where the agent was told to stop, the job may stay incomplete.
+    """
+    deadline = job.first.received + job.seconds_allowed
+    return next(
+        (
+            x
+            for x in job.seen
+            if deadline < x.sent < job.agent_stopped
+            and x.state not in {CANCELLED, FINISHED}
+            and not job.finished_before(x)
+        ),
+        None,
+    )
+
+
+@job_rule("status.no-spontaneous-cancel")
+def no_spontaneous_cancel(job: Job) -> Iterator[Judgement]:
+    """-1 only shows on a job for which a cancel was sent."""
+    if job.cancelled is not None and not job.may_be_cancelled_by(job.cancelled):
+        yield Violation("cancelled-itself", job.first, job.cancelled, job=job.id)
+    elif any(not job.may_be_cancelled_by(x) for x in job.seen):
+        yield HELD
+
+
+@job_rule("status.message-agrees")
+def message_agrees(job: Job) -> Iterator[Judgement]:
+    """A job status code of 1 shows only with a state of 1, and the other way round.
+
+    A finished job may show -1 instead: it failed.
+    """
+    for exchange in job.seen:
+        code = exchange.answer.status_code
+        if type(code) is not int:
+            continue
+        done = exchange.state == FINISHED
+        if (code == COMPLETED and not done) or (done and code not in {COMPLETED, FAILED}):
+            yield Violation(
+                "code-disagrees", exchange, job=job.id, code=code, value=exchange.answer.state
+            )
+        else:
+            yield held_by(job, exchange)
+
+
+@job_rule("status.wire-number")
+def wire_number(job: Job) -> Iterator[Judgement]:
+    """A finished state is spelled `1`, a cancelled one `-1`."""
+    for exchange in job.seen:
+        if exchange.state not in {CANCELLED, FINISHED}:
+            continue
+        if type(exchange.answer.state) is int:
+            yield held_by(job, exchange)
+        else:
+            yield Violation("misspelled", exchange, job=job.id, value=exchange.answer.state)
+
+
+@rule("status.unknown")
+def unknown(history: History) -> Iterator[Judgement]:
+    """The status of an id that was never given out is an error, not a job."""
+    yield from unknown_id(history, "status")
+
+
+def unknown_id(history: History, kind: str) -> Iterator[Judgement]:
+    """Judge the answers to requests of a kind about ids that were never given out."""
+    for probe in history.probes:
+        if probe.probe != "unknown-id" or probe.kind != kind or not probe.answered:
+            continue
+        says_error = not probe.ok or probe.answer.success is False
+        if says_error and not probe.answer.tells_of_a_job:
+            yield HELD
+        else:
+            yield Violation("unknown-accepted", probe, job=probe.job_id, status=probe.status)

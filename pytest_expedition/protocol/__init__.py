@@ -1,0 +1,1 @@
+"""What Expedition says: requirements, schemas, and one answer in any dialect."""

@@ -1,0 +1,188 @@
+"""The JSON Schemas of the job API: by name, as ready validators, and with errors that help.
+
+The schemas are JSON Schema 2020-12. ``status-msg`` is the status envelope of the dialect ``msg``,
+``status`` that of whichever dialect a document is written in. In a checkout they stand in
+``schemas/``, in an installed package beside its modules. All references between them are resolved
+without network access.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
+
+import jsonschema
+from jsonschema import Draft202012Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
+    from pytest_expedition.protocol.envelope import Dialect
+
+EnvelopeName = Literal["creation", "status", "cancel", "error"]
+SchemaName = Literal[
+    "creation",
+    "creation-system",
+    "creation-msg",
+    "creation-data",
+    "status",
+    "status-system",
+    "status-msg",
+    "status-data",
+    "cancel",
+    "cancel-system",
+    "cancel-msg",
+    "cancel-data",
+    "error",
+    "error-system",
+    "error-msg",
+    "error-data",
+    "envelope",
+    "report",
+    "trace",
+    "plan",
+]
+
+SCHEMA_NAMES: Final = cast("tuple[SchemaName, ...]", get_args(SchemaName))
+"""The names that ``schema``, ``validator`` and ``validate`` know."""
+
+_ERRORS_LOOKED_AT: Final = 100
+_SHOWN: Final = 120
+"""Characters of a value that an error message quotes."""
+
+
+class SchemaViolation(ValueError):  # noqa: N818 - "violation" is the field's word
+    """A document that does not validate.
+
+    ``path`` is the JSON path of the offending value (``$`` is the document itself), ``value`` the
+    value (``None`` for a missing field), ``expected`` what the schema asks for in its place.
+    """
+
+    def __init__(self, *, path: str, value: object, expected: str, missing: bool = False) -> None:
+        found = "missing" if missing else _quote(value)
+        super().__init__(f"{path} is {found}, expected {expected}")
+        self.path = path
+        self.value = value
+        self.expected = expected
+
+
+def schema(name: SchemaName) -> dict[str, Any]:
+    """Return the schema called ``name`` as a fresh document.
+
+    Raises ``ValueError`` for a name that is not one of ``SCHEMA_NAMES``.
+    """
+    return cast("dict[str, Any]", json.loads(_text(name)))
+
+
+def _is_number(_: object, value: object) -> bool:
+    return type(value) in {int, float} and math.isfinite(cast("float", value))
+
+
+# Python reads NaN and Infinity though they are no JSON; to every bound they would be a match.
+_Validator: Final = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
+)
+
+
+@functools.cache
+def validator(name: SchemaName) -> Draft202012Validator:
+    """Return the validator of the schema called ``name``, made once and kept.
+
+    Raises ``ValueError`` for a name that is not one of ``SCHEMA_NAMES``.
+    """
+    return cast("Draft202012Validator", _Validator(schema(name), registry=_registry()))
+
+
+@functools.cache
+def _registry() -> Registry[Any]:
+    """Return all schemas, for the references between them."""
+    documents = [schema(each) for each in SCHEMA_NAMES]
+    for document in documents:
+        del document["$schema"]  # where it stands, jsonschema takes its own idea of a number
+    resources = [DRAFT202012.create_resource(document) for document in documents]
+    registry: Registry[Any] = resources @ Registry()
+    return registry
+
+
+def validate(document: object, name: SchemaName) -> None:
+    """Check ``document`` against the schema called ``name``.
+
+    Raises ``SchemaViolation`` for the first offending value, ``ValueError`` for an unknown name.
+    """
+    violation = find_violation(document, name)
+    if violation is not None:
+        raise violation
+
+
+def schema_of(envelope: EnvelopeName, dialect: Dialect | None) -> SchemaName:
+    """Return the name of an envelope's schema in a dialect, or in any if that is not known."""
+    return cast("SchemaName", envelope if dialect is None else f"{envelope}-{dialect}")
+
+
+def find_violation(document: object, name: SchemaName) -> SchemaViolation | None:
+    """Return the first violation that ``validate`` would raise, or ``None``."""
+    checker = validator(name)
+    if checker.is_valid(document):
+        return None
+    some = itertools.islice(checker.iter_errors(document), _ERRORS_LOOKED_AT)
+    errors = [leaf for error in some for leaf in _leaves(error)]
+    first = min(errors, key=lambda error: [str(step) for step in error.absolute_path])
+    if first.validator == "required":  # name the missing field rather than its parent
+        wanted = cast("list[str]", first.validator_value)
+        absent = next(
+            field for field in wanted if field not in cast("dict[str, Any]", first.instance)
+        )
+        return SchemaViolation(
+            path=f"{first.json_path}.{absent}", value=None, expected="this field", missing=True
+        )
+    return SchemaViolation(path=first.json_path, value=first.instance, expected=_expectation(first))
+
+
+def _leaves(error: ValidationError) -> list[ValidationError]:
+    return [leaf for each in error.context or () for leaf in _leaves(each)] or [error]
+
+
+def _expectation(error: ValidationError) -> str:
+    wanted: Any = error.validator_value
+    match error.validator:
+        case "type":
+            kinds = wanted if isinstance(wanted, list) else [wanted]
+            return f"{' or '.join(kinds)}"
+        case "const":
+            return f"{json.dumps(wanted)}"
+        case "enum":
+            return f"one of {json.dumps(wanted)}"
+        case "minimum":
+            return f"at least {wanted}"
+        case "maximum":
+            return f"at most {wanted}"
+        case "minItems":
+            return f"at least {wanted} item"
+        case "maxItems":
+            return f"at most {wanted} items"
+        case "not":
+            return f"anything but {json.dumps(wanted.get('const', wanted))}"
+        case _:
+            return f"expected: {error.validator} {json.dumps(wanted)}"
+
+
+def _quote(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+@functools.cache
+def _text(name: SchemaName) -> str:
+    if name not in SCHEMA_NAMES:
+        raise ValueError(f"unknown schema {name!r}; there are {', '.join(SCHEMA_NAMES)}")
+    package = Path(__file__).parents[1]
+    installed = package / "schemas"
+    folder = installed if installed.is_dir() else package.parent / "schemas"
+    return (folder / f"{name}.json").read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Reads traffic that others made: HAR files, traces, and watched sessions."""

@@ -1,0 +1,230 @@
+"""Watches clients that somebody else uses, and judges what the server told them.
+
+Nothing of what a client does is changed: a session is sent through as before, and only remembered.
+All that costs time is done at the end.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+
+from pytest_expedition.fake.server import ExpeditionServer
+from pytest_expedition.recordings import judging as recording
+from pytest_expedition.recordings import traffic
+from pytest_expedition.recordings.trace import Recorder
+from pytest_expedition.recordings.traffic import Seen
+from pytest_expedition.report.text import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+    from pytest_expedition.suite.target import JobRecipe
+
+STREAMED: Final = "the answer was streamed: what it said was not kept"
+
+
+STILL_UNDER_WAY: Final = "no answer was there yet when it was judged"
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A request that went through a session, and what came back, as it is."""
+
+    request: requests.PreparedRequest
+    sent: float
+    received: float | None = None
+    response: requests.Response | weakref.ref[requests.Response] | None = None
+    error: str = STILL_UNDER_WAY
+
+
+class Monitor:
+    """Watches sessions, or a fake instance, and judges what the server told its clients.
+
+    As a context manager it raises ``AssertionError`` at the end if a MUST was broken, with the
+    proof. ``jobs`` are recipes that say which jobs can be cancelled, ``job_seconds`` is how long a
+    job may take, where that is known. It takes it that nobody cancels the jobs that it sees created
+    but those that it watches. With ``record`` it adds to a trace what it sees, as a ``part`` of it.
+    """
+
+    def __init__(
+        self,
+        *watched: requests.Session | ExpeditionServer,
+        jobs: Sequence[JobRecipe] = (),
+        job_seconds: float = math.inf,
+        record: Path | None = None,
+        part: str = "",
+    ) -> None:
+        self.jobs = jobs
+        self.job_seconds = job_seconds
+        self._record = record
+        self._part = part
+        self._sent: list[_Sent] = []
+        self._servers: list[ExpeditionServer] = []
+        self._let_go: list[Callable[[], None]] = []
+        self._secrets: dict[str, None] = {}
+        self._stopped = False
+        self._begun = time.monotonic()
+        for each in watched:
+            self.watch(each)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.stop()
+        broken = self.broken() if kind is None else []
+        if broken:
+            raise AssertionError("\n\n".join(broken))
+
+    def watch(self, watched: requests.Session | ExpeditionServer) -> None:
+        """Watch a session from now on; or all that a fake instance answers, whoever asks."""
+        if isinstance(watched, ExpeditionServer):
+            self._servers.append(watched)
+        elif isinstance(watched, requests.Session):
+            heard = self._sent.append if self._record is None else self._hear_and_write
+            self._let_go.append(_listen(watched, heard))
+        else:
+            raise TypeError(f"watch a requests.Session or an ExpeditionServer, not {watched!r}")
+
+    def stop(self) -> None:
+        """Let all sessions go: what they send from now on is not judged."""
+        while self._let_go:
+            self._let_go.pop()()
+        if self._record is not None and not self._stopped:
+            self._write(seen for server in self._servers for seen in self._journal(server))
+        self._stopped = True
+
+    def broken(self) -> list[str]:
+        """Judge what was seen so far: return the whole story of each MUST that was broken."""
+        started = datetime.now(timezone.utc)
+        seen = traffic.read(self._seen(), recipes=self.jobs, all_headers=True)
+        judged = recording.judge(seen, job_seconds=self.job_seconds, shared=False)
+        report = recording.document(judged, started=started, secrets=seen.secrets)
+        return [
+            failure(entry)
+            for entry in report["requirements"]
+            if (entry["level"], entry["outcome"]) == ("MUST", "fail")
+        ]
+
+    def _seen(self) -> Iterator[Seen]:
+        for server in self._servers:
+            yield from self._journal(server)
+        yield from (self._as_seen(each) for each in list(self._sent) if self._is_only_heard(each))
+
+    def _is_only_heard(self, each: _Sent) -> bool:
+        """Whether a request went to a server that is not watched itself."""
+        return not any(str(each.request.url).startswith(server.url) for server in self._servers)
+
+    def _hear_and_write(self, each: _Sent) -> None:
+        self._sent.append(each)
+        if self._is_only_heard(each):
+            self._write([self._as_seen(each)])
+
+    def _write(self, seen: Iterable[Seen]) -> None:
+        """Add to the trace, without the keys and passwords that were seen so far."""
+        assert self._record is not None
+        found = traffic.read(seen, recipes=self.jobs, all_headers=True)
+        self._secrets.update(dict.fromkeys(found.secrets))
+        for server, exchanges in found.servers.items():
+            with Recorder(self._record, server=server, part=self._part) as recorder:
+                for exchange in exchanges:
+                    recorder.write(exchange, secrets=self._secrets)
+
+    def _as_seen(self, each: _Sent) -> Seen:
+        request, response = each.request, each.response
+        if isinstance(response, weakref.ref):
+            response = response()
+            content = getattr(response, "_content", None)  # to ask for it would read the stream
+            error, body = STREAMED, content if isinstance(content, bytes) else None
+        else:
+            error, body = each.error, None if response is None else response.content
+        asked = request.body if isinstance(request.body, str | bytes) else b""
+        return Seen(
+            method=request.method or "",
+            url=request.url or "",
+            headers=request.headers,
+            request_body=asked.encode() if isinstance(asked, str) else asked,
+            sent=each.sent - self._begun,
+            received=(each.received or time.monotonic()) - self._begun,
+            status=None if body is None or response is None else response.status_code,
+            body=body or b"",
+            lost=error if body is None else "",
+        )
+
+    def _journal(self, server: ExpeditionServer) -> Iterator[Seen]:
+        for handled in server.journal:
+            request, response = handled.request, handled.response
+            yield Seen(
+                method=request.method,
+                url=f"{server.url}{request.path}" + (f"?{request.query}" if request.query else ""),
+                headers=request.headers,
+                request_body=request.body,
+                sent=handled.begun - self._begun,
+                received=handled.done - self._begun,
+                status=response.status if response.cut is None else None,
+                body=response.body if response.cut is None else b"",
+                lost="" if response.cut is None else "the connection broke before all was sent",
+            )
+
+
+def _listen(session: requests.Session, heard: Callable[[_Sent], None]) -> Callable[[], None]:
+    """Put an ear to a session; return what takes it away again.
+
+    Redirects go through the same ``send``, each by itself; retries of urllib3 stay within it.
+    """
+    own: Callable[..., requests.Response] | None = session.__dict__.get("send")
+    listening = True
+
+    def send(request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        if own is not None:
+            return own(request, **options)
+        return type(session).send(session, request, **options)
+
+    def listen(request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        if not listening:
+            return send(request, **options)
+        each = _Sent(request, time.monotonic())
+        try:
+            response = send(request, **options)
+            each.response = _answer(response, streamed=options.get("stream", session.stream))
+        except BaseException as error:
+            each.error = f"{type(error).__name__}: {error}"
+            raise
+        else:
+            return response
+        finally:
+            each.received = time.monotonic()
+            heard(each)
+
+    def let_go() -> None:
+        nonlocal listening
+        listening = False
+        if session.__dict__.get("send") is listen:  # else others listen too, and go on
+            del session.__dict__["send"]
+            if own is not None:
+                session.__dict__["send"] = own
+
+    session.__dict__["send"] = listen
+    return let_go
+
+
+def _answer(
+    response: requests.Response,
+    *,
+    streamed: bool,
+) -> requests.Response | weakref.ref[requests.Response]:
+    """The answer to the request itself: where it was redirected, the redirection."""
+    first = response.history[0] if response.history else response
+    answer = first if first.is_redirect else response
+    # What is streamed is the client's to close: nobody else may keep it open.
+    return weakref.ref(answer) if streamed else answer

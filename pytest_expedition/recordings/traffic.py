@@ -1,0 +1,239 @@
+"""Requests that somebody else sent: which of them are of the job API, and what they say of jobs.
+
+What a browser, a proxy or a client under test did is known from outside only: a method, a URL,
+headers, an answer. Here it becomes exchanges, in the same way wherever it was seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from pytest_expedition.oracle.history import LARGEST_ID, Exchange
+from pytest_expedition.protocol import envelope
+from pytest_expedition.protocol.envelope import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pytest_expedition.oracle.history import Kind, Probe
+    from pytest_expedition.protocol.envelope import Answer
+    from pytest_expedition.suite.target import JobRecipe
+
+ROOT: Final = "/api/v1/"
+LOGINS: Final = frozenset({f"{ROOT}generate_api_key", f"{ROOT}login"})
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+_ABOUT_A_JOB: Final = re.compile(r"job/(?P<status>status/)?(?P<id>[1-9][0-9]{0,18})(?P<more>/.*)?")
+_RETRIEVES: Final = re.compile(r"device/[^/]+/retrieveContent/[^/]+/?")
+"""The documented request that creates a job though its method is GET."""
+
+_TELLS_THE_AGENT: Final = re.compile("agent/(?:start|stop|restart)/?")
+
+_LEAST_SECRET: Final = 4
+"""Characters of a secret that is struck out; a shorter one stands in every other word."""
+
+_NAMES_OF_KEYS: Final = re.compile("auth|cookie|key|session|token", re.IGNORECASE)
+"""What stands in the names of headers that may let a request in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One request that somebody sent, and its answer.
+
+    ``sent`` and ``received`` are seconds on one clock. ``status`` is ``None`` where no answer is
+    known, and ``lost`` says why. ``body`` is that of the answer.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    request_body: bytes = b""
+    sent: float
+    received: float
+    status: int | None = None
+    body: bytes = b""
+    lost: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What was seen: the exchanges with each server, by its address without ``/api/v1``.
+
+    ``passed_over`` is how many requests were not of the job API; ``secrets`` are the keys and
+    passwords that were seen, which no report may show.
+    """
+
+    servers: dict[str, list[Exchange]]
+    passed_over: int
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+class Purpose(NamedTuple):
+    """What a request was for. Nobody knows what an answer means to one not ``documented``."""
+
+    kind: Kind
+    job_id: int | None = None
+    documented: bool = True
+
+
+_OTHER: Final = Purpose("other")
+
+
+def classify(
+    method: str, path: str, answer: Answer, *, ok: bool, recipe: JobRecipe | None = None
+) -> Purpose:
+    """Tell what a request was for: creating a job, asking for one, cancelling one, or none of it.
+
+    ``path`` begins with ``/api/v1/``. A creation is any other request whose answer carries a job
+    id, or that a ``recipe`` creates jobs with and that succeeds (``ok``); to get something creates
+    a job only where that is documented or a recipe says so, since many a list may tell of jobs. A
+    request that may have changed a job in ways that nobody has documented counts as a cancel.
+    """
+    rest = path.partition("?")[0].removeprefix(ROOT)
+    if _TELLS_THE_AGENT.fullmatch(rest):
+        return Purpose("agent")
+    about = _ABOUT_A_JOB.fullmatch(rest)
+    if about is not None and int(about["id"]) <= LARGEST_ID:
+        job_id, more = int(about["id"]), about["more"]
+        if method == "GET":
+            return Purpose("status", job_id) if more in {None, "/", "/complete"} else _OTHER
+        if method == "DELETE" and not about["status"] and more in {None, "/"}:
+            return Purpose("cancel", job_id)
+        return _OTHER if method in {"HEAD", "OPTIONS"} else Purpose("cancel", job_id, False)  # noqa: FBT003
+    if recipe is not None and ok:
+        return Purpose("create")
+    if rest.startswith("job/") or (method == "GET" and not _RETRIEVES.fullmatch(rest)):
+        return _OTHER
+    return _OTHER if answer.job_id in (MISSING, None) else Purpose("create")
+
+
+def split(url: str) -> tuple[str, str] | None:
+    """Split a URL into the server's address and the path, if it is one of the API."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    prefix, root, rest = parts.path.partition(ROOT)
+    if parts.scheme not in _DEFAULT_PORTS or not host or not root or "/api" in prefix:
+        return None
+    host = f"[{host}]" if ":" in host else host
+    if port not in {None, _DEFAULT_PORTS[parts.scheme]}:
+        host = f"{host}:{port}"
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{host}{prefix}", f"{ROOT}{rest}{query}"
+
+
+def read(
+    requests: Iterable[Seen], *, recipes: Sequence[JobRecipe] = (), all_headers: bool
+) -> Traffic:
+    """Make exchanges of requests that were seen.
+
+    ``recipes`` say which jobs can be cancelled. ``all_headers`` says whether the headers are those
+    that were sent: browsers leave credentials out of what they export, so without it a request
+    counts as one without a key only if another to the same server shows one.
+    """
+    servers: dict[str, list[tuple[Seen, str]]] = defaultdict(list)
+    passed_over = 0
+    secrets: dict[str, None] = {}
+    for seen in requests:
+        where = split(seen.url)
+        if where is None:
+            passed_over += 1
+            continue
+        servers[where[0]].append((seen, where[1]))
+        secrets.update(dict.fromkeys(_secrets(seen, where[1])))
+    exchanges: dict[str, list[Exchange]] = {}
+    for server, asked in servers.items():
+        keys_are_shown = all_headers or any(_has_key(seen) for seen, _ in asked)
+        read_ones = [_exchange(seen, path, recipes, keys_are_shown) for seen, path in asked]
+        of_jobs = [exchange for exchange in read_ones if exchange is not None]
+        passed_over += len(read_ones) - len(of_jobs)
+        if of_jobs:
+            exchanges[server] = of_jobs
+    return Traffic(servers=exchanges, passed_over=passed_over, secrets=tuple(secrets))
+
+
+def _exchange(
+    seen: Seen,
+    path: str,
+    recipes: Sequence[JobRecipe],
+    keys_are_shown: bool,  # noqa: FBT001
+) -> Exchange | None:
+    if path.partition("?")[0] in LOGINS:
+        return None
+    status, lost = seen.status, seen.lost
+    if (status is not None and not 200 <= status < 600) or status in _ELSEWHERE:
+        status, lost = None, f"HTTP {status}: the answer is elsewhere"
+    ok = status is not None and 200 <= status < 300
+    answer = envelope.read(seen.body if status is not None else b"")
+    matching = [recipe for recipe in recipes if _matches(recipe, seen.method, path)]
+    purpose = classify(seen.method, path, answer, ok=ok, recipe=matching[0] if matching else None)
+    if purpose.kind == "other":
+        return None
+    if not purpose.documented:
+        status, lost = None, "a request that is not documented"
+    creates = purpose.kind == "create"
+    probe: Probe = "no-key" if keys_are_shown and not _has_key(seen) else ""
+    return Exchange(
+        kind=purpose.kind,
+        method=seen.method,
+        path=path,
+        sent=seen.sent,
+        received=seen.received,
+        status=status,
+        body=seen.body if status is not None else b"",
+        lost=lost,
+        job_id=purpose.job_id,
+        request_type=_header(seen, "content-type") if creates else "",
+        request_body=seen.request_body.decode("utf-8", "replace") if creates else "",
+        cancellable=cancellable(recipes, seen.method, path) if creates else None,
+        probe=probe,
+    )
+
+
+_ELSEWHERE: Final = frozenset(range(300, 400))
+"""HTTP statuses that send the client elsewhere, or to its own cache."""
+
+
+def _matches(recipe: JobRecipe, method: str, path: str) -> bool:
+    return recipe.method == method and recipe.path.partition("?")[0] == path.partition("?")[0]
+
+
+def cancellable(recipes: Sequence[JobRecipe], method: str, path: str) -> bool | None:
+    """Tell whether the job that a request creates can be cancelled, if its recipes agree on it."""
+    told = {recipe.cancellable for recipe in recipes if _matches(recipe, method, path)}
+    return told.pop() if len(told) == 1 else None
+
+
+def _header(seen: Seen, wanted: str) -> str:
+    return next((value for name, value in seen.headers.items() if name.lower() == wanted), "")
+
+
+def _has_key(seen: Seen) -> bool:
+    return any(_NAMES_OF_KEYS.search(name) for name in seen.headers)
+
+
+def _secrets(seen: Seen, path: str) -> list[str]:
+    """Return the keys and passwords that a request and its answer show."""
+    found: list[Any] = [_header(seen, "authorization").rpartition(" ")[2]]
+    if path.partition("?")[0] in LOGINS:
+        found += parse_qs(seen.request_body.decode("utf-8", "replace")).get("password", ())
+        for text in (seen.request_body, seen.body):
+            found += _named_secrets(envelope.read(text).document)
+    return [each for each in found if isinstance(each, str) and len(each) >= _LEAST_SECRET]
+
+
+def _named_secrets(document: Any) -> Iterable[Any]:
+    if isinstance(document, list):
+        for item in document:
+            yield from _named_secrets(item)
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            if name in {"api_key", "csrfToken", "password"}:
+                yield value
+            yield from _named_secrets(value)

@@ -1,0 +1,1 @@
+"""What the plugin keeps for one session of pytest: settings and results."""

@@ -1,0 +1,230 @@
+"""What the settings say: options of pytest, else environment variables, else the ini file.
+
+All raise ``pytest.UsageError`` for what cannot be followed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_expedition.suite.conformance import ProfileName
+    from pytest_expedition.suite.plan import Replay
+    from pytest_expedition.suite.target import Target
+
+ONE_PROCESS: Final = (
+    "a live instance is judged by one process: each worker of pytest-xdist would create jobs of "
+    "its own; leave -n out"
+)
+
+_TARGET = pytest.StashKey["Target"]()
+_REPORTS = pytest.StashKey[list["Path"]]()
+
+
+def check_options(config: pytest.Config) -> None:
+    """Refuse options that cannot be followed, before anything runs."""
+    if any(config.getoption(f"--expedition-{name}") is not None for name in ("url", "config")):
+        live_target(config)
+    if config.getoption("--expedition-report") is not None:
+        report_paths(config)
+    if config.getoption("--expedition-record") is not None:
+        record_path(config)
+    if config.getoption("--expedition-replay") is not None:
+        replay(config)
+
+
+def setting(config: pytest.Config, name: str) -> str:
+    """Look a setting up: option, then environment, then ini; empty if it is nowhere.
+
+    An option or a variable that is there and empty is a mistake: that of an unset variable in CI.
+    """
+    option, variable = f"--expedition-{name}", f"EXPEDITION_{name.upper()}"
+    for where, found in ((option, config.getoption(option)), (variable, os.environ.get(variable))):
+        if found == "":
+            raise pytest.UsageError(f"{where} is empty: give it a value, or leave it out")
+        if found is not None:
+            return str(found)
+    return str(config.getini(f"expedition_{name}"))
+
+
+def path_setting(config: pytest.Config, name: str) -> Path | None:
+    """Look up the path of a file: in the ini file it counts from there, else from here."""
+    value = setting(config, name)
+    if not value:
+        return None
+    if value == config.getini(f"expedition_{name}") and config.inipath is not None:
+        return config.inipath.parent / value
+    return config.invocation_params.dir / value
+
+
+def strict(config: pytest.Config) -> bool:
+    """Look up whether a SHOULD that fails is a failed test."""
+    value = setting(config, "strict").lower()
+    if value in {"true", "1", "yes", "on"}:
+        return True
+    if value in {"", "false", "0", "no", "off"}:
+        return False
+    raise pytest.UsageError(f"expedition_strict = {value!r}: must be true or false")
+
+
+def profile(config: pytest.Config) -> ProfileName:
+    """Look up how much to try."""
+    from pytest_expedition.suite.conformance import RANDOM_PLANS
+
+    value = setting(config, "profile") or "default"
+    for name in RANDOM_PLANS:
+        if value == name:
+            return name
+    raise pytest.UsageError(
+        f"expedition_profile = {value!r}: must be one of {', '.join(RANDOM_PLANS)}"
+    )
+
+
+def report_paths(config: pytest.Config) -> list[Path]:
+    """Look up the reports to write: options, else the environment (parted as in PATH), else ini."""
+    if _REPORTS not in config.stash:
+        config.stash[_REPORTS] = _checked_report_paths(config)
+    return config.stash[_REPORTS]
+
+
+def _checked_report_paths(config: pytest.Config) -> list[Path]:
+    option, variable = "--expedition-report", "EXPEDITION_REPORT"
+    folder = config.invocation_params.dir
+    if config.getoption(option) is not None:
+        where, names = option, config.getoption(option)
+    elif variable in os.environ:
+        where, names = variable, os.environ[variable].split(os.pathsep)
+    else:
+        where, names = "expedition_report", config.getini("expedition_report")
+        folder = folder if config.inipath is None else config.inipath.parent
+    if not names:
+        return []
+    if "" in names:
+        raise pytest.UsageError(f"{where} is empty: give it a value, or leave it out")
+    from pytest_expedition.report.file import FORMATS
+
+    paths = [folder / name for name in names]
+    for path in paths:
+        if path.suffix not in FORMATS:
+            known = f"one of {', '.join(FORMATS)}"
+            raise pytest.UsageError(
+                f"expedition_report = {str(path)!r}: the suffix must be {known}"
+            )
+        if not path.parent.is_dir():
+            raise pytest.UsageError(f"expedition_report = {str(path)!r}: the folder does not exist")
+        if path.is_dir():
+            raise pytest.UsageError(f"expedition_report = {str(path)!r}: must be a file")
+    return paths
+
+
+def record_path(config: pytest.Config) -> Path | None:
+    """Look up the trace file that is to be written, if any."""
+    path = path_setting(config, "record")
+    if path is not None and not path.parent.is_dir():
+        raise pytest.UsageError(f"expedition_record = {str(path)!r}: the folder does not exist")
+    if path is not None and path.is_dir():
+        raise pytest.UsageError(f"expedition_record = {str(path)!r}: must be a file")
+    return path
+
+
+def begin_trace(config: pytest.Config) -> None:
+    """Empty the trace file, if one is asked for and anything runs."""
+    path = record_path(config)
+    if path is None or config.getoption("collectonly"):
+        return
+    try:
+        path.write_bytes(b"")
+    except OSError as error:
+        message = f"expedition_record = {str(path)!r}: cannot be written: {error.strerror}"
+        raise pytest.UsageError(message) from None
+
+
+def replay(config: pytest.Config) -> Replay | None:
+    """Return the plan that is to be carried out alone, if one is named."""
+    path = path_setting(config, "replay")
+    if path is None:
+        return None
+    if config.getoption("--expedition-dry-run"):
+        raise pytest.UsageError("--expedition-replay, --expedition-dry-run: leave one out")
+    from pytest_expedition.suite.plan import PlanError, read, require_recipes
+
+    try:
+        plan = read(path)
+        target = live_target(config)
+        if target is not None:
+            require_recipes(plan, target.jobs)
+    except PlanError as error:
+        raise pytest.UsageError(f"expedition_replay: {error}") from None
+    return plan
+
+
+def plan_path(report: Path, requirement: str) -> Path:
+    """Return where a plan is kept that showed a requirement broken: beside the report."""
+    return report.with_name(f"{report.stem}.plan.{requirement}.json")
+
+
+def replay_entry(config: pytest.Config, requirement: str) -> dict[str, str]:
+    """Return how a plan is carried out again, where there is a report beside which it is kept."""
+    reports = report_paths(config)
+    if not reports:
+        return {}
+    path = plan_path(reports[0], requirement)
+    here = config.invocation_params.dir
+    parts = ["pytest --pyargs pytest_expedition.contract --expedition-replay"]
+    parts.append(shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path)))
+    for name in ("url", "config"):
+        value = setting(config, name)
+        if value and value != config.getini(f"expedition_{name}"):
+            parts.append(f"--expedition-{name} {shlex.quote(value)}")
+    return {"replay": " ".join(parts)}
+
+
+def workers(config: pytest.Config) -> int:
+    """Return how many workers of pytest-xdist there are, if this process is one; else 0."""
+    return int(getattr(config, "workerinput", {"workercount": 0})["workercount"])
+
+
+def seed(config: pytest.Config) -> int | None:
+    """Return the number that `--hypothesis-seed` gives, if it gives one."""
+    given = str(config.getoption("--hypothesis-seed", None))
+    return int(given) if given.isdecimal() else None
+
+
+def require_no_other_target(config: pytest.Config) -> None:
+    """Fail if a conftest names a target that the contract suite does not get to see.
+
+    The fake would be judged in its place, and found conformant.
+    """
+    for plugin in config.pluginmanager.get_plugins():
+        file = getattr(plugin, "__file__", None) or ""
+        if file.endswith("conftest.py") and hasattr(plugin, "expedition_target"):
+            pytest.fail(
+                f"{file} has a fixture expedition_target, but the contract suite, which is none of "
+                f"the tests of that folder, does not see it; move it to the conftest.py of "
+                f"{config.rootpath}, which is pytest's rootdir",
+                pytrace=False,
+            )
+
+
+def live_target(config: pytest.Config) -> Target | None:
+    """Return the target that the settings name, or ``None`` if they name none."""
+    url, file = setting(config, "url"), path_setting(config, "config")
+    if not url and file is None:
+        return None
+    if workers(config) or config.getoption("numprocesses", None):
+        raise pytest.UsageError(ONE_PROCESS)
+    if _TARGET not in config.stash:
+        from pytest_expedition.suite.target import TargetError, at_url, load
+
+        try:
+            target = at_url(url) if file is None else load(file, url=url)
+        except TargetError as error:
+            raise pytest.UsageError(str(error)) from None
+        config.stash[_TARGET] = target
+    return config.stash[_TARGET]

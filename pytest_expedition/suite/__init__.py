@@ -1,0 +1,1 @@
+"""Makes traffic: the target, plans, and what carries them out."""

@@ -1,0 +1,209 @@
+"""What to do to an instance, as plain data: which jobs, and what to do to each and when."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from hypothesis import strategies as st
+
+from pytest_expedition.protocol.validation import find_violation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pytest_expedition.suite.target import JobRecipe
+
+Request = Literal["poll", "cancel", "start-agent"]
+
+AT_ONCE: Final = 0.0
+AT_THE_END: Final = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """Requests about a job that are sent at the same instant.
+
+    They are sent once the job was seen at ``progress`` or beyond: 0 is right after its creation,
+    1 after it has finished or was cancelled.
+    """
+
+    progress: float
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlan:
+    """One job: the recipe that creates it, and what is done to it besides being polled.
+
+    It is created once the plan's first job was seen at ``after`` or beyond, so that jobs meet at
+    different ages. ``poll_every`` is how many pauses lie between two polls.
+    """
+
+    recipe: str
+    acts: tuple[Act, ...] = ()
+    after: float = AT_ONCE
+    poll_every: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Jobs that run side by side.
+
+    ``together``: the jobs' requests are sent at the same instant, not one after the other.
+    ``framed``: right before and right after each cancel every running job is polled.
+    ``probes``: requests are sent too that ought to be refused, without a key or with an id that
+    is none.
+    """
+
+    jobs: tuple[JobPlan, ...]
+    together: bool = False
+    framed: bool = False
+    probes: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How large the plan is: its jobs, and the requests of its acts."""
+        return len(self.jobs), sum(len(act.requests) for job in self.jobs for act in job.acts)
+
+
+class PlanError(ValueError):
+    """A plan that cannot be carried out: names the file, the place, and what is wrong there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """A plan that showed a requirement broken, to be carried out once more."""
+
+    requirement: str
+    plan: Plan
+
+
+def as_document(replay: Replay) -> dict[str, Any]:
+    """Return a plan as plain data: what `schemas/plan.json` describes."""
+    return {"requirement": replay.requirement, **asdict(replay.plan)}
+
+
+def read(path: Path) -> Replay:
+    """Read a plan that was kept. Raises ``PlanError`` for a file that is none."""
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"{path}: is no plan: it is no JSON: {error}") from None
+    violation = find_violation(document, "plan")
+    if violation is not None:
+        raise PlanError(f"{path}: is no plan: {violation}")
+    requirement = document.pop("requirement")
+    jobs = tuple(
+        JobPlan(
+            **{
+                **job,
+                "acts": tuple(
+                    Act(progress=act["progress"], requests=tuple(act["requests"]))
+                    for act in job.get("acts", ())
+                ),
+            }
+        )
+        for job in document["jobs"]
+    )
+    return Replay(requirement=requirement, plan=Plan(**{**document, "jobs": jobs}))
+
+
+def require_recipes(replay: Replay, recipes: Sequence[JobRecipe]) -> None:
+    """Raise ``PlanError`` if a plan names a recipe that is not there."""
+    known = [recipe.name for recipe in recipes]
+    for number, job in enumerate(replay.plan.jobs, 1):
+        if job.recipe not in known:
+            raise PlanError(
+                f"job {number} of the plan is made by the recipe {job.recipe!r}, which the target "
+                f"does not have: it has {', '.join(known)}"
+            )
+
+
+def covering(recipes: Sequence[JobRecipe], *, start_agent: bool = False) -> Plan:
+    """Make the plan that gives every requirement its chance, with as few jobs as that takes.
+
+    ``start_agent``: the agent, which runs, is started once more half-way.
+    """
+    may_be_cancelled = [recipe.name for recipe in recipes if recipe.cancellable is not False]
+    refuses = [recipe.name for recipe in recipes if recipe.cancellable is False]
+    cancelled = may_be_cancelled[0] if may_be_cancelled else refuses[0]
+    refused = refuses[0] if refuses else cancelled
+    jobs = [
+        # Watched to its end while others are cancelled, and cancelled when it is too late.
+        JobPlan(
+            recipe=cancelled,
+            acts=(
+                *([Act(progress=0.5, requests=("start-agent",))] if start_agent else []),
+                Act(progress=AT_THE_END, requests=("poll",)),
+                Act(progress=AT_THE_END, requests=("cancel",)),
+            ),
+        ),
+        # Cancelled early, and again.
+        JobPlan(
+            recipe=cancelled,
+            acts=(
+                Act(progress=0.1, requests=("cancel",)),
+                Act(progress=AT_THE_END, requests=("poll",)),
+                Act(progress=AT_THE_END, requests=("cancel",)),
+            ),
+        ),
+        # Cancelled half-way, twice.
+        JobPlan(
+            recipe=refused,
+            acts=(
+                Act(progress=0.3, requests=("cancel",)),
+                Act(progress=0.6, requests=("cancel", "poll")),
+            ),
+        ),
+        # Created when others are on their way; cancelled and polled at the same instant.
+        JobPlan(
+            recipe=cancelled,
+            acts=(Act(progress=0.5, requests=("cancel", "poll", "poll")),),
+            after=0.2,
+        ),
+    ]
+    others = [name for name in (*may_be_cancelled, *refuses) if name not in {cancelled, refused}]
+    jobs += [
+        JobPlan(recipe=name, acts=(Act(progress=0.4, requests=("cancel", "poll")),))
+        for name in others
+    ]
+    return Plan(jobs=tuple(jobs), framed=True, probes=True)
+
+
+def plans(recipes: Sequence[JobRecipe], *, most_jobs: int) -> st.SearchStrategy[Plan]:
+    """Return the strategy that draws plans; they shrink to few jobs with few requests."""
+    acts = st.builds(
+        Act,
+        progress=st.sampled_from((0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)),
+        requests=st.sampled_from(
+            (
+                ("cancel",),
+                ("poll",),
+                ("cancel", "poll"),
+                ("cancel", "cancel"),
+                ("poll", "poll"),
+                ("cancel", "poll", "poll"),
+                ("cancel", "cancel", "poll"),
+            )
+        ),
+    )
+    jobs = st.builds(
+        JobPlan,
+        recipe=st.sampled_from([recipe.name for recipe in recipes]),
+        acts=st.lists(acts, max_size=3).map(
+            lambda drawn: tuple(sorted(drawn, key=lambda act: act.progress))
+        ),
+        after=st.sampled_from((AT_ONCE, AT_ONCE, 0.1, 0.5, 0.9)),
+        poll_every=st.integers(1, 3),
+    )
+    return st.builds(
+        Plan,
+        jobs=st.lists(jobs, min_size=1, max_size=most_jobs).map(tuple),
+        together=st.booleans(),
+        framed=st.booleans(),
+    )
