@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.fake.dialects import DIALECTS
 
 if TYPE_CHECKING:
@@ -73,18 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--broken", metavar="NAME", help="serve this broken server instead of an honest one"
     )
     serve.add_argument(
-        "--list-broken", action="store_true", help="list the broken servers with their lies"
-    )
-    serve.add_argument(
         "--scenario",
         metavar="ID",
         help="put clients into this scenario, and say at the end what they did wrong",
     )
-    serve.add_argument(
-        "--list-scenarios",
-        action="store_true",
-        help="list the scenarios, and what a good client does in each",
+    listing = commands.add_parser(
+        "list", help="print a catalogue: requirements, servers, scenarios"
     )
+    listing.add_argument("catalogue", choices=CATALOGUES, help="the catalogue to print")
     commands.add_parser("openapi", help="print the OpenAPI 3.1 description of the fake instance")
     compare = commands.add_parser(
         "compare",
@@ -128,14 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "openapi":
         return _print_openapi()
+    if options.command == "list":
+        print(CATALOGUES[options.catalogue]().as_text())
+        return 0
     if options.command == "compare":
         return _compare(options.before, options.after)
     if options.command == "check":
         return _check(options)
-    if options.list_broken:
-        return _list_broken()
-    if options.list_scenarios:
-        return _list_scenarios()
     if options.scenario is not None:
         if options.broken:
             serve.error("--broken, --scenario: leave one out")
@@ -188,24 +184,6 @@ def _exit_status(document: Document, *, strict: bool) -> int:
     return 0 if judged else EXIT_NOTHING
 
 
-def _list_broken() -> int:
-    from pytest_expedition.fake.broken import BROKEN
-
-    for server in BROKEN.values():
-        print(f"{server.name}\n    {server.lie}\n    breaks {', '.join(server.breaks)}")
-        if server.dialects != DIALECTS:
-            print(f"    in the dialects {', '.join(server.dialects)}")
-    return 0
-
-
-def _list_scenarios() -> int:
-    from pytest_expedition.clients.catalogue import SCENARIOS
-
-    for scenario in SCENARIOS.values():
-        print(f"{scenario.id}\n    {scenario.text}\n    A good client: {scenario.good}")
-    return 0
-
-
 def _find_broken(
     parser: argparse.ArgumentParser, name: str, dialect: DialectName
 ) -> Callable[[], Instance]:
@@ -213,7 +191,11 @@ def _find_broken(
 
     if name not in BROKEN:
         alike = difflib.get_close_matches(name, BROKEN, 1)
-        hint = f"; did you mean {alike[0]}?" if alike else "; --list-broken lists them"
+        hint = (
+            f"; did you mean {alike[0]}?"
+            if alike
+            else "; `pytest-expedition list broken` lists them"
+        )
         parser.error(f"--broken: there is no broken server {name!r}{hint}")
     if dialect not in BROKEN[name].dialects:
         shows = ", ".join(BROKEN[name].dialects)

@@ -18,6 +18,8 @@ import requests
 from pytest_expedition.cli import main
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.fake.odd import ODD
+from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,11 +51,23 @@ def test_where_no_client_came_nothing_was_kept() -> None:
 def test_scenarios_are_listed_with_what_a_good_client_does(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["serve", "--list-scenarios"]) == 0
+    assert main(["list", "scenarios"]) == 0
     printed = capsys.readouterr().out
     for scenario in SCENARIOS.values():
-        told = f"{scenario.id}\n    {scenario.text}\n    A good client: {scenario.good}\n"
-        assert told in printed
+        told = f"    the situation: {scenario.text}\n    a good client: {scenario.good}\n"
+        assert f"{scenario.id}\n{told}" in printed
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "entries"),
+    [("requirements", CATALOGUE), ("promises", CLIENT_CATALOGUE), ("broken", BROKEN), ("odd", ODD)],
+)
+def test_every_entry_of_a_catalogue_is_listed(
+    catalogue: str, entries: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", catalogue]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if not line.startswith(" ")] == list(entries)
 
 
 @pytest.mark.parametrize(
@@ -162,13 +176,6 @@ def test_the_suite_finds_out_the_dialect_of_a_server() -> None:
     assert result.returncode == 0
 
 
-def test_broken_servers_are_listed_with_their_lies(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "--list-broken"]) == 0
-    printed = capsys.readouterr().out
-    for server in BROKEN.values():
-        assert f"{server.name}\n    {server.lie}\n" in printed
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -190,7 +197,7 @@ def test_broken_servers_are_listed_with_their_lies(capsys: pytest.CaptureFixture
             "--scenario: 'fails' cannot happen in the dialect 'data'",
         ),
         (["serve", "--scenario=fails", "--broken=percent"], "--broken, --scenario: leave one out"),
-        (["serve", "--broken=zzz"], "'zzz'; --list-broken lists them"),
+        (["serve", "--broken=zzz"], "'zzz'; `pytest-expedition list broken` lists"),
         (["serve", "--dialect=php"], "invalid choice: 'php' (choose from "),
         (
             ["serve", "--broken=places-disagree", "--dialect=msg"],

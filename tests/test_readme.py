@@ -11,14 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import catalogues
 import pytest
-import tables
 
 from pytest_expedition import ExpeditionServer, JobScript, Limits, plugin
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.suite.target import load
 
-TEXT = tables.README.read_text(encoding="utf-8")
+README = Path(__file__).parents[1] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -58,9 +59,10 @@ def rows(head: str) -> list[list[str]]:
     ]
 
 
-def test_the_generated_tables_are_up_to_date() -> None:
-    assert tables.with_tables(TEXT) == TEXT, "run `python tests/tables.py`"
-    assert set(tables.MARKED.findall(TEXT)) == set(tables.TABLES)
+@pytest.mark.parametrize("folder", catalogues.FILES)
+def test_the_catalogues_beside_the_code_are_up_to_date(folder: str) -> None:
+    text = (catalogues.PACKAGE / folder / "README.md").read_text(encoding="utf-8")
+    assert text == catalogues.text_of(folder), "run `python tests/catalogues.py`"
 
 
 def test_every_option_is_in_its_table(pytestconfig: pytest.Config) -> None:
@@ -133,7 +135,7 @@ def test_the_model_client_is_the_tested_one() -> None:
     ((path, shown),) = re.findall(
         r"^<!-- file: (\S+) -->\n```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL
     )
-    assert (tables.README.parent / path).read_text(encoding="utf-8") == shown
+    assert (README.parent / path).read_text(encoding="utf-8") == shown
 
 
 def test_the_example_of_a_server_that_speaks_tls_is_taken(pytester: pytest.Pytester) -> None:
@@ -218,4 +220,4 @@ def test_every_link_within_it_leads_somewhere() -> None:
         if link.startswith("#"):
             assert link[1:] in anchors, label
         else:
-            assert (tables.README.parent / link).exists(), label
+            assert (README.parent / link).exists(), label

@@ -1,0 +1,122 @@
+"""The project's catalogues as text: requirements, broken and odd servers, scenarios, promises.
+
+`pytest-expedition list NAME` prints them; `python tests/catalogues.py` writes them to the
+README.md files of the folders that hold them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_expedition.protocol.requirements import Requirement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """A table: the name of each column, and one row of cells for each entry.
+
+    The first cell of a row is the entry's id.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def as_markdown(self) -> str:
+        """Return the catalogue as a Markdown table."""
+        quoted = ((f"`{name}`", *cells) for name, *cells in self.rows)
+        lines = [self.columns, ("---",) * len(self.columns), *quoted]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def as_text(self) -> str:
+        """Return the catalogue for a terminal: each id on a line, its cells below."""
+        entries = []
+        for name, *cells in self.rows:
+            labelled = zip(self.columns[1:], cells, strict=True)
+            entries.append("\n".join([name, *(f"    {k}: {v}" for k, v in labelled if v)]))
+        return "\n".join(entries)
+
+
+def requirements() -> Catalogue:
+    """Return the requirements of the contract."""
+    from pytest_expedition.protocol.requirements import CATALOGUE
+
+    return Catalogue(
+        columns=("requirement", "level", "basis", "promise", "source"),
+        rows=tuple((*_promise(each), each.source) for each in CATALOGUE.values()),
+    )
+
+
+def promises() -> Catalogue:
+    """Return what is asked of clients."""
+    from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
+
+    return Catalogue(
+        columns=("promise", "level", "basis", "what a client does"),
+        rows=tuple(_promise(each) for each in CLIENT_CATALOGUE.values()),
+    )
+
+
+def _promise(requirement: Requirement) -> tuple[str, str, str, str]:
+    return requirement.id, requirement.level, requirement.basis, requirement.text
+
+
+def broken() -> Catalogue:
+    """Return the broken servers."""
+    from pytest_expedition.fake.broken import BROKEN
+    from pytest_expedition.fake.dialects import DIALECTS
+
+    def fails(breaks: Sequence[str], nameless: Sequence[str]) -> str:
+        instead = f"; in `msg` and `data` {_list(nameless)}" if nameless else ""
+        return _list(breaks) + instead
+
+    return Catalogue(
+        columns=("broken server", "its defect", "it shows", "dialects", "requirements it fails"),
+        rows=tuple(
+            (
+                each.name,
+                each.lie,
+                each.shows,
+                "all" if each.dialects == DIALECTS else _list(each.dialects),
+                fails(each.breaks, each.nameless),
+            )
+            for each in BROKEN.values()
+        ),
+    )
+
+
+def odd() -> Catalogue:
+    """Return the servers that are odd but honest."""
+    from pytest_expedition.fake.odd import ODD
+
+    return Catalogue(
+        columns=("odd but honest server", "its quirk", "SHOULDs it may fail"),
+        rows=tuple((each.name, each.habit, _list(each.bends)) for each in ODD.values()),
+    )
+
+
+def scenarios() -> Catalogue:
+    """Return the scenarios that clients are tested in."""
+    from pytest_expedition.clients.catalogue import SCENARIOS
+
+    return Catalogue(
+        columns=("scenario", "the situation", "a good client"),
+        rows=tuple((each.id, each.text, each.good) for each in SCENARIOS.values()),
+    )
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+CATALOGUES: Final[dict[str, Callable[[], Catalogue]]] = {
+    "requirements": requirements,
+    "broken": broken,
+    "odd": odd,
+    "scenarios": scenarios,
+    "promises": promises,
+}
+"""Each catalogue, by the name that `pytest-expedition list` takes."""

@@ -1,0 +1,57 @@
+"""The catalogues beside the code: `python tests/catalogues.py` writes them anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pytest_expedition.catalogues import CATALOGUES
+
+PACKAGE: Final = Path(__file__).parents[1] / "pytest_expedition"
+
+FILES: Final = {
+    "oracle/rules": (
+        """# Requirements
+
+The contract suite judges a server by these requirements. Each has one rule in this folder.
+A server that fails a MUST is `non-conformant`. *stated* and *shown* rest on the documentation,
+*assumed* on what a sensible server does where the documentation is silent.
+""",
+        "requirements",
+    ),
+    "fake/broken": (
+        """# Broken and odd servers
+
+The contract suite is tested against these servers. A broken server is the fake instance with one
+small defect: the suite must fail it. An odd server has an unusual habit, and is honest: the suite
+must fail no MUST of it. `pytest-expedition serve --broken NAME` starts a broken server.
+""",
+        "broken",
+        "odd",
+    ),
+    "clients": (
+        """# Scenarios and promises
+
+`expedition_scenario` runs a client in each of these scenarios, and judges it by these promises.
+A client that breaks a MUST fails its test. A SHOULD that is broken is an expected failure, or a
+failure with `--expedition-strict`.
+""",
+        "scenarios",
+        "promises",
+    ),
+}
+"""The folders that have a README.md: what it says, and the catalogues that follow."""
+
+
+def text_of(folder: str) -> str:
+    """Return what the README.md of a folder must hold."""
+    introduction, *names = FILES[folder]
+    made = "This file is made by `python tests/catalogues.py`."
+    return "\n".join(
+        [introduction, made, *(f"\n{CATALOGUES[x]().as_markdown()}" for x in names), ""]
+    )
+
+
+if __name__ == "__main__":
+    for folder in FILES:
+        (PACKAGE / folder / "README.md").write_text(text_of(folder), encoding="utf-8")
