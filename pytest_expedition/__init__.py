@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_expedition.clients.scenario import ExpeditionScenario
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.simulation import Clock, Job, JobScript
-    from pytest_expedition.fake.situation import Fault, Situation
+    from pytest_expedition.fake.situation import Outage, Situation
     from pytest_expedition.protocol.validation import (
         SCHEMA_NAMES,
         SchemaViolation,
@@ -27,12 +27,12 @@ _HOMES = {
     "Clock": "fake.simulation",
     "ExpeditionScenario": "clients.scenario",
     "ExpeditionServer": "fake.server",
-    "Fault": "fake.situation",
     "Job": "fake.simulation",
     "JobRecipe": "suite.target",
     "JobScript": "fake.simulation",
     "Limits": "suite.target",
     "Monitor": "recordings.monitor",
+    "Outage": "fake.situation",
     "SCHEMA_NAMES": "protocol.validation",
     "SchemaViolation": "protocol.validation",
     "Situation": "fake.situation",
@@ -48,12 +48,12 @@ __all__ = [
     "Clock",
     "ExpeditionScenario",
     "ExpeditionServer",
-    "Fault",
     "Job",
     "JobRecipe",
     "JobScript",
     "Limits",
     "Monitor",
+    "Outage",
     "SchemaViolation",
     "Situation",
     "Target",

@@ -276,7 +276,7 @@ def _serve(make: Callable[[], Instance] | None, options: argparse.Namespace) -> 
 
 def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     from pytest_expedition.clients.choice import ChoiceError, named
-    from pytest_expedition.clients.harness import course_by_hand, judge
+    from pytest_expedition.clients.harness import judge, transcript_by_hand
     from pytest_expedition.clients.report import by_hand, introduction
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.situation import SituationInstance
@@ -296,11 +296,11 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
         print(line, file=sys.stderr)
     if not _serve_until_interrupted(server):
         return EXIT_USAGE
-    course = course_by_hand(instance)
-    results = judge(course)
-    print(*by_hand(course, results), sep="\n")
+    transcript = transcript_by_hand(instance)
+    results = judge(transcript)
+    print(*by_hand(transcript, results), sep="\n")
     broken = any((x.requirement.level, x.outcome) == ("MUST", "fail") for x in results)
-    return int(broken or not course.steps)
+    return int(broken or not transcript.steps)
 
 
 def _serve_until_interrupted(server: ExpeditionServer) -> bool:

@@ -23,10 +23,10 @@ from urllib3.util import Retry
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_expedition.clients.harness import Trial
+    from pytest_expedition.clients.harness import Harness
 
 
-class Outage(Exception):
+class Unanswered(Exception):
     """Nobody but a gateway, or nobody at all, has answered."""
 
 
@@ -44,10 +44,10 @@ class Client:
     pause = 30.0
     polls = 60
 
-    def __init__(self, trial: Trial) -> None:
-        self.api = f"{trial.server.url}/api/v1"
-        self.key = trial.server.api_key
-        self.trial = trial
+    def __init__(self, harness: Harness) -> None:
+        self.api = f"{harness.server.url}/api/v1"
+        self.key = harness.server.api_key
+        self.harness = harness
         self.session = requests.Session()
         self.session.trust_env = False
 
@@ -63,13 +63,13 @@ class Client:
                 method, f"{self.api}/{path}", headers=self.headers(), timeout=10
             )
         except requests.RequestException as error:
-            raise Outage from error
+            raise Unanswered from error
         return answer.status_code, answer.content
 
     def ask(self, method: str, path: str) -> Any:
         status, body = self.send(method, path)
         if status != 200:
-            raise Outage(f"HTTP {status}")
+            raise Unanswered(f"HTTP {status}")
         return json.loads(body)
 
     def start(self) -> Any:
@@ -97,11 +97,11 @@ class Client:
         for _ in range(self.polls):
             try:
                 end = self.end(self.status(job_id))
-            except Outage:
+            except Unanswered:
                 end = None
             if end is not None:
                 return end
-            self.trial.sleep(self.pause)
+            self.harness.sleep(self.pause)
         raise GaveUp
 
 
@@ -124,7 +124,7 @@ class Asynchronous(Client):
             try:
                 answer = await session.request(method, f"{self.api}/{path}", timeout=10)
             except httpx.HTTPError as error:
-                raise Outage from error
+                raise Unanswered from error
         return answer.status_code, answer.content
 
     def wait(self, job_id: Any) -> str:
@@ -133,12 +133,12 @@ class Asynchronous(Client):
     async def wait_async(self, job_id: Any) -> str:
         for _ in range(self.polls):
             status, body = 0, b""
-            with contextlib.suppress(Outage):
+            with contextlib.suppress(Unanswered):
                 status, body = await self.send_async("GET", f"job/status/{job_id}")
             end = self.end(self.job(json.loads(body))) if status == 200 else None
             if end is not None:
                 return end
-            await self.trial.sleep_async(self.pause)
+            await self.harness.sleep_async(self.pause)
         raise GaveUp
 
 
@@ -157,7 +157,7 @@ class WithUrllib(Client):
             with error:
                 return error.code, error.read()
         except (OSError, HTTPException) as error:
-            raise Outage from error
+            raise Unanswered from error
 
 
 class WithCurl(Client):
@@ -170,7 +170,7 @@ class WithCurl(Client):
             [*command, *key, f"{self.api}/{path}"], capture_output=True, check=False, timeout=20
         )
         if done.returncode:
-            raise Outage(done.stderr)
+            raise Unanswered(done.stderr)
         body, _, status = done.stdout.rpartition(b"\n")
         return int(status), body
 
@@ -183,7 +183,7 @@ CURL_IS_MISSING: Final = shutil.which("curl") is None
 class BrokenClient:
     """A broken client: the scenario in which it shows, and all promises that it breaks there."""
 
-    make: Callable[[Trial], Client]
+    make: Callable[[Harness], Client]
     scenario: str
     breaks: tuple[str, ...]
 
@@ -213,7 +213,7 @@ class DocumentedLoop(Client):
     def wait(self, job_id: Any) -> str:
         job = content(self.ask("GET", f"job/status/{job_id}"))["msg"]
         while json.dumps(job["state"]) != "1":
-            self.trial.sleep(self.pause)
+            self.harness.sleep(self.pause)
             job = content(self.ask("GET", f"job/status/{job_id}"))["system"]["jobs"]
         return "finished"
 
@@ -331,7 +331,7 @@ class CreatesAgain(Client):
     def start(self) -> Any:
         try:
             return super().start()
-        except Outage:
+        except Unanswered:
             return super().start()
 
 
@@ -339,8 +339,8 @@ class CreatesAgain(Client):
 class RetriesEverything(Client):
     """Its session repeats requests of any method."""
 
-    def __init__(self, trial: Trial) -> None:
-        super().__init__(trial)
+    def __init__(self, harness: Harness) -> None:
+        super().__init__(harness)
         again = Retry(total=3, status_forcelist=[502, 503], allowed_methods=None)
         self.session.mount("http://", requests.adapters.HTTPAdapter(max_retries=again))
 
@@ -363,7 +363,7 @@ class PollsWithoutKey(Client):
 class GivesUpAtOnce(Client):
     def wait(self, job_id: Any) -> str:
         while (end := self.end(self.status(job_id))) is None:
-            self.trial.sleep(self.pause)
+            self.harness.sleep(self.pause)
         return end
 
 
@@ -374,7 +374,7 @@ class OutageIsFailure(Client):
     def status(self, job_id: Any) -> Any:
         try:
             return super().status(job_id)
-        except Outage:
+        except Unanswered:
             return {"state": 1, "JobMsg": {"statusCode": -1}, "TasksMsg": []}
 
 
@@ -454,7 +454,7 @@ class Insists(Client):
     def cancel(self, job_id: Any) -> None:
         for _ in range(5):
             super().cancel(job_id)
-            self.trial.sleep(1)
+            self.harness.sleep(1)
 
 
 @broken("two-jobs", "keeps-jobs-apart")

@@ -1,4 +1,4 @@
-"""The rules about clients, over courses built by hand: when not to accuse, above all."""
+"""The rules about clients, over transcripts built by hand: when not to accuse, above all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from pytest_expedition.clients.harness import judge
 from pytest_expedition.clients.rules import judge_client
-from pytest_expedition.clients.transcript import Call, Course, Said, Step
+from pytest_expedition.clients.transcript import Call, Said, Step, Transcript
 from pytest_expedition.oracle.history import Exchange
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
@@ -45,20 +45,20 @@ def exchange(at: float, kind: Kind, state: float | None, *, status: int | None =
     )
 
 
-def course(
+def transcript(
     *asked: Asked,
     said: Saying | None,
     done: float | None = None,
     stumbled: bool = False,
     told_to_cancel: bool = False,
-) -> Course:
+) -> Transcript:
     steps = [
         Step(exchange=exchange(at, kind, state), at=at, created=7 if kind == "create" else None)
         for at, kind, state in asked
     ]
     how = Said(words=frozenset({said} if said else ()), how=f"said {said}", stumbled=stumbled)
     end = asked[-1][0] + 1 if done is None else done
-    return Course(
+    return Transcript(
         steps=steps,
         calls=[Call(said=how, spans=[(-1.0, end)], done=end)],
         told_to_cancel=told_to_cancel,
@@ -69,94 +69,94 @@ def polls(*states: float | None, every: float = 5.0) -> list[Asked]:
     return [(every * (number + 1), "status", state) for number, state in enumerate(states)]
 
 
-def outcomes(judged: Course) -> dict[str, str]:
+def outcomes(judged: Transcript) -> dict[str, str]:
     found = {each.requirement.id: each.outcome for each in judge(judged)}
     assert not [finding.crash for finding in judge_client(judged).values() if finding.crash]
     return {name.removeprefix("client."): outcome for name, outcome in found.items()}
 
 
-def broken(judged: Course) -> set[str]:
+def broken(judged: Transcript) -> set[str]:
     return {name for name, outcome in outcomes(judged).items() if outcome == "fail"}
 
 
 def test_nothing_that_did_not_happen_is_judged() -> None:
-    nothing = Course(steps=[], calls=[])
+    nothing = Transcript(steps=[], calls=[])
     assert set(outcomes(nothing).values()) == {"inconclusive"}
     assert len(outcomes(nothing)) == len(CLIENT_CATALOGUE)
 
 
 def test_two_polls_after_the_end_are_none_too_many() -> None:
-    assert not broken(course(CREATED, *polls(0.5, 1, 1, 1), said="finished"))
-    assert broken(course(CREATED, *polls(0.5, 1, 1, 1, 1), said="finished")) == {
+    assert not broken(transcript(CREATED, *polls(0.5, 1, 1, 1), said="finished"))
+    assert broken(transcript(CREATED, *polls(0.5, 1, 1, 1, 1), said="finished")) == {
         "stops-when-finished"
     }
 
 
 def test_polls_that_were_under_way_when_the_end_arrived_do_not_count() -> None:
     at_once: list[Asked] = [(5.0 + number / 100, "status", 1.0) for number in range(5)]
-    assert not broken(course(CREATED, *at_once, said="finished"))
+    assert not broken(transcript(CREATED, *at_once, said="finished"))
 
 
 def test_who_gives_up_after_ten_minutes_is_patient() -> None:
-    assert broken(course(CREATED, *polls(0, 0), said="gave-up", done=599)) == {"is-patient"}
-    assert not broken(course(CREATED, *polls(0, 0), said="gave-up", done=600))
+    assert broken(transcript(CREATED, *polls(0, 0), said="gave-up", done=599)) == {"is-patient"}
+    assert not broken(transcript(CREATED, *polls(0, 0), said="gave-up", done=600))
 
 
 @pytest.mark.parametrize("stumbled", [False, True])
 def test_who_gives_up_an_unknown_job_is_neither_impatient_nor_clumsy(stumbled: bool) -> None:  # noqa: FBT001
-    judged = course((0.0, "create", LOST), said="gave-up", stumbled=stumbled)
+    judged = transcript((0.0, "create", LOST), said="gave-up", stumbled=stumbled)
     assert not broken(judged)
     assert outcomes(judged)["creates-once"] == "pass"
 
 
 def test_who_stumbles_over_what_an_outage_left_has_not_borne_the_outage() -> None:
-    judged = course(CREATED, *polls(0.5, LOST), said="gave-up", stumbled=True)
+    judged = transcript(CREATED, *polls(0.5, LOST), said="gave-up", stumbled=True)
     assert broken(judged) == {"bears-outages"}
 
 
 def test_who_stumbles_over_a_good_answer_did_not_understand_it() -> None:
-    judged = course(CREATED, *polls(0.5), said="gave-up", stumbled=True)
+    judged = transcript(CREATED, *polls(0.5), said="gave-up", stumbled=True)
     assert broken(judged) == {"understands-answers"}
 
 
 def test_an_outage_that_was_borne_is_told() -> None:
-    judged = course(CREATED, *polls(0.5, LOST, 1), said="finished")
+    judged = transcript(CREATED, *polls(0.5, LOST, 1), said="finished")
     assert not broken(judged)
     assert outcomes(judged)["bears-outages"] == "pass"
 
 
 def test_whoever_waited_so_often_is_not_said_to_wait_for_ever() -> None:
-    judged = course(CREATED, *polls(0, 0), said="endless", done=2500)
+    judged = transcript(CREATED, *polls(0, 0), said="endless", done=2500)
     assert outcomes(judged)["polls-not-for-ever"] == "inconclusive"
-    judged = course(CREATED, *polls(0, 0), said="endless", done=7200)
+    judged = transcript(CREATED, *polls(0, 0), said="endless", done=7200)
     assert broken(judged) == {"polls-not-for-ever"}
 
 
 def test_who_gives_a_job_up_may_cancel_it() -> None:
     asked: tuple[Asked, ...] = (CREATED, *polls(0, 0), (700.0, "cancel", -1.0))
-    assert "cancels-when-told" not in broken(course(*asked, said="gave-up"))
-    assert broken(course(*asked, said="cancelled")) == {"cancels-when-told"}
+    assert "cancels-when-told" not in broken(transcript(*asked, said="gave-up"))
+    assert broken(transcript(*asked, said="cancelled")) == {"cancels-when-told"}
 
 
 def test_ten_polls_in_two_seconds_are_none_too_many() -> None:
     states = [0.5] * 9 + [1]
-    assert not broken(course(CREATED, *polls(*states, every=0.25), said="finished"))
-    assert broken(course(CREATED, *polls(*states, every=0.2), said="finished")) == {
+    assert not broken(transcript(CREATED, *polls(*states, every=0.25), said="finished"))
+    assert broken(transcript(CREATED, *polls(*states, every=0.2), said="finished")) == {
         "does-not-hammer"
     }
 
 
 def test_a_client_that_nobody_heard_is_judged_by_what_it_sent() -> None:
-    judged = course(CREATED, *polls(0.5, -1), said=None)
+    judged = transcript(CREATED, *polls(0.5, -1), said=None)
     assert not broken(judged)
     assert outcomes(judged)["sees-cancel"] == "inconclusive"
-    assert outcomes(course(CREATED, *polls(0.5, LOST), said=None))["bears-outages"] == (
+    assert outcomes(transcript(CREATED, *polls(0.5, LOST), said=None))["bears-outages"] == (
         "inconclusive"
     )
 
 
 def test_a_job_that_had_ended_before_its_cancel_need_not_be_cancelled() -> None:
-    judged = course(CREATED, *polls(0.5, 1), said="finished", told_to_cancel=True)
+    judged = transcript(CREATED, *polls(0.5, 1), said="finished", told_to_cancel=True)
     (call,) = judged.calls
     for cancelled_by, expected in ((10.0, "pass"), (9.9, "fail")):
         told = replace(judged, calls=[replace(call, cancelled_by=cancelled_by)])
@@ -165,5 +165,5 @@ def test_a_job_that_had_ended_before_its_cancel_need_not_be_cancelled() -> None:
 
 def test_who_was_to_cancel_is_judged_by_that_promise_alone() -> None:
     asked: tuple[Asked, ...] = (CREATED, (1.0, "cancel", 0.5), *polls(0.5, 1))
-    judged = course(*asked, said="cancelled", told_to_cancel=True)
+    judged = transcript(*asked, said="cancelled", told_to_cancel=True)
     assert broken(judged) == {"trusts-the-state"}

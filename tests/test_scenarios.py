@@ -15,9 +15,9 @@ import pytest
 from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, GaveUp, WithCurl
 from model_client import Expedition, JobCancelled, JobFailed
 
-from pytest_expedition import Fault, Situation, validate
+from pytest_expedition import Outage, Situation, validate
 from pytest_expedition.clients.catalogue import SCENARIOS
-from pytest_expedition.clients.harness import Trial
+from pytest_expedition.clients.harness import Harness
 from pytest_expedition.clients.report import pauses
 from pytest_expedition.clients.rules import CLIENT_RULES
 from pytest_expedition.fake.instance import PASSWORD, USERNAME
@@ -39,12 +39,12 @@ def broken_promises(results: Iterable[Result]) -> dict[str, str]:
 
 
 def try_out(
-    client_of: Callable[[Trial], Client], server: ExpeditionServer, situation: Situation
+    client_of: Callable[[Harness], Client], server: ExpeditionServer, situation: Situation
 ) -> list[Result]:
-    trial = Trial(server)
-    client = client_of(trial)
+    harness = Harness(server)
+    client = client_of(harness)
     try:
-        return trial.run(situation, start=client.start, wait=client.wait, cancel=client.cancel)
+        return harness.run(situation, start=client.start, wait=client.wait, cancel=client.cancel)
     finally:
         client.close()
 
@@ -107,8 +107,8 @@ class GivesUpAndCancels(Client):
 class Remembers(Client):
     """It never asks again how a job has ended, which is for good."""
 
-    def __init__(self, trial: Trial) -> None:
-        super().__init__(trial)
+    def __init__(self, harness: Harness) -> None:
+        super().__init__(harness)
         self.ends: dict[Any, str] = {}
 
     def wait(self, job_id: Any) -> str:
@@ -136,14 +136,14 @@ def test_a_client_of_an_uncommon_habit_is_not_accused(
     assert broken_promises(results) == {}
 
 
-def test_no_id_comes_twice_in_a_trial(expedition_server: ExpeditionServer) -> None:
-    trial = Trial(expedition_server)
-    client = Remembers(trial)
+def test_no_id_comes_twice_from_one_harness(expedition_server: ExpeditionServer) -> None:
+    harness = Harness(expedition_server)
+    client = Remembers(harness)
     try:
         for _ in range(3):
             for name in ("ordinary", "cancelled-by-another", "fails"):
                 situation = SCENARIOS[name].situation
-                results = trial.run(situation, start=client.start, wait=client.wait)
+                results = harness.run(situation, start=client.start, wait=client.wait)
                 assert broken_promises(results) == {}
     finally:
         client.close()
@@ -223,8 +223,8 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "  expedition_server.play(situation)",
             "*client.bears-outages*",
             "*HTTP 503*then it raised HTTPError(*) at *.py:*",
-            "  from pytest_expedition import Fault, Situation",
-            "  situation = Situation(faults=[[]Fault(kind='unavailable', times=2)[]])",
+            "  from pytest_expedition import Outage, Situation",
+            "  situation = Situation(outages=[[]Outage(kind='unavailable', times=2)[]])",
             "*= expedition client =*",
             "client.sends-key *MUST *pass *kept in 3 scenarios",
             "client.sees-success *MUST *pass *kept in 1 scenario",
@@ -422,18 +422,18 @@ def test_random_situations_are_shrunk_to_the_smallest_that_the_client_gets_wrong
 
 class TestTime:
     def test_it_moves_when_the_client_sleeps(self, expedition_server: ExpeditionServer) -> None:
-        trial = Trial(expedition_server)
+        harness = Harness(expedition_server)
         expedition_server.play(Situation())
-        trial.sleep(3600)
-        assert trial.monotonic() == expedition_server.clock.now() == 3600
-        assert asyncio.run(trial.sleep_async(5, "done")) == "done"
-        assert trial.monotonic() == 3605
+        harness.sleep(3600)
+        assert harness.monotonic() == expedition_server.clock.now() == 3600
+        assert asyncio.run(harness.sleep_async(5, "done")) == "done"
+        assert harness.monotonic() == 3605
 
     def test_a_client_in_another_process_is_judged_in_real_time(
         self, expedition_server: ExpeditionServer
     ) -> None:
-        trial = Trial(expedition_server)
-        trial.real_time(speed=100)
+        harness = Harness(expedition_server)
+        harness.real_time(speed=100)
         login = [expedition_server.url, USERNAME, PASSWORD]
 
         def wait(_: object) -> str:
@@ -451,21 +451,21 @@ class TestTime:
         for situation, said in (
             (Situation(), "finished"),
             (Situation(fails=True), "failed"),
-            (Situation(cancelled_after=15, faults=[Fault(kind="cut-short")]), "cancelled"),
+            (Situation(cancelled_after=15, outages=[Outage(kind="cut-short")]), "cancelled"),
         ):
-            results = trial.run(situation, start=lambda: None, wait=wait)
+            results = harness.run(situation, start=lambda: None, wait=wait)
             assert not broken_promises(results)
-            assert trial.course.calls[0].said.how == f"returned {said!r}"
-            assert {step.exchange.kind for step in trial.course.steps} >= {"create", "status"}
+            assert harness.transcript.calls[0].said.how == f"returned {said!r}"
+            assert {step.exchange.kind for step in harness.transcript.steps} >= {"create", "status"}
 
     def test_the_polling_interval_is_measured(self, expedition_server: ExpeditionServer) -> None:
-        trial = Trial(expedition_server)
-        client = Client(trial)
+        harness = Harness(expedition_server)
+        client = Client(harness)
         client.pause = 4
-        trial.run(Situation(), start=client.start, wait=client.wait)
+        harness.run(Situation(), start=client.start, wait=client.wait)
         client.close()
-        assert trial.course.pauses == [4.0] * 10
-        assert pauses(trial.course) == ["it polled every 4 s (from 4 to 4 s)"]
+        assert harness.transcript.pauses == [4.0] * 10
+        assert pauses(harness.transcript) == ["it polled every 4 s (from 4 to 4 s)"]
 
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -496,9 +496,9 @@ class TestSituation:
             (lambda: Situation(cancelled_after=-1), "cancelled_after must not be below 0"),
             (lambda: Situation(jobs=0), "jobs and first_id must not be below 1"),
             (lambda: Situation(cancel_too_late=True, progress=[0]), "never finishes"),
-            (lambda: Situation(faults=["lost"]), "faults must be a list of Fault"),  # type: ignore[list-item]
-            (lambda: Fault(kind="500"), "kind = '500': must be one of unavailable"),  # type: ignore[arg-type]
-            (lambda: Fault(kind="lost", nth=0), "nth and times must not be below 1"),
+            (lambda: Situation(outages=["lost"]), "outages must be a list of Outage"),  # type: ignore[list-item]
+            (lambda: Outage(kind="500"), "kind = '500': must be one of unavailable"),  # type: ignore[arg-type]
+            (lambda: Outage(kind="lost", nth=0), "nth and times must not be below 1"),
         ],
     )
     def test_what_no_server_could_do_is_refused(
@@ -510,7 +510,7 @@ class TestSituation:
     @pytest.mark.parametrize("scenario", SCENARIOS)
     def test_its_text_is_the_python_that_makes_it(self, scenario: str) -> None:
         situation = SCENARIOS[scenario].situation
-        made: Situation = eval(repr(situation), {"Fault": Fault, "Situation": Situation})  # noqa: S307
+        made: Situation = eval(repr(situation), {"Outage": Outage, "Situation": Situation})  # noqa: S307
         assert made == situation
 
     def test_the_server_plays_nothing_else(self, expedition_server: ExpeditionServer) -> None:
@@ -519,7 +519,7 @@ class TestSituation:
 
     def test_a_test_can_set_the_fake_up_that_way(self, expedition_server: ExpeditionServer) -> None:
         expedition_server.play(Situation(cancelled_after=15))
-        client = Client(Trial(expedition_server))
+        client = Client(Harness(expedition_server))
         job_id = client.start()
         expedition_server.advance(15)
         assert client.status(job_id)["state"] == -1

@@ -1,5 +1,5 @@
 """Scenarios: situations in which a correct server puts a client, and whether the client copes.
 
-``catalogue`` has the situations, ``course`` what a client did in one, ``trial`` runs a client and
-asks ``rules.client`` about it.
+``catalogue`` has the scenarios, ``harness`` runs a client in one, ``transcript`` is what the client
+did there, and ``rules`` judge that.
 """

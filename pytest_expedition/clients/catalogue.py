@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_expedition.fake.situation import Fault, Situation
+from pytest_expedition.fake.situation import Outage, Situation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ _ALL: Final = (
         id="cancel-answer-lost",
         text="The client's cancel is carried out, and the connection breaks before the answer.",
         good="Finds out by polling whether it took effect, and says that the job was cancelled.",
-        situation=Situation(client_cancels=True, faults=[Fault(kind="lost", of="cancel", nth=1)]),
+        situation=Situation(client_cancels=True, outages=[Outage(kind="lost", of="cancel", nth=1)]),
     ),
     Scenario(
         id="fails",
@@ -162,19 +162,19 @@ _ALL: Final = (
         id="key-expires",
         text="Amid the polls the key is not taken once: 401. Then it works again.",
         good="Logs in again where it can, asks again, and says that the job has finished.",
-        situation=Situation(faults=[Fault(kind="unauthorized")]),
+        situation=Situation(outages=[Outage(kind="unauthorized")]),
     ),
     Scenario(
         id="unavailable",
         text="Two status requests in a row meet a gateway that answers 503.",
         good=_ASKS_AGAIN,
-        situation=Situation(faults=[Fault(kind="unavailable", times=2)]),
+        situation=Situation(outages=[Outage(kind="unavailable", times=2)]),
     ),
     Scenario(
         id="bad-gateway",
         text="A status request meets a gateway that answers 502.",
         good=_ASKS_AGAIN,
-        situation=Situation(faults=[Fault(kind="bad-gateway")]),
+        situation=Situation(outages=[Outage(kind="bad-gateway")]),
     ),
     Scenario(
         id="bad-gateway-at-the-end",
@@ -183,44 +183,44 @@ _ALL: Final = (
         situation=Situation(
             progress=[0, 1],
             step_seconds=0.1,
-            faults=[Fault(kind="bad-gateway", nth=1)],
+            outages=[Outage(kind="bad-gateway", nth=1)],
         ),
     ),
     Scenario(
         id="status-lost",
         text="The connection breaks before a status request is answered.",
         good=_ASKS_AGAIN,
-        situation=Situation(faults=[Fault(kind="lost")]),
+        situation=Situation(outages=[Outage(kind="lost")]),
     ),
     Scenario(
         id="status-cut-short",
         text="The connection breaks amid the answer to a status request.",
         good=_ASKS_AGAIN,
-        situation=Situation(faults=[Fault(kind="cut-short")]),
+        situation=Situation(outages=[Outage(kind="cut-short")]),
     ),
     Scenario(
         id="slow-answers",
         text="Answers to status requests take long: 20 seconds, and 0.15 of the world's.",
         good="Waits for the answer, or asks again: says in the end that the job has finished.",
-        situation=Situation(faults=[Fault(kind="slow", nth=1, times=2)]),
+        situation=Situation(outages=[Outage(kind="slow", nth=1, times=2)]),
     ),
     Scenario(
         id="creation-lost",
         text="The request that creates the job is carried out, and its answer is lost.",
         good=_KNOWS_NOT,
-        situation=Situation(faults=[Fault(kind="lost", of="creation", nth=1)]),
+        situation=Situation(outages=[Outage(kind="lost", of="creation", nth=1)]),
     ),
     Scenario(
         id="creation-cut-short",
         text="The connection breaks amid the answer to the request that creates the job.",
         good=_KNOWS_NOT,
-        situation=Situation(faults=[Fault(kind="cut-short", of="creation", nth=1)]),
+        situation=Situation(outages=[Outage(kind="cut-short", of="creation", nth=1)]),
     ),
     Scenario(
         id="creation-bad-gateway",
         text="The job is created, but a gateway answers 502 in place of the instance.",
         good=_KNOWS_NOT,
-        situation=Situation(faults=[Fault(kind="bad-gateway", of="creation", nth=1)]),
+        situation=Situation(outages=[Outage(kind="bad-gateway", of="creation", nth=1)]),
     ),
     Scenario(
         id="two-jobs",

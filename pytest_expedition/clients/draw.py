@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
-from pytest_expedition.fake.situation import Fault, Situation, Spelling
+from pytest_expedition.fake.situation import Outage, Situation, Spelling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def situations(dialect: DialectName | None, *, cancels: bool) -> st.SearchStrate
             cancellable=not client_cancels or draw(st.sampled_from([True, False])),
             cancel_seconds=draw(st.sampled_from([0.0, 2.0, 8.0])) if client_cancels else 0.0,
             cancel_too_late=client_cancels and draw(st.booleans()),
-            faults=draw(_faults(client_cancels=client_cancels)),
+            outages=draw(_outages(client_cancels=client_cancels)),
             first_id=draw(st.sampled_from([1619, 2**31, 2**53 + 1])),
             unknown_fields=draw(st.booleans()),
         )
@@ -53,16 +53,16 @@ def situations(dialect: DialectName | None, *, cancels: bool) -> st.SearchStrate
     return draw_one()
 
 
-def _faults(*, client_cancels: bool) -> st.SearchStrategy[list[Fault]]:
+def _outages(*, client_cancels: bool) -> st.SearchStrategy[list[Outage]]:
     """Draw outages, never two in a row: nobody says how many a client must bear."""
     kinds = st.sampled_from(_OUTAGES)
-    status = st.builds(Fault, kind=kinds, nth=st.sampled_from([1, 3, 5]))
+    status = st.builds(Outage, kind=kinds, nth=st.sampled_from([1, 3, 5]))
     creation = st.builds(
-        Fault, kind=st.sampled_from(_OUTAGES), of=st.just("creation"), nth=st.just(1)
+        Outage, kind=st.sampled_from(_OUTAGES), of=st.just("creation"), nth=st.just(1)
     )
-    cancel = st.builds(Fault, kind=st.sampled_from(["lost"]), of=st.just("cancel"), nth=st.just(1))
+    cancel = st.builds(Outage, kind=st.sampled_from(["lost"]), of=st.just("cancel"), nth=st.just(1))
     any_of = st.one_of(status, creation, cancel) if client_cancels else st.one_of(status, creation)
-    return st.lists(any_of, max_size=2, unique_by=lambda fault: (fault.of, fault.nth))
+    return st.lists(any_of, max_size=2, unique_by=lambda outage: (outage.of, outage.nth))
 
 
 def find_smallest(
@@ -76,7 +76,7 @@ def find_smallest(
     class Wrong(Exception):  # noqa: N818 - it ends an example, and is no error of ours
         pass
 
-    def trial(situation: Situation) -> None:
+    def try_one(situation: Situation) -> None:
         if fails(situation):
             raise Wrong
 
@@ -88,6 +88,6 @@ def find_smallest(
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,
         report_multiple_bugs=False,
-    )(given(strategy)(trial))
+    )(given(strategy)(try_one))
     with contextlib.suppress(Wrong):
         drawn()

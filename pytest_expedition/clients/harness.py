@@ -1,4 +1,4 @@
-"""A client on trial: it is told to run a job in a scenario, and judged by what it did and said."""
+"""Runs a client in a scenario: tells it to run a job, and judges what it did and said."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.clients.rules import judge_client
-from pytest_expedition.clients.transcript import ENDS, Call, Course, Said, Step
+from pytest_expedition.clients.transcript import ENDS, Call, Said, Step, Transcript
 from pytest_expedition.fake.dialects import WRITTEN
 from pytest_expedition.fake.instance import CANCEL_PATH, LOGIN_PATHS
 from pytest_expedition.fake.situation import LONGEST, SituationInstance
@@ -68,7 +68,7 @@ class ClientNeverEnds(BaseException):
     """Ends a client that would wait for ever; no client catches it."""
 
 
-class Trial:
+class Harness:
     """A client in one situation after the other, against a server that plays them.
 
     Its time is virtual: it moves when the client sleeps. ``sleep``, ``sleep_async`` and
@@ -77,7 +77,7 @@ class Trial:
 
     def __init__(self, server: ExpeditionServer) -> None:
         self.server = server
-        self.course = Course(steps=(), calls=())
+        self.transcript = Transcript(steps=(), calls=())
         """What the client did in the last situation."""
         self._speed: float | None = None
         self._endless = False
@@ -138,7 +138,7 @@ class Trial:
         meanings: dict[Saying, Exceptions] = {"failed": failed, "cancelled": cancelled}
         _require_exceptions(meanings)
         self._endless = False
-        # No id comes twice in a trial: a client may remember how a job ended.
+        # No id comes twice from one harness: a client may remember how a job ended.
         first_id = situation.first_id + IDS_OF_A_RUN * self._runs
         self._runs += 1
         instance = SituationInstance(replace(situation, first_id=first_id))
@@ -167,13 +167,13 @@ class Trial:
             spans = [(attempt.begun, attempt.done) for attempt in attempts]
             done = self.monotonic()
             calls.append(Call(said=said, spans=spans, done=done, cancelled_by=cancelled_by))
-        self.course = Course(
+        self.transcript = Transcript(
             steps=steps(instance),
             calls=calls,
             told_to_cancel=situation.client_cancels and cancel is not None,
         )
         self.server.check()
-        return judge(self.course)
+        return judge(self.transcript)
 
     def _attempt(self, function: Callable[..., Any], *arguments: Any) -> _Attempt:
         attempt = _Attempt()
@@ -276,12 +276,12 @@ def _place(error: Exception) -> str:
 _HERE: Final = Path(__file__)
 
 
-def judge(course: Course) -> list[Result]:
+def judge(transcript: Transcript) -> list[Result]:
     """Return what became of each promise of clients."""
-    return settle(judge_client(course), offers=(), catalogue=CLIENT_CATALOGUE)
+    return settle(judge_client(transcript), offers=(), catalogue=CLIENT_CATALOGUE)
 
 
-def course_by_hand(instance: SituationInstance) -> Course:
+def transcript_by_hand(instance: SituationInstance) -> Transcript:
     """Return what a client did that nobody told what to do, nor heard what it said."""
     done = steps(instance)
     begun = [x.exchange.sent for x in done if x.exchange.kind == "create"]
@@ -289,7 +289,7 @@ def course_by_hand(instance: SituationInstance) -> Course:
     begun = begun[: instance.situation.jobs]
     ended = [math.nextafter(later, 0) for later in begun[1:]] + [math.inf]
     said = Said(words=frozenset(), how="")
-    return Course(
+    return Transcript(
         steps=done,
         calls=[
             Call(said=said, spans=[span], done=instance.clock.now())

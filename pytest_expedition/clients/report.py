@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pytest_expedition.clients.catalogue import Scenario
-    from pytest_expedition.clients.transcript import Course, Said, Step
+    from pytest_expedition.clients.transcript import Said, Step, Transcript
     from pytest_expedition.fake.situation import Situation
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result
@@ -79,16 +79,16 @@ def said(how: Said) -> str:
     return printable(cut(how.how)) if how.how else "said nothing that was asked for"
 
 
-def story(course: Course) -> list[str]:
+def story(transcript: Transcript) -> list[str]:
     """Tell the end of what a client did: its last requests, and what it said."""
-    said_of_each = [f"the client {said(call.said)}" for call in course.calls]
-    return steps_told(course) + said_of_each
+    said_of_each = [f"the client {said(call.said)}" for call in transcript.calls]
+    return steps_told(transcript) + said_of_each
 
 
-def steps_told(course: Course) -> list[str]:
+def steps_told(transcript: Transcript) -> list[str]:
     """Tell the last requests of a client."""
-    alike = [list(group) for _, group in itertools.groupby(course.steps, _told)]
-    begun = course.steps[0].at if course.steps else 0.0
+    alike = [list(group) for _, group in itertools.groupby(transcript.steps, _told)]
+    begun = transcript.steps[0].at if transcript.steps else 0.0
     lines = [line for group in alike[-LAST_STEPS:] for line in _group_lines(group, begun)]
     more = sum(map(len, alike[:-LAST_STEPS]))
     if more:
@@ -116,7 +116,7 @@ def step_line(step: Step, begun: float) -> str:
 
 def set_up(situation: Situation) -> list[str]:
     """Return the lines of Python that set the fake up for a situation."""
-    names = "Fault, Situation" if situation.faults else "Situation"
+    names = "Outage, Situation" if situation.outages else "Situation"
     return [
         f"from pytest_expedition import {names}",
         f"situation = {situation!r}",
@@ -124,13 +124,13 @@ def set_up(situation: Situation) -> list[str]:
     ]
 
 
-def client_failure(scenario: Scenario, course: Course, broken: Iterable[Result]) -> str:
+def client_failure(scenario: Scenario, transcript: Transcript, broken: Iterable[Result]) -> str:
     """Tell what a client did wrong in a scenario: all that a person needs to mend it."""
     lines = [f"scenario {scenario.id}: {scenario.text}", f"A good client: {scenario.good}"]
     for result in broken:
         lines += ["", *promise_lines(result)]
     lines += ["", "How it came to that:"]
-    lines += [f"  {line}" for line in (*story(course), *pauses(course))]
+    lines += [f"  {line}" for line in (*story(transcript), *pauses(transcript))]
     lines += ["", "To set the fake up that way:"]
     lines += [f"  {line}" for line in set_up(scenario.situation)]
     return "\n".join(lines)
@@ -148,7 +148,7 @@ def introduction(scenario: Scenario, *, speed: float) -> list[str]:
     ]
 
 
-def by_hand(course: Course, results: Iterable[Result]) -> list[str]:
+def by_hand(transcript: Transcript, results: Iterable[Result]) -> list[str]:
     """Tell what a client did in a scenario in which it was put by hand."""
     told = [
         line
@@ -156,7 +156,7 @@ def by_hand(course: Course, results: Iterable[Result]) -> list[str]:
         if result.outcome in {"fail", "error"}
         for line in promise_lines(result)
     ]
-    if not course.steps:
+    if not transcript.steps:
         return ["No client came."]
     ends = [
         f"Job {run.job_id or '(unknown)'} "
@@ -165,47 +165,47 @@ def by_hand(course: Course, results: Iterable[Result]) -> list[str]:
             if run.end
             else "had not ended when the client asked last: see what it said."
         )
-        for run in course.runs
+        for run in transcript.runs
     ]
     return [
         "What the client did:",
-        *(f"  {line}" for line in steps_told(course)),
+        *(f"  {line}" for line in steps_told(transcript)),
         *ends,
-        *pauses(course),
+        *pauses(transcript),
         "",
         *(told or ["It broke no promise that can be seen from here."]),
     ]
 
 
-def trial_entry(
+def scenario_entry(
     scenario: Scenario,
-    course: Course,
+    transcript: Transcript,
     results: Sequence[Result],
     *,
     url: str,
     started: datetime,
     seconds: float,
 ) -> Document:
-    """Return what the report needs to know of a client's trial in one scenario."""
+    """Return what the report needs to know of a client in one scenario."""
     return {
         "scenario": scenario.id,
         "run": {
             "target": {"url": url, "dialect": None, "embedded": True, "verified": True},
             "started": started.isoformat(timespec="milliseconds"),
             "seconds": round(seconds, 3),
-            "requests": len(course.steps),
-            "jobs": sum(step.created is not None for step in course.steps),
-            "unanswered": sum(step.outage for step in course.steps),
+            "requests": len(transcript.steps),
+            "jobs": sum(step.created is not None for step in transcript.steps),
+            "unanswered": sum(step.outage for step in transcript.steps),
             "left_behind": [],
             "perhaps_created": 0,
             "reason": "",
         },
-        "told_to_cancel": course.told_to_cancel,
+        "told_to_cancel": transcript.told_to_cancel,
         "outcomes": {result.requirement.id: result.outcome for result in results},
         "broken": {
             result.requirement.id: {
                 "reason": client_fault(result.violation),
-                **_broken(course, result.violation),
+                **_broken(transcript, result.violation),
                 "python": set_up(scenario.situation),
             }
             for result in results
@@ -214,16 +214,16 @@ def trial_entry(
     }
 
 
-def _broken(course: Course, violation: Violation) -> Document:
+def _broken(transcript: Transcript, violation: Violation) -> Document:
     """Tell how a promise was broken, in the fake's time from the client's first request on."""
-    begun = course.steps[0].at if course.steps else 0.0
+    begun = transcript.steps[0].at if transcript.steps else 0.0
     by_the_clock = {
         step.exchange: replace(step.exchange, sent=step.at - begun, received=step.at - begun)
-        for step in course.steps
+        for step in transcript.steps
     }
-    led = [step.exchange for step in course.steps if step.exchange.kind in {"create", "cancel"}]
-    shown = [run.end_shown.exchange for run in course.runs if run.end_shown]
-    last = [run.last.exchange for run in course.runs if run.last]
+    led = [step.exchange for step in transcript.steps if step.exchange.kind in {"create", "cancel"}]
+    shown = [run.end_shown.exchange for run in transcript.runs if run.end_shown]
+    last = [run.last.exchange for run in transcript.runs if run.last]
     wanted = {*violation.proof, *led[:LAST_STEPS], *shown, *last}
     told = [again for exchange, again in by_the_clock.items() if exchange in wanted]
     proof = {by_the_clock[exchange] for exchange in violation.proof}
@@ -233,23 +233,23 @@ def _broken(course: Course, violation: Violation) -> Document:
     }
 
 
-def promise_entries(trials: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
+def promise_entries(runs: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
     """Return what the report says of each promise, over all scenarios that were tried."""
     for promise in CLIENT_CATALOGUE.values():
         by_outcome: dict[str, list[Mapping[str, Any]]] = {}
-        for trial in trials:
-            outcome = trial["outcomes"].get(promise.id, "inconclusive")
-            by_outcome.setdefault(outcome, []).append(trial)
+        for run in runs:
+            outcome = run["outcomes"].get(promise.id, "inconclusive")
+            by_outcome.setdefault(outcome, []).append(run)
         if (
             promise.id in OF_CANCELS
             and set(by_outcome) == {"inconclusive"}
-            and not any(trial["told_to_cancel"] for trial in trials)
+            and not any(run["told_to_cancel"] for run in runs)
         ):
             yield promise_entry(promise, "not-tested", "nobody told the client to cancel")
             continue
         decisive: tuple[Outcome, ...] = ("error", "fail", "pass", "inconclusive")
         outcome = next(each for each in decisive if each in by_outcome)
-        scenarios = list(dict.fromkeys(trial["scenario"] for trial in by_outcome[outcome]))
+        scenarios = list(dict.fromkeys(run["scenario"] for run in by_outcome[outcome]))
         broken: Document = {}
         if outcome == "pass":
             reason = f"kept in {plural(len(scenarios), 'scenario')}"
@@ -258,7 +258,7 @@ def promise_entries(trials: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
         elif outcome == "error":
             reason = f"the rule broke down in {cut(', '.join(scenarios))}"
         else:
-            found = [trial["broken"][promise.id] for trial in by_outcome[outcome]]
+            found = [run["broken"][promise.id] for run in by_outcome[outcome]]
             broken = min(found, key=lambda each: len(each["evidence"]))
             reason = f"in {cut(', '.join(scenarios))}: {broken['reason']}"
         yield promise_entry(promise, outcome, **{**broken, "reason": reason})
@@ -274,9 +274,9 @@ def promise_lines(result: Result) -> list[str]:
     return [f"{promise.id} ({promise.level}, {promise.basis}): {promise.text}", f"  {seen}"]
 
 
-def pauses(course: Course) -> list[str]:
+def pauses(transcript: Transcript) -> list[str]:
     """Tell at what intervals a client polled, if it polled a job twice."""
-    found = sorted(course.pauses)
+    found = sorted(transcript.pauses)
     if not found:
         return []
     middle = found[len(found) // 2]
@@ -301,9 +301,9 @@ def situation_text(situation: Situation) -> str:
         parts.append(f"unless somebody else cancels it after {situation.cancelled_after:g} s")
     if situation.client_cancels:
         parts.append(_cancel_text(situation))
-    for fault in situation.faults:
-        times = f" and the {fault.times - 1} after it" if fault.times > 1 else ""
-        parts.append(f"{fault.kind} befalls request {fault.nth} of kind {fault.of}{times}")
+    for outage in situation.outages:
+        times = f" and the {outage.times - 1} after it" if outage.times > 1 else ""
+        parts.append(f"{outage.kind} befalls request {outage.nth} of kind {outage.of}{times}")
     if situation.unknown_fields:
         parts.append("there are unknown fields")
     if situation.jobs > 1:

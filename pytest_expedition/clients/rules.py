@@ -1,4 +1,4 @@
-"""What a client of the job API keeps: rules over its course through a scenario."""
+"""What a client of the job API keeps: rules over its transcript through a scenario."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_expedition.oracle.rules.base import HELD, UNSEEN, Judgement, Violati
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
-    from pytest_expedition.clients.transcript import Course, End, Run, Step
+    from pytest_expedition.clients.transcript import End, Run, Step, Transcript
     from pytest_expedition.oracle.history import Exchange
 
 PATIENCE: Final = 600.0
@@ -30,19 +30,19 @@ MOST_CANCELS: Final = 3
 MANY_POLLS: Final = 10
 HAMMERING_SECONDS: Final = 2.0
 
-ClientRule = Callable[["Course"], Iterator[Judgement]]
+ClientRule = Callable[["Transcript"], Iterator[Judgement]]
 
 CLIENT_RULES: Final[dict[str, ClientRule]] = {}
 """The rule of every promise of clients, by its id."""
 
 
-def judge_client(course: Course) -> dict[str, Finding]:
+def judge_client(transcript: Transcript) -> dict[str, Finding]:
     """Ask every rule about a client; findings by the promise's id, in the catalogue's order."""
-    return {name: find(CLIENT_RULES[name], course) for name in CLIENT_CATALOGUE}
+    return {name: find(CLIENT_RULES[name], transcript) for name in CLIENT_CATALOGUE}
 
 
 def client_rule(promise: str) -> Callable[[ClientRule], ClientRule]:
-    """Register a rule that looks at the whole course of a client."""
+    """Register a rule that looks at the whole transcript of a client."""
 
     def register(function: ClientRule) -> ClientRule:
         CLIENT_RULES[promise] = function
@@ -52,16 +52,16 @@ def client_rule(promise: str) -> Callable[[ClientRule], ClientRule]:
 
 
 @client_rule("client.sends-key")
-def sends_key(course: Course) -> Iterator[Judgement]:
+def sends_key(transcript: Transcript) -> Iterator[Judgement]:
     """Every request but the login carries ``Authorization: Bearer <key>``."""
-    for step in course.steps:
+    for step in transcript.steps:
         yield HELD if step.keyed else Violation("without-key", step.exchange)
 
 
 @client_rule("client.asks-properly")
-def asks_properly(course: Course) -> Iterator[Judgement]:
+def asks_properly(transcript: Transcript) -> Iterator[Judgement]:
     """It sends no request that the API does not know."""
-    for step in course.steps:
+    for step in transcript.steps:
         exchange = step.exchange
         refused = exchange.status is not None and 400 <= exchange.status < 500
         if not refused:
@@ -71,19 +71,19 @@ def asks_properly(course: Course) -> Iterator[Judgement]:
 
 
 @client_rule("client.asks-for-its-job")
-def asks_for_its_job(course: Course) -> Iterator[Judgement]:
+def asks_for_its_job(transcript: Transcript) -> Iterator[Judgement]:
     """Status requests and cancels name a job that it created."""
-    created = {step.created for step in course.steps} - {None}
-    for step in course.steps:
+    created = {step.created for step in transcript.steps} - {None}
+    for step in transcript.steps:
         if step.exchange.kind in {"status", "cancel"}:
             known = step.exchange.job_id in created
             yield HELD if known else Violation("not-its-job", step.exchange)
 
 
 @client_rule("client.does-as-told")
-def does_as_told(course: Course) -> Iterator[Judgement]:
+def does_as_told(transcript: Transcript) -> Iterator[Judgement]:
     """Told to start a job, or to cancel one that runs, it sends the request that does so."""
-    for run in course.runs:
+    for run in transcript.runs:
         how = run.said.how or "never ended"
         if run.creations:
             yield HELD
@@ -98,9 +98,9 @@ def does_as_told(course: Course) -> Iterator[Judgement]:
 
 
 @client_rule("client.creates-once")
-def creates_once(course: Course) -> Iterator[Judgement]:
+def creates_once(transcript: Transcript) -> Iterator[Judgement]:
     """Told to start a job once, it creates no second one."""
-    for run in course.runs:
+    for run in transcript.runs:
         if len(run.created) > 1:
             yield Violation("created-twice", *_exchanges(run.created), count=len(run.created))
         elif run.created:
@@ -108,9 +108,9 @@ def creates_once(course: Course) -> Iterator[Judgement]:
 
 
 @client_rule("client.understands-answers")
-def understands_answers(course: Course) -> Iterator[Judgement]:
+def understands_answers(transcript: Transcript) -> Iterator[Judgement]:
     """It stumbles over no answer that the documentation allows."""
-    for run in course.runs:
+    for run in transcript.runs:
         if run.said.stumbled and run.end is None and run.last and not run.last.outage:
             yield Violation("stumbled", run.last.exchange, how=run.said.how)
         elif run.end is not None:
@@ -118,9 +118,9 @@ def understands_answers(course: Course) -> Iterator[Judgement]:
 
 
 @client_rule("client.waits-to-the-end")
-def waits_to_the_end(course: Course) -> Iterator[Judgement]:
+def waits_to_the_end(transcript: Transcript) -> Iterator[Judgement]:
     """It does not say that a job has ended before an answer shows it."""
-    for run in course.runs:
+    for run in transcript.runs:
         if run.said.words.isdisjoint(ENDS):
             continue
         if run.end is not None:
@@ -130,12 +130,12 @@ def waits_to_the_end(course: Course) -> Iterator[Judgement]:
 
 
 def _sees(end: End) -> ClientRule:
-    def rule(course: Course) -> Iterator[Judgement]:
+    def rule(transcript: Transcript) -> Iterator[Judgement]:
         """Of a job that has ended in that way, it says so."""
-        if len(course.calls) == 1 and not course.told_to_cancel:
+        if len(transcript.calls) == 1 and not transcript.told_to_cancel:
             yield from (
                 _judge_saying(run)
-                for run in _ended(course)
+                for run in _ended(transcript)
                 if run.end == end and not _cancelled_what_it_gave_up(run)
             )
 
@@ -151,23 +151,25 @@ for _end, _promise in (
 
 
 @client_rule("client.trusts-the-state")
-def trusts_the_state(course: Course) -> Iterator[Judgement]:
+def trusts_the_state(transcript: Transcript) -> Iterator[Judgement]:
     """Whether its own cancel took effect it learns from the state."""
-    if course.told_to_cancel:
-        yield from map(_judge_saying, _ended(course))
+    if transcript.told_to_cancel:
+        yield from map(_judge_saying, _ended(transcript))
 
 
 @client_rule("client.keeps-jobs-apart")
-def keeps_jobs_apart(course: Course) -> Iterator[Judgement]:
+def keeps_jobs_apart(transcript: Transcript) -> Iterator[Judgement]:
     """Of several jobs that run at once, it says of each how that one ended."""
-    if len(course.calls) > 1 and not course.told_to_cancel:
-        yield from map(_judge_saying, _ended(course))
+    if len(transcript.calls) > 1 and not transcript.told_to_cancel:
+        yield from map(_judge_saying, _ended(transcript))
 
 
-def _ended(course: Course) -> Iterator[Run]:
+def _ended(transcript: Transcript) -> Iterator[Run]:
     """Those whose end the client knew, and of which it said something."""
     return (
-        run for run in course.runs if run.end and run.said.words and "endless" not in run.said.words
+        run
+        for run in transcript.runs
+        if run.end and run.said.words and "endless" not in run.said.words
     )
 
 
@@ -184,19 +186,19 @@ def _judge_saying(run: Run) -> Judgement:
 
 
 @client_rule("client.stops-when-finished")
-def stops_when_finished(course: Course) -> Iterator[Judgement]:
+def stops_when_finished(transcript: Transcript) -> Iterator[Judgement]:
     """A job that was seen finished is not polled on."""
-    yield from _stops(course, FINISHED)
+    yield from _stops(transcript, FINISHED)
 
 
 @client_rule("client.stops-on-cancel")
-def stops_on_cancel(course: Course) -> Iterator[Judgement]:
+def stops_on_cancel(transcript: Transcript) -> Iterator[Judgement]:
     """A job that was seen at -1 is not polled on."""
-    yield from _stops(course, CANCELLED)
+    yield from _stops(transcript, CANCELLED)
 
 
-def _stops(course: Course, state: float) -> Iterator[Judgement]:
-    for run in course.runs:
+def _stops(transcript: Transcript, state: float) -> Iterator[Judgement]:
+    for run in transcript.runs:
         # A creation, or a cancel, may show it too, to a client that reads no state there.
         shown = next((step for step in run.polls if step.exchange.state == state), None)
         if shown is None:
@@ -210,9 +212,9 @@ def _stops(course: Course, state: float) -> Iterator[Judgement]:
 
 
 @client_rule("client.polls-not-for-ever")
-def polls_not_for_ever(course: Course) -> Iterator[Judgement]:
+def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
     """A job that never ends is given up."""
-    for run in course.runs:
+    for run in transcript.runs:
         if run.end is not None or not run.polls or _waited(run) < PATIENCE:
             continue
         if "endless" in run.said.words and _waited(run) < LONGEST:
@@ -226,9 +228,9 @@ def polls_not_for_ever(course: Course) -> Iterator[Judgement]:
 
 
 @client_rule("client.is-patient")
-def is_patient(course: Course) -> Iterator[Judgement]:
+def is_patient(transcript: Transcript) -> Iterator[Judgement]:
     """It waits for a job that runs, ten minutes at least."""
-    for run in course.runs:
+    for run in transcript.runs:
         gave_up = "gave-up" in run.said.words and not run.said.stumbled
         if run.end is None and gave_up and run.last and run.job_id and not run.last.outage:
             waited = _waited(run)
@@ -244,19 +246,19 @@ def _waited(run: Run) -> float:
 
 
 @client_rule("client.bears-outages")
-def bears_outages(course: Course) -> Iterator[Judgement]:
+def bears_outages(transcript: Transcript) -> Iterator[Judgement]:
     """A status request that met a gateway or was lost is sent again."""
-    yield from _bears(course, of_the_key=False)
+    yield from _bears(transcript, of_the_key=False)
 
 
 @client_rule("client.renews-key")
-def renews_key(course: Course) -> Iterator[Judgement]:
+def renews_key(transcript: Transcript) -> Iterator[Judgement]:
     """When the key is not taken amid the polls, it goes on."""
-    yield from _bears(course, of_the_key=True)
+    yield from _bears(transcript, of_the_key=True)
 
 
-def _bears(course: Course, *, of_the_key: bool) -> Iterator[Judgement]:
-    for run in course.runs:
+def _bears(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement]:
+    for run in transcript.runs:
         outages = [
             step
             for step in run.polls
@@ -277,10 +279,10 @@ def _bears(course: Course, *, of_the_key: bool) -> Iterator[Judgement]:
 
 
 @client_rule("client.does-not-hammer")
-def does_not_hammer(course: Course) -> Iterator[Judgement]:
+def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
     """It sends no ten polls of a job within two seconds."""
     polls: dict[int | None, list[Step]] = defaultdict(list)
-    for step in course.steps:
+    for step in transcript.steps:
         if step.exchange.kind == "status":
             polls[step.exchange.job_id].append(step)
     for of_one in polls.values():
@@ -295,11 +297,11 @@ def does_not_hammer(course: Course) -> Iterator[Judgement]:
 
 
 @client_rule("client.cancels-when-told")
-def cancels_only_when_told(course: Course) -> Iterator[Judgement]:
+def cancels_only_when_told(transcript: Transcript) -> Iterator[Judgement]:
     """It cancels no job that still runs unless it was told to, or has given it up."""
-    if course.told_to_cancel:
+    if transcript.told_to_cancel:
         return
-    for run in course.runs:
+    for run in transcript.runs:
         unasked = [x for x in run.steps if x.exchange.kind == "cancel" and not _over(run, x)]
         if not unasked:
             yield HELD
@@ -313,9 +315,9 @@ def _over(run: Run, step: Step) -> bool:
 
 
 @client_rule("client.does-not-insist")
-def does_not_insist(course: Course) -> Iterator[Judgement]:
+def does_not_insist(transcript: Transcript) -> Iterator[Judgement]:
     """A cancel that was refused is not sent again and again."""
-    for run in course.runs:
+    for run in transcript.runs:
         cancels = [step for step in run.steps if step.exchange.kind == "cancel"]
         if len(cancels) > MOST_CANCELS:
             yield Violation("insisted", *_exchanges(cancels), count=len(cancels))

@@ -11,8 +11,8 @@ import pytest
 from pytest_expedition.clients.catalogue import SCENARIOS, Scenario
 from pytest_expedition.clients.choice import spoken
 from pytest_expedition.clients.draw import RANDOM, find_smallest, situations
-from pytest_expedition.clients.harness import Trial
-from pytest_expedition.clients.report import client_failure, situation_text, trial_entry
+from pytest_expedition.clients.harness import Harness
+from pytest_expedition.clients.report import client_failure, scenario_entry, situation_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,11 +52,11 @@ class ExpeditionScenario:
         self._begun = time.perf_counter()
         self._dialect = dialect
         self._strict = strict
-        self._trial = Trial(server)
-        self.sleep = self._trial.sleep
-        self.sleep_async = self._trial.sleep_async
-        self.monotonic = self._trial.monotonic
-        self.real_time = self._trial.real_time
+        self._harness = Harness(server)
+        self.sleep = self._harness.sleep
+        self.sleep_async = self._harness.sleep_async
+        self.monotonic = self._harness.monotonic
+        self.real_time = self._harness.real_time
 
     def check(
         self,
@@ -80,7 +80,7 @@ class ExpeditionScenario:
         """
 
         def run(situation: Situation) -> list[Result]:
-            return self._trial.run(
+            return self._harness.run(
                 situation, start=start, wait=wait, cancel=cancel, failed=failed, cancelled=cancelled
             )
 
@@ -106,7 +106,9 @@ class ExpeditionScenario:
         find_smallest(situations(self._dialect, cancels=cancels), fails)
         situation, self.results = kept[0]
         if self._wrong(self.results):
-            self.results = run(situation)  # for its course; Hypothesis may have tried others since
+            self.results = run(
+                situation
+            )  # for its transcript; Hypothesis may have tried others since
         text = f"{situation_text(situation)} (the smallest of the random situations that fail)"
         good = (
             "Says how the job ended, whatever happens on the way, and gives up only what it must."
@@ -122,9 +124,9 @@ class ExpeditionScenario:
         ]
 
     def _tell(self, scenario: Scenario) -> None:
-        self.entry = trial_entry(
+        self.entry = scenario_entry(
             scenario,
-            self._trial.course,
+            self._harness.transcript,
             self.results,
             url=self.url,
             started=self._started,
@@ -132,6 +134,6 @@ class ExpeditionScenario:
         )
         broken = [result for result in self.results if result.outcome in {"fail", "error"}]
         if self._wrong(self.results):
-            pytest.fail(client_failure(scenario, self._trial.course, broken), pytrace=False)
+            pytest.fail(client_failure(scenario, self._harness.transcript, broken), pytrace=False)
         if broken:
-            pytest.xfail(client_failure(scenario, self._trial.course, broken))
+            pytest.xfail(client_failure(scenario, self._harness.transcript, broken))

@@ -1,4 +1,4 @@
-"""The course of a client through a scenario: what it sent, what it was answered, what it said."""
+"""The transcript of a client through a scenario: what it sent, what it was answered, what it said."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class Transcript:
     """All that a client did in a scenario. ``told_to_cancel`` says whether it was to cancel."""
 
     steps: Sequence[Step]

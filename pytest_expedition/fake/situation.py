@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.instance import Request
     from pytest_expedition.fake.simulation import Job
 
-FaultKind = Literal["unavailable", "bad-gateway", "unauthorized", "lost", "cut-short", "slow"]
+OutageKind = Literal["unavailable", "bad-gateway", "unauthorized", "lost", "cut-short", "slow"]
 RequestKind = Literal["creation", "status", "cancel"]
 Spelling = Literal["plain", "fraction"]
 
@@ -45,7 +45,7 @@ _AT_ONCE_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class Outage:
     """What happens to a request, and to the ``times - 1`` that follow, on its way or back.
 
     It befalls the ``nth`` request ``of`` its kind, counted from 1.
@@ -60,13 +60,13 @@ class Fault:
     Raises ``ValueError`` where it could not happen.
     """
 
-    kind: FaultKind
+    kind: OutageKind
     of: RequestKind = "status"
     nth: int = 2
     times: int = 1
 
     def __post_init__(self) -> None:
-        _require_one_of("kind", self.kind, get_args(FaultKind))
+        _require_one_of("kind", self.kind, get_args(OutageKind))
         _require_one_of("of", self.of, get_args(RequestKind))
         if self.nth < 1 or self.times < 1:
             raise ValueError("nth and times must not be below 1")
@@ -100,7 +100,7 @@ class Situation:
     cancellable: bool = True
     cancel_seconds: float = 0.0
     cancel_too_late: bool = False
-    faults: Sequence[Fault] = ()
+    outages: Sequence[Outage] = ()
     first_id: int = FIRST_JOB_ID
     unknown_fields: bool = False
     tasks: Sequence[str | Mapping[str, Any]] = ()
@@ -112,8 +112,8 @@ class Situation:
         _require_one_of("spelled", self.spelled, get_args(Spelling))
         if self.fails and self.dialect == "data":
             raise ValueError("fails: the dialect 'data' does not show that a job failed")
-        if not all(isinstance(fault, Fault) for fault in self.faults):
-            raise TypeError(f"faults must be a list of Fault, got {self.faults!r}")
+        if not all(isinstance(outage, Outage) for outage in self.outages):
+            raise TypeError(f"outages must be a list of Outage, got {self.outages!r}")
         if self.cancelled_after is not None and not self.cancelled_after >= 0:
             raise ValueError("cancelled_after must not be below 0")
         if self.jobs < 1 or self.first_id < 1 or not self.agent_idle >= 0:
@@ -121,7 +121,7 @@ class Situation:
         endless = self.seconds_to_finish == float("inf")
         if self.cancel_too_late and endless:
             raise ValueError("cancel_too_late: the job never finishes")
-        for name in ("progress", "faults", "tasks", "next_step"):
+        for name in ("progress", "outages", "tasks", "next_step"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
@@ -160,13 +160,13 @@ class Situation:
 
 
 def _as_python(value: object) -> str:
-    if isinstance(value, Fault):
+    if isinstance(value, Outage):
         told = [
             f"{field.name}={getattr(value, field.name)!r}"
             for field in fields(value)
             if getattr(value, field.name) != field.default
         ]
-        return f"Fault({', '.join(told)})"
+        return f"Outage({', '.join(told)})"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_as_python, value))}]"
     return 'float("inf")' if value == float("inf") else repr(value)
@@ -218,18 +218,18 @@ class SituationInstance(Instance):
                 return Response(cut=0)
             self._seen[kind] += 1
             self._latest.append(self.clock.now())
-            fault = self._fault(kind)
-            if fault in {"unavailable", "unauthorized"}:
+            outage = self._outage(kind)
+            if outage in {"unavailable", "unauthorized"}:
                 self.requests.append(request)
-                if fault == "unauthorized":
+                if outage == "unauthorized":
                     return self.error(HTTPStatus.UNAUTHORIZED, "Unauthenticated.")
                 headers = {"Content-Type": "text/html", "Retry-After": "1"}
                 return Response(status=503, headers=headers, body=b"<h1>Later</h1>")
             self._request = request
             response = super().handle(request)
-            if fault == "slow":
+            if outage == "slow":
                 self.clock.advance(SLOW_SECONDS)
-        match fault:
+        match outage:
             case "bad-gateway":
                 headers = {"Content-Type": "text/html"}
                 return Response(status=502, headers=headers, body=b"<h1>Bad Gateway</h1>")
@@ -254,13 +254,13 @@ class SituationInstance(Instance):
         is_cancel = request.method == "DELETE" and CANCEL_PATH.fullmatch(request.path)
         return "cancel" if is_cancel else None
 
-    def _fault(self, kind: RequestKind | None) -> FaultKind | None:
+    def _outage(self, kind: RequestKind | None) -> OutageKind | None:
         number = self._seen[kind]
         return next(
             (
-                fault.kind
-                for fault in self.situation.faults
-                if fault.of == kind and fault.nth <= number < fault.nth + fault.times
+                outage.kind
+                for outage in self.situation.outages
+                if outage.of == kind and outage.nth <= number < outage.nth + outage.times
             ),
             None,
         )

@@ -13,12 +13,12 @@ from pytest_expedition import (
     Clock,
     ExpeditionScenario,
     ExpeditionServer,
-    Fault,
     Job,
     JobRecipe,
     JobScript,
     Limits,
     Monitor,
+    Outage,
     SchemaViolation,
     Situation,
     Target,
@@ -97,7 +97,9 @@ def test_a_job_goes_as_its_script_says(expedition_server: ExpeditionServer) -> N
 
 
 def test_a_situation_is_played(expedition_server: ExpeditionServer) -> None:
-    expedition_server.play(Situation(cancelled_after=15, faults=[Fault(kind="unavailable", nth=9)]))
+    expedition_server.play(
+        Situation(cancelled_after=15, outages=[Outage(kind="unavailable", nth=9)])
+    )
     client = Client(expedition_server.url, expedition_server.api_key, expedition_server.advance)
     with client.session:
         assert client.wait(client.start()) == "cancelled"
