@@ -1,4 +1,4 @@
-"""The transcript of a client through a scenario: what it sent, what it was answered, what it said."""
+"""What a client did in a scenario: what it sent, what it was answered, what it said."""
 
 from __future__ import annotations
 
