@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.recordings.monitor import Monitor
-    from pytest_expedition.suite.conformance import Conformance
+    from pytest_expedition.suite.share import Conformance
     from pytest_expedition.suite.target import Target
 
 PROFILES: Final = ("smoke", "default", "thorough")
@@ -287,7 +287,7 @@ def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
         yield live
         return
     require_no_other_target(pytestconfig)
-    from pytest_expedition.suite.conformance import embedded_target
+    from pytest_expedition.suite.embedded import embedded_target
 
     with embedded_target() as target:
         yield target

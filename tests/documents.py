@@ -12,7 +12,7 @@ from pytest_expedition import Target
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.oracle.verdict import conclude, settle, waive
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
-from pytest_expedition.suite.conformance import Conformance
+from pytest_expedition.suite.share import Conformance
 
 if TYPE_CHECKING:
     from pytest_expedition import Waiver

@@ -13,7 +13,8 @@ from test_browser import browse
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
 from pytest_expedition.report.page import as_html
-from pytest_expedition.suite.conformance import check, embedded_target
+from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.run import run_contract
 
 PICTURE = Path(__file__).parent / "examples" / "report.png"
 SHOWN = "redelivered-by-the-queue"
@@ -22,7 +23,7 @@ SIZE = "960,1240"
 
 def main() -> None:
     with embedded_target(BROKEN[SHOWN].make) as target:
-        found = check(target, seed=1)
+        found = run_contract(target, seed=1)
     entries = [requirement_entry(found, result) for result in found.results]
     page = as_html(assemble([run_entry(found)], entries))
     with tempfile.TemporaryDirectory() as name:

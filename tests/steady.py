@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.protocol.requirements import CATALOGUE
-from pytest_expedition.suite.conformance import check, embedded_target
+from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.run import run_contract
 
 if TYPE_CHECKING:
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
-    from pytest_expedition.suite.conformance import Conformance, ProfileName
+    from pytest_expedition.suite.profile import ProfileName
+    from pytest_expedition.suite.share import Conformance
 
 
 def run_against(
@@ -50,7 +52,9 @@ def run_against(
         recipes = target.jobs
         if name == "nothing-can-be-cancelled":  # and the recipes say so
             recipes = tuple(replace(recipe, cancellable=False) for recipe in recipes)
-        return check(replace(target, jobs=recipes), profile=profile, seed=seed, until_broken=until)
+        return run_contract(
+            replace(target, jobs=recipes), profile=profile, seed=seed, until_broken=until
+        )
 
 
 def failed(name: str, seed: int) -> set[str]:

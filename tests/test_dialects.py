@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import requests
@@ -17,8 +17,12 @@ from pytest_expedition.fake.instance import JOB_REQUESTS, Instance, JobRequest
 from pytest_expedition.protocol.envelope import Dialect
 from pytest_expedition.protocol.validation import EnvelopeName, schema_of
 from pytest_expedition.report.document import requirement_entry, run_entry
-from pytest_expedition.suite.conformance import Conformance, check, embedded_target
+from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.run import run_contract
 from pytest_expedition.suite.target import DialectChoice
+
+if TYPE_CHECKING:
+    from pytest_expedition.suite.share import Conformance
 
 Call = Callable[..., requests.Response]
 
@@ -305,7 +309,7 @@ NOT_CARRIED = {
 
 def judged(spoken: DialectName, named: DialectChoice = "auto") -> Conformance:
     with embedded_target(lambda: Instance(dialect=spoken)) as target:
-        return check(replace(target, dialect=named), profile="smoke")
+        return run_contract(replace(target, dialect=named), profile="smoke")
 
 
 @pytest.mark.parametrize(
@@ -362,5 +366,5 @@ def test_each_job_is_asked_for_in_the_dialect_in_which_it_was_created() -> None:
             return super().route(request)
 
     with embedded_target(TwoGenerations) as target:
-        conformance = check(target, profile="smoke")
+        conformance = run_contract(target, profile="smoke")
     assert conformance.verdict == "conformant", conformance.reason

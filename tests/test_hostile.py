@@ -15,14 +15,15 @@ from pytest_expedition import validate
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
 from pytest_expedition.report.text import failure, requirement_line, verdict_lines
-from pytest_expedition.suite.conformance import check, embedded_target
+from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.run import run_contract
 from pytest_expedition.suite.transport import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_expedition.fake.simulation import Job
-    from pytest_expedition.suite.conformance import Conformance
+    from pytest_expedition.suite.share import Conformance
 
 NASTY = "\x1b[2J\x9b31m\x07\r\u202e\u2066</script><script>alert(1)</script>\ud800 & <b>|`x`"
 JSON = {"Content-Type": "application/json"}
@@ -93,7 +94,7 @@ def document_of(conformance: Conformance) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_the_requirement_at_hand_fails_and_the_others_are_judged(name: str) -> None:
     with embedded_target(ANSWERS[name]) as target:
-        conformance = check(target, profile="smoke")
+        conformance = run_contract(target, profile="smoke")
     document = document_of(conformance)
     outcomes = {entry["id"]: entry["outcome"] for entry in document["requirements"]}
     assert outcomes["status.envelope"] == "fail"
@@ -115,11 +116,12 @@ def test_the_requirement_at_hand_fails_and_the_others_are_judged(name: str) -> N
 MEASURE = r"""
 import json, pathlib, re, sys
 sys.path.insert(0, {tests!r})
-from pytest_expedition.suite.conformance import check, embedded_target
+from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.run import run_contract
 from test_hostile import hostile
 heavy = b'{{"x": [' + b'[],' * 60_000 + b'"' + b'x' * 800_000 + b'"], '
 with embedded_target(hostile(lambda body: heavy + body[1:], every=1)) as target:
-    conformance = check(target)
+    conformance = run_contract(target)
 # Not that of getrusage, which a process takes over from the one that started it.
 peak = re.search(r"VmHWM:\s*(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]
 print(json.dumps([int(peak), conformance.reason, conformance.verdict]))

@@ -24,9 +24,11 @@ from pytest_expedition.report.document import assemble, run_entry
 from pytest_expedition.report.preview import preview
 from pytest_expedition.report.text import verdict_lines
 from pytest_expedition.report.words import left_behind
-from pytest_expedition.suite.conformance import SPARE_SECONDS, Standing, check, embedded_target
+from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.plan import Act, JobPlan, Plan, covering
+from pytest_expedition.suite.run import Progress, run_contract
 from pytest_expedition.suite.runner import LimitReachedError, Runner, TargetUnusableError
+from pytest_expedition.suite.search import SPARE_SECONDS
 from pytest_expedition.suite.transport import Reply, Transport
 
 if TYPE_CHECKING:
@@ -142,7 +144,7 @@ class TestLimits:
         self, serve: Any, make: type[Watched], at_once: int
     ) -> None:
         server, target = serve(make, limits={"concurrent_jobs": at_once, "jobs": 12})
-        check(target, seed=1)
+        run_contract(target, seed=1)
         assert 1 <= server.instance.memory["most"] <= at_once
 
     def test_jobs_of_which_nothing_is_learned_are_cancelled_to_make_room(self, serve: Any) -> None:
@@ -181,7 +183,7 @@ class TestLimits:
                 return super().state(job) * (0.5 if job.polls == 5 else 1)
 
         server, target = serve(SlipsBack, limits={limit: value})
-        conformance = check(target, seed=3)
+        conformance = run_contract(target, seed=3)
         assert len(server.requests if limit == "requests" else server.jobs) <= value
         assert (conformance.requests, conformance.jobs) == (
             len(server.requests),
@@ -197,12 +199,12 @@ class TestLimits:
                 return True
 
         server, target = serve(LetsAnybodyIn, control_agent=True)
-        check(target, profile="smoke")
+        run_contract(target, profile="smoke")
         assert len(server.jobs) == 4
 
     def test_the_seconds_of_a_run_are_kept_with_time_to_clean_up(self, serve: Any) -> None:
         server, target = serve(seconds=1e6, limits={"seconds": 1.0, "job_seconds": 1e7})
-        conformance = check(target)
+        conformance = run_contract(target)
         assert {result.limit for result in conformance.results} == {"", "seconds"}
         cancelled = {job.id for job in server.jobs if job.cancelled_after is not None}
         assert cancelled | set(conformance.left_behind) == {job.id for job in server.jobs}
@@ -217,7 +219,7 @@ class TestLimits:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Transport, "send", send)
-            check(target)
+            run_contract(target)
         assert given
         assert max(given) <= 3.0
 
@@ -237,7 +239,7 @@ class TestLedger:
         server, target = serve(Sloppy)
         other = server.instance.create("import", JobScript(progress=(0, 0.5)))
         server.instance.memory["other"] = other.id
-        check(target, seed=1)
+        run_contract(target, seed=1)
         assert other.polls > 0
         assert other.cancel_requests == 0
 
@@ -287,38 +289,38 @@ class TestTime:
         longest = 0.0
         for seed in range(3):
             _, target = serve(seconds=seconds, control_agent=agent)
-            check(target, seed=seed)
+            run_contract(target, seed=seed)
             longest = max(longest, target.clock.now())
         assert longest <= 3 * seconds + 2 * SPARE_SECONDS
 
     def test_who_waits_is_told_how_the_run_stands(self, serve: Any) -> None:
         _, target = serve()
-        standings: list[Standing] = []
-        check(target, seed=1, watch=standings.append)
+        standings: list[Progress] = []
+        run_contract(target, seed=1, watch=standings.append)
         assert set(standings[0].jobs.values()) == {0.0}
         assert standings[0].seconds_left <= target.limits.seconds
         assert 0 < standings[-1].seconds_left <= 3 * 12 + 2 * SPARE_SECONDS
 
     def test_where_nothing_waits_nobody_is_told(self) -> None:
-        from pytest_expedition.suite.conformance import embedded_target
+        from pytest_expedition.suite.embedded import embedded_target
 
-        standings: list[Standing] = []
+        standings: list[Progress] = []
         with embedded_target() as target:
-            check(target, profile="smoke", watch=standings.append)
+            run_contract(target, profile="smoke", watch=standings.append)
         assert standings == []
 
 
 class TestAgent:
     def test_it_is_left_alone_unless_the_target_says_otherwise(self, serve: Any) -> None:
         server, target = serve()
-        found = outcomes(check(target, seed=1))
+        found = outcomes(run_contract(target, seed=1))
         assert {found["agent.idempotent"], found["agent.gates"]} == {"not-tested"}
         assert not [x for x in server.requests if "/agent/" in x.path and "%" not in x.path]
 
     def test_it_is_started_where_that_is_allowed(self, serve: Any) -> None:
         server, target = serve(start_agent=True)
         server.agent_running = False
-        conformance = check(target, seed=1)
+        conformance = run_contract(target, seed=1)
         assert conformance.verdict == "conformant"
         assert outcomes(conformance)["agent.idempotent"] == "pass"
         assert outcomes(conformance)["agent.gates"] == "not-tested"
@@ -328,7 +330,7 @@ class TestAgent:
     def test_it_runs_again_whatever_ends_the_run(self, serve: Any) -> None:
         for requests in range(60, 120, 4):
             server, target = serve(control_agent=True, limits={"requests": requests})
-            check(target, seed=1)
+            run_contract(target, seed=1)
             assert server.agent_running, requests
             assert len(server.requests) <= requests
 
@@ -476,7 +478,7 @@ class TestTLS:
             clock=WaitingClock(secure.advance),
             limits=limits,
         )
-        return check(target, profile="smoke")
+        return run_contract(target, profile="smoke")
 
     def test_a_certificate_that_the_named_ca_signed_is_trusted(
         self, secure: ExpeditionServer
@@ -593,7 +595,7 @@ def test_only_a_request_that_was_sent_may_have_created_a_job(
     server, target = serve(Drops)
     if not listens:
         server.stop()
-    found = check(target, profile="smoke")
+    found = run_contract(target, profile="smoke")
     assert found.verdict == "error"
     assert "does not answer" in found.reason
     assert found.perhaps_created == perhaps
@@ -612,9 +614,9 @@ def test_a_run_needs_no_more_than_the_readme_says(
     jobs, requests = map(int, re.findall(r"\d+", told[column]))
     if job_seconds is None:
         with embedded_target() as target:
-            done = check(target, profile=profile, seed=1)
+            done = run_contract(target, profile=profile, seed=1)
     else:
         _, target = serve(seconds=job_seconds, limits={"job_seconds": Limits().job_seconds})
-        done = check(target, profile=profile, seed=1)
+        done = run_contract(target, profile=profile, seed=1)
     assert jobs / 2 < done.jobs <= jobs
     assert requests / 2 < done.requests <= requests

@@ -22,7 +22,7 @@ from pytest_expedition.report.words import FAULTS, reason
 if TYPE_CHECKING:
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.oracle.verdict import Result
-    from pytest_expedition.suite.conformance import Conformance
+    from pytest_expedition.suite.share import Conformance
 
 SEED = 1619
 """The plans of this test are always the same; `tests/steady.py` tries many seeds."""

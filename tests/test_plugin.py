@@ -26,7 +26,7 @@ SMOKE = (*CONTRACT, "--expedition-profile=smoke")
 
 BROKEN_TARGET = """
 import pytest
-from pytest_expedition.suite.conformance import embedded_target
+from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.fake.instance import Instance
 
 class Broken(Instance):
@@ -40,7 +40,7 @@ def expedition_target():
 
 FEW_REQUESTS = """
 import dataclasses, pytest
-from pytest_expedition.suite.conformance import embedded_target
+from pytest_expedition.suite.embedded import embedded_target
 
 @pytest.fixture(scope="session")
 def expedition_target():
@@ -145,7 +145,7 @@ def test_a_should_that_fails_is_expected_to_fail(pytester: pytest.Pytester) -> N
 WAIVED = """
 import dataclasses, datetime, pytest
 from pytest_expedition import Waiver
-from pytest_expedition.suite.conformance import embedded_target
+from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 

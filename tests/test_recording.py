@@ -16,7 +16,8 @@ from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle.rules import Violation, judge
 from pytest_expedition.recordings.judging import check as check_files
 from pytest_expedition.recordings.trace import Recorder
-from pytest_expedition.suite.conformance import check, embedded_target
+from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.run import run_contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +79,7 @@ def test_a_recorded_run_is_judged_as_the_run_was(tmp_path: Path, name: str) -> N
     path = tmp_path / "trace.jsonl"
     make = BROKEN[name].make if name else Instance
     with embedded_target(make) as target, Recorder(path, server=target.url) as recorder:
-        conformance = check(target, profile="smoke", seed=1, record=recorder.write)
+        conformance = run_contract(target, profile="smoke", seed=1, record=recorder.write)
         document = check_files([path], target=target).document
     validate(document, "report")
     assert document["verdict"] == conformance.verdict

@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from test_plugin import CONTRACT, outcomes
 
-from pytest_expedition.session.shares import carry_out as carry_out_together
-from pytest_expedition.suite.conformance import carry_out, concluded, embedded_target
+from pytest_expedition.session.shares import do_together
+from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.run import run_share
+from pytest_expedition.suite.share import merge
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DIES = """
 import os, pathlib, sys
-from pytest_expedition.session.shares import carry_out
+from pytest_expedition.session.shares import do_together
 
-carry_out(pathlib.Path(sys.argv[1]), 2, lambda number: "done" if number == 0 else os._exit(3))
+do_together(pathlib.Path(sys.argv[1]), 2, lambda number: "done" if number == 0 else os._exit(3))
 """
 
 
 def test_alone_one_does_all_of_it(tmp_path: Path) -> None:
-    assert carry_out_together(tmp_path / "new", 3, str) == ["0", "1", "2"]
+    assert do_together(tmp_path / "new", 3, str) == ["0", "1", "2"]
 
 
 def test_each_share_is_done_once_and_at_the_same_time(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_each_share_is_done_once_and_at_the_same_time(tmp_path: Path) -> None:
         return number, threading.get_ident()
 
     with ThreadPoolExecutor(2) as pool:
-        done = pool.map(lambda _: carry_out_together(tmp_path, 2, work), range(2))
+        done = pool.map(lambda _: do_together(tmp_path, 2, work), range(2))
     one, other = done
     assert one == other
     assert [number for number, _ in one] == [0, 1]
@@ -48,7 +50,7 @@ def test_each_share_is_done_once_and_at_the_same_time(tmp_path: Path) -> None:
 def test_what_a_process_had_begun_when_it_died_is_done_by_another(tmp_path: Path) -> None:
     died = subprocess.run([sys.executable, "-c", DIES, tmp_path], check=False)
     assert died.returncode == 3
-    assert carry_out_together(tmp_path, 2, str) == ["done", "1"]
+    assert do_together(tmp_path, 2, str) == ["done", "1"]
 
 
 def test_what_a_share_raises_is_raised_and_leaves_the_share_undone(tmp_path: Path) -> None:
@@ -56,16 +58,16 @@ def test_what_a_share_raises_is_raised_and_leaves_the_share_undone(tmp_path: Pat
         return 1 // number
 
     with pytest.raises(ZeroDivisionError):
-        carry_out_together(tmp_path, 2, fail)
-    assert carry_out_together(tmp_path, 2, str) == ["0", "1"]
+        do_together(tmp_path, 2, fail)
+    assert do_together(tmp_path, 2, str) == ["0", "1"]
 
 
 def test_shares_of_a_run_add_up_to_a_verdict_on_all_plans() -> None:
     with embedded_target() as target:
         shares = [
-            carry_out(target, profile="default", seed=7, share=(number, 3)) for number in range(3)
+            run_share(target, profile="default", seed=7, share=(number, 3)) for number in range(3)
         ]
-    whole = concluded(target, shares)
+    whole = merge(target, shares)
     assert whole.verdict == "conformant"
     assert whole.requests == sum(share.requests for share in shares)
     held = {each.requirement.id: each.held for each in whole.results}
@@ -90,13 +92,13 @@ def test_two_workers_share_the_plans_of_a_run(pytester: pytest.Pytester) -> None
     assert len({exchange["server"] for exchange in sent}) == 2
     assert report["requests"] == len(sent)
     with embedded_target() as target:
-        alone = carry_out(target, profile="default", seed=1)
+        alone = run_share(target, profile="default", seed=1)
     assert report["jobs"] < 1.5 * alone.jobs
 
 
 BROKEN_ON_ONE_WORKER = """
 import os, pytest, time
-from pytest_expedition.suite.conformance import embedded_target
+from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 

@@ -14,7 +14,8 @@ from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.report.words import reason
 from pytest_expedition.suite.clock import WallClock
-from pytest_expedition.suite.conformance import check, embedded_target
+from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.run import run_contract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ def test_an_honest_server_is_never_accused(
     machine: Callable[[], contextlib.AbstractContextManager[None]],
 ) -> None:
     with waiting_target() as target, machine():
-        conformance = check(target, profile="smoke", seed=1)
+        conformance = run_contract(target, profile="smoke", seed=1)
     accused = [reason(each) for each in conformance.results if each.outcome == "fail"]
     assert accused == []
     assert conformance.verdict in {"conformant", "inconclusive"}
@@ -80,6 +81,6 @@ def test_an_honest_server_is_never_accused(
 )
 def test_a_broken_server_is_found_out(name: str) -> None:
     with waiting_target(BROKEN[name].make) as target:
-        conformance = check(target, profile="smoke", seed=1)
+        conformance = run_contract(target, profile="smoke", seed=1)
     failed = {each.requirement.id for each in conformance.results if each.outcome == "fail"}
     assert failed & set(BROKEN[name].breaks)

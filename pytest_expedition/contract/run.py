@@ -21,15 +21,17 @@ from pytest_expedition.session.settings import (
     seed,
     workers,
 )
-from pytest_expedition.suite.conformance import Interrupted, carry_out, concluded
+from pytest_expedition.suite.run import Interrupted, run_share
+from pytest_expedition.suite.share import merge
 from pytest_expedition.suite.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_expedition.suite.conformance import Conformance, Share, Standing
     from pytest_expedition.suite.plan import Replay
+    from pytest_expedition.suite.run import Progress
+    from pytest_expedition.suite.share import Conformance, Share
 
 
 entry_key = pytest.StashKey[dict[str, Any]]()
@@ -51,7 +53,7 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> Conformance:
     count = (again is None and workers(config)) or 1
 
     def share(number: int) -> Share:
-        return carry_out(
+        return run_share(
             target,
             profile=profile(config),
             seed=seed(config),
@@ -62,7 +64,7 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> Conformance:
         )
 
     try:
-        return concluded(target, _all_shares(count, share, request))
+        return merge(target, _all_shares(count, share, request))
     except Interrupted as interrupt:
         told = left_behind(interrupt.left_behind, interrupt.perhaps_created)
         pytest.exit(told or "no job is left behind", returncode=pytest.ExitCode.INTERRUPTED)
@@ -82,7 +84,7 @@ def _all_shares(
 
     base: Path = request.getfixturevalue("tmp_path_factory").getbasetemp()
     folder = base.parent / "expedition"  # where all workers of this session find it
-    return shares.carry_out(folder, count, share)
+    return shares.do_together(folder, count, share)
 
 
 def _require_usable(target: object, again: Replay | None, config: pytest.Config) -> None:
@@ -150,7 +152,7 @@ class _StandingLine:
         self._reporter: pytest.TerminalReporter | None = reporter if watched else None
         self._capture = config.pluginmanager.getplugin("capturemanager")
 
-    def show(self, standing: Standing) -> None:
+    def show(self, standing: Progress) -> None:
         """Write the line anew."""
         if self._reporter is not None:
             self._write(self._reporter, standing_line(standing))

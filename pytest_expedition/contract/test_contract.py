@@ -18,7 +18,7 @@ from pytest_expedition.report.text import failure
 from pytest_expedition.session.settings import replay_entry
 
 if TYPE_CHECKING:
-    from pytest_expedition.suite.conformance import Conformance
+    from pytest_expedition.suite.share import Conformance
 
 
 @pytest.mark.parametrize("requirement", CATALOGUE)

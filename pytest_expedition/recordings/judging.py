@@ -14,7 +14,7 @@ from pytest_expedition.recordings import har, traffic
 from pytest_expedition.recordings.stream import InMemory, Judged, Stream
 from pytest_expedition.recordings.trace import Like, Line, Trace, Whose
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
-from pytest_expedition.suite.conformance import Conformance
+from pytest_expedition.suite.share import Conformance
 from pytest_expedition.suite.target import Target
 
 if TYPE_CHECKING:

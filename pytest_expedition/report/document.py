@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.verdict import Outcome, Result
     from pytest_expedition.protocol.requirements import Requirement
-    from pytest_expedition.suite.conformance import Conformance
+    from pytest_expedition.suite.share import Conformance
     from pytest_expedition.suite.target import Target
 
 Document = dict[str, Any]

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from pytest_expedition.report.words import plural
-from pytest_expedition.suite.conformance import RANDOM_PLANS, SMOKE_JOBS
 from pytest_expedition.suite.plan import AT_THE_END, covering
+from pytest_expedition.suite.profile import RANDOM_PLANS, SMOKE_JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_expedition.suite.conformance import ProfileName
     from pytest_expedition.suite.plan import JobPlan
+    from pytest_expedition.suite.profile import ProfileName
     from pytest_expedition.suite.target import JobRecipe, Target
 
 

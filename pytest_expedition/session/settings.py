@@ -14,8 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_expedition.suite.conformance import ProfileName
     from pytest_expedition.suite.plan import Replay
+    from pytest_expedition.suite.profile import ProfileName
     from pytest_expedition.suite.target import Target
 
 ONE_PROCESS: Final = (
@@ -75,7 +75,7 @@ def strict(config: pytest.Config) -> bool:
 
 def profile(config: pytest.Config) -> ProfileName:
     """Look up how much to try."""
-    from pytest_expedition.suite.conformance import RANDOM_PLANS
+    from pytest_expedition.suite.profile import RANDOM_PLANS
 
     value = setting(config, "profile") or "default"
     for name in RANDOM_PLANS:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 
-def carry_out(folder: Path, count: int, work: Callable[[int], _Result]) -> list[_Result]:
+def do_together(folder: Path, count: int, work: Callable[[int], _Result]) -> list[_Result]:
     """Do all shares of some work together with other processes; return what came of each.
 
     Every process calls this with the same folder, which is theirs alone, and gets all results,

@@ -26,7 +26,8 @@ from pytest_expedition import ExpeditionServer
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.openapi import describe
 from pytest_expedition.protocol import validation
-from pytest_expedition.suite.conformance import check, embedded_target
+from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.run import run_contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +57,7 @@ SEVERAL_ANSWERS = (
 
 TARGET = """
 import pytest
-from pytest_expedition.suite.conformance import embedded_target
+from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.fake.broken import BROKEN
 
 @pytest.fixture(scope="session")
@@ -201,7 +202,7 @@ def measure_validation() -> Row:
     profile = cProfile.Profile(time.process_time)
     with embedded_target() as target:
         profile.enable()
-        check(target, seed=1)
+        run_contract(target, seed=1)
         profile.disable()
     stats = pstats.Stats(profile)
     spent: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = stats.stats  # type: ignore[attr-defined]

@@ -1,0 +1,56 @@
+"""The target where none is named: a fake instance in this process, whose time is skipped."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.server import ExpeditionServer
+from pytest_expedition.suite.clock import SkippingClock
+from pytest_expedition.suite.target import JobRecipe, Limits, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EMBEDDED_JOB_SECONDS: Final = 30.0
+EMBEDDED_POLL_SECONDS: Final = 2.7
+"""No whole part of a job's length: so jobs are seen at odd places, not at each tenth."""
+
+
+@contextlib.contextmanager
+def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterator[Target]:
+    """Start a fake instance in this process, and make the target of it: nothing waits."""
+
+    def make() -> Instance:
+        instance = make_instance()
+        instance.set_pace(EMBEDDED_JOB_SECONDS)
+        return instance
+
+    server = ExpeditionServer(make)
+    server.start()
+    try:
+        yield Target(
+            url=server.url,
+            api_key=server.api_key,
+            start_agent=True,
+            control_agent=True,
+            clock=SkippingClock(server.advance),
+            jobs=(
+                JobRecipe(
+                    name="import",
+                    path="/api/v1/project/1/import",
+                    form={"resource": "/tmp/config.xml"},  # noqa: S108
+                    cancellable=True,
+                ),
+                JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False),
+            ),
+            limits=Limits(
+                job_seconds=4 * EMBEDDED_JOB_SECONDS,
+                poll_seconds=EMBEDDED_POLL_SECONDS,
+                requests=1_000_000,
+                jobs=100_000,
+            ),
+        )
+    finally:
+        server.stop()

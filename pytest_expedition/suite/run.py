@@ -1,0 +1,155 @@
+"""One run of the contract against a target: its plans, and what the rules say of the traffic."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+
+from pytest_expedition.oracle.rules import judge
+from pytest_expedition.suite.profile import RANDOM_PLANS, SMOKE_JOBS
+from pytest_expedition.suite.runner import Runner, TargetUnusableError
+from pytest_expedition.suite.search import Search
+from pytest_expedition.suite.share import Share, merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from pytest_expedition.oracle.history import Exchange
+    from pytest_expedition.suite.plan import Plan
+    from pytest_expedition.suite.profile import ProfileName
+    from pytest_expedition.suite.share import Conformance
+    from pytest_expedition.suite.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How a run stands while it waits.
+
+    ``jobs`` is how far each running job is, by its id; ``seconds`` have passed, and the run ends
+    within ``seconds_left``.
+    """
+
+    jobs: Mapping[int, float]
+    seconds: float
+    seconds_left: float
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted, and has cleaned up; ``left_behind`` are the jobs that still run."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__("the run was interrupted")
+        self.left_behind = tuple(runner.left_behind)
+        self.perhaps_created = runner.perhaps_created
+
+
+def run_contract(
+    target: Target,
+    *,
+    profile: ProfileName = "default",
+    seed: int | None = None,
+    until_broken: Collection[str] = (),
+    watch: Callable[[Progress], None] | None = None,
+    record: Callable[[Exchange], None] | None = None,
+    plan: Plan | None = None,
+) -> Conformance:
+    """Run the contract against a target, or one ``plan`` alone: all of it, in one share.
+
+    For the parameters see ``run_share``.
+    """
+    done = run_share(
+        target,
+        profile=profile,
+        seed=seed,
+        until_broken=until_broken,
+        watch=watch,
+        record=record,
+        plan=plan,
+    )
+    return merge(target, [done])
+
+
+def run_share(
+    target: Target,
+    *,
+    profile: ProfileName,
+    seed: int | None = None,
+    until_broken: Collection[str] = (),
+    watch: Callable[[Progress], None] | None = None,
+    record: Callable[[Exchange], None] | None = None,
+    plan: Plan | None = None,
+    share: tuple[int, int] = (0, 1),
+) -> Share:
+    """Carry out one share of a run, or one ``plan`` alone.
+
+    ``share`` is its number, from 0, and how many there are. The first has the plan that covers
+    everything; the random ones are shared evenly. The same ``seed`` draws the same plans; ``None``
+    leaves the choice to Hypothesis, which takes that of `--hypothesis-seed`. Once a requirement of
+    ``until_broken`` has shown broken, no further plan begins. ``watch`` is told how the run stands
+    before each pause that takes time, ``record`` each exchange. A target that cannot be used is
+    the ``reason`` why the share ended. Raises ``Interrupted`` once jobs are cancelled where it is
+    interrupted.
+    """
+    number, count = share
+    started = datetime.now(timezone.utc)
+    begun = time.monotonic()
+    if profile == "smoke":
+        jobs = min(SMOKE_JOBS, target.limits.jobs)
+        target = replace(target, limits=replace(target.limits, jobs=jobs))
+
+    def tell(jobs: Mapping[int, float]) -> None:
+        if watch is not None:
+            seconds = time.monotonic() - begun
+            watch(Progress(jobs=jobs, seconds=seconds, seconds_left=search.longest - seconds))
+
+    runner = Runner(target, watch=tell, record=record)
+    search = Search(
+        runner,
+        covering=number == 0,
+        random_plans=len(range(number, RANDOM_PLANS[profile], count)),
+        profile=profile,
+        seed=_own_seed(seed, number) if count > 1 else seed,
+        until_broken=frozenset(until_broken),
+    )
+    work = search.run if plan is None else functools.partial(search.run_alone, plan)
+    reason = ""
+    try:
+        with runner:
+            try:
+                work()
+            except TargetUnusableError as error:
+                reason = str(error)
+    except KeyboardInterrupt:
+        # Without its traceback, which holds what was being sent.
+        raise Interrupted(runner) from None
+    # Of a target that never let us create a job, nothing is held against it.
+    history = search.history(runner.exchanges if runner.ledger or not reason else [])
+    return Share(
+        findings=judge(history),
+        created_in=history.created_in,
+        dialects=history.dialects,
+        limit=search.limit,
+        smallest=search.smallest,
+        started=started,
+        seconds=time.monotonic() - begun,
+        requests=runner.requests,
+        jobs=len(runner.ledger),
+        unanswered=sum(not exchange.answered for exchange in history.exchanges),
+        reason=reason,
+        left_behind=tuple(runner.left_behind),
+        perhaps_created=runner.perhaps_created,
+        secrets=runner.secrets,
+    )
+
+
+def _own_seed(seed: int | None, number: int) -> int:
+    """Return the seed of a share: no two draw the same plans, whatever Hypothesis is told."""
+    if seed is None:
+        seed = 0 if settings().derandomize else random.randrange(2**32)  # noqa: S311
+    return seed + 10_000 * number

@@ -1,0 +1,195 @@
+"""Looks for plans that show a requirement broken, and shrinks those that do."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis.errors import HypothesisException
+
+from pytest_expedition.oracle.history import History
+from pytest_expedition.oracle.rules import judge
+from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.suite.plan import Plan, covering, plans
+from pytest_expedition.suite.profile import SMOKE_JOBS
+from pytest_expedition.suite.runner import LimitReachedError, Runner, TargetUnusableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_expedition.oracle.history import Exchange
+    from pytest_expedition.oracle.rules import Violation
+    from pytest_expedition.suite.profile import ProfileName
+
+MOST_JOBS_OF_A_PLAN: Final = 3
+SHRINKING_PLANS: Final = 60
+"""How many plans of a run may be tried to make failing ones smaller."""
+
+ASKED_AGAIN: Final = 20
+"""How many jobs, at the most, an instance that makes one wait is asked for once more at the end."""
+
+JOBS_IN_A_ROW: Final = 3
+SPARE_SECONDS: Final = 10.0
+"""The default profile begins no plan that may take it longer than three jobs and this together."""
+
+
+class _Broken(Exception):  # noqa: N818 - raised for Hypothesis, which tells its types apart
+    """A plan that showed a requirement broken; each requirement has a type of its own."""
+
+
+_BROKEN: Final = {name: type(name, (_Broken,), {}) for name in CATALOGUE}
+
+
+class Search:
+    """Carries out the plans of a run, and keeps the smallest that broke each requirement."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        covering: bool,
+        random_plans: int,
+        profile: ProfileName,
+        seed: int | None,
+        until_broken: frozenset[str],
+    ) -> None:
+        self.runner = runner
+        self.covering = covering
+        self.random_plans = random_plans
+        self.profile = profile
+        self.seed = seed
+        self.until_broken = until_broken
+        self.target = runner.target
+        self.limit = ""
+        self.smallest: dict[str, tuple[Plan, Violation]] = {}
+        self._unusable: TargetUnusableError | None = None
+        self._clock_begun = self.target.clock.now()
+        self._shrinking_plans = 0
+
+    def history(self, exchanges: list[Exchange]) -> History:
+        """Return exchanges as what rules judge."""
+        return History(exchanges, job_seconds=self.target.limits.job_seconds)
+
+    def run(self) -> None:
+        """Run the covering plan, random ones as far as the profile goes, and a last look back."""
+        if self.covering:
+            plan = covering(self.target.jobs, start_agent=self.target.start_agent)
+            if self.profile == "smoke":
+                plan = replace(plan, jobs=plan.jobs[:SMOKE_JOBS])
+            self._try(plan)
+        if self.random_plans:
+            self._search()
+        if self._unusable is not None:
+            raise self._unusable
+        self._within_limits(self._ask_again)
+
+    def run_alone(self, plan: Plan) -> None:
+        """Run one plan."""
+        self._try(plan)
+        if self._unusable is not None:
+            raise self._unusable
+
+    def _search(self) -> None:
+        """Try random plans; shrink those that show a requirement broken that none has before."""
+        most_jobs = min(MOST_JOBS_OF_A_PLAN, self.target.limits.concurrent_jobs)
+        left = self.random_plans
+        shrunk: set[str] = set()
+        shrinking = False
+
+        def search(plan: Plan) -> None:
+            nonlocal left, shrinking
+            if self._spent() or (shrinking and self._shrinking_plans >= SHRINKING_PLANS):
+                return
+            self._shrinking_plans += shrinking
+            left -= not shrinking
+            if not self._has_time_for(plan):
+                return
+            fresh = [name for name in self._try(plan) if name not in shrunk]
+            if fresh:
+                shrinking = True
+                raise _BROKEN[fresh[0]]
+
+        while left > 0 and not self._spent():
+            shrinking = False
+            drawn = settings(
+                max_examples=left,
+                database=None,
+                deadline=None,
+                phases=(Phase.generate, Phase.shrink),
+                suppress_health_check=list(HealthCheck),
+                verbosity=Verbosity.quiet,
+                report_multiple_bugs=False,
+            )(given(plans(self.target.jobs, most_jobs=most_jobs))(search))
+            if self.seed is not None:
+                drawn = hypothesis.seed(self.seed + len(shrunk))(drawn)
+            # What was found is kept; that a plan no longer fails once the means are spent is no
+            # news.
+            with contextlib.suppress(_Broken, HypothesisException):
+                drawn()
+            if not shrinking:
+                return  # Hypothesis has drawn all that it would
+            shrunk |= set(self.smallest)
+
+    def _spent(self) -> bool:
+        """Whether no further random plan may begin."""
+        if self.limit or self._unusable is not None:
+            return True
+        if not self.until_broken.isdisjoint(self.smallest):
+            return True
+        return self._elapsed + self.runner.longest_job > self._seconds_for_plans
+
+    def _has_time_for(self, plan: Plan) -> bool:
+        """Whether a plan ends in time, if its jobs take as long as the longest so far."""
+        if self._seconds_for_plans == math.inf:
+            return True
+        jobs_in_a_row = 1 + max(job.after for job in plan.jobs)
+        seconds = jobs_in_a_row * self.runner.longest_job
+        return self._elapsed + seconds <= self._seconds_for_plans
+
+    @property
+    def _elapsed(self) -> float:
+        return self.target.clock.now() - self._clock_begun
+
+    @property
+    def _seconds_for_plans(self) -> float:
+        if not self.target.clock.waits or self.profile == "thorough":
+            return math.inf
+        return JOBS_IN_A_ROW * self.runner.longest_job + SPARE_SECONDS
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which the run has ended, as far as is known."""
+        seconds = self.target.limits.seconds
+        known = self.runner.longest_job > 0 and self.profile == "default"
+        return min(seconds, self._seconds_for_plans + SPARE_SECONDS) if known else seconds
+
+    def _try(self, plan: Plan) -> list[str]:
+        """Carry out a plan; return the requirements that it showed broken."""
+        first = len(self.runner.exchanges)
+        self._within_limits(lambda: self.runner.run(plan))
+        findings = judge(self.history(self.runner.exchanges[first:]))
+        broken = [name for name, finding in findings.items() if finding.violations]
+        for name in broken:
+            known = self.smallest.get(name)
+            if known is None or plan.size < known[0].size:
+                self.smallest[name] = (plan, findings[name].violations[0])
+        return broken
+
+    def _ask_again(self) -> None:
+        """Look once more at jobs of the whole run: what has ended stays as it is."""
+        ids = self.runner.ledger
+        step = -(-len(ids) // ASKED_AGAIN) if self.target.clock.waits and ids else 1
+        self.runner.ask_again(ids[::step])
+
+    def _within_limits(self, action: Callable[[], object]) -> None:
+        """Do something that sends requests, and remember what stopped it."""
+        try:
+            action()
+        except LimitReachedError as error:
+            self.limit = self.limit or error.limit
+        except TargetUnusableError as error:
+            self._unusable = error
