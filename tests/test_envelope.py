@@ -45,6 +45,33 @@ def test_data() -> None:
     assert answer.result == {"task": [{"statusMessage": "x"}]}
 
 
+def test_data_as_the_reference_declares_it() -> None:
+    job = {"id": 7, "state": 1, "status_message": "failed", "next_step": [{"resource": 255}]}
+    messages = [{"message": "hello", "code": 0}, {"message": None}]
+    answer = reading({"success": True, "data": job, "messages": messages})
+    assert (answer.dialect, answer.job_id, answer.state) == ("data", 7, 1)
+    assert (answer.status_message, answer.says_failed) == ("failed", True)
+    assert answer.next_step == [{"resource": 255}]
+    assert answer.messages == ("hello",)
+
+
+def test_id_and_job_id_must_agree() -> None:
+    assert reading({"data": {"id": 7, "job_id": 7}}).problem is None
+    other = reading({"data": {"id": 8, "job_id": 7}})
+    assert other.problem == "its id is 8 at data.id and 7 at data.job_id"
+
+
+@pytest.mark.parametrize("data", [{}, {"data": None}, {"data": []}, {"data": {}}])
+def test_an_answer_of_data_need_not_tell_of_a_job(data: dict[str, Any]) -> None:
+    answer = reading({"success": False, "messages": [{"message": "no"}], **data})
+    assert (answer.dialect, answer.success, answer.messages) == ("data", False, ("no",))
+    assert not answer.tells_of_a_job
+
+
+def test_an_envelope_of_the_first_dialects_without_its_contents_is_not_data() -> None:
+    assert reading({"Type": "success", "success": True}).dialect is None
+
+
 def test_where_both_places_are_there_they_must_agree() -> None:
     alike = reading(envelope({"system": {"jobs": {"state": 0.5}}, "msg": {"state": 0.5}}))
     assert (alike.state, alike.problem) == (0.5, None)

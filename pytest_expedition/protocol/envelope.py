@@ -32,6 +32,9 @@ LARGE: Final = 65536
 
 Dialect = Literal["system", "msg", "data"]
 
+FAILED: Final = "failed"
+"""The ``status_message`` of a job that has failed."""
+
 _NO_OBJECT: Final[dict[str, Any]] = {}
 
 
@@ -52,11 +55,11 @@ class Answer:
     """What one answer says.
 
     ``problem`` says why the body is no JSON or contradicts itself, or is ``None``. ``job_id``,
-    ``state``, ``status_code`` (``JobMsg.statusCode``) and ``next_step`` are the JSON values as they
-    stand, of whatever type, or ``MISSING``. ``place`` is where in the answer the job stands:
-    ``system.jobs``, ``msg``, ``content`` (a bare ``jobId``) or ``data``. ``messages`` are the texts
-    of the response's messages, ``result`` is what stays of a finished job: its documented fields
-    besides id and state.
+    ``state``, ``status_code`` (``JobMsg.statusCode``), ``status_message`` (of the dialect ``data``)
+    and ``next_step`` are the JSON values as they stand, of whatever type, or ``MISSING``. ``place``
+    is where in the answer the job stands: ``system.jobs``, ``msg``, ``content`` (a bare ``jobId``)
+    or ``data``. ``messages`` are the texts of the response's messages, ``result`` is what stays of
+    a finished job: its documented fields besides id and state.
     """
 
     document: Any = None
@@ -67,6 +70,7 @@ class Answer:
     job_id: Any = MISSING
     state: Any = MISSING
     status_code: Any = MISSING
+    status_message: Any = MISSING
     next_step: Any = MISSING
     messages: tuple[str, ...] = ()
     result: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +85,14 @@ class Answer:
         state = self.state
         is_number = type(state) is int or type(state) is float
         return float(state) if is_number and (0 <= state <= 1 or state == -1) else None
+
+    @property
+    def says_failed(self) -> bool:
+        """Whether the answer says in the dialect ``data`` that the job has failed.
+
+        Such a job has ended, wherever its state is.
+        """
+        return bool(self.status_message == FAILED)
 
     @property
     def tells_of_a_job(self) -> bool:
@@ -213,7 +225,7 @@ def read(body: bytes) -> Answer:
     problem = problems[0] if problems else None
     if not isinstance(document, dict):
         return Answer(document=document, problem=problem)
-    if "Contents" not in document and isinstance(document.get("data"), dict):
+    if _is_data(document):
         return _read_data(document, problem)
     return _read_contents(document, problem)
 
@@ -234,6 +246,7 @@ def abridged(answer: Answer) -> Answer:
         job_id=short(answer.job_id),
         state=short(answer.state),
         status_code=short(answer.status_code),
+        status_message=short(answer.status_message),
         next_step=short(answer.next_step),
         messages=tuple(text[:LONGEST_VALUE] for text in answer.messages[:MOST_MESSAGES]),
         result={name: short(value) for name, value in answer.result.items()},
@@ -299,18 +312,34 @@ def _disagreement(jobs: dict[str, Any], msg: dict[str, Any]) -> str | None:
     return None
 
 
+def _is_data(document: dict[str, Any]) -> bool:
+    """Whether a document is in the dialect ``data``, whose answers may carry no ``data`` at all."""
+    if "Contents" in document or "Type" in document:
+        return False
+    return any(name in document for name in ("data", "success", "messages"))
+
+
 def _read_data(document: dict[str, Any], problem: str | None) -> Answer:
-    job = document["data"]
+    job = _object(document, "data")
+    id_, job_id = job.get("id", MISSING), job.get("job_id", MISSING)
+    if problem is None and MISSING not in (id_, job_id) and id_ != job_id:
+        problem = f"its id is {spelled(id_)} at data.id and {spelled(job_id)} at data.job_id"
     return Answer(
         document=document,
         problem=problem,
         success=document.get("success", MISSING),
         dialect="data",
         place="data",
-        job_id=job.get("job_id", MISSING),
+        job_id=id_ if job_id is MISSING else job_id,
         state=job.get("state", MISSING),
+        status_message=job.get("status_message", MISSING),
+        next_step=job.get("next_step", MISSING),
         messages=_texts(_list(document, "messages"), "message"),
-        result={"task": job["task"]} if "task" in job else {},
+        result={
+            name: job[name]
+            for name in ("description", "status_message", "next_step", "task")
+            if name in job
+        },
     )
 
 

@@ -43,6 +43,8 @@ SchemaName = Literal[
     "error-system",
     "error-msg",
     "error-data",
+    "fields-data",
+    "jobs-data",
     "envelope",
     "report",
     "trace",
