@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from test_executor import run
 from test_readme import rows
 
 from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Target
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.report.document import assemble, run_entry
-from pytest_expedition.report.preview import preview
 from pytest_expedition.report.text import verdict_lines
 from pytest_expedition.report.words import left_behind
+from pytest_expedition.suite.client import Client, LimitReachedError, TargetUnusableError
+from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.plan import Act, JobPlan, Plan, covering
 from pytest_expedition.suite.run import Progress, run_contract
-from pytest_expedition.suite.runner import LimitReachedError, Runner, TargetUnusableError
 from pytest_expedition.suite.search import SPARE_SECONDS
 from pytest_expedition.suite.transport import Reply, Transport
 
@@ -149,27 +150,27 @@ class TestLimits:
 
     def test_jobs_of_which_nothing_is_learned_are_cancelled_to_make_room(self, serve: Any) -> None:
         server, target = serve(Silent, limits={"concurrent_jobs": 1})
-        with Runner(target) as runner:
-            runner.run(Plan(jobs=(JobPlan(recipe="import"),)))
-            runner.run(Plan(jobs=(JobPlan(recipe="import"),)))
+        with Client(target) as client:
+            run(client, Plan(jobs=(JobPlan(recipe="import"),)))
+            run(client, Plan(jobs=(JobPlan(recipe="import"),)))
         assert [job.cancelled_after is not None for job in server.jobs] == [True, False]
 
     def test_a_job_that_cannot_be_cancelled_and_never_ends_leaves_no_room(self, serve: Any) -> None:
         server, target = serve(limits={"concurrent_jobs": 1})
         server.next_job(JobScript(progress=(0, 0.5), cancellable=False))
-        with Runner(target) as runner:
-            runner.run(Plan(jobs=(JobPlan(recipe="export"),)))
+        with Client(target) as client:
+            run(client, Plan(jobs=(JobPlan(recipe="export"),)))
             with pytest.raises(LimitReachedError) as caught:
-                runner.run(Plan(jobs=(JobPlan(recipe="export"),)))
+                run(client, Plan(jobs=(JobPlan(recipe="export"),)))
         assert caught.value.limit == "concurrent_jobs"
-        assert runner.left_behind == [server.jobs[0].id]
+        assert client.left_behind == [server.jobs[0].id]
 
     def test_creations_without_an_answer_are_taken_to_run_as_long_as_a_job_may(
         self, serve: Any
     ) -> None:
         server, target = serve(Loses, limits={"concurrent_jobs": 1})
-        with Runner(target) as runner:
-            runner.run(Plan(jobs=(JobPlan(recipe="import"), JobPlan(recipe="import"))))
+        with Client(target) as client:
+            run(client, Plan(jobs=(JobPlan(recipe="import"), JobPlan(recipe="import"))))
         first, second = server.jobs
         assert second.created - first.created >= target.limits.job_seconds - 0.01
 
@@ -250,18 +251,18 @@ class TestKeys:
     ) -> None:
         server, target = serve(Expiring, **BY_NAME)
         server.instance.memory["good for"] = 100
-        with Runner(target) as runner:
-            exchanges = runner.run(covering((IMPORT, EXPORT)))
+        with Client(target) as client:
+            exchanges = run(client, covering((IMPORT, EXPORT)))
         assert server.instance.memory["logins"] == 2
         refused = [x for x in exchanges if x.status == 401 and not x.probe]
         assert refused
         assert not any(x.answered for x in refused)
-        assert {"secret-key-1", "secret-key-2", "paloalto"} <= set(runner.secrets)
+        assert {"secret-key-1", "secret-key-2", "paloalto"} <= set(client.secrets)
 
     def test_once_is_enough(self, serve: Any) -> None:
         server, target = serve(Expiring, **BY_NAME)
-        with Runner(target) as runner, pytest.raises(TargetUnusableError, match="refuses the key"):
-            runner.run(covering((IMPORT, EXPORT)))
+        with Client(target) as client, pytest.raises(TargetUnusableError, match="refuses the key"):
+            run(client, covering((IMPORT, EXPORT)))
         assert server.instance.memory["logins"] == 2
 
     def test_an_older_instance_logs_in_elsewhere(self, serve: Any) -> None:
@@ -272,8 +273,8 @@ class TestKeys:
                 return super().route(request)
 
         server, target = serve(Older, **BY_NAME)
-        with Runner(target) as runner:
-            runner.log_in()
+        with Client(target) as client:
+            client.log_in()
         assert [x.path.rsplit("/", 1)[1] for x in server.requests] == ["generate_api_key", "login"]
 
 
@@ -450,8 +451,8 @@ class TestDryRun:
 def test_acts_of_a_plan_may_start_the_agent(serve: Any) -> None:
     server, target = serve(start_agent=True)
     act = Act(progress=0.5, requests=("start-agent",))
-    with Runner(replace(target)) as runner:
-        exchanges = runner.run(Plan(jobs=(JobPlan(recipe="export", acts=(act,)),)))
+    with Client(replace(target)) as client:
+        exchanges = run(client, Plan(jobs=(JobPlan(recipe="export", acts=(act,)),)))
     assert [x.kind for x in exchanges].count("agent") == 2
     assert json.loads(exchanges[0].body)["success"] is True
     assert server.agent_running

@@ -44,7 +44,7 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> Conformance:
     again = replay(config)
     _require_usable(target, again, config)
     if config.getoption("--expedition-dry-run"):
-        from pytest_expedition.report.preview import preview
+        from pytest_expedition.suite.dry_run import preview
 
         session_report(config).preview = list(preview(target, profile=profile(config)))
         pytest.skip("dry run: nothing is sent")

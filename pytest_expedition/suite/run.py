@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from hypothesis import settings
 
 from pytest_expedition.oracle.rules import judge
+from pytest_expedition.suite.client import Client, TargetUnusableError
+from pytest_expedition.suite.executor import Executor
 from pytest_expedition.suite.profile import RANDOM_PLANS, SMOKE_JOBS
-from pytest_expedition.suite.runner import Runner, TargetUnusableError
 from pytest_expedition.suite.search import Search
 from pytest_expedition.suite.share import Share, merge
 
@@ -43,10 +44,10 @@ class Progress:
 class Interrupted(KeyboardInterrupt):
     """A run was interrupted, and has cleaned up; ``left_behind`` are the jobs that still run."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, client: Client) -> None:
         super().__init__("the run was interrupted")
-        self.left_behind = tuple(runner.left_behind)
-        self.perhaps_created = runner.perhaps_created
+        self.left_behind = tuple(client.left_behind)
+        self.perhaps_created = client.perhaps_created
 
 
 def run_contract(
@@ -108,9 +109,9 @@ def run_share(
             seconds = time.monotonic() - begun
             watch(Progress(jobs=jobs, seconds=seconds, seconds_left=search.longest - seconds))
 
-    runner = Runner(target, watch=tell, record=record)
+    client = Client(target, record=record)
     search = Search(
-        runner,
+        Executor(client, watch=tell),
         covering=number == 0,
         random_plans=len(range(number, RANDOM_PLANS[profile], count)),
         profile=profile,
@@ -120,16 +121,16 @@ def run_share(
     work = search.run if plan is None else functools.partial(search.run_alone, plan)
     reason = ""
     try:
-        with runner:
+        with client:
             try:
                 work()
             except TargetUnusableError as error:
                 reason = str(error)
     except KeyboardInterrupt:
         # Without its traceback, which holds what was being sent.
-        raise Interrupted(runner) from None
+        raise Interrupted(client) from None
     # Of a target that never let us create a job, nothing is held against it.
-    history = search.history(runner.exchanges if runner.ledger or not reason else [])
+    history = search.history(client.exchanges if client.ledger.ids or not reason else [])
     return Share(
         findings=judge(history),
         created_in=history.created_in,
@@ -138,13 +139,13 @@ def run_share(
         smallest=search.smallest,
         started=started,
         seconds=time.monotonic() - begun,
-        requests=runner.requests,
-        jobs=len(runner.ledger),
+        requests=client.requests,
+        jobs=len(client.ledger.ids),
         unanswered=sum(not exchange.answered for exchange in history.exchanges),
         reason=reason,
-        left_behind=tuple(runner.left_behind),
-        perhaps_created=runner.perhaps_created,
-        secrets=runner.secrets,
+        left_behind=tuple(client.left_behind),
+        perhaps_created=client.perhaps_created,
+        secrets=client.secrets,
     )
 
 

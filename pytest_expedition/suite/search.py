@@ -14,15 +14,17 @@ from hypothesis.errors import HypothesisException
 from pytest_expedition.oracle.history import History
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.suite.client import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.plan import Plan, covering, plans
+from pytest_expedition.suite.probes import run_plan
 from pytest_expedition.suite.profile import SMOKE_JOBS
-from pytest_expedition.suite.runner import LimitReachedError, Runner, TargetUnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.rules import Violation
+    from pytest_expedition.suite.executor import Executor
     from pytest_expedition.suite.profile import ProfileName
 
 MOST_JOBS_OF_A_PLAN: Final = 3
@@ -49,7 +51,7 @@ class Search:
 
     def __init__(
         self,
-        runner: Runner,
+        executor: Executor,
         *,
         covering: bool,
         random_plans: int,
@@ -57,13 +59,14 @@ class Search:
         seed: int | None,
         until_broken: frozenset[str],
     ) -> None:
-        self.runner = runner
+        self.executor = executor
+        self.client = executor.client
         self.covering = covering
         self.random_plans = random_plans
         self.profile = profile
         self.seed = seed
         self.until_broken = until_broken
-        self.target = runner.target
+        self.target = executor.target
         self.limit = ""
         self.smallest: dict[str, tuple[Plan, Violation]] = {}
         self._unusable: TargetUnusableError | None = None
@@ -140,14 +143,14 @@ class Search:
             return True
         if not self.until_broken.isdisjoint(self.smallest):
             return True
-        return self._elapsed + self.runner.longest_job > self._seconds_for_plans
+        return self._elapsed + self.executor.longest_job > self._seconds_for_plans
 
     def _has_time_for(self, plan: Plan) -> bool:
         """Whether a plan ends in time, if its jobs take as long as the longest so far."""
         if self._seconds_for_plans == math.inf:
             return True
         jobs_in_a_row = 1 + max(job.after for job in plan.jobs)
-        seconds = jobs_in_a_row * self.runner.longest_job
+        seconds = jobs_in_a_row * self.executor.longest_job
         return self._elapsed + seconds <= self._seconds_for_plans
 
     @property
@@ -158,20 +161,20 @@ class Search:
     def _seconds_for_plans(self) -> float:
         if not self.target.clock.waits or self.profile == "thorough":
             return math.inf
-        return JOBS_IN_A_ROW * self.runner.longest_job + SPARE_SECONDS
+        return JOBS_IN_A_ROW * self.executor.longest_job + SPARE_SECONDS
 
     @property
     def longest(self) -> float:
         """Seconds after which the run has ended, as far as is known."""
         seconds = self.target.limits.seconds
-        known = self.runner.longest_job > 0 and self.profile == "default"
+        known = self.executor.longest_job > 0 and self.profile == "default"
         return min(seconds, self._seconds_for_plans + SPARE_SECONDS) if known else seconds
 
     def _try(self, plan: Plan) -> list[str]:
         """Carry out a plan; return the requirements that it showed broken."""
-        first = len(self.runner.exchanges)
-        self._within_limits(lambda: self.runner.run(plan))
-        findings = judge(self.history(self.runner.exchanges[first:]))
+        first = len(self.client.exchanges)
+        self._within_limits(lambda: run_plan(self.executor, plan))
+        findings = judge(self.history(self.client.exchanges[first:]))
         broken = [name for name, finding in findings.items() if finding.violations]
         for name in broken:
             known = self.smallest.get(name)
@@ -181,9 +184,9 @@ class Search:
 
     def _ask_again(self) -> None:
         """Look once more at jobs of the whole run: what has ended stays as it is."""
-        ids = self.runner.ledger
+        ids = self.client.ledger.ids
         step = -(-len(ids) // ASKED_AGAIN) if self.target.clock.waits and ids else 1
-        self.runner.ask_again(ids[::step])
+        self.executor.ask_again(ids[::step])
 
     def _within_limits(self, action: Callable[[], object]) -> None:
         """Do something that sends requests, and remember what stopped it."""

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_expedition import JobRecipe, JobScript, Limits, Target
+from pytest_expedition.suite.client import Client, LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.clock import SkippingClock
+from pytest_expedition.suite.executor import POLLS_AFTER_THE_END, Executor
 from pytest_expedition.suite.plan import AT_THE_END, Act, JobPlan, Plan, covering
-from pytest_expedition.suite.runner import (
-    POLLS_AFTER_THE_END,
-    LimitReachedError,
-    Runner,
-    TargetUnusableError,
-)
+from pytest_expedition.suite.probes import run_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_expedition import ExpeditionServer
+    from pytest_expedition.oracle.history import Exchange
 
 IMPORT = JobRecipe(
     name="import", path="/api/v1/project/1/import", form={"resource": "/tmp/a b"}, cancellable=True
@@ -58,13 +56,20 @@ def one(*acts: Act, recipe: str = "import", **changes: Any) -> Plan:
     return plan_of(JobPlan(recipe=recipe, acts=acts, **changes))
 
 
+def run(client: Client, plan: Plan) -> list[Exchange]:
+    """Carry out a plan and return its exchanges."""
+    first = len(client.exchanges)
+    run_plan(Executor(client), plan)
+    return client.exchanges[first:]
+
+
 def states(exchanges: list[Any]) -> list[float | None]:
     return [x.state for x in exchanges]
 
 
 def test_a_job_is_polled_to_its_end_and_a_little_beyond(make_target: Any) -> None:
-    with Runner(make_target()) as runner:
-        exchanges = runner.run(one())
+    with Client(make_target()) as client:
+        exchanges = run(client, one())
     assert [x.kind for x in exchanges] == ["create"] + ["status"] * (11 + POLLS_AFTER_THE_END)
     assert states(exchanges)[1:] == [step / 10 for step in range(11)] + [1.0] * POLLS_AFTER_THE_END
 
@@ -72,9 +77,9 @@ def test_a_job_is_polled_to_its_end_and_a_little_beyond(make_target: Any) -> Non
 def test_the_recipe_says_what_is_sent(
     make_target: Any, expedition_server: ExpeditionServer
 ) -> None:
-    with Runner(make_target()) as runner:
-        runner.run(one())
-        runner.run(one(recipe="export"))
+    with Client(make_target()) as client:
+        run(client, one())
+        run(client, one(recipe="export"))
     creations = [x for x in expedition_server.requests if x.method == "POST"]
     assert creations[0].form == {"resource": "/tmp/a b"}
     assert (creations[1].path, creations[1].query) == (EXPORT.path, "dry=1")
@@ -86,8 +91,8 @@ def test_acts_wait_for_their_progress(make_target: Any) -> None:
         Act(progress=0.35, requests=("cancel",)),
         Act(progress=AT_THE_END, requests=("cancel",)),
     )
-    with Runner(make_target()) as runner:
-        exchanges = runner.run(plan)
+    with Client(make_target()) as client:
+        exchanges = run(client, plan)
     kinds = "".join(x.kind[0] for x in exchanges[1:])  # status or cancel
     assert kinds == "ss" + "ssss" + "c" + "c" + "s" * POLLS_AFTER_THE_END
     assert states(exchanges)[6:9] == [0.4, -1, -1]
@@ -98,15 +103,15 @@ def test_acts_that_a_jump_has_overtaken_are_not_lost(
 ) -> None:
     target = make_target()
     expedition_server.next_job(JobScript(progress=(1,)))
-    with Runner(target) as runner:
-        exchanges = runner.run(one(Act(progress=0.3, requests=("cancel",))))
+    with Client(target) as client:
+        exchanges = run(client, one(Act(progress=0.3, requests=("cancel",))))
     assert "cancel" in [x.kind for x in exchanges]
 
 
 def test_what_is_sent_at_the_same_instant_overlaps(make_target: Any) -> None:
     plan = one(Act(progress=0.0, requests=("cancel", "poll", "poll")))
-    with Runner(make_target()) as runner:
-        exchanges = runner.run(plan)
+    with Client(make_target()) as client:
+        exchanges = run(client, plan)
     cancel = next(x for x in exchanges if x.kind == "cancel")
     polls = [x for x in exchanges if x.kind == "status"][:2]
     assert not any(x.before(cancel) or cancel.before(x) for x in polls)
@@ -116,8 +121,8 @@ def test_jobs_run_side_by_side_up_to_the_limit(
     make_target: Any, expedition_server: ExpeditionServer
 ) -> None:
     target = make_target(limits={"concurrent_jobs": 2})
-    with Runner(target) as runner:
-        runner.run(plan_of(*[JobPlan(recipe="import")] * 5))
+    with Client(target) as client:
+        run(client, plan_of(*[JobPlan(recipe="import")] * 5))
     lifetimes = [(job.created, job.created + 10) for job in expedition_server.jobs]
     assert len(lifetimes) == 5
     for created, _ in lifetimes:
@@ -132,8 +137,8 @@ def test_jobs_meet_at_different_ages(make_target: Any, expedition_server: Expedi
         JobPlan(recipe="export", after=1.0),
     )
     target = make_target()
-    with Runner(target) as runner:
-        runner.run(plan)
+    with Client(target) as client:
+        run(client, plan)
     first, second, third = (job.created for job in expedition_server.jobs)
     assert (first, second) == (0, 0)
     assert 10 <= third < 12
@@ -143,8 +148,8 @@ def test_a_job_waits_until_the_first_is_far_enough(
     make_target: Any, expedition_server: ExpeditionServer
 ) -> None:
     plan = plan_of(JobPlan(recipe="import"), JobPlan(recipe="export", after=0.5))
-    with Runner(make_target()) as runner:
-        runner.run(plan)
+    with Client(make_target()) as client:
+        run(client, plan)
     first, second = (job.created for job in expedition_server.jobs)
     assert first == 0
     assert 5 <= second < 7
@@ -155,8 +160,8 @@ def test_a_slow_job_is_asked_for_less_often(
 ) -> None:
     target = make_target(limits={"job_seconds": 1000.0})
     expedition_server.instance.set_pace(500)
-    with Runner(target) as runner:
-        exchanges = runner.run(one())
+    with Client(target) as client:
+        exchanges = run(client, one())
     assert exchanges[-1].state == 1
     assert len(exchanges) < 250
 
@@ -166,8 +171,8 @@ def test_a_job_that_never_ends_is_given_up_after_its_time(
 ) -> None:
     target = make_target()
     expedition_server.next_job(JobScript(progress=(0, 0.5)))
-    with Runner(target) as runner:
-        exchanges = runner.run(one(recipe="export"))
+    with Client(target) as client:
+        exchanges = run(client, one(recipe="export"))
     assert exchanges[-1].sent > exchanges[0].received + 20
     assert exchanges[-2].sent <= exchanges[0].received + 20
 
@@ -178,8 +183,8 @@ def test_a_limit_is_never_exceeded(
 ) -> None:
     target = make_target(limits={limit: value})
     plan = plan_of(*[JobPlan(recipe="import")] * 9)
-    with pytest.raises(LimitReachedError) as caught, Runner(target) as runner:
-        runner.run(plan)
+    with pytest.raises(LimitReachedError) as caught, Client(target) as client:
+        run(client, plan)
     assert caught.value.limit == limit
     used = expedition_server.requests if limit == "requests" else expedition_server.jobs
     assert 0 < len(used) <= value
@@ -189,24 +194,24 @@ def test_a_limit_is_never_exceeded(
 def test_the_seconds_of_the_whole_run_are_a_limit(make_target: Any) -> None:
     with (
         pytest.raises(LimitReachedError, match="seconds"),
-        Runner(make_target(limits={"seconds": 1e-9})) as runner,
+        Client(make_target(limits={"seconds": 1e-9})) as client,
     ):
-        runner.run(one())
+        run(client, one())
 
 
 def test_what_still_runs_at_the_end_is_cancelled_if_it_may_be(
     make_target: Any, expedition_server: ExpeditionServer
 ) -> None:
     target = make_target(limits={"requests": 8})
-    with pytest.raises(LimitReachedError), Runner(target) as runner:
-        runner.run(plan_of(JobPlan(recipe="import"), JobPlan(recipe="export")))
+    with pytest.raises(LimitReachedError), Client(target) as client:
+        run(client, plan_of(JobPlan(recipe="import"), JobPlan(recipe="export")))
     by_request = {job.request: job.cancel_requests for job in expedition_server.jobs}
     assert by_request == {"import": 1, "export": 0}
 
 
 def test_probes_change_nothing(make_target: Any, expedition_server: ExpeditionServer) -> None:
-    with Runner(make_target()) as runner:
-        exchanges = runner.run(covering((IMPORT, EXPORT)))
+    with Client(make_target()) as client:
+        exchanges = run(client, covering((IMPORT, EXPORT)))
     probes = [x for x in exchanges if x.probe]
     assert {x.probe for x in probes} == {"no-key", "wrong-key", "unknown-id", "bad-id"}
     assert all(x.status is not None and 400 <= x.status < 500 for x in probes)
@@ -219,9 +224,9 @@ def test_probes_change_nothing(make_target: Any, expedition_server: ExpeditionSe
 def test_an_instance_that_is_not_there(make_target: Any) -> None:
     with (
         pytest.raises(TargetUnusableError, match=r"http://127\.0\.0\.1:1 does not answer"),
-        Runner(make_target(url="http://127.0.0.1:1")) as runner,
+        Client(make_target(url="http://127.0.0.1:1")) as client,
     ):
-        runner.run(one())
+        run(client, one())
 
 
 def test_an_instance_that_goes_down(make_target: Any, expedition_server: ExpeditionServer) -> None:
@@ -239,33 +244,33 @@ def test_an_instance_that_goes_down(make_target: Any, expedition_server: Expedit
     target = make_target(url=server.url, clock=type(clock)(advance))
     with (
         pytest.raises(TargetUnusableError, match=r"stopped answering .*: the connection failed"),
-        Runner(target) as runner,
+        Client(target) as client,
     ):
-        runner.run(plan_of(JobPlan(recipe="import"), JobPlan(recipe="export")))
+        run(client, plan_of(JobPlan(recipe="import"), JobPlan(recipe="export")))
 
 
 def test_a_key_that_is_refused(make_target: Any) -> None:
     with (
         pytest.raises(TargetUnusableError, match="refuses the key"),
-        Runner(make_target(api_key="old")) as runner,
+        Client(make_target(api_key="old")) as client,
     ):
-        runner.run(one())
+        run(client, one())
 
 
 def test_a_request_that_the_instance_does_not_know(make_target: Any) -> None:
     jobs = (JobRecipe(name="import", path="/api/v1/nothing"),)
     with (
         pytest.raises(TargetUnusableError, match="POST /api/v1/nothing was answered with 404"),
-        Runner(make_target(jobs=jobs)) as runner,
+        Client(make_target(jobs=jobs)) as client,
     ):
-        runner.run(one())
+        run(client, one())
 
 
 def test_user_name_and_password_are_turned_into_a_key(make_target: Any) -> None:
     target = make_target(api_key="", username="admin", password="paloalto")
-    with Runner(target) as runner:
-        exchanges = runner.run(one())
-        assert set(runner.secrets) == {"fake-expedition-key", "paloalto"}
+    with Client(target) as client:
+        exchanges = run(client, one())
+        assert set(client.secrets) == {"fake-expedition-key", "paloalto"}
     assert exchanges[-1].state == 1
 
 
@@ -273,18 +278,18 @@ def test_a_wrong_password(make_target: Any) -> None:
     target = make_target(api_key="", username="admin", password="wrong")
     with (
         pytest.raises(TargetUnusableError, match=r"gives no key .* answered with 401"),
-        Runner(target) as runner,
+        Client(target) as client,
     ):
-        runner.run(one())
+        run(client, one())
 
 
 def test_the_dialect_is_found_out(make_target: Any) -> None:
-    with Runner(make_target()) as runner:
-        assert runner.dialect is None
-        runner.run(one())
-        assert runner.dialect == "system"
-    with Runner(make_target(dialect="data")) as runner:
-        assert runner.dialect == "data"
+    with Client(make_target()) as client:
+        assert client.dialect is None
+        run(client, one())
+        assert client.dialect == "system"
+    with Client(make_target(dialect="data")) as client:
+        assert client.dialect == "data"
 
 
 class TestCoveringPlan:

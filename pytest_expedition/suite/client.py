@@ -1,0 +1,429 @@
+"""Sends requests to the target: with its key, within its limits, every job in the ledger."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from urllib3.exceptions import InsecureRequestWarning
+
+from pytest_expedition.oracle.history import NO_KEY, Exchange
+from pytest_expedition.suite.ledger import Ledger
+from pytest_expedition.suite.target import Secret, spellings
+from pytest_expedition.suite.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from pytest_expedition.oracle.history import Kind, Probe
+    from pytest_expedition.protocol.envelope import Dialect
+    from pytest_expedition.suite.plan import Request
+    from pytest_expedition.suite.target import JobRecipe, Target
+
+MOST_BYTES_IN_ALL: Final = 64 * 1024 * 1024
+"""Bytes that all answers of a run may have together; a target that sends more is not judged."""
+
+MOST_AT_ONCE: Final = 16
+"""Requests that are sent at the same instant."""
+
+SECONDS_AFTER_INTERRUPT: Final = 5.0
+"""Seconds that an interrupted run waits for the answers to requests that it has sent."""
+
+LEAST_SECONDS: Final = 0.1
+"""Seconds that an answer is waited for even where the run is as good as over."""
+
+BARRIER_SECONDS: Final = 60.0
+"""Seconds that a thread waits for those that send at the same instant, should one break down."""
+
+LOST_IN_A_ROW: Final = 8
+"""Answers that may be lost one after the other until the target is taken to be down."""
+
+CLEANING_UP: Final = 0.1
+"""Part of the seconds of a run that is kept for cancelling what still runs."""
+
+MOST_SECONDS_OF_CLEANING_UP: Final = 30.0
+
+WRONG_KEY: Final = "not-a-key"
+NO_SUCH_RESOURCE: Final = 404
+
+
+class LimitReachedError(Exception):
+    """Another request would go beyond a limit of the target; ``limit`` is its name."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"the limit `{limit}` of the target is reached")
+        self.limit = limit
+
+
+class TargetUnusableError(Exception):
+    """The target does not answer, or does not let us in: nothing can be judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A request to be sent."""
+
+    kind: Kind
+    method: str
+    path: str
+    job_id: int | None = None
+    recipe: JobRecipe | None = None
+    form: Mapping[str, str] | None = None
+    probe: Probe = ""
+
+    @property
+    def json(self) -> Any:
+        """The JSON document that the request carries; ``None`` where it carries a form."""
+        return self.recipe.json if self.recipe is not None else None
+
+    @property
+    def may_be_cancelled(self) -> bool:
+        """Whether the job that the request creates may be cancelled, as far as is known."""
+        return self.recipe is not None and self.recipe.cancellable is not False
+
+
+class Client:
+    """Sends requests to one target and keeps every exchange.
+
+    ``exchanges`` are all of the run, ``ledger`` knows the jobs that it created, which alone are
+    ever cancelled. ``requests`` counts what was sent. ``dialect`` is the one that the target
+    speaks, once an answer has shown it. ``secrets`` are the keys and the password. ``record`` is
+    told each exchange.
+
+    A client is a context manager: at its end it cleans up and closes its connections.
+    """
+
+    def __init__(self, target: Target, *, record: Callable[[Exchange], None] | None = None) -> None:
+        self.target = target
+        self.clock = target.clock
+        self.ledger = Ledger(target.limits)
+        self.exchanges: list[Exchange] = []
+        self.requests = 0
+        self.dialect: Dialect | None = None if target.dialect == "auto" else target.dialect
+        self._record = record
+        self._unsent: set[Exchange] = set()
+        """Those for which there was no connection."""
+        self._recipes = {recipe.name: recipe for recipe in target.jobs}
+        self._started = self.clock.now()
+        self._until = time.monotonic() + target.limits.seconds
+        self._reached = False
+        self._lost_in_a_row = 0
+        self._agent_started = False
+        self._bytes = 0
+        self._key = Secret(target.api_key)
+        self._renewed = False
+        self.secrets: tuple[str, ...] = ()
+        self._keep_secret(target.api_key, target.password)
+        self._transport = Transport(target.url, verify=target.verify, connections=MOST_AT_ONCE)
+        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="expedition")
+        self._quiet = warnings.catch_warnings()
+
+    def __enter__(self) -> Self:
+        self._quiet.__enter__()
+        if self.target.verify is False:  # said once, in the report, and not for each request
+            warnings.simplefilter("ignore", InsecureRequestWarning)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.clean_up()
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._transport.close()
+            self._quiet.__exit__(None, None, None)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the start of the run, on the target's clock."""
+        return self.clock.now() - self._started
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the last request that is not for cleaning up, on the machine's clock."""
+        return self._last_start - time.monotonic()
+
+    @property
+    def left_behind(self) -> list[int]:
+        """The ids of the jobs that this run created and has not seen end."""
+        return list(self.ledger.running)
+
+    @property
+    def perhaps_created(self) -> int:
+        """How many jobs may have been created by requests that got no answer."""
+        return len(self.ledger.unconfirmed_creations)
+
+    # Cleaning up
+
+    def clean_up(self) -> None:
+        """Start the agent if this run stopped it, and cancel the jobs that still run."""
+        if self.target.start_agent and not self._agent_started and self.requests:
+            self._send_once([_to_agent("start")])
+        self._cancel_what_still_runs()
+
+    def _cancel_what_still_runs(self) -> None:
+        """Cancel the jobs of the ledger that have not ended and may be cancelled.
+
+        It takes the requests that were kept for it, and ends with the seconds of the run.
+        """
+        requests: tuple[Request, ...] = ("cancel", "poll")  # a cancel may take a moment
+        for request in requests:
+            for job_id, cancellable in list(self.ledger.running.items()):
+                if cancellable and time.monotonic() < self._until:
+                    self._send_once([self.about(request, job_id)])
+
+    # The agent
+
+    def start_agent_once(self) -> None:
+        """Start the agent, unless this run has done so."""
+        if not self._agent_started:
+            self.tell_agent("start")
+
+    def tell_agent(self, command: str) -> None:
+        """Start, stop or restart the agent."""
+        self._agent_started = command != "stop"  # noted before: an answer may be lost
+        self.send([_to_agent(command)])
+
+    # The key
+
+    def log_in(self) -> None:
+        """Get a key for user name and password, unless there is one.
+
+        Raises ``TargetUnusableError`` where none is given.
+        """
+        if not self._key:
+            self._fetch_key()
+
+    def _fetch_key(self) -> None:
+        form = {"username": self.target.username, "password": self.target.password}
+        for path in ("/api/v1/generate_api_key", "/api/v1/login"):
+            call = Call(kind="other", method="POST", path=path, probe="no-key", form=form)
+            self._require_limits(call)
+            (exchange,) = self._send_once([call])
+            if exchange.status != NO_SUCH_RESOURCE:
+                break
+        if exchange.status is None:
+            raise TargetUnusableError(f"{self.target.url} does not answer: {exchange.lost}")
+        key = _key_in(exchange.document)
+        if not exchange.ok or key is None:
+            raise TargetUnusableError(
+                f"{self.target.url} gives no key for the user name and the password: "
+                f"POST {path} was answered with {exchange.status}"
+            )
+        self._key = key
+        self._keep_secret(key)
+
+    def _struck_out(self, body: bytes) -> bytes:
+        for secret in self._spellings:
+            body = body.replace(secret, b"***")
+        return body
+
+    def _keep_secret(self, *secrets: str) -> None:
+        self.secrets = (*self.secrets, *(text for text in secrets if text))
+        self._spellings = spellings(self.secrets)
+
+    # Requests
+
+    def creation(self, name: str, probe: Probe = "") -> Call:
+        """Make the request of a recipe."""
+        recipe = self._recipes[name]
+        path = recipe.path
+        if recipe.query:
+            path = f"{path}?{urlencode(recipe.query)}"
+        return Call(
+            kind="create",
+            method=recipe.method,
+            path=path,
+            recipe=recipe,
+            form=recipe.form,
+            probe=probe,
+        )
+
+    def about(self, request: Request, job_id: int | str, probe: Probe = "") -> Call:
+        """Make a request of a plan about a job."""
+        if request == "start-agent":
+            return _to_agent("start")
+        method = "DELETE" if request == "cancel" else "GET"
+        return Call(
+            kind="cancel" if request == "cancel" else "status",
+            method=method,
+            path=self._path(method, job_id),
+            job_id=job_id if isinstance(job_id, int) else None,
+            probe=probe,
+        )
+
+    def _path(self, method: str, job_id: int | str) -> str:
+        if method == "DELETE":
+            return f"/api/v1/job/{job_id}"
+        created_in = self.ledger.dialects.get(job_id) if isinstance(job_id, int) else None
+        if (created_in or self.dialect) == "data":
+            return f"/api/v1/job/{job_id}?complete=true"
+        return f"/api/v1/job/status/{job_id}"
+
+    def send(self, calls: Sequence[Call]) -> list[Exchange]:
+        """Send requests, several at the same instant, and return the exchanges in their order.
+
+        Where the key has expired, and there is a user name and a password, a new one is fetched
+        once, and what was refused is sent again.
+
+        Raises ``LimitReachedError`` before a request that a limit forbids, and
+        ``TargetUnusableError`` where the target does not answer at all or refuses the key.
+        """
+        self._require_limits(*calls)
+        exchanges = self._send_once(calls)
+        refused = [
+            number
+            for number, exchange in enumerate(exchanges)
+            if exchange.status == NO_KEY and not exchange.probe
+        ]
+        if refused and self.target.password and not self._renewed:
+            self._renewed = True
+            self._fetch_key()
+            again = [calls[number] for number in refused]
+            self._require_limits(*again)
+            for number, exchange in zip(refused, self._send_once(again), strict=True):
+                exchanges[number] = exchange
+        self._require_usable(exchanges)
+        return exchanges
+
+    @property
+    def _last_start(self) -> float:
+        """When the last request may begin that does not clean up, on the machine's clock."""
+        seconds = self.target.limits.seconds
+        return self._until - min(CLEANING_UP * seconds, MOST_SECONDS_OF_CLEANING_UP)
+
+    def _require_limits(self, *calls: Call) -> None:
+        """Raise ``LimitReachedError`` if requests would go beyond a limit.
+
+        What cleaning up will take is kept for it: a cancel and a look for each job, and the start
+        of an agent that is stopped.
+        """
+        to_be_cancelled = sum(self.ledger.running.values())
+        to_be_cancelled += sum(call.kind == "create" and call.may_be_cancelled for call in calls)
+        kept = 2 * to_be_cancelled + self.target.control_agent
+        if self.requests + len(calls) + kept > self.target.limits.requests:
+            raise LimitReachedError("requests")
+        if time.monotonic() > self._last_start:
+            raise LimitReachedError("seconds")
+
+    def _send_once(self, calls: Sequence[Call]) -> list[Exchange]:
+        self.requests += len(calls)
+        if len(calls) == 1 and calls[0].kind != "create":
+            exchange = self._exchange(calls[0], None)
+            self._keep(exchange)
+            return [exchange]
+        exchanges = []
+        for start in range(0, len(calls), MOST_AT_ONCE):
+            batch = calls[start : start + MOST_AT_ONCE]
+            barrier = threading.Barrier(len(batch))
+            under_way = [self._pool.submit(self._exchange, call, barrier) for call in batch]
+            try:
+                exchanges += [each.result() for each in under_way]
+            except KeyboardInterrupt:
+                self._keep_what_arrives(batch, under_way)
+                raise
+            for exchange in exchanges[start:]:
+                self._keep(exchange)
+        return exchanges
+
+    def _keep_what_arrives(self, calls: Sequence[Call], under_way: list[Future[Exchange]]) -> None:
+        """Wait a little for what was sent before an interrupt: it may have created jobs."""
+        arrived, _ = wait(under_way, timeout=SECONDS_AFTER_INTERRUPT)
+        for call, each in zip(calls, under_way, strict=True):
+            if each in arrived and each.exception() is None:
+                self._keep(each.result())
+            elif call.kind == "create":
+                self.ledger.unconfirmed_creations.append(self.now)
+
+    def _keep(self, exchange: Exchange) -> None:
+        """Keep an exchange, and enter into the ledger what it tells of jobs."""
+        self._bytes += len(exchange.body)
+        if exchange.kind == "other":
+            return
+        self.exchanges.append(exchange)
+        if self._record is not None:
+            self._record(exchange)
+        self.ledger.enter(exchange, unsent=exchange in self._unsent)
+        if self.dialect is None and exchange.kind == "create" and exchange.ok:
+            self.dialect = exchange.answer.dialect
+
+    def _require_usable(self, exchanges: Sequence[Exchange]) -> None:
+        url = self.target.url
+        for exchange in exchanges:
+            self._lost_in_a_row = self._lost_in_a_row + 1 if exchange.status is None else 0
+            if exchange.status == NO_KEY and not exchange.probe:
+                raise TargetUnusableError(
+                    f"{url} refuses the key: {exchange.method} {exchange.path} was answered with "
+                    f"{NO_KEY}"
+                )
+            self._reached = self._reached or exchange.status is not None
+        if not self._reached:
+            raise TargetUnusableError(f"{url} does not answer: {exchanges[0].lost}")
+        if self._lost_in_a_row >= LOST_IN_A_ROW:
+            raise TargetUnusableError(
+                f"{url} stopped answering {exchanges[-1].sent:.1f} s after the start: "
+                f"{exchanges[-1].lost}"
+            )
+        if self._bytes > MOST_BYTES_IN_ALL:
+            raise TargetUnusableError(f"{url} has sent more than {MOST_BYTES_IN_ALL} bytes in all")
+
+    def _exchange(self, call: Call, barrier: threading.Barrier | None) -> Exchange:
+        """Send one request, at the barrier's instant."""
+        recipe = call.recipe
+        request = self._transport.prepare(
+            call.method, call.path, headers=self._headers(call), form=call.form, json=call.json
+        )
+        left = max(self._until - time.monotonic(), LEAST_SECONDS)
+        # Noted before the barrier: of requests sent at the same instant none was first.
+        sent = self.now
+        if barrier is not None:
+            barrier.wait(BARRIER_SECONDS)
+        reply = self._transport.send(request, seconds=min(self.target.limits.answer_seconds, left))
+        asked = _as_bytes(request.body) if recipe is not None else b""
+        exchange = Exchange(
+            kind=call.kind,
+            method=call.method,
+            path=call.path,
+            sent=sent,
+            received=self.now,
+            status=reply.status,
+            body=self._struck_out(reply.body),
+            lost=reply.lost,
+            unreadable=reply.unreadable,
+            job_id=call.job_id,
+            request_type=request.headers.get("Content-Type", ""),
+            request_body=self._struck_out(asked).decode("utf-8", "replace"),
+            cancellable=recipe.cancellable if recipe is not None else None,
+            probe=call.probe,
+        )
+        if reply.unsent:
+            self._unsent.add(exchange)
+        return exchange
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        if call.probe == "no-key":
+            return {}
+        key = WRONG_KEY if call.probe == "wrong-key" else self._key
+        return {"Authorization": Secret(f"Bearer {key}")}
+
+
+def _to_agent(command: str) -> Call:
+    return Call(kind="agent", method="GET", path=f"/api/v1/agent/{command}")
+
+
+def _key_in(document: Any) -> Secret | None:
+    """Find the key in the answer to a login."""
+    for step in ("Contents", "response", "data", "content", "api_key"):
+        document = document.get(step) if isinstance(document, dict) else None
+    usable = isinstance(document, str) and document.isascii() and document.isprintable()
+    return Secret(document) if usable and document else None
+
+
+def _as_bytes(body: bytes | str | None) -> bytes:
+    return body.encode() if isinstance(body, str) else body or b""

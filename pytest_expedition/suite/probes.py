@@ -1,0 +1,83 @@
+"""Requests that ought to be refused, and what happens to a job while the agent is stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.oracle.history import created_id
+from pytest_expedition.suite.plan import JobPlan, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_expedition.oracle.history import Probe
+    from pytest_expedition.suite.client import Client
+    from pytest_expedition.suite.executor import Executor, RunningJob
+
+FAR_ID: Final = 1_000_000
+"""How far above all ids given out an id lies that nobody else is given meanwhile."""
+
+PART_OF_A_JOB_STOPPED: Final = 0.5
+"""For what part of the longest job's time the agent is stopped, to see that a job stands still."""
+
+_WITHOUT_ACCESS: Final[tuple[Probe, ...]] = ("no-key", "wrong-key")
+
+
+def run_plan(executor: Executor, plan: Plan) -> None:
+    """Carry out a plan, with the probes if it asks for them.
+
+    Raises ``LimitReachedError`` before a request that a limit forbids, and
+    ``TargetUnusableError`` where the target does not answer at all or refuses the key.
+    """
+    client, recipe = executor.client, plan.jobs[0].recipe
+    if not plan.probes:
+        executor.run(plan)
+        return
+    executor.run(plan, once_started=lambda running: _probe_access(client, running))
+    _probe_creation(client, recipe)
+    _probe_ids(client)
+    if client.target.control_agent:
+        seconds = executor.longest_job * PART_OF_A_JOB_STOPPED
+        executor.run_with_stopped_agent(Plan(jobs=(JobPlan(recipe=recipe),)), seconds=seconds)
+
+
+def _probe_access(client: Client, running: Sequence[RunningJob]) -> None:
+    """Ask for a running job without a key and with a wrong one."""
+    victim = running[min(1, len(running) - 1)]
+    for probe in _WITHOUT_ACCESS:
+        client.send([client.about("poll", victim.id, probe)])
+        client.send([client.about("cancel", victim.id, probe)])
+
+
+def _probe_creation(client: Client, recipe: str) -> None:
+    """Ask for a new job without a key and with a wrong one, as far as jobs may be created."""
+    for probe in _WITHOUT_ACCESS:
+        if client.ledger.jobs_left() > 0 and client.ledger.room() > 0:
+            (creation,) = client.send([client.creation(recipe, probe)])
+            client.ledger.jobs += created_id(creation) is not None
+
+
+def _probe_ids(client: Client) -> None:
+    """Ask for ids that were never given out, and for ids that are none.
+
+    What shows itself as a job after all is not cancelled: it would be somebody else's.
+    """
+    ids = client.ledger.ids
+    if not ids:
+        return
+    ended = next((each for each in ids if each not in client.ledger.running), None)
+    unknown: list[tuple[int | str, Probe]] = [(max(ids) + FAR_ID, "unknown-id")]
+    for job_id, probe in unknown + [(text, "bad-id") for text in _bad_ids(ended)]:
+        (answer,) = client.send([client.about("poll", job_id, probe)])
+        if answer.answered and not answer.answer.tells_of_a_job:
+            client.send([client.about("cancel", job_id, probe)])
+
+
+def _bad_ids(own: int | None) -> list[str]:
+    """Ids that are none, as they stand in a path.
+
+    Those that begin like a number begin with the id of an ended job of ours: a server that reads
+    no further than the number must not hit anybody else's.
+    """
+    texts = ["abc", "0", "-1", "9" * 30, "", "..%2F..%2Fagent", "%27", "%22%3B--"]
+    return texts if own is None else [f"{own}abc", f"{own}%2F1", f"{own}%27", f"{own}.5", *texts]
