@@ -7,12 +7,12 @@ import contextlib
 import ctypes
 import math
 import threading
-import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_expedition import real_time
 from pytest_expedition.clients.rules import judge_client
 from pytest_expedition.clients.transcript import ENDS, Call, Said, Step, Transcript
 from pytest_expedition.fake.dialects import WRITTEN
@@ -58,7 +58,6 @@ _KINDS: Final[dict[RequestKind | None, Kind]] = {
 _OF_THE_SERVER: Final = "(process_request_thread)"
 """How the names of the threads end in which the server answers."""
 
-_really_sleep: Final = time.sleep  # a test may replace the one in the module
 _yield_to_others: Final = asyncio.sleep
 
 Exceptions = type[Exception] | tuple[type[Exception], ...]
@@ -118,7 +117,7 @@ class Harness:
         if self._speed is None:
             self.server.advance(seconds)
         else:
-            _really_sleep(seconds)
+            real_time.pause(seconds)
 
     def run(
         self,
@@ -187,7 +186,7 @@ class Harness:
             self._endless = True
         except Exception as error:  # noqa: BLE001 - it is what the client says
             attempt.raised = error
-        attempt.done = time.monotonic()
+        attempt.done = real_time.now()
         return attempt
 
     def _leave(self) -> None:
@@ -221,7 +220,7 @@ class _Attempt:
     def __init__(self) -> None:
         self.result: Any = None
         self.raised: Exception | None = None
-        self.begun = time.monotonic()
+        self.begun = real_time.now()
         self.done = self.begun
 
     @property

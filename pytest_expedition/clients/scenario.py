@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_expedition import real_time
 from pytest_expedition.clients.catalogue import SCENARIOS, Scenario
 from pytest_expedition.clients.choice import spoken
 from pytest_expedition.clients.draw import RANDOM, find_smallest, situations
@@ -49,7 +49,7 @@ class ExpeditionScenario:
         self.entry: Document | None = None
         """What the report needs to know of it."""
         self._started = datetime.now(timezone.utc)
-        self._begun = time.perf_counter()
+        self._begun = real_time.now()
         self._dialect = dialect
         self._strict = strict
         self._harness = Harness(server)
@@ -130,7 +130,7 @@ class ExpeditionScenario:
             self.results,
             url=self.url,
             started=self._started,
-            seconds=time.perf_counter() - self._begun,
+            seconds=real_time.now() - self._begun,
         )
         broken = [result for result in self.results if result.outcome in {"fail", "error"}]
         if self._wrong(self.results):

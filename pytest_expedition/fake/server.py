@@ -7,12 +7,12 @@ import io
 import socket
 import ssl
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_httpserver.httpserver import HTTPServerBase
 
+from pytest_expedition import real_time
 from pytest_expedition.fake.connection import KeepAliveHandler
 from pytest_expedition.fake.instance import Handled, Instance, Request, Response
 from pytest_expedition.fake.simulation import Clock, JobScript
@@ -264,14 +264,14 @@ class _Carrier(HTTPServerBase):
     def respond(self, request: Request) -> Response:
         """Let the instance answer; an error of its own code is kept for the test."""
         instance = self._owner.instance
-        begun = time.monotonic()
+        begun = real_time.now()
         try:
             response = instance.handle(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the test has to know
             self.handler_errors.append(error)
             return Response(status=500, headers={})
         instance.journal.append(
-            Handled(request=request, response=response, begun=begun, done=time.monotonic())
+            Handled(request=request, response=response, begun=begun, done=real_time.now())
         )
         return response
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from pytest_expedition import real_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ class Clock:
         """Return the seconds since the start."""
         if self._running_since is None:
             return self._elapsed
-        return self._elapsed + (time.monotonic() - self._running_since) * self._speed
+        return self._elapsed + (real_time.now() - self._running_since) * self._speed
 
     def advance(self, seconds: float) -> None:
         """Move the time on. Raises ``ValueError`` where it would go back."""
@@ -61,7 +62,7 @@ class Clock:
             raise ValueError(f"speed must be a number above 0, got {speed!r}")
         self.hold()
         self._speed = speed
-        self._running_since = time.monotonic()
+        self._running_since = real_time.now()
 
     def hold(self) -> None:
         """Let the time stand still."""

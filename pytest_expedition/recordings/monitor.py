@@ -7,7 +7,6 @@ All that costs time is done at the end.
 from __future__ import annotations
 
 import math
-import time
 import weakref
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import requests
 
+from pytest_expedition import real_time
 from pytest_expedition.fake.server import ExpeditionServer
 from pytest_expedition.recordings import judging as recording
 from pytest_expedition.recordings import traffic
@@ -73,7 +73,7 @@ class Monitor:
         self._let_go: list[Callable[[], None]] = []
         self._secrets: dict[str, None] = {}
         self._stopped = False
-        self._begun = time.monotonic()
+        self._begun = real_time.now()
         for each in watched:
             self.watch(each)
 
@@ -155,7 +155,7 @@ class Monitor:
             headers=request.headers,
             request_body=asked.encode() if isinstance(asked, str) else asked,
             sent=each.sent - self._begun,
-            received=(each.received or time.monotonic()) - self._begun,
+            received=(each.received or real_time.now()) - self._begun,
             status=None if body is None or response is None else response.status_code,
             body=body or b"",
             lost=error if body is None else "",
@@ -193,7 +193,7 @@ def _listen(session: requests.Session, heard: Callable[[_Sent], None]) -> Callab
     def listen(request: requests.PreparedRequest, **options: Any) -> requests.Response:
         if not listening:
             return send(request, **options)
-        each = _Sent(request, time.monotonic())
+        each = _Sent(request, real_time.now())
         try:
             response = send(request, **options)
             each.response = _answer(response, streamed=options.get("stream", session.stream))
@@ -203,7 +203,7 @@ def _listen(session: requests.Session, heard: Callable[[_Sent], None]) -> Callab
         else:
             return response
         finally:
-            each.received = time.monotonic()
+            each.received = real_time.now()
             heard(each)
 
     def let_go() -> None:

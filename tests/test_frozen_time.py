@@ -1,0 +1,101 @@
+"""A test may replace or freeze the clocks of Python: no verdict on a client or a server changes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from model_client import Expedition, JobCancelled, JobFailed
+
+from pytest_expedition import ExpeditionServer, Monitor, real_time
+from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.fake.instance import PASSWORD, USERNAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from pytest_expedition import ExpeditionScenario
+
+
+Replace = Callable[[], "AbstractContextManager[object]"]
+
+
+@contextlib.contextmanager
+def patched() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.monotonic", lambda: 0.0)
+        yield
+
+
+def frozen_by_freezegun() -> AbstractContextManager[object]:
+    frozen: AbstractContextManager[object] = pytest.importorskip("freezegun").freeze_time("2026")
+    return frozen
+
+
+def frozen_by_time_machine() -> AbstractContextManager[object]:
+    frozen: AbstractContextManager[object] = pytest.importorskip("time_machine").travel(0)
+    return frozen
+
+
+@pytest.fixture(params=[patched, frozen_by_freezegun, frozen_by_time_machine])
+def replaced(request: pytest.FixtureRequest) -> Replace:
+    how: Replace = request.param
+    return how
+
+
+@pytest.mark.expedition_scenarios("ordinary", "two-jobs", "two-jobs-cancelled")
+def test_a_good_client_is_not_accused(
+    expedition_scenario: ExpeditionScenario,
+    replaced: Replace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.sleep", expedition_scenario.sleep)
+    monkeypatch.setattr("time.monotonic", expedition_scenario.monotonic)
+    with replaced():
+        client = Expedition(expedition_scenario.url, USERNAME, PASSWORD)
+        expedition_scenario.check(
+            start=lambda: client.start_import(1, "/tmp/a.xml"),
+            wait=client.wait,
+            cancel=client.cancel,
+            failed=JobFailed,
+            cancelled=JobCancelled,
+        )
+        client.session.close()
+    broken = [each for each in expedition_scenario.results if each.outcome in {"fail", "error"}]
+    assert not broken
+
+
+def test_a_monitor_sees_a_state_that_goes_back(
+    replaced: Replace,
+) -> None:
+    server = ExpeditionServer(BROKEN["lagging-replica"].make)
+    server.start()
+    key = {"Authorization": f"Bearer {server.api_key}"}
+    try:
+        with replaced(), requests.Session() as session:
+            session.trust_env = False
+            monitor = Monitor(session)
+            url = f"{server.url}/api/v1"
+            session.post(f"{url}/project/1/import", headers=key, timeout=10)
+            (job,) = server.jobs
+            for _ in range(12):
+                server.advance(0.1)
+                session.get(f"{url}/job/status/{job.id}", headers=key, timeout=10)
+            monitor.stop()
+            assert any("status.monotonic" in each for each in monitor.broken())
+    finally:
+        server.stop()
+
+
+def test_the_real_time_passes(replaced: Replace) -> None:
+    with replaced(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.sleep", lambda _: None)
+        begun = real_time.now()
+        real_time.pause(0.01)
+        assert real_time.now() > begun
+        time.sleep(0)
