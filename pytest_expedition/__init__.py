@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.simulation import Clock, Job, JobScript
     from pytest_expedition.fake.situation import Outage, Situation
+    from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.protocol.validation import (
         SCHEMA_NAMES,
         SchemaViolation,
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
         validator,
     )
     from pytest_expedition.recordings.monitor import Monitor
-    from pytest_expedition.suite.target import JobRecipe, Limits, Target, Waiver
+    from pytest_expedition.suite.target import Limits, Target, Waiver
 
 _HOMES = {
     "Clock": "fake.simulation",
     "ExpeditionScenario": "clients.scenario",
     "ExpeditionServer": "fake.server",
     "Job": "fake.simulation",
-    "JobRecipe": "suite.target",
+    "JobRecipe": "protocol.recipe",
     "JobScript": "fake.simulation",
     "Limits": "suite.target",
     "Monitor": "recordings.monitor",

@@ -152,7 +152,8 @@ def _check(options: argparse.Namespace) -> int:
     from pytest_expedition.recordings.trace import RecordingError
     from pytest_expedition.report.file import write
     from pytest_expedition.report.text import recording_lines
-    from pytest_expedition.suite.target import TargetError, load
+    from pytest_expedition.suite.target import TargetError
+    from pytest_expedition.suite.target_file import load
 
     report: Path | None = options.report
     try:

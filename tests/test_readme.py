@@ -16,7 +16,7 @@ import pytest
 
 from pytest_expedition import ExpeditionServer, JobScript, Limits, plugin
 from pytest_expedition.clients.catalogue import SCENARIOS
-from pytest_expedition.suite.target import load
+from pytest_expedition.suite.target_file import load
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")

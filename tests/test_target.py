@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_expedition import JobRecipe, Limits, Target, Waiver
-from pytest_expedition.suite.target import TargetError, at_url, load
+from pytest_expedition.suite.target import TargetError
+from pytest_expedition.suite.target_file import at_url, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +83,11 @@ def test_everything(tmp_path: Path) -> None:
     assert target.limits == Limits(
         job_seconds=30, poll_seconds=0.25, requests=100, jobs=5, seconds=60, concurrent_jobs=2
     )
+
+
+def test_a_whole_number_may_be_written_with_a_fraction(tmp_path: Path) -> None:
+    limits = load(written(tmp_path, MINIMAL + "[limits]\njobs = 5.0\n"), environ=KEY).limits
+    assert type(limits.jobs) is int
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -167,17 +173,29 @@ def test_secrets_show_nowhere() -> None:
         (MINIMAL + 'cancellable = "yes"\n', "job 1: cancellable = 'yes': must be true or false"),
         (MINIMAL + 'method = "DELETE"\n', "job 1: method = 'DELETE': must be one of GET, POST"),
         (MINIMAL + "form = 3\n", "job 1: form = 3: must be a table of texts and numbers"),
-        (MINIMAL + "form = {a = [1]}\n", "must be a table of texts and numbers"),
-        (MINIMAL + "form = {a = 1}\njson = {}\n", "job 1: json = {}: must be left out"),
-        (MINIMAL + JOB, "job = 'import': must be a name that no other [[job]] has"),
+        (MINIMAL + "form = {a = [1]}\n", "job 1: form.a = [1]: must be a text or a number"),
+        (MINIMAL + "form = {a = true}\n", "form.a = True: must be a text or a number"),
+        (MINIMAL + "form = {a = 1}\njson = {}\n", "job 1: json: must be left out"),
+        (
+            "agent = {strat = true}\n" + MINIMAL,
+            "agent.strat = True: unknown key, known are start",
+        ),
+        ("agent = {strat = true}\n" + MINIMAL, "did you mean start?"),
+        (
+            MINIMAL + "[limits]\nseconds = 1" + "0" * 400,
+            "must be a number above 0, at most",
+        ),
+        (MINIMAL + "[limits]\nseconds = 1" + "0" * 6000, "is not TOML: "),
+        ("x = " + "[" * 100_000, "is not TOML: it is nested too deep"),
+        (MINIMAL + JOB, "job = 'import': must be a name that no other job has"),
         (MINIMAL.replace("/api/v1", "api/v1"), "must be a path that begins with /api/"),
-        (MINIMAL + "[limits]\njobs = 0\n", "limits.jobs = 0: must be a whole number of at least 1"),
+        (MINIMAL + "[limits]\njobs = 0\n", "limits.jobs = 0: must be a whole number from 1 to"),
         (MINIMAL + "[limits]\njobs = 1.5\n", "limits.jobs = 1.5: must be a whole number"),
         (MINIMAL + "[limits]\njobs = true\n", "limits.jobs = True: must be a whole number"),
         (MINIMAL + "[limits]\nseconds = nan\n", "limits.seconds = nan: must be a number above 0"),
         (MINIMAL + "[limits]\nhours = 1\n", "limits.hours = 1: unknown key, known are job_seconds"),
         ("limits = 1\n" + MINIMAL, "limits = 1: must be a table"),
-        ("auth = 1\n" + MINIMAL, "auth = 1: must be a table"),
+        ("auth = 1\n" + MINIMAL, "auth: must be a table"),
         (MINIMAL + '[auth]\nkey = "x"\n', "auth.key: unknown key, known are api_key_env"),
         (MINIMAL + '[auth]\nusername_env = "A"\n', "must name username_env and password_env"),
         (
@@ -189,13 +207,19 @@ def test_secrets_show_nowhere() -> None:
         (MINIMAL + "[waive]\n", "waive = {}: must be tables: [[waive]]"),
         (MINIMAL + "[[waive]]\n", "waive 1: id is missing"),
         (
-            MINIMAL + '[[waive]]\nid = "status.monotone"\n',
+            MINIMAL + WAIVED.replace("monotonic", "monotone"),
             "id = 'status.monotone': must be the id of a requirement; did you mean status.monoto",
         ),
-        (MINIMAL + '[[waive]]\nid = "?"\n', "waive 1: id = '?': must be the id of a requirement"),
-        (MINIMAL + WAIVED + WAIVED, "waive 2: id = 'status.monotonic': must be waived only once"),
+        (
+            MINIMAL + WAIVED.replace("status.monotonic", "?"),
+            "waive 1: id = '?': must be the id of",
+        ),
+        (MINIMAL + WAIVED + WAIVED, "waive = 'status.monotonic': must be waived only once"),
         (MINIMAL + WAIVE, "waive 1: reason is missing: must be a text"),
-        (MINIMAL + WAIVE + 'reason = " "\n', "waive 1: reason = ' ': must be a text, not empty"),
+        (
+            MINIMAL + WAIVED.replace("known", " "),
+            "waive 1: reason = ' ': must be a text, not empty",
+        ),
         (
             MINIMAL + WAIVE + 'reason = "x"\n',
             "waive 1: until is missing: must be a date like 2027-03-01",
@@ -235,6 +259,28 @@ def test_a_key_that_no_header_can_carry_is_not_shown(key: str) -> None:
     assert key not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["Bearer s3cret", "bearer s3cret"])
+def test_a_key_with_the_word_in_front_says_so(tmp_path: Path, key: str) -> None:
+    with pytest.raises(TargetError, match="begins with `Bearer `") as caught:
+        load(written(tmp_path, MINIMAL), environ={"EXPEDITION_API_KEY": key})
+    assert "s3cret" not in str(caught.value)
+    with pytest.raises(TargetError, match="begins with `Bearer `"):
+        at_url("https://192.0.2.10", environ={"EXPEDITION_API_KEY": key})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://h/api-gateway/expedition", "https://h/api/v1/proxy", "https://h/api/"]
+)
+def test_an_url_may_have_any_path(url: str) -> None:
+    assert at_url(url, environ=KEY).url == url.rstrip("/")
+
+
+@pytest.mark.parametrize("url", ["https://h/api/v1", "https://h/api/v1/", "https://h/x/api/v1"])
+def test_an_url_ends_before_the_root_of_the_api(url: str) -> None:
+    with pytest.raises(TargetError, match="must be given without /api/v1 at its end"):
+        at_url(url, environ=KEY)
+
+
 def test_a_target_without_jobs_is_refused() -> None:
     with pytest.raises(TargetError, match="at least one JobRecipe"):
         Target(url="https://192.0.2.10", api_key="key", jobs=())
@@ -244,26 +290,30 @@ def test_a_target_without_jobs_is_refused() -> None:
     "path", ["project/1/import", ":8090/api/v1/project/1/import", "@elsewhere/api/", ""]
 )
 def test_a_recipe_leads_to_no_other_host(path: str) -> None:
-    with pytest.raises(TargetError, match="must be a path that begins with /api/"):
+    with pytest.raises(ValueError, match="must be a path that begins with /api/"):
         JobRecipe(name="import", path=path)
 
 
 def test_what_is_said_in_python_is_checked_too() -> None:
+    until = date(2027, 3, 1)
     wrong: Any = "DELETE"
-    with pytest.raises(TargetError, match="method = 'DELETE': must be one of GET"):
+    with pytest.raises(ValueError, match="method = 'DELETE': must be one of GET"):
         JobRecipe(name="import", path="/api/v1/x", method=wrong)
+    with pytest.raises(ValueError, match="json: must be left out where form is given"):
+        JobRecipe(name="import", path="/api/v1/x", json=[], form={"a": "1"})
+    with pytest.raises(ValueError, match="json: cannot be written as JSON"):
+        JobRecipe(name="import", path="/api/v1/x", json={"at": until})
     with pytest.raises(TargetError, match=r"Limits: jobs = 0: must be above 0"):
         Limits(jobs=0)
-    until = date(2027, 3, 1)
     with pytest.raises(TargetError, match="id = 'x': must be the id of a requirement"):
         Waiver(id="x", reason="known", until=until)
-    with pytest.raises(TargetError, match="Waiver: reason must be a text, not empty"):
+    with pytest.raises(TargetError, match="Waiver: reason = ' ': must be a text, not empty"):
         Waiver(id="status.bounds", reason=" ", until=until)
     no_date: Any = "2027-03-01"
     with pytest.raises(TargetError, match="until = '2027-03-01': must be a date"):
         Waiver(id="status.bounds", reason="known", until=no_date)
     waiver = Waiver(id="status.bounds", reason="known", until=until)
-    with pytest.raises(TargetError, match=r"status\.bounds is waived more than once"):
+    with pytest.raises(TargetError, match=r"waive = 'status\.bounds': must be waived only once"):
         Target(url="https://192.0.2.10", api_key="key", waivers=(waiver, waiver))
     with pytest.raises(TargetError, match="needs api_key, or username and password"):
         Target(url="https://192.0.2.10", username="admin")

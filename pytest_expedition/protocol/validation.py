@@ -49,6 +49,7 @@ SchemaName = Literal[
     "report",
     "trace",
     "plan",
+    "target",
 ]
 
 SCHEMA_NAMES: Final = cast("tuple[SchemaName, ...]", get_args(SchemaName))
@@ -83,7 +84,7 @@ def schema(name: SchemaName) -> dict[str, Any]:
 
 
 def _is_number(_: object, value: object) -> bool:
-    return type(value) in {int, float} and math.isfinite(cast("float", value))
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 # Python reads NaN and Infinity though they are no JSON; to every bound they would be a match.

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_expedition.oracle.history import Exchange
+    from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.protocol.requirements import Need
     from pytest_expedition.recordings.traffic import Traffic
     from pytest_expedition.report.document import Document
-    from pytest_expedition.suite.target import JobRecipe, Waiver
+    from pytest_expedition.suite.target import Waiver
 
 _NOWHERE = "http://nowhere.invalid"
 """What stands for the address where nothing was recorded."""

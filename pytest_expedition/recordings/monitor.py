@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from pytest_expedition.suite.target import JobRecipe
+    from pytest_expedition.protocol.recipe import JobRecipe
 
 STREAMED: Final = "the answer was streamed: what it said was not kept"
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition.oracle.history import Exchange
 from pytest_expedition.protocol.envelope import Pattern, around
+from pytest_expedition.protocol.redaction import spellings
 from pytest_expedition.protocol.validation import find_violation
-from pytest_expedition.suite.target import spellings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.oracle.history import Kind, Probe
     from pytest_expedition.protocol.envelope import Answer
-    from pytest_expedition.suite.target import JobRecipe
+    from pytest_expedition.protocol.recipe import JobRecipe
 
 ROOT: Final = "/api/v1/"
 LOGINS: Final = frozenset({f"{ROOT}generate_api_key", f"{ROOT}login"})

@@ -220,7 +220,8 @@ def live_target(config: pytest.Config) -> Target | None:
     if workers(config) or config.getoption("numprocesses", None):
         raise pytest.UsageError(ONE_PROCESS)
     if _TARGET not in config.stash:
-        from pytest_expedition.suite.target import TargetError, at_url, load
+        from pytest_expedition.suite.target import TargetError
+        from pytest_expedition.suite.target_file import at_url, load
 
         try:
             target = at_url(url) if file is None else load(file, url=url)

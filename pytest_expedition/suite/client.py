@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 from urllib3.exceptions import InsecureRequestWarning
 
 from pytest_expedition.oracle.history import NO_KEY, Exchange
+from pytest_expedition.protocol.redaction import Secret, spellings
 from pytest_expedition.suite.ledger import Ledger
-from pytest_expedition.suite.target import Secret, spellings
 from pytest_expedition.suite.transport import Transport
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from pytest_expedition.oracle.history import Kind, Probe
     from pytest_expedition.protocol.envelope import Dialect
+    from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.suite.plan import Request
-    from pytest_expedition.suite.target import JobRecipe, Target
+    from pytest_expedition.suite.target import Target
 
 MOST_BYTES_IN_ALL: Final = 64 * 1024 * 1024
 """Bytes that all answers of a run may have together; a target that sends more is not judged."""

@@ -12,9 +12,10 @@ from pytest_expedition.suite.profile import RANDOM_PLANS, SMOKE_JOBS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.suite.plan import JobPlan
     from pytest_expedition.suite.profile import ProfileName
-    from pytest_expedition.suite.target import JobRecipe, Target
+    from pytest_expedition.suite.target import Target
 
 
 def preview(target: Target, *, profile: ProfileName) -> Iterator[str]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.server import ExpeditionServer
+from pytest_expedition.protocol.recipe import JobRecipe
 from pytest_expedition.suite.clock import SkippingClock
-from pytest_expedition.suite.target import JobRecipe, Limits, Target
+from pytest_expedition.suite.target import Limits, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

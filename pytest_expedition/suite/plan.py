@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pytest_expedition.suite.target import JobRecipe
+    from pytest_expedition.protocol.recipe import JobRecipe
 
 Request = Literal["poll", "cancel", "start-agent"]
 

@@ -1,0 +1,53 @@
+"""Requests that create jobs."""
+
+from __future__ import annotations
+
+import json as json_text
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Method = Literal["GET", "POST", "PUT", "PATCH"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecipe:
+    """A request that creates a job.
+
+    ``path`` begins with ``/api/``. ``form``, ``json`` and ``query`` are what the request carries.
+    ``cancellable`` says whether the jobs it creates can be cancelled; ``None``: not known, and what
+    needs to know is not tested. Raises ``ValueError`` for a request that cannot be sent.
+    """
+
+    name: str
+    path: str
+    method: Method = "POST"
+    form: Mapping[str, str] = field(default_factory=dict)
+    json: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    cancellable: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/api/"):
+            raise ValueError(
+                f"JobRecipe: path = {self.path!r}: must be a path that begins with /api/"
+            )
+        if self.method not in get_args(Method):
+            allowed = ", ".join(get_args(Method))
+            raise ValueError(f"JobRecipe: method = {self.method!r}: must be one of {allowed}")
+        if self.json is not None and self.form:
+            raise ValueError("JobRecipe: json: must be left out where form is given")
+        try:
+            json_text.dumps(self.json, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"JobRecipe: json: cannot be written as JSON: {error}") from None
+
+
+DOCUMENTED_IMPORT: Final = JobRecipe(
+    name="import",
+    path="/api/v1/project/1/import",
+    form={"resource": "/tmp/config.xml"},  # noqa: S108
+)
+"""The documentation's example of a request that creates a job, with project 1."""

@@ -1,0 +1,249 @@
+"""Reads the target file (`expedition.toml`), which `schemas/target.json` describes.
+
+Secrets never stand in it: it names the environment variables that hold them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+import sys
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from pytest_expedition.protocol.recipe import JobRecipe
+from pytest_expedition.protocol.validation import validator
+from pytest_expedition.suite.target import (
+    API_KEY_VARIABLE,
+    Limits,
+    Target,
+    TargetError,
+    Waiver,
+    check_url,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from jsonschema.exceptions import ValidationError
+
+CA_VARIABLE: Final = "REQUESTS_CA_BUNDLE"
+USERNAME_VARIABLE: Final = "EXPEDITION_USERNAME"
+PASSWORD_VARIABLE: Final = "EXPEDITION_PASSWORD"  # noqa: S105 - the name of a variable
+
+_NO_KEY: Final[dict[str, Any]] = {"api_key": "none"}
+
+
+def at_url(url: str, *, environ: Mapping[str, str] = os.environ) -> Target:
+    """Make the target of an address alone: the documented import request, credentials as usual.
+
+    Raises ``TargetError`` for what is no URL and where the environment holds no credentials.
+    """
+    check_url(url, "--expedition-url: url")
+    credentials = _credentials({}, "--expedition-url", environ)
+    return Target(url=url, verify=_trusted(environ), **credentials)
+
+
+def load(
+    path: Path,
+    *,
+    url: str = "",
+    environ: Mapping[str, str] = os.environ,
+    credentials: bool = True,
+) -> Target:
+    """Read a target file. ``url`` replaces the file's.
+
+    Without ``credentials`` the target is not to be asked: none are looked up.
+
+    Raises ``TargetError`` for a file that cannot be read, is not TOML, or has a key, a type or a
+    value that is not allowed, and for an environment variable that is named but not set.
+    """
+    where = str(path)
+    document = _parsed(path)
+    if url:
+        check_url(url, "--expedition-url: url")
+        document["url"] = url
+    _require_valid(document, where)
+    if not url:
+        check_url(document["url"], f"{where}: url")
+    agent = document.get("agent", {})
+    verify = _verify(document.get("verify", True), path, environ)
+    known = _credentials(document.get("auth", {}), where, environ) if credentials else _NO_KEY
+    jobs = []
+    for number, job in enumerate(document["job"], 1):
+        with _mistakes_at(f"{where}: job {number}"):
+            jobs.append(_recipe(job))
+    waivers = []
+    for number, waiver in enumerate(document.get("waive", []), 1):
+        with _mistakes_at(f"{where}: waive {number}"):
+            waivers.append(_waiver(waiver))
+    with _mistakes_at(where):
+        return Target(
+            url=document["url"],
+            verify=verify,
+            dialect=document.get("dialect", "auto"),
+            jobs=jobs,
+            limits=_limits(document.get("limits", {})),
+            waivers=waivers,
+            start_agent=agent.get("start", False),
+            control_agent=agent.get("control", False),
+            **known,
+        )
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TargetError(f"{path}: is not TOML: it is not UTF-8") from None
+    except RecursionError:
+        raise TargetError(f"{path}: is not TOML: it is nested too deep") from None
+    except ValueError as error:
+        raise TargetError(f"{path}: is not TOML: {error}") from None
+
+
+@contextlib.contextmanager
+def _mistakes_at(where: str) -> Iterator[None]:
+    """Let the mistake that a class finds in its values begin with where in the file they stand."""
+    try:
+        yield
+    except ValueError as error:
+        _, _, mistake = str(error).partition(": ")  # before it stands the name of the class
+        raise TargetError(f"{where}: {mistake}") from None
+
+
+def _require_valid(document: dict[str, Any], where: str) -> None:
+    """Raise ``TargetError`` for the first value that the schema does not allow."""
+    for waiver in document["waive"] if isinstance(document.get("waive"), list) else ():
+        if isinstance(waiver, dict) and type(waiver.get("until")) is date:
+            waiver["until"] = waiver["until"].isoformat()  # JSON has no dates
+    errors = validator("target").iter_errors(document)
+    first = min(errors, key=lambda error: [str(step) for step in error.absolute_path], default=None)
+    if first is not None:
+        raise TargetError(f"{where}: {_mistake(first)}")
+
+
+def _mistake(error: ValidationError) -> str:
+    """Say which key is wrong, and what is allowed: the schema's `errorMessage`."""
+    place = _place(error.absolute_path)
+    rule: Any = error.schema
+    found: Any = error.instance
+    secret = place == "auth" or place.startswith("auth.")
+    if error.validator == "minItems":
+        return f"[[{place}]] is missing: must be {rule['errorMessage']}"
+    if error.validator == "required":
+        name = next(each for each in rule["required"] if each not in found)
+        missing = "[[job]]" if name == "job" else _place([*error.absolute_path, name])
+        return f"{missing} is missing: must be {rule['properties'][name]['errorMessage']}"
+    if error.validator == "additionalProperties":
+        known = list(rule["properties"])
+        key = next(each for each in found if each not in known)
+        alike = difflib.get_close_matches(key, known, 1)
+        hint = f"; did you mean {alike[0]}?" if alike else ""
+        value = "" if secret else f" = {shown(found[key])}"
+        never = "; secrets never stand here, only the names of variables" if secret else ""
+        return (
+            f"{_place([*error.absolute_path, key])}{value}: unknown key, known are "
+            f"{', '.join(known)}{never}{hint}"
+        )
+    value = "" if secret else f" = {shown(found)}"
+    return f"{place}{value}: must be {rule['errorMessage']}"
+
+
+def _place(path: Iterable[str | int]) -> str:
+    """Return the way to a key as people write it: `limits.jobs`, `job 1: path`."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f" {step + 1}"
+        else:
+            end = text[-1:]
+            text += (": " if end.isdigit() else "." if end else "") + step
+    return text
+
+
+def _recipe(job: dict[str, Any]) -> JobRecipe:
+    texts = {
+        name: {key: str(value) for key, value in job.get(name, {}).items()}
+        for name in ("form", "query")
+    }
+    return JobRecipe(**{**job, **texts})
+
+
+def _limits(values: dict[str, float]) -> Limits:
+    """Make the limits; JSON Schema takes `5.0` for a whole number, too."""
+    numbers: dict[str, Any] = {
+        name: type(getattr(Limits, name))(value) for name, value in values.items()
+    }
+    return Limits(**numbers)
+
+
+def _waiver(values: dict[str, Any]) -> Waiver:
+    try:
+        until = date.fromisoformat(values["until"])
+    except ValueError:
+        day = values["until"]
+        raise TargetError(f"Waiver: until = {day!r}: must be a date like 2027-03-01") from None
+    return Waiver(id=values["id"], reason=values["reason"], until=until)
+
+
+def _trusted(environ: Mapping[str, str]) -> bool | str:
+    """Return what verifies certificates where nothing is said: the usual CAs, or the named ones."""
+    bundle = environ.get(CA_VARIABLE, "")
+    if bundle and not os.path.exists(bundle):  # noqa: PTH110 - a file or a folder, as requests has it
+        raise TargetError(
+            f"{CA_VARIABLE} = {bundle!r}: must be the path of a CA bundle that exists"
+        )
+    return bundle or True
+
+
+def _verify(value: bool | str, path: Path, environ: Mapping[str, str]) -> bool | str:  # noqa: FBT001
+    if isinstance(value, bool):
+        return value and _trusted(environ)
+    bundle = path.parent / value
+    if not bundle.exists():
+        allowed = "must be true, false or the path of a CA bundle that exists"
+        raise TargetError(f"{path}: verify = {value!r}: {allowed}")
+    return str(bundle)
+
+
+def _credentials(auth: Mapping[str, str], where: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    if "api_key_env" in auth and len(auth) > 1:
+        raise TargetError(
+            f"{where}: auth: must name either api_key_env or username_env and password_env"
+        )
+    if len(auth) == 1 and "api_key_env" not in auth:
+        raise TargetError(f"{where}: auth: must name username_env and password_env together")
+    if not auth:
+        by_name = environ.get(USERNAME_VARIABLE) and not environ.get(API_KEY_VARIABLE)
+        auth = (
+            {"username_env": USERNAME_VARIABLE, "password_env": PASSWORD_VARIABLE}
+            if by_name
+            else {"api_key_env": API_KEY_VARIABLE}
+        )
+    values = {}
+    for key, variable in auth.items():
+        value = environ.get(variable, "")
+        if not value:
+            raise TargetError(
+                f"{where}: auth.{key}: must name an environment variable that is set and not "
+                f"empty{_name_of(variable)}"
+            )
+        values[key.removesuffix("_env")] = value
+    return values
+
+
+def _name_of(variable: str) -> str:
+    """Name a variable, unless the name may be a secret that stands in its place."""
+    return f": {variable}" if re.fullmatch("[A-Z_][A-Z0-9_]*", variable) else ""
