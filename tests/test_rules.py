@@ -1967,12 +1967,6 @@ def test_what_is_nested_too_deep_to_be_checked_is_not_the_envelope(
     assert verdict_on(story, "status.envelope") == ["not-the-envelope"]
 
 
-def test_progress_is_told_where_it_is_all_that_the_form_leaves_open() -> None:
-    running, finished = Story().poll(0.5).poll(1).exchanges
-    assert running.progress == 0.5
-    assert finished.progress is None
-
-
 def test_two_exchanges_alike_are_still_two() -> None:
     one, other = Story().poll(1, at=0).poll(1, at=0).exchanges
     assert one != other
@@ -2129,63 +2123,11 @@ class TestASharedHistory:
         assert broken_in(refused, shared=True) == {"refuse.state"}
 
 
-ALIKE = [
-    ("create.unique-id", Story().create(), Story().create(OTHER), True),
-    ("create.unique-id", Story().create().create(), Story().create().create().create(), True),
-    ("create.unique-id", Story().create(), Story().create().create(), False),
-    ("create.envelope", Story().create(), Story().create(OTHER, state=1), True),
-    ("create.envelope", Story().create(), Story().lose("create").create(), True),
-    ("create.envelope", Story().create(), Story().create().create(), False),
-    ("create.envelope", Story().create(), Story().create(status=500), False),
-    ("create.envelope", Story().create(), Story().create(RAISED), False),
-    ("create.envelope", Story().add("create", "POST", "/", A_JOB), Story().create(), False),
-    (
-        "create.envelope",
-        Story().add("create", "POST", "/", A_JOB),
-        Story().add("create", "PUT", "/", A_JOB),
-        False,
-    ),
-    (
-        "create.envelope",
-        Story().add("create", "POST", "/", A_JOB),
-        Story().add("create", "POST", "/", BARE_ID),
-        False,
-    ),
-    (
-        "refuse.message",
-        refusing().cancel(0.6, says=REFUSAL),
-        refusing().cancel(0.7, says=REFUSAL).cancel(0.7, says=REFUSAL),
-        True,
-    ),
-    ("refuse.message", refusing().cancel(0.6, says=REFUSAL), refusing().cancel(0.6), False),
-    ("refuse.message", cancellable().cancel(-1), refusing().cancel(0.6), False),
-    ("refuse.message", cancellable().cancel(-1), cancellable().cancel(-1, says=("Done",)), False),
-]
-
-
-@pytest.mark.parametrize(("requirement", "one", "other", "alike"), ALIKE)
-def test_ids_are_alike_to_a_rule_that_holds_them_against_each_other(
-    requirement: str, one: Story, other: Story, *, alike: bool
-) -> None:
-    across = rules_base.ACROSS[requirement]
-    of_one, of_other = across.alike(one.history()), across.alike(other.history())
-    assert of_one is not None
-    assert of_other is not None
-    assert (of_one == of_other) == alike
-
-
-@pytest.mark.parametrize("requirement", rules_base.ACROSS)
-def test_what_brings_out_nothing_is_alike_to_nothing(requirement: str) -> None:
-    across = rules_base.ACROSS[requirement]
-    assert across.alike(Story().poll(0.5).cancel(0.5).history()) is None
-    assert across.alike(Story().lose("create").history()) is None
-
-
-def test_the_witnesses_are_the_creations_or_all() -> None:
-    history = running().history()
-    assert rules_base.ACROSS["create.envelope"].witnesses(history) == history.creations
-    assert rules_base.ACROSS["create.unique-id"].witnesses(history) == history.creations
-    assert rules_base.ACROSS["refuse.message"].witnesses(history) == history.exchanges
+@pytest.mark.parametrize("requirement", rules_base.ACROSS_JOBS)
+def test_jobs_that_say_nothing_leave_no_notes(requirement: str) -> None:
+    notes = rules_base.ACROSS_JOBS[requirement].notes
+    assert not list(notes(Story().poll(0.5).poll(0.6).history()))
+    assert not list(notes(Story().lose("create").history()))
 
 
 def test_judgements_are_counted() -> None:

@@ -73,8 +73,6 @@ def test_what_is_written_is_read_again(
     lines = list(Trace(path))
     assert {line.whose for line in lines} <= {HERE}
     assert [values(line.exchange) for line in lines] == [values(exchange) for exchange in told]
-    again = Trace(path).again([line.exchange.position for line in reversed(lines)])
-    assert [values(each) for each in again] == [values(exchange) for exchange in reversed(told)]
 
 
 def test_a_trace_can_be_read_while_it_grows(tmp_path: Path) -> None:

@@ -7,18 +7,16 @@ answer was there before the other's request was sent; all else is at the same ti
 from __future__ import annotations
 
 import functools
-import math
-from bisect import bisect_left
 from dataclasses import dataclass
 from operator import attrgetter
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition.protocol import envelope
-from pytest_expedition.protocol.envelope import MISSING, PROGRESS, Answer, Pattern, around
+from pytest_expedition.protocol.envelope import MISSING, Answer
+from pytest_expedition.protocol.reading_cache import read_cached
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from pytest_expedition.protocol.envelope import Dialect
 
@@ -45,7 +43,7 @@ class Exchange:
     ``status`` is ``None`` and ``lost`` says why; ``unreadable`` says why nothing was kept of a body
     that did come. ``job_id`` is the id that the request names, ``cancellable`` what is known of the
     job that the request creates. A ``probe`` is a request that is meant to be refused.
-    ``position`` is where an exchange stands in the recording that it was read from.
+    ``position`` is the exchange's number in the recording that it was read from.
     """
 
     kind: Kind
@@ -97,17 +95,7 @@ class Exchange:
         """What the answer says."""
         if self.unreadable:
             return Answer(problem=self.unreadable, form=self.body)
-        return envelope.learn(self.body)
-
-    @property
-    def progress(self) -> float | None:
-        """The job's progress, where it is all in which answers differ that are like this one."""
-        return self.answer.progress if self.answer.progress_is_open else None
-
-    @property
-    def pattern(self) -> Pattern:
-        """What answers that are like this one have alike."""
-        return Pattern([self.body] if self.progress is None else around(PROGRESS, self.body))
+        return read_cached(self.body)
 
     @property
     def document(self) -> object:
@@ -138,9 +126,7 @@ class Job:
         self.shared = shared or self.creation is None
         self.cancellable = first.cancellable
         self.statuses: list[Exchange] = []
-        """Answered status requests that tell anything, in the order in which they were sent."""
-        self.stands_for: Mapping[Exchange, int] = {}
-        """For how many polls one stands that is the last of some that are alike."""
+        """Answered status requests, in the order in which they were sent."""
         self.silent = 0
         """How many status requests at the end were not answered."""
         self.cancels: list[Exchange] = []
@@ -214,9 +200,8 @@ class History:
 
     ``job_seconds`` is how long a job may take from its creation to its end. In a ``shared``
     history others may have sent requests to the server too, about the same jobs. Where the
-    exchanges are not all that there are, ``cancels`` and ``agent`` hold the cancels of all jobs and
-    what the agent was told, ``stands_for`` for how many polls one stands that is the last of some
-    that are alike.
+    exchanges are those about one job, ``cancels`` and ``agent`` are the answered cancels of all
+    jobs, and all that the agent was told, in the order in which they were sent.
 
     ``jobs`` holds the jobs whose id was given out once: of an id that was given out twice nobody
     knows which job an answer is about. A job whose creation is not in the history is known from
@@ -231,7 +216,6 @@ class History:
         shared: bool = False,
         cancels: Sequence[Exchange] | None = None,
         agent: Sequence[Exchange] | None = None,
-        stands_for: Mapping[Exchange, int] = MappingProxyType({}),
     ) -> None:
         self.server = ""
         """The server's address, where it is not said elsewhere."""
@@ -239,43 +223,38 @@ class History:
         self.exchanges: Sequence[Exchange] = sorted(exchanges, key=attrgetter("sent"))
         few = [x for x in self.exchanges if x.kind != "status"]
         self.creations = [x for x in few if x.kind == "create" and not x.probe]
-        self.cancels = cancels if cancels is not None else _answered_cancels(few)
+        self.cancels = answered_cancels(few) if cancels is None else cancels
         """The answered cancels of all jobs, in the order in which they were sent."""
-        self.agent = agent if agent is not None else [x for x in few if x.kind == "agent"]
-        """What the agent was told: to start, to stop, or to restart."""
-        self.probes: list[Exchange] = []
+        self.commands = [x for x in few if x.kind == "agent"]
+        """What these exchanges told the agent: to start, to stop, or to restart."""
+        self.agent = self.commands if agent is None else agent
+        """All that the agent was told."""
+        self.probes = [x for x in self.exchanges if x.probe]
         """Requests that are meant to be refused, in the order in which they were sent."""
         self.creations_by_id: dict[int, list[Exchange]] = {}
         self.jobs: dict[int, Job] = {}
-        concerning_all = (*self.cancels, *self.agent)
-        moments = sorted(moment for x in concerning_all for moment in (x.sent, x.received))
-        about: dict[int | None, _Asked] = {}
+        by_id: dict[int, list[Exchange]] = {}
         for exchange in self.exchanges:
-            asked = about.get(exchange.job_id)
-            if asked is not None and asked.says_the_same(exchange):
-                continue
-            if exchange.probe:
-                self.probes.append(exchange)
             job_id = id_of(exchange)
-            if job_id is None:
-                continue
-            if job_id not in about:
-                about[job_id] = _Asked(job_id, moments, stands_for)
-            about[job_id].add(exchange)
-            if exchange.kind == "create":
-                self.creations_by_id.setdefault(job_id, []).append(exchange)
-        for each in about.values():
-            each.end()
-            creations = self.creations_by_id.get(each.id, [])
+            if job_id is not None:
+                by_id.setdefault(job_id, []).append(exchange)
+                if exchange.kind == "create":
+                    self.creations_by_id.setdefault(job_id, []).append(exchange)
+        for job_id, about_it in by_id.items():
+            creations = self.creations_by_id.get(job_id, [])
             if len(creations) > 1:
                 continue
-            first = creations[0] if creations else _first_shown(each.telling, each.id)
+            first = creations[0] if creations else _first_shown(about_it, job_id)
             if first is not None:
-                job = Job(first, job_id=each.id, seconds_allowed=job_seconds, shared=shared)
-                self.jobs[each.id] = job
-                _assign(each.telling, job)
-                job.stands_for = each.stands_for
+                job = Job(first, job_id=job_id, seconds_allowed=job_seconds, shared=shared)
+                self.jobs[job_id] = job
+                _assign(about_it, job)
                 job.agent_stopped = _stopped(self.agent, job)
+
+    def count_jobs(self) -> int:
+        """Count the jobs that were created, and those that were created before all this."""
+        created = sum(map(len, self.creations_by_id.values()))
+        return created + len(self.jobs.keys() - self.creations_by_id.keys())
 
     @functools.cached_property
     def created_in(self) -> Dialect | None:
@@ -294,7 +273,8 @@ class History:
         return spoken(self.created_in, self.dialects)
 
 
-def _answered_cancels(exchanges: Iterable[Exchange]) -> list[Exchange]:
+def answered_cancels(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    """Return the cancels that the application answered, but for those meant to be refused."""
     return [x for x in exchanges if x.kind == "cancel" and not x.probe and x.answered]
 
 
@@ -307,104 +287,6 @@ def spoken(
     """
     both = "system" in shown and "msg" in shown
     return "mixed" if both and created_in != "data" else created_in
-
-
-class _Asked:
-    """What was asked about one id, without polls that tell nothing new.
-
-    Of polls that follow one another, and are alike but for a progress that does not go back, those
-    between the first and the last tell nothing, if nothing else began or ended meanwhile: all else
-    came before all of them, after all of them, or at the time of all of them. So whatever a rule
-    holds against one of them, it holds against the first or the last. If something was asked while
-    the last was under way, it came after the others alone: then the one before the last stays, too.
-    """
-
-    __slots__ = (
-        "before_last",
-        "first",
-        "id",
-        "last",
-        "latest",
-        "moments",
-        "passed_over",
-        "pattern",
-        "progress",
-        "stands_for",
-        "telling",
-        "until",
-    )
-
-    def __init__(
-        self, job_id: int, moments: Sequence[float], stands_for: Mapping[Exchange, int]
-    ) -> None:
-        self.id = job_id
-        self.moments = moments
-        """When something began or ended that concerns all jobs."""
-        self.telling: list[Exchange] = []
-        self.stands_for = dict(stands_for)
-        self.latest = -math.inf
-        """When the last answer arrived."""
-        self.first: Exchange | None = None
-        """The first of polls that may go on; what follows is about them."""
-        self.last: Exchange | None = None
-        self.before_last: Exchange | None = None
-        self.pattern = Pattern([b""])
-        self.progress = 0.0
-        self.until = 0.0
-        """When something else begins or ends."""
-        self.passed_over = 0
-        """How many there are between the first and the last."""
-
-    def says_the_same(self, poll: Exchange) -> bool:
-        """Whether a poll is like the one before it; then it takes its place."""
-        first = self.first
-        if (
-            first is None
-            or poll.sent <= self.latest
-            or poll.received >= self.until
-            or poll.status != first.status
-            or poll.kind != "status"
-            or poll.path != first.path
-            or poll.probe
-            or poll.unreadable
-        ):
-            return False
-        progress = self.pattern.progress_in(poll.body)
-        if progress is None or progress < self.progress:
-            return False
-        if self.last is not None:
-            self.passed_over += self.stands_for.pop(self.last, 1)
-            self.before_last = self.last
-        self.last = poll
-        self.latest = poll.received
-        self.progress = progress
-        return True
-
-    def add(self, exchange: Exchange) -> None:
-        """Take up an exchange that is not like the one before it."""
-        self.end(exchange.sent)
-        self.telling.append(exchange)
-        is_poll = exchange.kind == "status" and not exchange.probe and exchange.state is not None
-        if is_poll and exchange.sent > self.latest:
-            self.first = exchange
-            self.pattern = exchange.pattern
-            self.progress = exchange.progress or 0.0
-            following = bisect_left(self.moments, exchange.sent)
-            self.until = self.moments[following] if following < len(self.moments) else math.inf
-        self.latest = max(self.latest, exchange.received)
-
-    def end(self, following: float = math.inf) -> None:
-        """Take up the last of polls that were alike; ``following`` is when the next was sent."""
-        if self.last is not None:
-            if self.before_last is not None:
-                stands, others = self.last, self.passed_over
-                if following <= self.latest:
-                    stands, others = self.before_last, self.passed_over - 1
-                    self.telling.append(stands)
-                self.stands_for[stands] = self.stands_for.get(stands, 1) + others
-            self.telling.append(self.last)
-        self.first = self.last = self.before_last = None
-        self.passed_over = 0
 
 
 def _first_shown(asked: Iterable[Exchange], job_id: int) -> Exchange | None:

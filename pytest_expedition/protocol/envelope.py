@@ -6,18 +6,13 @@ JSON is told in ``Answer.problem``.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Any, Final, Literal
 
 LONGEST_NUMBER: Final = 1000
 """Digits of the longest whole number that is read as one."""
@@ -75,9 +70,7 @@ class Answer:
     messages: tuple[str, ...] = ()
     result: dict[str, Any] = field(default_factory=dict)
     form: bytes = field(default=b"", compare=False)
-    """The body, or what ``learn`` makes of it."""
-    progress_is_open: bool = field(default=False, compare=False)
-    """Whether the form leaves the progress open."""
+    """The body, or what ``reading_cache`` makes of it so that equal answers are read once."""
 
     @property
     def progress(self) -> float | None:
@@ -98,100 +91,6 @@ class Answer:
     def tells_of_a_job(self) -> bool:
         """Whether the answer carries a job's id or state."""
         return not (self.job_id in (MISSING, None) and self.state in (MISSING, None))
-
-
-def learn(body: bytes) -> Answer:
-    """Read the body of an answer, if none of the same form was read lately; without its document.
-
-    The form is the body with the progress of its job put at a half and its id at 1, wherever they
-    stand: of two bodies of the same form one says what the other does, but for these.
-    """
-    if len(body) > LARGE:
-        return abridged(replace(read(body), form=body))
-    parts = _OPEN.split(body)
-    numbers = parts[2::_PARTS]
-    progresses = {number for number in numbers if b"." in number}
-    ids = set(numbers) - progresses
-    if not numbers or len(progresses) > 1 or len(ids) > 1:
-        return _learn_body(body)
-    parts[2::_PARTS] = [_HALF if number in progresses else _ONE for number in numbers]
-    learned = _learn_form(b"".join(parts))
-    if learned is None:
-        return _learn_body(body)
-    # As ``replace`` does it, in a fraction of the time.
-    answer = object.__new__(Answer)
-    values = answer.__dict__
-    values.update(learned.__dict__)
-    if ids:
-        values["job_id"] = int(ids.pop())
-    if progresses:
-        values["state"] = float(progresses.pop())
-        values["progress_is_open"] = True
-    return answer
-
-
-class Pattern:
-    """What texts have alike that differ in a progress alone, or not at all.
-
-    ``pieces`` is what stands around the progress.
-    """
-
-    __slots__ = ("number_at", "pieces")
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self.pieces = pieces
-        self.number_at = len(pieces[0])
-
-    def progress_in(self, text: bytes) -> float | None:
-        """The progress that a text shows if it is like this, 0 if none does; else ``None``."""
-        if len(self.pieces) == 1:
-            return 0.0 if text == self.pieces[0] else None
-        number = _NUMBER.match(text, self.number_at)
-        return float(number[0]) if number and number[0].join(self.pieces) == text else None
-
-
-def around(progress: re.Pattern[bytes], text: bytes) -> list[bytes]:
-    """What stands around the progress in a text; ``progress`` matches its name and its number."""
-    parts = progress.split(text)
-    names = (*parts[1::_PARTS], b"")
-    return [before + name for before, name in zip(parts[::_PARTS], names, strict=True)]
-
-
-PROGRESS: Final = re.compile(rb'("state"\s*:\s*)(0\.[0-9]+)(?![0-9.eE])')
-"""Where an answer shows a progress."""
-
-_NUMBER: Final = re.compile(rb"0\.[0-9]+(?![0-9.eE])")
-_OPEN: Final = re.compile(
-    rb'("state"\s*:\s*(?=0\.)|"job(?:Id|_id)"\s*:\s*(?=[1-9][0-9]{0,17}(?![0-9.])))'
-    rb"([0-9]+(?:\.[0-9]+)?)(?![0-9.eE])"
-)
-_PARTS: Final = 3
-"""Into how many parts each match parts a body: what is before, the name, and the number."""
-
-_HALF: Final = b"0.5"
-_ONE: Final = b"1"
-_SHOWN: Final[dict[bytes, tuple[str, Any]]] = {_HALF: ("state", 0.5), _ONE: ("job_id", 1)}
-_OTHER: Final = {_HALF: b"0.75", _ONE: b"2"}
-
-
-@functools.lru_cache(maxsize=2048)
-def _learn_form(form: bytes) -> Answer | None:
-    """Read a form, if all that its numbers make a difference to is the state and the id."""
-    parts = _OPEN.split(form)
-    numbers = parts[2::_PARTS]
-    parts[2::_PARTS] = [_OTHER[number] for number in numbers]
-    one, other = (replace(read(body), document=None) for body in (form, b"".join(parts)))
-    for number in set(numbers):
-        name, shown = _SHOWN[number]
-        if getattr(one, name) != shown or getattr(other, name) != float(_OTHER[number]):
-            return None
-        other = replace(other, **{name: shown})
-    return replace(one, form=form) if one == other else None
-
-
-@functools.lru_cache(maxsize=2048)
-def _learn_body(body: bytes) -> Answer:
-    return replace(read(body), document=None, form=body)
 
 
 def read(body: bytes) -> Answer:

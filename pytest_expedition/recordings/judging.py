@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from pytest_expedition.oracle import rules
-from pytest_expedition.oracle.history import spoken
+from pytest_expedition.oracle.history import History, spoken
 from pytest_expedition.oracle.verdict import conclude, settle, waive
 from pytest_expedition.recordings import har, traffic
-from pytest_expedition.recordings.stream import InMemory, Judged, Stream
-from pytest_expedition.recordings.trace import Like, Line, Trace, Whose
+from pytest_expedition.recordings.by_job import Judged, judge_history, judge_trace
+from pytest_expedition.recordings.trace import Line, Trace
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
 from pytest_expedition.suite.share import Conformance
 from pytest_expedition.suite.target import Target
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.protocol.requirements import Need
     from pytest_expedition.recordings.traffic import Traffic
@@ -67,8 +66,9 @@ def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
             passed_over += seen.passed_over
         else:
             trace = Trace(path)
-            source = _WithRecipes(trace, recipes) if recipes else trace
-            judged = Stream(source, job_seconds=job_seconds).judge()
+            judged = judge_trace(
+                _with_recipes(trace, recipes) if recipes else trace, job_seconds=job_seconds
+            )
             cut += [path] if trace.cut else []
         parts.append(judged)
     report = document(
@@ -83,37 +83,22 @@ def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
 
 
 def judge(seen: Traffic, *, job_seconds: float, shared: bool) -> Judged:
-    """Judge traffic that is in memory anyway."""
-    lines = (
-        Line(Whose(server), exchange)
-        for server, exchanges in seen.servers.items()
-        for exchange in exchanges
+    """Judge traffic that fits into memory, each server by itself."""
+    return together(
+        [
+            judge_history(History(exchanges, job_seconds=job_seconds, shared=shared), server=server)
+            for server, exchanges in seen.servers.items()
+        ]
     )
-    return Stream(InMemory(lines), job_seconds=job_seconds, shared=shared).judge()
 
 
-class _WithRecipes:
-    """A trace whose creations carry what recipes say of their jobs."""
-
-    def __init__(self, trace: Trace, recipes: Sequence[JobRecipe]) -> None:
-        self._trace = trace
-        self._recipes = recipes
-
-    def skim(self) -> Iterator[Line | Like]:
-        for line in self._trace.skim():
-            if isinstance(line, Line) and line.exchange.kind == "create":
-                yield Line(line.whose, self._known(line.exchange))
-            else:
-                yield line
-
-    def again(self, positions: Iterable[int]) -> Iterator[Exchange]:
-        return map(self._known, self._trace.again(positions))
-
-    def _known(self, exchange: Exchange) -> Exchange:
-        if exchange.kind != "create":
-            return exchange
-        known = traffic.cancellable(self._recipes, exchange.method, exchange.path)
-        return exchange if known is None else replace(exchange, cancellable=known)
+def _with_recipes(lines: Iterable[Line], recipes: Sequence[JobRecipe]) -> Iterator[Line]:
+    """Add to the creations of a trace what the recipes say of their jobs."""
+    for whose, exchange in lines:
+        known = None
+        if exchange.kind == "create":
+            known = traffic.cancellable(recipes, exchange.method, exchange.path)
+        yield Line(whose, exchange if known is None else replace(exchange, cancellable=known))
 
 
 def together(parts: Sequence[Judged]) -> Judged:

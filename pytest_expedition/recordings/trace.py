@@ -9,34 +9,19 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition.oracle.history import Exchange
-from pytest_expedition.protocol.envelope import Pattern, around
 from pytest_expedition.protocol.redaction import spellings
 from pytest_expedition.protocol.validation import find_violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO
 
     from typing_extensions import Self
-
-    _Read = Callable[[bytes, int], "Line"]
-
-_POLL: Final = re.compile(
-    rb'\{"kind": "status", "method": "GET", "path": ("[^"\\]+"), "sent": ([0-9]+(?:\.[0-9]+)?), '
-    rb'"received": ([0-9]+(?:\.[0-9]+)?), ("status": 200, .*\n)',
-    re.DOTALL,
-)
-"""A line that was written here, about an answered status request."""
-
-_PROGRESS: Final = re.compile(rb'(\\"state\\"\s*:\s*)(0\.[0-9]+)(?![0-9.eE])')
-
-MOST_PATTERNS: Final = 10_000
 
 _FAR: Final = 1e12
 """Seconds that no clock shows."""
@@ -55,45 +40,11 @@ class Whose(NamedTuple):
     part: str = ""
 
 
-class LinePattern(Pattern):
-    """What many lines about a job have alike: all but their times and its progress."""
-
-    __slots__ = ("owner", "read")
-
-    def __init__(self, pieces: Sequence[bytes], read: _Read) -> None:
-        super().__init__(pieces)
-        self.read = read
-        self.owner: Any = None
-        """Whatever the reader of a trace wants to find again when a line like this one comes."""
-
-    @property
-    def shows_progress(self) -> bool:
-        """Whether lines like this one may differ in the progress."""
-        return len(self.pieces) > 1
-
-
 class Line(NamedTuple):
-    """One exchange of a trace; ``pattern`` is what later lines may have alike with it."""
+    """One exchange of a trace."""
 
     whose: Whose
     exchange: Exchange
-    pattern: LinePattern | None = None
-
-
-class Like(NamedTuple):
-    """An exchange that differs from an earlier one in its times and its progress alone."""
-
-    pattern: LinePattern
-    position: int
-    sent: float
-    received: float
-    progress: float
-    text: bytes
-
-    def line(self) -> Line:
-        """Read the line after all."""
-        whose, exchange, _ = self.pattern.read(self.text, self.position)
-        return Line(whose, exchange, self.pattern)
 
 
 class Recorder:
@@ -160,10 +111,7 @@ def _body_fields(body: bytes) -> dict[str, str]:
 
 
 class Trace:
-    """A trace file, read line by line. ``cut`` says whether its last line was found cut off.
-
-    The position of an exchange is where its line begins, in bytes.
-    """
+    """A trace file, read line by line. ``cut`` says whether its last line was found cut off."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -173,52 +121,16 @@ class Trace:
 
     def __iter__(self) -> Iterator[Line]:
         """Read all lines. Raises ``RecordingError`` for one that holds no exchange."""
-        return (found if isinstance(found, Line) else found.line() for found in self.skim())
-
-    def skim(self) -> Iterator[Line | Like]:
-        """Read all lines, but of those that are like others no more than what differs."""
-        position = 0
-        patterns: dict[bytes, LinePattern] = {}
         with self._open() as file:
             for number, line in enumerate(file, 1):
                 try:
-                    found = self._like(line, position, patterns)
-                except ValueError as error:
+                    yield self._read(line)
+                except ValueError as error:  # noqa: PERF203 - each line has its number
                     if not line.endswith(b"\n") and not _is_json(line):
                         self.cut = True
                         return
                     if line.strip():
                         raise RecordingError(f"{self.path}:{number}: {error}") from None
-                else:
-                    yield found
-                position += len(line)
-
-    def _like(self, line: bytes, position: int, patterns: dict[bytes, LinePattern]) -> Line | Like:
-        """Read a line, no more of it than differs from the last one about the same job."""
-        parted = _POLL.fullmatch(line)
-        if parted is None:
-            return self._read(line, position)
-        path, sent, received, rest = parted.groups()
-        times = float(sent), float(received)
-        pattern = patterns.get(path)
-        if pattern is not None and times[0] <= times[1]:
-            progress = pattern.progress_in(rest)
-            if progress is not None:
-                return Like(pattern, position, *times, progress, line)
-        whose, exchange, _ = self._read(line, position)
-        if len({number for _, number in _PROGRESS.findall(rest)}) > 1:
-            return Line(whose, exchange)
-        if len(patterns) >= MOST_PATTERNS:
-            patterns.clear()
-        patterns[path] = LinePattern(around(_PROGRESS, rest), self._read)
-        return Line(whose, exchange, patterns[path])
-
-    def again(self, positions: Iterable[int]) -> Iterator[Exchange]:
-        """Read the lines at some positions once more."""
-        with self._open() as file:
-            for position in positions:
-                file.seek(position)
-                yield self._read(file.readline(), position).exchange
 
     def _open(self) -> BinaryIO:
         try:
@@ -226,9 +138,9 @@ class Trace:
         except OSError as error:
             raise RecordingError(f"{self.path}: cannot be read: {error.strerror}") from None
 
-    def _read(self, line: bytes, position: int) -> Line:
+    def _read(self, line: bytes) -> Line:
         try:
-            found = json.loads(line)
+            found = json.loads(line.decode("utf-8"))
         except RecursionError:
             raise ValueError("is nested too deep") from None
         except ValueError as error:
@@ -247,17 +159,14 @@ class Trace:
                 raise ValueError(f"$.body_base64 is no base64: {error}") from None
         # What is not there has the default, which stands at the class.
         exchange = object.__new__(Exchange)
-        exchange.__dict__.update(found, position=position)
+        exchange.__dict__.update(found)
         return Line(whose, exchange)
 
     def _require_valid(self, found: Any) -> None:
         """Ask the schema, once for all lines that have the same fields of the same types."""
         if isinstance(found, dict):
-            kind = (
-                *(str(found.get(name)) for name in ("kind", "probe", "server")),
-                *found,
-                *map(type, found.values()),
-            )
+            constants = (found.get("kind"), found.get("probe"), found.get("server"))
+            kind = (str(constants), *found, *map(type, found.values()))
             if kind in self._known and -_FAR < found["sent"] <= found["received"] < _FAR:
                 return
         violation = find_violation(found, "trace")

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_expedition.oracle.rules import access, agent, cancel, create, refuse, result, status
 from pytest_expedition.oracle.rules.base import (
-    ACROSS,
+    ACROSS_JOBS,
     HELD,
     RULES,
     UNSEEN,
-    Held,
     Judgement,
     Violation,
 )
@@ -29,12 +28,11 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import History
 
 __all__ = [
-    "ACROSS",
+    "ACROSS_JOBS",
     "HELD",
     "RULES",
     "UNSEEN",
     "Finding",
-    "Held",
     "Judgement",
     "Violation",
     "find",
@@ -91,8 +89,8 @@ def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> 
     violations: list[Violation] = []
     try:
         for judgement in rule(subject):
-            if isinstance(judgement, Held):
-                held += judgement.times
+            if judgement is HELD:
+                held += 1
             elif judgement is UNSEEN:
                 unseen += 1
             else:

@@ -44,13 +44,11 @@ def _commands(history: History) -> Iterator[tuple[Exchange, bool]]:
 
 
 def _started_again(history: History, running: Exchange, start: Exchange) -> Iterator[Judgement]:
-    if not start.answered:
-        yield UNSEEN
+    answer = _answer_to_start(running, start)
+    if start in history.commands:  # in the history of one job they are those of all
+        yield answer
+    if answer is not HELD:
         return
-    if not start.ok or start.answer.success is False:
-        yield Violation("start-refused", running, start, status=start.status)
-        return
-    yield HELD
     for job in history.jobs.values():
         known = job.last_before(start)
         after = next((x for x in job.seen if start.before(x)), None)
@@ -73,6 +71,14 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
             )
         else:
             yield HELD
+
+
+def _answer_to_start(running: Exchange, start: Exchange) -> Judgement:
+    if not start.answered:
+        return UNSEEN
+    if not start.ok or start.answer.success is False:
+        return Violation("start-refused", running, start, status=start.status)
+    return HELD
 
 
 @rule("agent.gates")

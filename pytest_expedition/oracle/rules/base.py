@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition.oracle.history import CANCELLED
@@ -14,27 +13,23 @@ from pytest_expedition.protocol.envelope import LARGE
 from pytest_expedition.protocol.validation import find_violation, schema_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_expedition.oracle.history import Exchange, History, Job
     from pytest_expedition.protocol.validation import EnvelopeName, SchemaName
 
 
-@dataclass(frozen=True)
-class Held:
-    """The promise was put to the test so many times, and kept."""
+class Tested(enum.Enum):
+    """What came of putting a promise to the test, unless it was broken."""
 
-    times: int = 1
-
-
-class Unseen(enum.Enum):
-    """The type of ``UNSEEN``."""
-
+    HELD = "held"
     UNSEEN = "unseen"
 
 
-HELD: Final = Held()
+HELD: Final = Tested.HELD
 """The promise was put to the test, and kept."""
 
-UNSEEN: Final = Unseen.UNSEEN
+UNSEEN: Final = Tested.UNSEEN
 """The promise was put to the test, but what came of it could not be seen."""
 
 
@@ -58,43 +53,56 @@ class Violation:
         return f"Violation({self.fault!r}, {len(self.proof)} exchanges, {self.facts!r})"
 
 
-Judgement = Held | Unseen | Violation
+Judgement = Tested | Violation
 Rule = Callable[["History"], Iterator[Judgement]]
 JobRule = Callable[["Job"], Iterator[Judgement]]
 
-Likeness = Callable[["History"], Hashable]
-Witnesses = Callable[["History"], Sequence["Exchange"]]
+Notes = Callable[["History"], Iterable[Any]]
+NotesRule = Callable[[list[Any]], Iterator[Judgement]]
 
 
-class Across(NamedTuple):
-    """What a rule that holds ids against each other needs to know of one.
+class AcrossJobs(NamedTuple):
+    """A rule that compares jobs, in two steps: it takes notes of each job, and judges all notes."""
 
-    Of ids that are ``alike`` to it any two bring out what all of them would, by their
-    ``witnesses`` alone; those that are like ``None`` bring out nothing.
-    """
-
-    alike: Likeness
-    witnesses: Witnesses
+    notes: Notes
+    judge: NotesRule
 
 
 RULES: Final[dict[str, Rule]] = {}
 """The rule of every requirement, by its id."""
 
-ACROSS: Final[dict[str, Across]] = {}
-"""The rules that hold ids against each other."""
+ACROSS_JOBS: Final[dict[str, AcrossJobs]] = {}
+"""The rules that compare jobs with each other."""
 
 
-def rule(requirement: str, *, across: Across | None = None) -> Callable[[Rule], Rule]:
+def rule(requirement: str) -> Callable[[Rule], Rule]:
     """Register a rule that looks at a whole history.
 
-    Unless it says what it looks at ``across`` ids, it judges what a history tells about one by that
-    alone, by the cancels of all, and by what the agent was told meanwhile.
+    Histories that are too large for memory are judged one job at a time. So the rule may ask for
+    the exchanges about one job, for the cancels of all jobs, and for all that the agent was told. A
+    rule that needs to know more of several jobs is registered by ``rule_across_jobs``.
     """
 
     def register(function: Rule) -> Rule:
         RULES[requirement] = function
-        if across is not None:
-            ACROSS[requirement] = across
+        return function
+
+    return register
+
+
+def rule_across_jobs(requirement: str, *, notes: Notes) -> Callable[[NotesRule], NotesRule]:
+    """Register a rule that compares jobs with each other.
+
+    ``notes`` returns what the rule needs to know of the jobs of a history, whichever these are; the
+    rule judges the notes of all jobs. Notes stay in memory, so there is none for each poll.
+    """
+
+    def register(function: NotesRule) -> NotesRule:
+        def of_a_history(history: History) -> Iterator[Judgement]:
+            yield from function(list(notes(history)))
+
+        RULES[requirement] = functools.wraps(function)(of_a_history)
+        ACROSS_JOBS[requirement] = AcrossJobs(notes, function)
         return function
 
     return register
@@ -112,11 +120,6 @@ def job_rule(requirement: str) -> Callable[[JobRule], JobRule]:
         return function
 
     return register
-
-
-def held_by(job: Job, exchange: Exchange) -> Held:
-    """The promise was kept by an answer, and by those that it stands for."""
-    return Held(job.stands_for[exchange]) if exchange in job.stands_for else HELD
 
 
 def rank(exchange: Exchange) -> float:

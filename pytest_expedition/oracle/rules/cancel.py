@@ -14,7 +14,6 @@ from pytest_expedition.oracle.rules.base import (
     after_furthest,
     another_dialect,
     envelope_problem,
-    held_by,
     job_rule,
     rank,
     rule,
@@ -109,7 +108,7 @@ def persists(job: Job) -> Iterator[Judgement]:
         if later.gone and later.kind == "status":
             yield Violation("cancelled-gone", job.cancelled, later, job=job.id)
         elif later.state == CANCELLED:
-            yield held_by(job, later)
+            yield HELD
         elif later.state is not None and job.is_about_it(later):
             yield Violation(
                 "uncancelled", job.cancelled, later, job=job.id, value=later.answer.state
@@ -136,7 +135,7 @@ def completed(job: Job) -> Iterator[Judgement]:
                 value=later.answer.state,
             )
         elif later is not cancel:
-            yield held_by(job, later)
+            yield HELD
 
 
 @job_rule("cancel.repeat")

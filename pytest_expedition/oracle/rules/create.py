@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from pytest_expedition.oracle.history import CANCELLED
+from pytest_expedition.oracle.history import CANCELLED, created_id
 from pytest_expedition.oracle.rules.base import (
     HELD,
-    Across,
     Judgement,
     Violation,
     another_dialect,
     envelope_problem,
     job_rule,
     rule,
+    rule_across_jobs,
 )
 from pytest_expedition.protocol.envelope import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from pytest_expedition.oracle.history import Exchange, History, Job
 
 
-def _creations(history: History) -> Sequence[Exchange]:
-    return history.creations
+def _answered(history: History) -> Iterable[Exchange]:
+    return (creation for creation in history.creations if creation.answered)
 
 
-def _way_of_answering(history: History) -> Hashable:
-    """What is the same for all creations that are judged alike."""
-    return (
-        tuple(
-            (x.method, x.path, x.answer.dialect, x.ok, envelope_problem(x, "creation"))
-            for x in history.creations
-            if x.answered
-        )
-        or None
-    )
-
-
-@rule("create.envelope", across=Across(_way_of_answering, _creations))
-def envelope(history: History) -> Iterator[Judgement]:
+@rule_across_jobs("create.envelope", notes=_answered)
+def envelope(creations: list[Exchange]) -> Iterator[Judgement]:
     """The creation answer is a success, is JSON, and validates."""
     first: dict[tuple[str, str], Exchange] = {}
-    for creation in history.creations:
-        if not creation.answered:
-            continue
+    for creation in sorted(creations, key=attrgetter("sent", "position")):
         problem = envelope_problem(creation, "creation")
         before = creation
         if creation.answer.tells_of_a_job:
@@ -71,18 +58,17 @@ def job_id(history: History) -> Iterator[Judgement]:
             yield Violation("no-job-id", creation, value=told)
 
 
-def _times_given_out(history: History) -> int | None:
-    """How often an id was given out, as far as it matters."""
-    return min(max(map(len, history.creations_by_id.values()), default=0), 2) or None
+def _by_id(history: History) -> Iterable[list[Exchange]]:
+    return history.creations_by_id.values()
 
 
-@rule("create.unique-id", across=Across(_times_given_out, _creations))
-def unique_id(history: History) -> Iterator[Judgement]:
+@rule_across_jobs("create.unique-id", notes=_by_id)
+def unique_id(by_id: list[list[Exchange]]) -> Iterator[Judgement]:
     """No two creations answer the same `jobId`, also when they run at the same time."""
-    for given, creations in history.creations_by_id.items():
+    for creations in by_id:
         if len(creations) > 1:
-            yield Violation("same-id-twice", *creations[:2], job=given)
-    if len(history.creations_by_id) > 1:
+            yield Violation("same-id-twice", *creations[:2], job=created_id(creations[0]))
+    if len(by_id) > 1:
         yield HELD
 
 

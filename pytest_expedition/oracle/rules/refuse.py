@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
-from pytest_expedition.oracle.rules.base import HELD, Across, Judgement, Violation, job_rule, rule
+from pytest_expedition.oracle.rules.base import (
+    HELD,
+    Judgement,
+    Violation,
+    job_rule,
+    rule_across_jobs,
+)
 from pytest_expedition.oracle.rules.status import overdue
 from pytest_expedition.protocol.envelope import LARGE, read
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from pytest_expedition.oracle.history import Exchange, History, Job
 
@@ -52,38 +59,40 @@ def _contradicts(job: Job, refused: Exchange, shown: float, later: Exchange) -> 
     return later.state == CANCELLED or not job.finished_before(later)
 
 
-def _said(history: History) -> Hashable:
-    """What was said when cancels were granted and refused."""
-    granted = [_texts(x) for job in history.jobs.values() for x in _granted(job)]
-    refused = [own for job in history.jobs.values() for _, own in _own_texts(job)]
-    return (tuple(granted), frozenset(refused)) if granted or refused else None
+class _Said(NamedTuple):
+    """What was said about one job when its cancels were granted, and when they were refused."""
+
+    job: int
+    granted: list[frozenset[str]]
+    refused: list[tuple[Exchange, frozenset[str]]]
+    """Each refusal, with the texts that no earlier answer about the job carried."""
 
 
-def _all(history: History) -> Sequence[Exchange]:
-    return history.exchanges
+def _said(history: History) -> Iterator[_Said]:
+    for job in history.jobs.values():
+        if job.cancels:
+            granted = [_texts(cancel) for cancel in _granted(job)]
+            yield _Said(job.id, granted, list(_own_texts(job)))
 
 
-@rule("refuse.message", across=Across(_said, _all))
-def message(history: History) -> Iterator[Judgement]:
+@rule_across_jobs("refuse.message", notes=_said)
+def message(jobs: list[_Said]) -> Iterator[Judgement]:
     """The answer to a refused cancel carries a message, not empty, that says so.
 
     No language is read, and no place is asked for: a text says so if the job's answers before did
     not carry it, nor those to granted cancels. Where every granted cancel, too, carries a text of
     its own, texts prove nothing.
     """
-    granted = [_texts(x) for job in history.jobs.values() for x in _granted(job)]
-    for number, texts in enumerate(granted):
-        if not texts.difference(*granted[:number], *granted[number + 1 :]):
-            break
-    else:
-        if len(granted) > 1:
-            return
-    for job in history.jobs.values():
-        for refused, own in _own_texts(job):
-            if own.difference(*granted):
+    granted = [texts for job in jobs for texts in job.granted]
+    times = Counter(text for texts in granted for text in texts)
+    if len(granted) > 1 and all(any(times[text] == 1 for text in texts) for texts in granted):
+        return
+    for job in jobs:
+        for refused, own in job.refused:
+            if own.difference(times):
                 yield HELD
             else:
-                yield Violation("refused-silently", refused, job=job.id)
+                yield Violation("refused-silently", refused, job=job.job)
 
 
 def _own_texts(job: Job) -> Iterator[tuple[Exchange, frozenset[str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_expedition.oracle.history import FINISHED
-from pytest_expedition.oracle.rules.base import Judgement, Violation, held_by, job_rule
+from pytest_expedition.oracle.rules.base import HELD, Judgement, Violation, job_rule
 from pytest_expedition.protocol.envelope import MISSING, abridged
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def next_step(job: Job) -> Iterator[Judgement]:
         if value is MISSING and not shown_here:
             continue
         if isinstance(value, list):
-            yield held_by(job, exchange)
+            yield HELD
         else:
             yield Violation("no-list", exchange, job=job.id, value=value)
 
@@ -46,7 +46,7 @@ def stable(job: Job) -> Iterator[Judgement]:
         one, again = first.answer, poll.answer
         # One of the two may be so large that it was kept abridged.
         if one.result == again.result or abridged(one).result == abridged(again).result:
-            yield held_by(job, poll)
+            yield HELD
         else:
             yield Violation(
                 "result-changed",

@@ -13,7 +13,6 @@ from pytest_expedition.oracle.rules.base import (
     after_furthest,
     another_dialect,
     envelope_problem,
-    held_by,
     job_rule,
     rank,
     rule,
@@ -46,7 +45,7 @@ def envelope(job: Job) -> Iterator[Judgement]:
                 "not-the-envelope", poll, job=job.id, envelope="status", problem=problem
             )
         else:
-            yield another_dialect(job.creation, poll) or held_by(job, poll)
+            yield another_dialect(job.creation, poll) or HELD
 
 
 @job_rule("status.identity")
@@ -56,7 +55,7 @@ def identity(job: Job) -> Iterator[Judgement]:
         if exchange.answer.job_id is MISSING or not exchange.ok:
             continue
         if job.is_about_it(exchange):
-            yield held_by(job, exchange)
+            yield HELD
         else:
             yield Violation("another-job", exchange, job=job.id, told=exchange.answer.job_id)
 
@@ -71,7 +70,7 @@ def bounds(job: Job) -> Iterator[Judgement]:
         if exchange.answer.progress is None:
             yield Violation("out-of-bounds", exchange, job=job.id, value=value)
         else:
-            yield held_by(job, exchange)
+            yield HELD
 
 
 @job_rule("status.monotonic")
@@ -83,7 +82,7 @@ def monotonic(job: Job) -> Iterator[Judgement]:
                 "went-back", earlier, later, job=job.id, high=earlier.state, low=later.state
             )
         else:
-            yield held_by(job, later)
+            yield HELD
 
 
 @job_rule("status.terminal")
@@ -96,7 +95,7 @@ def terminal(job: Job) -> Iterator[Judgement]:
         if later.state == CANCELLED and job.first_cancel_sent <= later.received:
             continue  # what a cancel does to a finished job is promised elsewhere
         if later.state == FINISHED:
-            yield held_by(job, later)
+            yield HELD
         else:
             yield Violation(
                 "unfinished-again", job.finished, later, job=job.id, value=later.answer.state
@@ -166,7 +165,7 @@ def message_agrees(job: Job) -> Iterator[Judgement]:
                 "code-disagrees", exchange, job=job.id, code=code, value=exchange.answer.state
             )
         else:
-            yield held_by(job, exchange)
+            yield HELD
 
 
 @job_rule("status.wire-number")
@@ -176,7 +175,7 @@ def wire_number(job: Job) -> Iterator[Judgement]:
         if exchange.state not in {CANCELLED, FINISHED}:
             continue
         if type(exchange.answer.state) is int:
-            yield held_by(job, exchange)
+            yield HELD
         else:
             yield Violation("misspelled", exchange, job=job.id, value=exchange.answer.state)
 

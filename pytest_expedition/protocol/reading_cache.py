@@ -1,0 +1,76 @@
+"""Reads the bodies of answers once where they differ only in a job's progress and id.
+
+Most answers of a run are polls that differ in nothing else. To parse and to validate each of them
+takes most of the time of a judgement, so what was found out about one body serves for the others.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+from pytest_expedition.protocol.envelope import LARGE, Answer, abridged, read
+
+
+def read_cached(body: bytes) -> Answer:
+    """Read the body of an answer, without its document.
+
+    ``Answer.form`` is the body with its job's progress replaced by 0.5 and its id by 1. Two bodies
+    of the same form say the same, except for these two values.
+    """
+    if len(body) > LARGE:
+        return abridged(replace(read(body), form=body))
+    parts = _PROGRESS_OR_ID.split(body)
+    numbers = parts[2::_PARTS]
+    progresses = {number for number in numbers if b"." in number}
+    ids = set(numbers) - progresses
+    if not numbers or len(progresses) > 1 or len(ids) > 1:
+        return _read_body(body)
+    parts[2::_PARTS] = [_HALF if number in progresses else _ONE for number in numbers]
+    read_before = _read_form(b"".join(parts))
+    if read_before is None:
+        return _read_body(body)
+    # This does what ``replace`` does, in a fraction of the time.
+    answer = object.__new__(Answer)
+    values = answer.__dict__
+    values.update(read_before.__dict__)
+    if ids:
+        values["job_id"] = int(ids.pop())
+    if progresses:
+        values["state"] = float(progresses.pop())
+    return answer
+
+
+_PROGRESS_OR_ID: Final = re.compile(
+    rb'("state"\s*:\s*(?=0\.)|"job(?:Id|_id)"\s*:\s*(?=[1-9][0-9]{0,17}(?![0-9.])))'
+    rb"([0-9]+(?:\.[0-9]+)?)(?![0-9.eE])"
+)
+_PARTS: Final = 3
+"""A match splits a body into the text before it, the name, and the number."""
+
+_HALF: Final = b"0.5"
+_ONE: Final = b"1"
+_SHOWN: Final[dict[bytes, tuple[str, Any]]] = {_HALF: ("state", 0.5), _ONE: ("job_id", 1)}
+_OTHER: Final = {_HALF: b"0.75", _ONE: b"2"}
+
+
+@functools.lru_cache(maxsize=2048)
+def _read_form(form: bytes) -> Answer | None:
+    """Read a form, if its numbers make a difference to nothing but the state and the id."""
+    parts = _PROGRESS_OR_ID.split(form)
+    numbers = parts[2::_PARTS]
+    parts[2::_PARTS] = [_OTHER[number] for number in numbers]
+    one, other = (replace(read(body), document=None) for body in (form, b"".join(parts)))
+    for number in set(numbers):
+        name, shown = _SHOWN[number]
+        if getattr(one, name) != shown or getattr(other, name) != float(_OTHER[number]):
+            return None
+        other = replace(other, **{name: shown})
+    return replace(one, form=form) if one == other else None
+
+
+@functools.lru_cache(maxsize=2048)
+def _read_body(body: bytes) -> Answer:
+    return replace(read(body), document=None, form=body)
