@@ -33,6 +33,10 @@ CHECKED_AT_ONCE: Final = ("url", "config", "report", "record", "replay")
 """The options that are refused before anything is collected, if they cannot be followed."""
 
 SCENARIOS_MARKER: Final = "expedition_scenarios"
+WITHOUT_SCENARIOS: Final = (
+    "expedition_scenario runs a test once in each scenario, so it must be a parameter of a plain "
+    "test function: neither a method of unittest.TestCase nor getfixturevalue can be run that way"
+)
 
 _MONITOR = pytest.StashKey["Monitor"]()
 _MISTAKES = pytest.StashKey[list[str]]()
@@ -255,6 +259,8 @@ def expedition_scenario(
     """A situation in which a client is put, once in each: see ``ExpeditionScenario``."""
     from pytest_expedition.clients.scenario import ExpeditionScenario
 
+    if not hasattr(request, "param"):
+        pytest.fail(WITHOUT_SCENARIOS, pytrace=False)
     scenario_id, dialect = request.param
     scenario = ExpeditionScenario(
         scenario_id, expedition_server, dialect=dialect, strict=expedition_strict

@@ -489,9 +489,9 @@ class CancelsWhatStandsStill(Client):
 
 
 @broken("ordinary", "asks-properly")
-class AsksForTheVersion(Client):
+class ImportsByPut(Client):
     def start(self) -> Any:
-        self.send("GET", "version")
+        self.send("PUT", "project/1/import")
         return super().start()
 
 

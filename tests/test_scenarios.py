@@ -420,6 +420,64 @@ def test_random_situations_are_shrunk_to_the_smallest_that_the_client_gets_wrong
     )
 
 
+class CreatesItsProject(Client):
+    """It sends requests outside the job API: the fake may refuse them, and some have no key."""
+
+    def start(self) -> Any:
+        self.send("POST", "project")
+        self.key, key = "", self.key
+        self.send("GET", "there/is/no/such/path")
+        self.key = key
+        return super().start()
+
+
+def test_requests_outside_the_job_api_do_not_count(expedition_server: ExpeditionServer) -> None:
+    results = try_out(CreatesItsProject, expedition_server, SCENARIOS["ordinary"].situation)
+    assert broken_promises(results) == {}
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+def test_the_scheme_of_the_key_may_be_in_any_case(
+    scheme: str, expedition_server: ExpeditionServer
+) -> None:
+    class InAnotherCase(Client):
+        def headers(self) -> dict[str, str]:
+            return {"authorization": f"{scheme} {self.key}"}
+
+    results = try_out(InAnotherCase, expedition_server, SCENARIOS["ordinary"].situation)
+    assert broken_promises(results) == {}
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        """
+        import unittest
+
+        class TestClient(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def _scenario(self, expedition_scenario):
+                self.scenario = expedition_scenario
+
+            def test_import(self):
+                pass
+        """,
+        """
+        def test_import(request):
+            request.getfixturevalue("expedition_scenario")
+        """,
+    ],
+    ids=["unittest", "getfixturevalue"],
+)
+def test_a_test_that_cannot_be_run_in_each_scenario_is_told_why(
+    pytester: pytest.Pytester, test: str
+) -> None:
+    result = run(pytester, test)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*must be a parameter of a plain test function: neither*"])
+    result.stdout.no_fnmatch_line("*AttributeError*")
+
+
 class TestTime:
     def test_it_moves_when_the_client_sleeps(self, expedition_server: ExpeditionServer) -> None:
         harness = Harness(expedition_server)

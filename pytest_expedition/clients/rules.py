@@ -55,14 +55,17 @@ def client_rule(promise: str) -> Callable[[ClientRule], ClientRule]:
 def sends_key(transcript: Transcript) -> Iterator[Judgement]:
     """Every request but the login carries ``Authorization: Bearer <key>``."""
     for step in transcript.steps:
-        yield HELD if step.keyed else Violation("without-key", step.exchange)
+        if step.of_job_api:
+            yield HELD if step.keyed else Violation("without-key", step.exchange)
 
 
 @client_rule("client.asks-properly")
 def asks_properly(transcript: Transcript) -> Iterator[Judgement]:
-    """It sends no request that the API does not know."""
+    """It sends no request of the job API that the API does not know."""
     for step in transcript.steps:
         exchange = step.exchange
+        if not step.of_job_api:
+            continue
         refused = exchange.status is not None and 400 <= exchange.status < 500
         if not refused:
             yield HELD

@@ -28,12 +28,15 @@ class Step:
 
     ``at`` is the fake's time when it came. ``keyed`` says whether it carried the key, or needed
     none; ``created`` is the id of the job that it created in truth, whatever the client learnt.
+    ``of_job_api`` is false for a request to another part of Expedition's API, which counts for
+    nothing here.
     """
 
     exchange: Exchange
     at: float
     keyed: bool = True
     created: int | None = None
+    of_job_api: bool = True
 
     @property
     def outage(self) -> bool:

@@ -312,8 +312,9 @@ class Instance(Simulation):
         return self.answer_creation(job_request)
 
     def is_authorized(self, request: Request) -> bool:
-        """Whether the request carries the key."""
-        return request.header("Authorization") == f"Bearer {self.api_key}"
+        """Whether the request carries the key; the case of the scheme does not matter."""
+        scheme, _, key = request.header("Authorization").partition(" ")
+        return (scheme.lower(), key) == ("bearer", self.api_key)
 
     def log_in(self, request: Request) -> Response:
         """Give out the key for user name and password."""
