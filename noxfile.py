@@ -63,3 +63,10 @@ def plugins(session: nox.Session) -> None:
                 contract = ["--pyargs", "pytest_expedition.contract"]
                 session.run("pytest", *flags, "-n", workers, "test_typed_project.py", *contract)
     session.run("pytest", *flags, *(session.posargs or MOST))
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """Carry out every plan against every broken and every odd server, in every dialect."""
+    session.install("-e", ".[test]")
+    session.run("python", "tests/steady.py", *(session.posargs or ["1", "--full"]))
