@@ -1,4 +1,4 @@
-"""The project's catalogues as text: requirements, broken and odd servers, scenarios, promises.
+"""The project's catalogues as text: requirements, servers, scenarios, promises, requests.
 
 `pytest-expedition list NAME` prints them; `python tests/catalogues.py` writes them to the
 README.md files of the folders that hold them.
@@ -108,6 +108,29 @@ def scenarios() -> Catalogue:
     )
 
 
+def requests() -> Catalogue:
+    """Return the requests that the suite can send."""
+    from pytest_expedition.suite.request_list import REQUESTS
+
+    return Catalogue(
+        columns=("request", "method", "path", "when", "why it is safe"),
+        rows=tuple(
+            (name, f"`{each.method}`", f"`{each.path}`", each.when, each.safe)
+            for name, each in REQUESTS.items()
+        ),
+    )
+
+
+def malformed_ids() -> Catalogue:
+    """Return the malformed ids that the suite sends."""
+    from pytest_expedition.suite.request_list import MALFORMED_IDS
+
+    return Catalogue(
+        columns=("malformed id", "sent with", "why it is safe"),
+        rows=tuple((each.text, _list(each.methods), each.safe) for each in MALFORMED_IDS),
+    )
+
+
 def _list(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
@@ -118,5 +141,7 @@ CATALOGUES: Final[dict[str, Callable[[], Catalogue]]] = {
     "odd": odd,
     "scenarios": scenarios,
     "promises": promises,
+    "requests": requests,
+    "malformed-ids": malformed_ids,
 }
 """Each catalogue, by the name that `pytest-expedition list` takes."""

@@ -418,7 +418,7 @@ class TestDryRun:
         )
         text = "\n".join(preview(target, profile="default"))
         for told in (
-            "9 jobs (4 at the same time), 100 requests, 60 s",
+            "jobs = 9, concurrent_jobs = 4, requests = 100, seconds = 60",
             "POST /api/v1/generate_api_key",
             "GET /api/v1/agent/start",
             "POST /api/v1/project/3/import resource=/a b",
@@ -426,7 +426,7 @@ class TestDryRun:
             "DELETE the job from 0.3 on",
         ):
             assert told in text
-        assert "stop" not in text
+        assert "agent/stop" not in text
         assert "paloalto" not in text
         assert "random" not in "\n".join(preview(target, profile="smoke"))
 

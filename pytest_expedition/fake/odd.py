@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from pytest_expedition.fake import readings
 from pytest_expedition.fake.broken.base import name_of
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
@@ -386,3 +388,43 @@ class PrettyPrinted(Instance):
         return replace(
             answer, headers={**(headers or {}), "Content-Type": "text/html"}, body=text.encode()
         )
+
+
+@odd()
+class Minefield(Instance):
+    """Jobs of others are at stake: once a request could have hit one, every answer is a 500."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.others: set[int] = set()
+        """The ids of pending jobs of others: one follows each of ours."""
+        self.harm: list[str] = []
+        """What was done to others by some reading of a request."""
+
+    def new_id(self) -> int:
+        own = super().new_id()
+        self.others.add(super().new_id())
+        return own
+
+    def handle(self, request: Request) -> Response:
+        with self.lock:
+            self.harm += self.harm_of(request.method, request.path)
+        answer = super().handle(request)
+        if self.harm:
+            return self.error(HTTPStatus.INTERNAL_SERVER_ERROR, f"Done: {self.harm[0]}")
+        return answer
+
+    def harm_of(self, method: str, path: str) -> list[str]:
+        """Return what any reading of a request does to others, and to the agent unasked."""
+        done = []
+        for read in readings.paths(path):
+            if re.fullmatch("/api/v1/agent/(.*/)?(stop|restart)", read) and read != path:
+                done.append(f"{method} {path}: the agent is stopped")
+            about = re.fullmatch("/api/v1/job(?:/([^/]*))?/?", read)
+            if method != "DELETE" or about is None:
+                continue
+            meant = readings.ids(about[1] or "")
+            if None in meant:
+                done.append(f"{method} {path}: all pending jobs are deleted")
+            done += [f"{method} {path}: job {each} is deleted" for each in meant & self.others]
+        return done

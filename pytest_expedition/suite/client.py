@@ -15,6 +15,7 @@ from urllib3.exceptions import InsecureRequestWarning
 from pytest_expedition.oracle.history import NO_KEY, Exchange
 from pytest_expedition.protocol.redaction import Secret, spellings
 from pytest_expedition.suite.ledger import Ledger
+from pytest_expedition.suite.request_list import REQUESTS
 from pytest_expedition.suite.transport import Transport
 
 if TYPE_CHECKING:
@@ -203,8 +204,9 @@ class Client:
 
     def _fetch_key(self) -> None:
         form = {"username": self.target.username, "password": self.target.password}
-        for path in ("/api/v1/generate_api_key", "/api/v1/login"):
-            call = Call(kind="other", method="POST", path=path, probe="no-key", form=form)
+        for login in ("login", "older-login"):
+            method, path = _listed(login)
+            call = Call(kind="other", method=method, path=path, probe="no-key", form=form)
             self._require_limits(call)
             (exchange,) = self._send_once([call])
             if exchange.status != NO_SUCH_RESOURCE:
@@ -215,7 +217,7 @@ class Client:
         if not exchange.ok or key is None:
             raise TargetUnusableError(
                 f"{self.target.url} gives no key for the user name and the password: "
-                f"POST {path} was answered with {exchange.status}"
+                f"{method} {path} was answered with {exchange.status}"
             )
         self._key = key
         self._keep_secret(key)
@@ -234,12 +236,11 @@ class Client:
     def creation(self, name: str, probe: Probe = "") -> Call:
         """Make the request of a recipe."""
         recipe = self._recipes[name]
-        path = recipe.path
-        if recipe.query:
-            path = f"{path}?{urlencode(recipe.query)}"
+        query = f"?{urlencode(recipe.query)}" if recipe.query else ""
+        method, path = _listed("creation", method=recipe.method, path=recipe.path + query)
         return Call(
             kind="create",
-            method=recipe.method,
+            method=method,
             path=path,
             recipe=recipe,
             form=recipe.form,
@@ -247,25 +248,21 @@ class Client:
         )
 
     def about(self, request: Request, job_id: int | str, probe: Probe = "") -> Call:
-        """Make a request of a plan about a job."""
+        """Make a request of a plan about a job, or a probe about an id."""
         if request == "start-agent":
             return _to_agent("start")
-        method = "DELETE" if request == "cancel" else "GET"
+        ids = {"unknown-id": "far", "bad-id": "malformed"}.get(probe, "job")
+        kind: Kind = "cancel" if request == "cancel" else "status"
+        dialect = self.ledger.dialects.get(job_id) if isinstance(job_id, int) else None
+        in_data = kind == "status" and (dialect or self.dialect) == "data"
+        method, path = _listed(f"{ids}-{kind}{'-data' if in_data else ''}", **{ids: job_id})
         return Call(
-            kind="cancel" if request == "cancel" else "status",
+            kind=kind,
             method=method,
-            path=self._path(method, job_id),
+            path=path,
             job_id=job_id if isinstance(job_id, int) else None,
             probe=probe,
         )
-
-    def _path(self, method: str, job_id: int | str) -> str:
-        if method == "DELETE":
-            return f"/api/v1/job/{job_id}"
-        created_in = self.ledger.dialects.get(job_id) if isinstance(job_id, int) else None
-        if (created_in or self.dialect) == "data":
-            return f"/api/v1/job/{job_id}?complete=true"
-        return f"/api/v1/job/status/{job_id}"
 
     def send(self, calls: Sequence[Call]) -> list[Exchange]:
         """Send requests, several at the same instant, and return the exchanges in their order.
@@ -414,8 +411,15 @@ class Client:
         return {"Authorization": Secret(f"Bearer {key}")}
 
 
+def _listed(name: str, **parts: object) -> tuple[str, str]:
+    """Return method and path of a request of the list; the suite sends no other."""
+    listed = REQUESTS[name]
+    return listed.method.format(**parts), listed.path.format(**parts)
+
+
 def _to_agent(command: str) -> Call:
-    return Call(kind="agent", method="GET", path=f"/api/v1/agent/{command}")
+    method, path = _listed(f"agent-{command}")
+    return Call(kind="agent", method=method, path=path)
 
 
 def _key_in(document: Any) -> Secret | None:

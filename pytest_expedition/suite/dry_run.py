@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from pytest_expedition.report.words import plural
 from pytest_expedition.suite.plan import AT_THE_END, covering
 from pytest_expedition.suite.profile import RANDOM_PLANS, SMOKE_JOBS
+from pytest_expedition.suite.request_list import MALFORMED_IDS, allowed_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,33 +22,34 @@ def preview(target: Target, *, profile: ProfileName) -> Iterator[str]:
     """Tell, line by line, what a run with a profile would send to a target."""
     limits = target.limits
     jobs = min(limits.jobs, SMOKE_JOBS) if profile == "smoke" else limits.jobs
-    yield f"{target.url}, profile {profile}: at most"
+    yield f"{target.url}, profile {profile}"
     yield (
-        f"  {plural(jobs, 'job')} ({limits.concurrent_jobs} at the same time), "
-        f"{plural(limits.requests, 'request')}, {limits.seconds:g} s"
+        f"limits: jobs = {jobs}, concurrent_jobs = {limits.concurrent_jobs}, "
+        f"requests = {limits.requests}, seconds = {limits.seconds:g}"
     )
-    if not target.api_key:
-        yield "with a key for the user name and the password:"
-        yield "  POST /api/v1/generate_api_key, or /api/v1/login where that is unknown"
-    if target.start_agent:
-        yield "with an agent that runs:"
-        yield "  GET /api/v1/agent/start, at the beginning and once more while it runs"
-    if target.control_agent:
-        yield "  GET /api/v1/agent/stop, create a job, GET /api/v1/agent/restart"
+    yield ""
+    yield f"The first plan; jobs are polled every {limits.poll_seconds:g} s or slower:"
     recipes = {recipe.name: recipe for recipe in target.jobs}
-    plan = covering(target.jobs)
-    yield f"first, jobs that are polled every {limits.poll_seconds:g} s or slower:"
-    for job in plan.jobs[:jobs]:
+    for job in covering(target.jobs).jobs[:jobs]:
         yield f"  {_creation(recipes[job.recipe])}"
         yield from (f"    {line}" for line in _acts(job))
-    yield "and requests that ought to be refused:"
-    yield "  creation, status and cancel without a key, and with a wrong one"
-    yield "  status and cancel of an id far above all others, and of ids that are none"
     if RANDOM_PLANS[profile]:
-        yield f"then up to {RANDOM_PLANS[profile]} random plans:"
+        yield f"Then up to {RANDOM_PLANS[profile]} random plans:"
         yield "  jobs of the same requests, polled and cancelled at other times"
-    yield "at the end, the status of the jobs once more, and a cancel for each that still runs"
-    yield "DELETE is only ever sent for jobs of this run, and for ids that are none"
+    yield ""
+    yield "Every request that the run can send:"
+    for name, listed in allowed_by(target).items():
+        if name == "creation":
+            shown = [f"{recipe.method} {recipe.path}" for recipe in target.jobs]
+        else:
+            shown = [f"{listed.method} {listed.path}"]
+        yield from (f"  {request}" for request in shown)
+        yield f"    when: {listed.when}"
+        yield f"    safe: {listed.safe}"
+    yield "  {job}: the id of a job that the run created; {far}: an id far above these"
+    yield "  {malformed}, with {ended} for the id of a job of the run that has ended:"
+    for each in MALFORMED_IDS:
+        yield f"    {each.text} ({', '.join(each.methods)}): {each.safe}"
 
 
 def _creation(recipe: JobRecipe) -> str:

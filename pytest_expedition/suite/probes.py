@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import created_id
 from pytest_expedition.suite.plan import JobPlan, Plan
+from pytest_expedition.suite.request_list import far_id, malformed_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Probe
     from pytest_expedition.suite.client import Client
     from pytest_expedition.suite.executor import Executor, RunningJob
-
-FAR_ID: Final = 1_000_000
-"""How far above all ids given out an id lies that nobody else is given meanwhile."""
 
 PART_OF_A_JOB_STOPPED: Final = 0.5
 """For what part of the longest job's time the agent is stopped, to see that a job stands still."""
@@ -58,26 +56,22 @@ def _probe_creation(client: Client, recipe: str) -> None:
 
 
 def _probe_ids(client: Client) -> None:
-    """Ask for ids that were never given out, and for ids that are none.
+    """Ask for an id that was never given out, and for malformed ids; cancel some of them.
 
-    What shows itself as a job after all is not cancelled: it would be somebody else's.
+    What shows itself as a job after all is not cancelled: it is another's.
     """
-    ids = client.ledger.ids
-    if not ids:
+    ledger = client.ledger
+    if not ledger.ids:
         return
-    ended = next((each for each in ids if each not in client.ledger.running), None)
-    unknown: list[tuple[int | str, Probe]] = [(max(ids) + FAR_ID, "unknown-id")]
-    for job_id, probe in unknown + [(text, "bad-id") for text in _bad_ids(ended)]:
-        (answer,) = client.send([client.about("poll", job_id, probe)])
-        if answer.answered and not answer.answer.tells_of_a_job:
-            client.send([client.about("cancel", job_id, probe)])
+    ended = next((each for each in ledger.ids if each not in ledger.running), None)
+    far = far_id(ledger.ids)
+    if far is not None:
+        _probe_id(client, far, "unknown-id", ("GET", "DELETE"))
+    for text, methods in malformed_ids(ended):
+        _probe_id(client, text, "bad-id", methods)
 
 
-def _bad_ids(own: int | None) -> list[str]:
-    """Ids that are none, as they stand in a path.
-
-    Those that begin like a number begin with the id of an ended job of ours: a server that reads
-    no further than the number must not hit anybody else's.
-    """
-    texts = ["abc", "0", "-1", "9" * 30, "", "..%2F..%2Fagent", "%27", "%22%3B--"]
-    return texts if own is None else [f"{own}abc", f"{own}%2F1", f"{own}%27", f"{own}.5", *texts]
+def _probe_id(client: Client, job_id: int | str, probe: Probe, methods: Sequence[str]) -> None:
+    (answer,) = client.send([client.about("poll", job_id, probe)])
+    if "DELETE" in methods and answer.answered and not answer.answer.tells_of_a_job:
+        client.send([client.about("cancel", job_id, probe)])
