@@ -1,4 +1,4 @@
-"""The fake instance on a real socket, carried by pytest-httpserver."""
+"""The fake instance on a real socket: a server of pytest-httpserver."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_httpserver.httpserver import HTTPServerBase
+from pytest_httpserver import HTTPServer
 
 from pytest_expedition import real_time
-from pytest_expedition.fake.connection import KeepAliveHandler
+from pytest_expedition.fake.connection import Connection
 from pytest_expedition.fake.instance import Handled, Instance, Request, Response
 from pytest_expedition.fake.simulation import Clock, JobScript
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import trustme
-    import werkzeug
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.simulation import Job
@@ -33,7 +32,7 @@ _STOP_POLL: Final = 0.01
 """Seconds between two looks at whether the server shall stop."""
 
 
-class ExpeditionServer:
+class ExpeditionServer(HTTPServer):
     """A fake Expedition instance that answers on loopback.
 
     ``url`` is its address without ``/api/v1``, ``api_key`` the key that it asks for. Without any
@@ -51,11 +50,13 @@ class ExpeditionServer:
         port: int = 0,
         tls: bool = False,
     ) -> None:
+        super().__init__(host, port, threaded=True)
         self._make_instance = make_instance
         self.instance = make_instance()
+        self.connections: set[socket.socket] = set()
+        """The connections that are open."""
         self._tls = tls
         self._certificates: tempfile.TemporaryDirectory[str] | None = None
-        self._carrier = _Carrier(self, host, port)
 
     def start(self) -> None:
         """Start to answer.
@@ -64,24 +65,33 @@ class ExpeditionServer:
         installed.
         """
         if self._tls:
-            self._carrier.ssl_context, authority = _certified(self._carrier.host)
+            self.ssl_context, authority = _certified(self.host)
             self._certificates = tempfile.TemporaryDirectory()
             authority.write_to_path(str(self.ca_file))
         complaint = io.StringIO()
         try:
             # Werkzeug prints what is wrong with the port, and exits.
             with contextlib.redirect_stderr(complaint):
-                self._carrier.start()
+                super().start()
         except SystemExit:
             reason = complaint.getvalue().partition("\n")[0]
-            where = f"{self._carrier.host}, port {self._carrier.port}"
             self.stop()
-            raise OSError(f"cannot listen on {where}: {reason}") from None
+            raise OSError(f"cannot listen on {self.host}, port {self.port}: {reason}") from None
+
+    def thread_target(self) -> None:
+        """Answer until stopped, by connections that stay open."""
+        assert self.server is not None
+        self.server.RequestHandlerClass = type("Connection", (Connection,), {"owner": self})
+        self.server.serve_forever(poll_interval=_STOP_POLL)
 
     def stop(self) -> None:
         """Stop to answer, and close all connections."""
-        if self._carrier.is_running():
-            self._carrier.stop()
+        if self.is_running():
+            super().stop()
+        for connection in list(self.connections):
+            with contextlib.suppress(OSError):  # the client may have closed it just now
+                # Not that of TLS, which would take the session from the thread that uses it.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
         if self._certificates is not None:
             self._certificates.cleanup()
             self._certificates = None
@@ -89,7 +99,7 @@ class ExpeditionServer:
     @property
     def url(self) -> str:
         """The address of the instance, without ``/api/v1``."""
-        return self._carrier.url_for("").rstrip("/")
+        return self.url_for("").rstrip("/")
 
     @property
     def ca_file(self) -> Path | None:
@@ -190,16 +200,26 @@ class ExpeditionServer:
         if not isinstance(played, Instance):
             raise TypeError(f"what is played must be a Situation, got {played!r}")
         self.instance = played
-        self._carrier.clear()
+        self.clear()
 
     def reset(self) -> None:
         """Forget all jobs, requests and scripts, and set the clock back to its beginning."""
         self.instance = self._make_instance()
-        self._carrier.clear()
+        self.clear()
 
-    def check(self) -> None:
-        """Raise the error of the fake's own code that a request ran into, if any did."""
-        self._carrier.check_handler_errors()
+    def respond(self, request: Request) -> Response:
+        """Let the instance answer; an error of its own code is kept for the test."""
+        instance = self.instance
+        begun = real_time.now()
+        try:
+            response = instance.handle(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test has to know
+            self.handler_errors.append(error)
+            return Response(status=500, headers={})
+        instance.journal.append(
+            Handled(request=request, response=response, begun=begun, done=real_time.now())
+        )
+        return response
 
 
 def _require_script(script: object) -> None:
@@ -231,50 +251,3 @@ def _certified(host: str) -> tuple[_Context, trustme.Blob]:
     except ValueError:
         raise OSError(f"there is no certificate for the host {host!r}") from None
     return context, authority.cert_pem
-
-
-class _Carrier(HTTPServerBase):
-    """pytest-httpserver's server, with connections that stay open and no wait when it stops."""
-
-    def __init__(self, owner: ExpeditionServer, host: str, port: int) -> None:
-        super().__init__(host, port, threaded=True)
-        self._owner = owner
-        self._connections: set[socket.socket] = set()
-
-    def thread_target(self) -> None:
-        assert self.server is not None
-        self.server.RequestHandlerClass = type(
-            "Handler",
-            (KeepAliveHandler,),
-            {
-                "connections": self._connections,
-                "instance": property(lambda _: self._owner.instance),
-                "respond": staticmethod(self.respond),
-            },
-        )
-        self.server.serve_forever(poll_interval=_STOP_POLL)
-
-    def stop(self) -> None:
-        super().stop()
-        for connection in list(self._connections):
-            with contextlib.suppress(OSError):  # the client may have closed it just now
-                # Not that of TLS, which would take the session from the thread that uses it.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-    def respond(self, request: Request) -> Response:
-        """Let the instance answer; an error of its own code is kept for the test."""
-        instance = self._owner.instance
-        begun = real_time.now()
-        try:
-            response = instance.handle(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the test has to know
-            self.handler_errors.append(error)
-            return Response(status=500, headers={})
-        instance.journal.append(
-            Handled(request=request, response=response, begun=begun, done=real_time.now())
-        )
-        return response
-
-    def dispatch(self, request: werkzeug.Request) -> werkzeug.Response:
-        """Is never asked: connections hand what they read to ``respond``, without WSGI between."""
-        raise NotImplementedError
