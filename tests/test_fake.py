@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from pytest_expedition import Clock, ExpeditionServer, JobScript, validate
+from pytest_expedition import Clock, ExpeditionServer, JobScript, real_time, validate
 from pytest_expedition.fake.dialects import DIALECTS, DialectName
 from pytest_expedition.fake.instance import JOB_REQUESTS, Instance
 from pytest_expedition.fake.odd import ODD
@@ -99,7 +98,7 @@ class TestClock:
 
     def test_moves_by_itself_and_is_held(self, monkeypatch: pytest.MonkeyPatch) -> None:
         wall = [100.0]
-        monkeypatch.setattr(time, "monotonic", lambda: wall[0])
+        monkeypatch.setattr(real_time, "now", lambda: wall[0])
         clock = Clock()
         clock.run()
         wall[0] += 7
