@@ -17,7 +17,7 @@ from model_client import Expedition, JobCancelled, JobFailed
 
 from pytest_expedition import Outage, Situation, validate
 from pytest_expedition.clients.catalogue import SCENARIOS
-from pytest_expedition.clients.harness import Harness
+from pytest_expedition.clients.harness import ClientFunctions, Harness
 from pytest_expedition.clients.report import pauses
 from pytest_expedition.clients.rules import CLIENT_RULES
 from pytest_expedition.fake.instance import PASSWORD, USERNAME
@@ -44,7 +44,9 @@ def try_out(
     harness = Harness(server)
     client = client_of(harness)
     try:
-        return harness.run(situation, start=client.start, wait=client.wait, cancel=client.cancel)
+        return harness.run(
+            situation, ClientFunctions(start=client.start, wait=client.wait, cancel=client.cancel)
+        )
     finally:
         client.close()
 
@@ -143,7 +145,9 @@ def test_no_id_comes_twice_from_one_harness(expedition_server: ExpeditionServer)
         for _ in range(3):
             for name in ("ordinary", "cancelled-by-another", "fails"):
                 situation = SCENARIOS[name].situation
-                results = harness.run(situation, start=client.start, wait=client.wait)
+                results = harness.run(
+                    situation, ClientFunctions(start=client.start, wait=client.wait)
+                )
                 assert broken_promises(results) == {}
     finally:
         client.close()
@@ -511,7 +515,7 @@ class TestTime:
             (Situation(fails=True), "failed"),
             (Situation(cancelled_after=15, outages=[Outage(kind="cut-short")]), "cancelled"),
         ):
-            results = harness.run(situation, start=lambda: None, wait=wait)
+            results = harness.run(situation, ClientFunctions(start=lambda: None, wait=wait))
             assert not broken_promises(results)
             assert harness.transcript.calls[0].said.how == f"returned {said!r}"
             assert {step.exchange.kind for step in harness.transcript.steps} >= {"create", "status"}
@@ -520,7 +524,7 @@ class TestTime:
         harness = Harness(expedition_server)
         client = Client(harness)
         client.pause = 4
-        harness.run(Situation(), start=client.start, wait=client.wait)
+        harness.run(Situation(), ClientFunctions(start=client.start, wait=client.wait))
         client.close()
         assert harness.transcript.pauses == [4.0] * 10
         assert pauses(harness.transcript) == ["it polled every 4 s (from 4 to 4 s)"]

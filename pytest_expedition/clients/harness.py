@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
+import inspect
 import math
-import threading
 import traceback
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
+from pytest_expedition.clients.guard import Guard, own_place
 from pytest_expedition.clients.rules import judge_client
 from pytest_expedition.clients.transcript import ENDS, Call, Said, Step, Transcript
+from pytest_expedition.clients.virtual_time import VirtualTime
 from pytest_expedition.fake.dialects import WRITTEN
 from pytest_expedition.fake.instance import AGENT_COMMANDS, CANCEL_PATH, JOB_REQUESTS, LOGIN_PATHS
-from pytest_expedition.fake.situation import LONGEST, SituationInstance
+from pytest_expedition.fake.situation import SituationInstance
 from pytest_expedition.oracle.history import Exchange
 from pytest_expedition.oracle.verdict import settle
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Collection, Coroutine
 
     from pytest_expedition.clients.transcript import Saying
     from pytest_expedition.fake.instance import Handled
@@ -55,20 +55,24 @@ _KINDS: Final[dict[RequestKind | None, Kind]] = {
     None: "other",
 }
 
-_OF_THE_SERVER: Final = "(process_request_thread)"
-"""How the names of the threads end in which the server answers."""
-
-_yield_to_others: Final = asyncio.sleep
+_really_sleep: Final = asyncio.sleep  # a test may replace the one in the module
 
 Exceptions = type[Exception] | tuple[type[Exception], ...]
 
+if TYPE_CHECKING:
+    _WaitFor = Callable[[Awaitable[Any]], Coroutine[Any, Any, Any]]
 
-class ClientNeverEnds(BaseException):
-    """Ends a client that would wait for ever; no client catches it."""
+
+class ClockStandsStill(Exception):  # noqa: N818 - it says what is the matter
+    """The client waits, but not by the clock of the scenario: says so, and what to do."""
+
+
+class _LoopRuns(BaseException):
+    """There is an event loop already in which the client would have to run."""
 
 
 class Harness:
-    """A client in one situation after the other, against a server that plays them.
+    """Runs a client in one situation after the other, against a server that plays them.
 
     Its time is virtual: it moves when the client sleeps. ``sleep``, ``sleep_async`` and
     ``monotonic`` are what such a client sleeps and tells the time with.
@@ -79,11 +83,11 @@ class Harness:
         self.transcript = Transcript(steps=(), calls=())
         """What the client did in the last situation."""
         self._speed: float | None = None
-        self._endless = False
+        self._guard = Guard(server)
+        self._time = VirtualTime(server, self._guard.threads)
         self._runs = 0
-        self._thread: threading.Thread | None = None
-        self._others = frozenset(threading.enumerate())
-        self._interrupting = threading.Lock()
+        self._earlier_ids: frozenset[int] = frozenset()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def real_time(self, *, speed: float = 1.0) -> None:
         """Let the fake's time move by itself, ``speed`` times as fast as the world's.
@@ -94,124 +98,223 @@ class Harness:
         if not 0 < speed < float("inf"):
             raise ValueError(f"speed must be a number above 0, got {speed!r}")
         self._speed = speed
+        self._guard.in_real_time = True
         self.server.clock.run(speed=speed)
 
     def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass, without waiting: what ``time.sleep`` is replaced with."""
-        self._pass(seconds)
-        if self._endless or self.server.clock.now() > LONGEST:
-            self._endless = True
-            raise ClientNeverEnds
+        if self._speed is None:
+            self._time.sleep(seconds)
+        else:
+            real_time.pause(seconds)
+        self._guard.end_if_too_long()
 
     async def sleep_async(self, seconds: float, result: Any = None) -> Any:
         """Let ``seconds`` pass, without waiting: what ``asyncio.sleep`` is replaced with."""
-        self.sleep(max(seconds, 0))
-        await _yield_to_others(0)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # another library than asyncio, in which no task runs meanwhile
+            self.sleep(max(seconds, 0))
+            return result
+        if self._speed is None:
+            await self._time.sleep_async(max(seconds, 0))
+        else:
+            await _really_sleep(seconds)
+        self._guard.end_if_too_long()
         return result
 
     def monotonic(self) -> float:
         """Return the fake's time in seconds: what ``time.monotonic`` is replaced with."""
         return self.server.clock.now()
 
-    def _pass(self, seconds: float) -> None:
-        if self._speed is None:
-            self.server.advance(seconds)
-        else:
-            real_time.pause(seconds)
-
-    def run(
-        self,
-        situation: Situation,
-        *,
-        start: Callable[[], Any],
-        wait: Callable[[Any], object],
-        cancel: Callable[[Any], object] | None = None,
-        failed: Exceptions = (),
-        cancelled: Exceptions = (),
-    ) -> list[Result]:
+    def run(self, situation: Situation, client: ClientFunctions) -> list[Result]:
         """Tell the client to run the jobs of a situation; return what became of each promise.
 
-        For the parameters see ``ExpeditionScenario.check``. Raises ``TypeError`` where the client
-        says what nobody can understand.
+        Raises ``TypeError`` where the client says what nobody can understand, and
+        ``ClockStandsStill`` where it does not sleep by ``sleep``.
         """
-        meanings: dict[Saying, Exceptions] = {"failed": failed, "cancelled": cancelled}
-        _require_exceptions(meanings)
-        self._endless = False
+        try:
+            return _finish(self._run(situation, client, self._wait_for))
+        except _LoopRuns:
+            raise TypeError(
+                "the client is async, and so is the test: await expedition_scenario.check_async(…)"
+            ) from None
+        finally:
+            self._end_tasks()
+
+    async def run_async(self, situation: Situation, client: ClientFunctions) -> list[Result]:
+        """Do the same as ``run``, in the event loop of an async test."""
+        before = _tasks()
+        try:
+            return await self._run(situation, client, self._guard.wait_for)
+        finally:
+            left = [each for each in _tasks() if each not in before]
+            await _cancel(left)
+
+    def close(self) -> None:
+        """Close the event loop in which a client ran that is async, if one did."""
+        if self._loop is not None:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+            self._loop = None
+
+    async def _run(
+        self, situation: Situation, client: ClientFunctions, wait_for: _WaitFor
+    ) -> list[Result]:
         # No id comes twice from one harness: a client may remember how a job ended.
         first_id = situation.first_id + IDS_OF_A_RUN * self._runs
         self._runs += 1
         instance = SituationInstance(replace(situation, first_id=first_id))
-        instance.when_exhausted = self._interrupt
+        instance.earlier_ids = self._earlier_ids
+        instance.when_exhausted = self._guard.end
         self.server.play(instance)
         if self._speed is not None:
             self.server.clock.run(speed=self._speed)
-        calls: list[Call] = []
         started: list[_Attempt] = []
-        for _ in range(situation.jobs):
-            started.append(self._attempt(start))
-            if self._endless:
-                break
-        for creation in started:
-            attempts = [creation]
-            cancelled_by = None
-            if creation.raised is None and not self._endless:
-                if situation.client_cancels and cancel is not None:
-                    speed = self._speed or 1.0
-                    self._pass(CANCELS_AFTER / speed)
-                    attempts.append(self._attempt(cancel, creation.result))
-                    cancelled_by = attempts[-1].done
-                if not (self._endless or attempts[-1].stumbled):
-                    attempts.append(self._attempt(wait, creation.result))
-            said = _endless() if self._endless else _said(attempts[-1], meanings)
-            spans = [(attempt.begun, attempt.done) for attempt in attempts]
-            done = self.monotonic()
-            calls.append(Call(said=said, spans=spans, done=done, cancelled_by=cancelled_by))
+        with self._guard:
+            for _ in range(situation.jobs):
+                started.append(await self._attempt("start", wait_for, client.start))
+                if self._guard.ended:
+                    break
+            calls = [await self._go_on(situation, client, each, wait_for) for each in started]
         self.transcript = Transcript(
             steps=steps(instance),
             calls=calls,
-            told_to_cancel=situation.client_cancels and cancel is not None,
+            told_to_cancel=situation.client_cancels and client.cancel is not None,
         )
+        self._earlier_ids |= instance.jobs.keys()
+        if self._guard.complaint:
+            raise ClockStandsStill(self._guard.complaint)
         self.server.check()
         return judge(self.transcript)
 
-    def _attempt(self, function: Callable[..., Any], *arguments: Any) -> _Attempt:
+    async def _go_on(
+        self, situation: Situation, client: ClientFunctions, creation: _Attempt, wait_for: _WaitFor
+    ) -> Call:
+        """Let the client wait for a job that it has started, or cancel it first."""
+        attempts = [creation]
+        cancelled_by = None
+        if creation.raised is None and not self._guard.ended:
+            if situation.client_cancels and client.cancel is not None:
+                if self._speed is None:
+                    self.server.advance(CANCELS_AFTER)
+                else:
+                    real_time.pause(CANCELS_AFTER / self._speed)
+                attempts.append(
+                    await self._attempt("cancel", wait_for, client.cancel, creation.result)
+                )
+                cancelled_by = attempts[-1].done
+            if not (self._guard.ended or attempts[-1].stumbled):
+                attempts.append(await self._attempt("wait", wait_for, client.wait, creation.result))
+        if self._guard.ended:
+            said = Said(words=frozenset({"endless"}), how="")
+        else:
+            said = client.meaning(attempts[-1].result, attempts[-1].raised)
+        return Call(
+            said=said,
+            spans=[(attempt.begun, attempt.done) for attempt in attempts],
+            done=self.monotonic(),
+            cancelled_by=cancelled_by,
+        )
+
+    async def _attempt(
+        self, name: str, wait_for: _WaitFor, function: Callable[..., Any], *arguments: Any
+    ) -> _Attempt:
         attempt = _Attempt()
         try:
-            self._thread = threading.current_thread()
-            try:
-                attempt.result = function(*arguments)
-            finally:
-                self._leave()
-        except ClientNeverEnds:
-            self._endless = True
-        except Exception as error:  # noqa: BLE001 - it is what the client says
-            attempt.raised = error
+            with self._guard.watching(name):
+                result = function(*arguments)
+                attempt.result = await wait_for(result) if inspect.isawaitable(result) else result
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # A client that is ended may pass that on as an error of its own, or in a group.
+            if not self._guard.ended:
+                if not isinstance(error, Exception):
+                    raise
+                attempt.raised = error
         attempt.done = real_time.now()
         return attempt
 
-    def _leave(self) -> None:
-        with self._interrupting:
-            for thread in self._threads():
-                _raise_in(thread, None)
-            self._thread = None
+    async def _wait_for(self, awaitable: Awaitable[Any]) -> Any:
+        """Run what a client awaits in an event loop of its own, which lasts until ``close``."""
+        if _tasks():
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            raise _LoopRuns
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop.run_until_complete(self._guard.wait_for(awaitable))
 
-    def _interrupt(self) -> None:
-        """End the client, wherever it is: it may catch all that a request can raise."""
-        self._endless = True
-        with self._interrupting:
-            for thread in self._threads():
-                _raise_in(thread, ClientNeverEnds)
+    def _end_tasks(self) -> None:
+        if self._loop is not None:
+            self._loop.run_until_complete(_cancel(asyncio.all_tasks(self._loop)))
 
-    def _threads(self) -> list[threading.Thread]:
-        """Return the threads of the client: the one it was called in, and all that are new."""
-        if self._thread is None:
-            return []
-        new = [
-            thread
-            for thread in threading.enumerate()
-            if thread not in self._others and not thread.name.endswith(_OF_THE_SERVER)
-        ]
-        return list({self._thread, *new})
+
+def _finish(coroutine: Coroutine[Any, Any, list[Result]]) -> list[Result]:
+    """Run a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as returned:
+        results: list[Result] = returned.value
+        return results
+    raise AssertionError("it waited")
+
+
+def _tasks() -> set[asyncio.Task[Any]]:
+    try:
+        return asyncio.all_tasks()
+    except RuntimeError:  # another library than asyncio
+        return set()
+
+
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks that a client has left behind: none may poll on in the next situation."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientFunctions:
+    """How a client is told to run a job: for the fields see ``ExpeditionScenario.check``.
+
+    Raises ``TypeError`` where ``failed`` or ``cancelled`` are no exceptions.
+    """
+
+    start: Callable[[], Any]
+    wait: Callable[[Any], object]
+    cancel: Callable[[Any], object] | None = None
+    failed: Exceptions = ()
+    cancelled: Exceptions = ()
+
+    def __post_init__(self) -> None:
+        for name, given in (("failed", self.failed), ("cancelled", self.cancelled)):
+            for each in given if isinstance(given, tuple) else (given,):
+                if not (isinstance(each, type) and issubclass(each, Exception)):
+                    raise TypeError(
+                        f"{name} must be an exception that the client raises, got {each!r}"
+                    )
+
+    def meaning(self, returned: object, raised: Exception | None) -> Said:
+        """Tell what it means that the client returned or raised something."""
+        if raised is not None:
+            meant: dict[Saying, Exceptions] = {"failed": self.failed, "cancelled": self.cancelled}
+            words = frozenset(word for word, each in meant.items() if isinstance(raised, each))
+            how = f"raised {raised!r}{own_place(traceback.extract_tb(raised.__traceback__))}"
+            if words:
+                return Said(words=words, how=how)
+            return Said(words=frozenset({"gave-up"}), how=how, stumbled=_stumbled(raised))
+        for end in ENDS:
+            if returned == end:
+                return Said(words=frozenset({end}), how=f"returned {end!r}")
+        if self.failed or self.cancelled:
+            return Said(words=frozenset({"finished"}), how=f"returned {returned!r}")
+        raise TypeError(
+            f"wait returned {returned!r}: let it return 'finished', 'failed' or 'cancelled', or "
+            "name the exceptions that the client raises instead: failed=…, cancelled=…"
+        )
 
 
 class _Attempt:
@@ -225,54 +328,11 @@ class _Attempt:
 
     @property
     def stumbled(self) -> bool:
-        return isinstance(self.raised, _STUMBLES)
+        return _stumbled(self.raised)
 
 
-def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
-    """Let a thread raise an error, or take back one that it has not raised yet."""
-    raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), raised)
-
-
-def _require_exceptions(meanings: dict[Saying, Exceptions]) -> None:
-    for name, given in meanings.items():
-        for each in given if isinstance(given, tuple) else (given,):
-            if not (isinstance(each, type) and issubclass(each, Exception)):
-                raise TypeError(f"{name} must be an exception that the client raises, got {each!r}")
-
-
-def _endless() -> Said:
-    return Said(words=frozenset({"endless"}), how="")
-
-
-def _said(attempt: _Attempt, meanings: dict[Saying, Exceptions]) -> Said:
-    error = attempt.raised
-    if error is not None:
-        words = frozenset(word for word, given in meanings.items() if isinstance(error, given))
-        how = f"raised {error!r}{_place(error)}"
-        if words:
-            return Said(words=words, how=how)
-        return Said(words=frozenset({"gave-up"}), how=how, stumbled=attempt.stumbled)
-    for end in ENDS:
-        if attempt.result == end:
-            return Said(words=frozenset({end}), how=f"returned {end!r}")
-    if any(meanings.values()):
-        return Said(words=frozenset({"finished"}), how=f"returned {attempt.result!r}")
-    raise TypeError(
-        f"wait returned {attempt.result!r}: let it return 'finished', 'failed' or 'cancelled', or "
-        "name the exceptions that the client raises instead: failed=…, cancelled=…"
-    )
-
-
-def _place(error: Exception) -> str:
-    """Tell where the client raised it: the last place that is not a library's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [x for x in frames if "site-packages" not in x.filename and Path(x.filename) != _HERE]
-    own = [x for x in own if f"{Path(traceback.__file__).parent}/" not in x.filename]
-    return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-
-
-_HERE: Final = Path(__file__)
+def _stumbled(error: Exception | None) -> bool:
+    return isinstance(error, _STUMBLES)
 
 
 def judge(transcript: Transcript) -> list[Result]:

@@ -11,7 +11,7 @@ from pytest_expedition import real_time
 from pytest_expedition.clients.catalogue import SCENARIOS, Scenario
 from pytest_expedition.clients.choice import spoken
 from pytest_expedition.clients.draw import RANDOM, find_smallest, situations
-from pytest_expedition.clients.harness import Harness
+from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
 from pytest_expedition.clients.report import client_failure, scenario_entry, situation_text
 
 if TYPE_CHECKING:
@@ -78,37 +78,66 @@ class ExpeditionScenario:
         is broken alone is an expected failure, or a failure with `--expedition-strict`. Raises
         ``TypeError`` where ``wait`` returns what nobody can understand.
         """
+        client = ClientFunctions(
+            start=start, wait=wait, cancel=cancel, failed=failed, cancelled=cancelled
+        )
+        try:
+            if self.id == RANDOM:
+                self._check_random(client)
+            else:
+                scenario = self._scenario(client)
+                self.results = self._harness.run(scenario.situation, client)
+                self._tell(scenario)
+        except ClockStandsStill as error:
+            pytest.fail(str(error), pytrace=False)
+        finally:
+            self._harness.close()
 
-        def run(situation: Situation) -> list[Result]:
-            return self._harness.run(
-                situation, start=start, wait=wait, cancel=cancel, failed=failed, cancelled=cancelled
-            )
-
+    async def check_async(
+        self,
+        start: Callable[[], Any],
+        wait: Callable[[Any], object],
+        *,
+        cancel: Callable[[Any], object] | None = None,
+        failed: Exceptions = (),
+        cancelled: Exceptions = (),
+    ) -> None:
+        """Do the same as ``check`` in an async test, whose event loop the client then runs in."""
+        client = ClientFunctions(
+            start=start, wait=wait, cancel=cancel, failed=failed, cancelled=cancelled
+        )
         if self.id == RANDOM:
-            self._check_random(run, cancels=cancel is not None)
-            return
-        scenario = spoken(SCENARIOS[self.id], self._dialect)
-        if scenario.situation.client_cancels and cancel is None:
-            pytest.skip("not-tested: nobody said how the client cancels: check(…, cancel=…)")
-        self.results = run(scenario.situation)
+            pytest.skip(
+                "not-tested: random situations are tried by `check`, in a test that is not async"
+            )
+        scenario = self._scenario(client)
+        try:
+            self.results = await self._harness.run_async(scenario.situation, client)
+        except ClockStandsStill as error:
+            pytest.fail(str(error), pytrace=False)
         self._tell(scenario)
 
-    def _check_random(self, run: Callable[[Situation], list[Result]], *, cancels: bool) -> None:
+    def _scenario(self, client: ClientFunctions) -> Scenario:
+        scenario = spoken(SCENARIOS[self.id], self._dialect)
+        if scenario.situation.client_cancels and client.cancel is None:
+            pytest.skip("not-tested: nobody said how the client cancels: check(…, cancel=…)")
+        return scenario
+
+    def _check_random(self, client: ClientFunctions) -> None:
         kept: list[tuple[Situation, list[Result]]] = []
 
         def fails(situation: Situation) -> bool:
-            results = run(situation)
+            results = self._harness.run(situation, client)
             wrong = bool(self._wrong(results))
             if wrong or not kept:
                 kept[:] = [(situation, results)]
             return wrong
 
-        find_smallest(situations(self._dialect, cancels=cancels), fails)
+        find_smallest(situations(self._dialect, cancels=client.cancel is not None), fails)
         situation, self.results = kept[0]
         if self._wrong(self.results):
-            self.results = run(
-                situation
-            )  # for its transcript; Hypothesis may have tried others since
+            # Hypothesis may have tried others since: the transcript shall be of this one.
+            self.results = self._harness.run(situation, client)
         text = f"{situation_text(situation)} (the smallest of the random situations that fail)"
         good = (
             "Says how the job ended, whatever happens on the way, and gives up only what it must."

@@ -19,7 +19,7 @@ from pytest_expedition.fake.instance import CANCEL_PATH, JOB_REQUESTS, Instance,
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, FIRST_JOB_ID, Clock, JobScript
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Request
@@ -189,7 +189,9 @@ class SituationInstance(Instance):
         self.when_exhausted: Callable[[], None] | None = None
         """Called for each request of a client that would go on for ever; it gets no answer."""
         self.turned_away: list[Request] = []
-        """The requests that got none."""
+        """The requests that got none, or that were about a job of an earlier situation."""
+        self.earlier_ids: Container[int] = ()
+        """The ids of the jobs of earlier situations, whose clients may still ask for them."""
         self._ids = itertools.count(situation.first_id)
         self._seen: Counter[RequestKind | None] = Counter()
         self._latest: deque[float] = deque(maxlen=_MOST_AT_ONCE)
@@ -212,6 +214,9 @@ class SituationInstance(Instance):
         """Answer one request, unless something befalls it."""
         kind = self.kind(request)
         with self.lock:
+            if self._is_about_an_earlier_job(request):
+                self.turned_away.append(request)
+                return self.error(HTTPStatus.NOT_FOUND, "There is no such job")
             if self.exhausted and self.when_exhausted is not None:
                 self.turned_away.append(request)
                 self.when_exhausted()
@@ -253,6 +258,12 @@ class SituationInstance(Instance):
             return "status"
         is_cancel = request.method == "DELETE" and CANCEL_PATH.fullmatch(request.path)
         return "cancel" if is_cancel else None
+
+    def _is_about_an_earlier_job(self, request: Request) -> bool:
+        match = CANCEL_PATH.fullmatch(request.path) or WRITTEN[self.dialect].status_path.fullmatch(
+            request.path
+        )
+        return match is not None and match[1].isdecimal() and int(match[1]) in self.earlier_ids
 
     def _outage(self, kind: RequestKind | None) -> OutageKind | None:
         number = self._seen[kind]

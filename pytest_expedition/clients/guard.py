@@ -1,0 +1,251 @@
+"""Watches over a client while it runs, and ends it where it would not end by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_expedition import real_time
+from pytest_expedition.fake.situation import LONGEST
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterator
+    from types import FrameType
+
+    from typing_extensions import Self
+
+    from pytest_expedition.fake.server import ExpeditionServer
+
+LOOK_SECONDS: Final = 0.05
+STILL_SECONDS: Final = 4.0
+"""Real seconds after which a client is ended that waits, but not by the scenario's clock."""
+
+AGAIN_SECONDS: Final = 0.5
+"""Real seconds that a client gets to clean up before it is interrupted once more."""
+
+CANCELS_OF_A_TASK: Final = 4
+"""How often an async client is cancelled before its thread is interrupted."""
+
+_OF_THE_SERVER: Final = "(process_request_thread)"
+"""How the names of the threads end in which the server answers."""
+
+_DEBUGGERS: Final = frozenset({"bdb", "pdb", "ipdb", "pydevd", "_pydevd_bundle", "debugpy"})
+
+# Its default is to do nothing, so it does no harm where it arrives too late.
+_SIGNAL: Final[int] = getattr(signal, "SIGURG", 0)
+
+WAYS_OUT: Final = """\
+The time of a scenario moves only when the client sleeps by it. There are three ways:
+  1. Replace the name by which the client sleeps. For `from time import sleep` in my_client.py:
+     monkeypatch.setattr("my_client.sleep", expedition_scenario.sleep); in async code:
+     monkeypatch.setattr("asyncio.sleep", expedition_scenario.sleep_async).
+  2. Where that cannot be replaced, as with threading.Event.wait, let the client take the function
+     that it pauses with as a parameter, and give it expedition_scenario.sleep.
+  3. Let the time pass by itself: call expedition_scenario.real_time(speed=50) before check, and
+     give the client short pauses."""
+
+
+class ClientNeverEnds(BaseException):
+    """Ends a client that would wait for ever; no client catches it."""
+
+
+class Guard:
+    """Ends a client that goes on for ever, or that waits while the clock stands still.
+
+    It watches as a context manager, from the first call of the client's code to the last.
+    ``ended`` says whether it had to end the client; ``complaint`` says why, if the clock stood
+    still.
+    """
+
+    def __init__(self, server: ExpeditionServer) -> None:
+        self.in_real_time = False
+        self.ended = False
+        self.complaint = ""
+        self._server = server
+        self._others = frozenset(threading.enumerate())
+        self._lock = threading.Lock()
+        self._call = ""
+        """Which function of the client runs: `start`, `cancel`, `wait`; empty if none does."""
+        self._calls = 0
+        self._asked_before = 0
+        """How many requests had come before that call."""
+        self._thread: threading.Thread | None = None
+        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]] | None = None
+        self._interrupts = 0
+        self._interrupted_at = 0.0
+        self._handler: Any = None
+        self._watcher: threading.Thread | None = None
+        self._over = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self.ended, self.complaint = False, ""
+        self._over = threading.Lock()
+        self._over.acquire()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._watcher is not None
+        self._over.release()
+        self._watcher.join()
+
+    def threads(self) -> list[threading.Thread]:
+        """Return the threads of the client: the one it was called in, and all that are new."""
+        called = self._thread
+        if called is None:
+            return []
+        new = [
+            thread
+            for thread in threading.enumerate()
+            if thread not in self._others
+            and thread is not self._watcher
+            and not thread.name.endswith(_OF_THE_SERVER)
+        ]
+        return list({called, *new})
+
+    @contextlib.contextmanager
+    def watching(self, call: str) -> Iterator[None]:
+        """Watch over one call of the client's code."""
+        self._calls += 1
+        self._interrupts, self._interrupted_at = 0, 0.0
+        self._asked_before = len(self._server.instance.requests)
+        self._call = call
+        if threading.current_thread() is threading.main_thread() and _SIGNAL:
+            self._handler = signal.signal(_SIGNAL, self._on_signal)
+        self._thread = threading.current_thread()
+        try:
+            yield
+        finally:
+            try:
+                self._leave()
+            finally:  # a signal may have arrived just then
+                self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            for thread in self.threads():
+                _raise_in(thread, None)
+            self._thread = None
+            self._call = ""
+        if self._handler is not None:
+            signal.signal(_SIGNAL, self._handler)
+            self._handler = None
+
+    async def wait_for(self, awaitable: Awaitable[Any]) -> Any:
+        """Await what an async client returned, as a task that can be cancelled."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # another library than asyncio
+            return await awaitable
+        task = asyncio.ensure_future(awaitable)
+        self._task = loop, task
+        try:
+            return await task
+        finally:
+            self._task = None
+
+    def end_if_too_long(self) -> None:
+        """Raise ``ClientNeverEnds`` in a client that has waited for too long."""
+        if self.ended or self._server.clock.now() > LONGEST:
+            self.ended = True
+            raise ClientNeverEnds
+
+    def end(self) -> None:
+        """End the client, wherever it is: it may catch all that a request can raise."""
+        self.ended = True
+        with self._lock:
+            if self._thread is None or real_time.now() - self._interrupted_at < AGAIN_SECONDS:
+                return
+            self._interrupts, self._interrupted_at = self._interrupts + 1, real_time.now()
+            if self._task is not None and self._interrupts <= CANCELS_OF_A_TASK:
+                loop, task = self._task
+                with contextlib.suppress(RuntimeError):  # the loop may have been closed just now
+                    loop.call_soon_threadsafe(task.cancel)
+                return
+            for thread in self.threads():
+                if thread is threading.main_thread() and self._handler is not None:
+                    signal.pthread_kill(thread.ident or 0, _SIGNAL)
+                else:
+                    _raise_in(thread, ClientNeverEnds)
+
+    def _on_signal(self, *_: object) -> None:
+        if self._thread is threading.current_thread():
+            raise ClientNeverEnds
+
+    def _watch(self) -> None:
+        seen: tuple[int, float] | None = None
+        since = real_time.now()
+        while not self._over.acquire(timeout=LOOK_SECONDS):
+            now, time = real_time.now(), self._server.clock.now()
+            if self.ended or (self.in_real_time and time > LONGEST):
+                self.end()
+            elif not self._may_stand_still() or seen != (self._calls, time):
+                seen, since = (self._calls, time), now
+            elif now - since > STILL_SECONDS:
+                self.complaint = self._complain(now - since)
+                self.end()
+
+    def _may_stand_still(self) -> bool:
+        """Whether a clock that stands still tells that the client waits by another one.
+
+        Before its first request it may be at work; and a person may look at it with a debugger.
+        """
+        if not self._call or self.in_real_time:
+            return False
+        asked = len(self._server.instance.requests) > self._asked_before
+        return (self._call == "wait" or asked) and not self._is_debugged()
+
+    def _is_debugged(self) -> bool:
+        return any(
+            str(frame.f_globals.get("__name__")).partition(".")[0] in _DEBUGGERS
+            for thread in self.threads()
+            for frame in _frames(thread)
+        )
+
+    def _complain(self, seconds: float) -> str:
+        asked = len(self._server.instance.requests) - self._asked_before
+        thread = self._thread
+        where = "" if thread is None else own_place(traceback.extract_stack(_frame_of(thread)))
+        requests = "1 request" if asked == 1 else f"{asked or 'no'} requests"
+        return (
+            f"The clock stands still: in its `{self._call}` the client sent {requests}, and then "
+            f"for {seconds:.0f} real seconds it did not sleep by the scenario's time{where}.\n"
+            f"{WAYS_OUT}"
+        )
+
+
+def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
+    """Let a thread raise an error, or take back one that it has not raised yet."""
+    raised = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), raised)
+
+
+def _frame_of(thread: threading.Thread) -> FrameType | None:
+    frames = sys._current_frames()  # noqa: SLF001 - there is no other way to see them
+    return frames.get(thread.ident or 0)
+
+
+def _frames(thread: threading.Thread) -> Iterator[FrameType]:
+    frame = _frame_of(thread)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def own_place(stack: traceback.StackSummary) -> str:
+    """Tell the last place of a stack that is neither ours nor a library's."""
+    here, library = str(Path(__file__).parent), f"{Path(traceback.__file__).parent}/"
+    own = [
+        each
+        for each in stack
+        if not each.filename.startswith((here, library)) and "site-packages" not in each.filename
+    ]
+    return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""

@@ -1,0 +1,342 @@
+"""How the time of a scenario passes, and how a client is ended that would not end by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from clients import Asynchronous, Client, content
+
+from pytest_expedition import Situation
+from pytest_expedition.clients.catalogue import SCENARIOS
+from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_expedition import ExpeditionServer
+    from pytest_expedition.oracle.verdict import Result
+
+really_sleep = time.sleep
+
+
+@pytest.fixture
+def harness(expedition_server: ExpeditionServer) -> Iterator[Harness]:
+    harness = Harness(expedition_server)
+    expedition_server.play(Situation())
+    yield harness
+    harness.close()
+
+
+@pytest.fixture
+def client(harness: Harness) -> Iterator[Client]:
+    client = Client(harness)
+    yield client
+    client.close()
+
+
+def broken(results: list[Result]) -> set[str]:
+    return {
+        each.requirement.id.removeprefix("client.")
+        for each in results
+        if each.outcome in {"fail", "error"}
+    }
+
+
+class TestSleep:
+    def test_threads_that_sleep_at_the_same_time_take_as_long_as_the_longest(
+        self, harness: Harness
+    ) -> None:
+        woke: list[tuple[float, float]] = []
+
+        def sleep(*pauses: float) -> None:
+            for pause in pauses:
+                harness.sleep(pause)
+                woke.append((harness.monotonic(), pause))
+
+        def wait(_: object) -> str:
+            with ThreadPoolExecutor(3) as pool:
+                list(pool.map(lambda pauses: sleep(*pauses), [(5,), (2, 2), (3, 3)]))
+            return "finished"
+
+        harness.run(Situation(), ClientFunctions(start=lambda: None, wait=wait))
+        assert harness.monotonic() == 6
+        assert sorted(woke) == [(2, 2), (3, 3), (4, 2), (5, 5), (6, 3)]
+
+    def test_tasks_that_sleep_at_the_same_time_take_as_long_as_the_longest(
+        self, harness: Harness
+    ) -> None:
+        async def sleep(*pauses: float) -> float:
+            for pause in pauses:
+                await harness.sleep_async(pause)
+            return harness.monotonic()
+
+        async def sleep_all() -> list[float]:
+            return list(await asyncio.gather(sleep(5), sleep(2, 2), sleep(3, 3)))
+
+        assert asyncio.run(sleep_all()) == [5, 4, 6]
+
+    def test_a_sleep_that_is_cancelled_does_not_move_the_clock(self, harness: Harness) -> None:
+        async def cancel() -> None:
+            sleeps = asyncio.ensure_future(harness.sleep_async(100))
+            await asyncio.sleep(0)
+            sleeps.cancel()
+            await harness.sleep_async(5)
+
+        asyncio.run(cancel())
+        assert harness.monotonic() == 5
+
+    def test_a_sleep_that_blocks_the_event_loop_does_not_wait_for_the_tasks_in_it(
+        self, harness: Harness
+    ) -> None:
+        async def block() -> None:
+            sleeps = asyncio.ensure_future(harness.sleep_async(2))
+            await asyncio.sleep(0)
+            harness.sleep(5)
+            await sleeps
+
+        asyncio.run(block())
+        assert harness.monotonic() == 5
+
+
+def polls_in_real_time(client: Client, pause: Callable[[], object]) -> Callable[[Any], str]:
+    def wait(job_id: Any) -> str:
+        while (end := client.end(client.status(job_id))) is None:
+            pause()
+        return end
+
+    return wait
+
+
+def waits_for_an_event() -> None:
+    threading.Event().wait(1)
+
+
+def waits_for_a_queue() -> None:
+    with pytest.raises(queue.Empty):
+        queue.SimpleQueue[None]().get(timeout=30)
+
+
+def sleeps() -> None:
+    really_sleep(1)
+
+
+def sleeps_in_a_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(really_sleep, 1).result()
+
+
+@pytest.mark.parametrize(
+    "pause", [waits_for_an_event, waits_for_a_queue, sleeps, sleeps_in_a_thread]
+)
+def test_a_client_that_sleeps_by_another_clock_is_ended_and_told_so(
+    pause: Callable[[], object], harness: Harness, client: Client
+) -> None:
+    functions = ClientFunctions(start=client.start, wait=polls_in_real_time(client, pause))
+    with pytest.raises(ClockStandsStill) as caught:
+        harness.run(SCENARIOS["ordinary"].situation, functions)
+    message = str(caught.value)
+    assert "The clock stands still: in its `wait` the client sent" in message
+    assert "at test_client_time.py:" in message
+    for way in ("1. Replace the name", "2. Where that cannot", "real_time(speed=50)"):
+        assert way in message
+
+
+def test_an_async_client_that_sleeps_by_another_clock_is_told_so(harness: Harness) -> None:
+    client = Asynchronous(harness)
+
+    async def wait(job_id: Any) -> str:
+        while True:
+            await client.send_async("GET", f"job/status/{job_id}")
+            await asyncio.sleep(60)
+
+    functions = ClientFunctions(start=client.start, wait=wait)
+    with pytest.raises(ClockStandsStill, match="in its `wait` the client sent 1 request"):
+        harness.run(SCENARIOS["ordinary"].situation, functions)
+
+
+def test_a_start_that_takes_its_time_before_its_first_request_is_let_be(
+    harness: Harness, client: Client
+) -> None:
+    def start() -> Any:
+        really_sleep(5)
+        return client.start()
+
+    results = harness.run(Situation(), ClientFunctions(start=start, wait=client.wait))
+    assert not broken(results)
+
+
+NEVER_ENDS = """
+import sys, time, urllib.request
+while True:
+    try:
+        urllib.request.urlopen(
+            urllib.request.Request(sys.argv[1], headers={"Authorization": sys.argv[2]})
+        ).read()
+    except Exception:
+        pass
+    time.sleep(0.05)
+"""
+
+
+def test_a_client_that_waits_for_a_process_which_never_ends_is_ended(
+    harness: Harness, client: Client
+) -> None:
+    harness.real_time(speed=50)
+
+    def wait(job_id: Any) -> str:
+        url, key = f"{client.api}/job/status/{job_id}", f"Bearer {client.key}"
+        subprocess.run([sys.executable, "-c", NEVER_ENDS, url, key], check=True)
+        return "finished"
+
+    functions = ClientFunctions(start=client.start, wait=wait)
+    results = harness.run(SCENARIOS["cancelled-by-another"].situation, functions)
+    assert "stops-on-cancel" in broken(results)
+
+
+class TestAsync:
+    """A client whose functions are coroutine functions."""
+
+    class Client(Asynchronous):
+        async def start_async(self) -> Any:
+            _, body = await self.send_async("POST", "project/1/import")
+            return content(json.loads(body))["system"]["jobs"]["jobId"]
+
+        async def cancel_async(self, job_id: Any) -> None:
+            await self.send_async("DELETE", f"job/{job_id}")
+
+        @property
+        def functions(self) -> ClientFunctions:
+            return ClientFunctions(
+                start=self.start_async, wait=self.wait_async, cancel=self.cancel_async
+            )
+
+    @pytest.mark.parametrize("scenario", ["ordinary", "two-jobs-cancelled", "status-lost"])
+    def test_it_is_run_in_an_event_loop_of_its_own(self, scenario: str, harness: Harness) -> None:
+        results = harness.run(SCENARIOS[scenario].situation, self.Client(harness).functions)
+        assert not broken(results)
+        assert harness.transcript.steps
+
+    @pytest.mark.parametrize("scenario", ["ordinary", "two-jobs-cancelled", "status-lost"])
+    def test_it_is_run_in_the_event_loop_of_the_test(self, scenario: str, harness: Harness) -> None:
+        functions = self.Client(harness).functions
+        results = asyncio.run(harness.run_async(SCENARIOS[scenario].situation, functions))
+        assert not broken(results)
+        assert harness.transcript.steps
+
+    def test_no_task_polls_on_in_the_next_situation(self, harness: Harness) -> None:
+        client = self.Client(harness)
+        tasks: list[asyncio.Task[None]] = []
+
+        async def poll(job_id: Any) -> None:
+            while True:
+                await client.send_async("GET", f"job/status/{job_id}")
+                await asyncio.sleep(0)
+
+        async def wait(job_id: Any) -> str:
+            tasks.append(asyncio.create_task(poll(job_id)))
+            return await client.wait_async(job_id)
+
+        functions = ClientFunctions(start=client.start_async, wait=wait)
+        for _ in range(2):
+            harness.run(SCENARIOS["ordinary"].situation, functions)
+        assert all(task.done() for task in tasks)
+        (created,) = {step.created for step in harness.transcript.steps} - {None}
+        assert {step.exchange.job_id for step in harness.transcript.steps} == {None, created}
+
+    @pytest.mark.parametrize("own_loop", [True, False])
+    def test_it_is_ended_where_it_would_go_on_for_ever(
+        self, harness: Harness, *, own_loop: bool
+    ) -> None:
+        client = self.Client(harness)
+
+        async def wait(job_id: Any) -> str:
+            while True:
+                await client.send_async("GET", f"job/status/{job_id}")
+                await harness.sleep_async(30)
+
+        functions = ClientFunctions(start=client.start_async, wait=wait)
+        situation = SCENARIOS["cancelled-by-another"].situation
+        if own_loop:
+            results = harness.run(situation, functions)
+        else:
+            results = asyncio.run(harness.run_async(situation, functions))
+        assert broken(results) == {"stops-on-cancel"}
+
+    def test_in_an_async_test_check_says_what_to_write_instead(self, harness: Harness) -> None:
+        async def test() -> None:
+            harness.run(Situation(), self.Client(harness).functions)
+
+        with pytest.raises(TypeError, match=r"await expedition_scenario\.check_async"):
+            asyncio.run(test())
+
+
+ASYNC_TEST = """
+    import httpx, pytest
+
+    class Client:
+        def __init__(self, scenario):
+            self.scenario = scenario
+
+        async def ask(self, method, path):
+            key = {"Authorization": f"Bearer {self.scenario.api_key}"}
+            async with httpx.AsyncClient(headers=key, trust_env=False) as session:
+                answer = await session.request(method, f"{self.scenario.url}/api/v1/{path}")
+            answer.raise_for_status()
+            return answer.json()["Contents"]["response"]["data"]["content"]["system"]["jobs"]
+
+        async def start(self):
+            return (await self.ask("POST", "project/1/import"))["jobId"]
+
+        async def wait(self, job_id):
+            while True:
+                job = await self.ask("GET", f"job/status/{job_id}")
+                if job["state"] in (1, -1):
+                    return {1: "finished", -1: "cancelled"}[job["state"]]
+                await self.scenario.sleep_async(5)
+
+    scenarios = pytest.mark.expedition_scenarios("ordinary", "cancelled-by-another", "fails")
+"""
+
+
+@pytest.mark.parametrize(
+    ("plugin", "marker"), [("pytest_asyncio", "asyncio"), ("anyio", "anyio"), ("", "")]
+)
+def test_an_async_client_in_a_test(pytester: pytest.Pytester, plugin: str, marker: str) -> None:
+    test = """
+        @scenarios
+        def test_import(expedition_scenario):
+            client = Client(expedition_scenario)
+            expedition_scenario.check(client.start, client.wait)
+    """
+    if plugin:
+        pytest.importorskip(plugin)
+        test = f"""
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @scenarios
+        @pytest.mark.{marker}
+        async def test_import(expedition_scenario):
+            client = Client(expedition_scenario)
+            await expedition_scenario.check_async(client.start, client.wait)
+        """
+    pytester.makepyfile(textwrap.dedent(ASYNC_TEST) + textwrap.dedent(test))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_ADDOPTS", "-p no:randomly")
+        loop_scope = ["-o", "asyncio_default_fixture_loop_scope=function"]
+        options = loop_scope if plugin == "pytest_asyncio" else ["-p", "no:asyncio"]
+        run = pytester.runpytest_subprocess if plugin else pytester.runpytest_inprocess
+        result = run("-p", "no:cacheprovider", *options)
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*The job failed, but the client returned 'finished'."])
