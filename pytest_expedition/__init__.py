@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.simulation import Clock, Job, JobScript
     from pytest_expedition.fake.situation import Outage, Situation
+    from pytest_expedition.oracle.verdict import Waiver
     from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.protocol.validation import (
         SCHEMA_NAMES,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         validator,
     )
     from pytest_expedition.recordings.monitor import Monitor
-    from pytest_expedition.suite.target import Limits, Target, Waiver
+    from pytest_expedition.suite.target import Limits, Target
 
 _HOMES = {
     "Clock": "fake.simulation",
@@ -38,7 +39,7 @@ _HOMES = {
     "SchemaViolation": "protocol.validation",
     "Situation": "fake.situation",
     "Target": "suite.target",
-    "Waiver": "suite.target",
+    "Waiver": "oracle.verdict",
     "schema": "protocol.validation",
     "validate": "protocol.validation",
     "validator": "protocol.validation",

@@ -11,7 +11,7 @@ import sys
 import threading
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.fake.dialects import DIALECTS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
-    from pytest_expedition.report.document import Document
+    from pytest_expedition.report.entries import Document
 
 EXIT_USAGE = 2
 
@@ -148,8 +148,10 @@ def _print_openapi() -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from pytest_expedition.oracle.verdict import exit_status
     from pytest_expedition.recordings.judging import check
     from pytest_expedition.recordings.trace import RecordingError
+    from pytest_expedition.report.document import document_of
     from pytest_expedition.report.file import write
     from pytest_expedition.report.text import recording_lines
     from pytest_expedition.suite.target import TargetError
@@ -159,30 +161,18 @@ def _check(options: argparse.Namespace) -> int:
     try:
         target = load(options.config, credentials=False) if options.config else None
         recorded = check(options.files, target=target)
+        document = document_of(recorded.record)
         if report is not None:
-            write(recorded.document, report)
+            write(document, report)
     except (TargetError, RecordingError) as error:
         print(f"pytest-expedition: {error}", file=sys.stderr)
         return EXIT_MISTAKE
     except OSError as error:
         print(f"pytest-expedition: {report} was not written: {error.strerror}", file=sys.stderr)
         return EXIT_BROKE
-    for line in recording_lines(recorded):
-        print(line)
-    return _exit_status(recorded.document, strict=options.strict)
-
-
-def _exit_status(document: Document, *, strict: bool) -> int:
-    """Return the status that pytest has where the contract suite has found the same."""
-    from pytest_expedition.report.document import is_failure
-
-    entries = document["requirements"]
-    if document["verdict"] == "error":
-        return EXIT_BROKE
-    if any(is_failure(entry, strict=strict) for entry in entries):
-        return EXIT_BROKEN
-    judged = {entry["outcome"] for entry in entries} & {"pass", "fail", "waived"}
-    return 0 if judged else EXIT_NOTHING
+    lines = recording_lines(document, passed_over=recorded.passed_over, cut=recorded.cut)
+    print(*lines, sep="\n")
+    return exit_status(recorded.record.results, strict=options.strict)
 
 
 def _find_broken(
@@ -210,7 +200,7 @@ def _host(text: str) -> str:
     return text
 
 
-def _report(name: str) -> dict[str, Any]:
+def _report(name: str) -> Document:
     from pytest_expedition.protocol.validation import SchemaViolation
     from pytest_expedition.report.file import read
 
@@ -224,7 +214,7 @@ def _report(name: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError(f"{name}: is not JSON: {error}") from None
 
 
-def _compare(before: dict[str, Any], after: dict[str, Any]) -> int:
+def _compare(before: Document, after: Document) -> int:
     from pytest_expedition.report.comparison import compare, comparison_lines
 
     differences = compare(before, after)

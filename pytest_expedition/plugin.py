@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pytest_expedition.clients.scenario import ExpeditionScenario
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.server import ExpeditionServer
+    from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.recordings.monitor import Monitor
-    from pytest_expedition.suite.share import Conformance
     from pytest_expedition.suite.target import Target
 
 PROFILES: Final = ("smoke", "default", "thorough")
@@ -128,7 +128,11 @@ class _Listener:
         if found is not None:
             from pytest_expedition.session.results import session_report
 
-            session_report(self.config).add(found)
+            gathered = session_report(self.config)
+            if "scenario" in found:
+                gathered.add_trial(found)
+            else:
+                gathered.add_contract(found)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -300,9 +304,7 @@ def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
 
 
 @pytest.fixture(scope="session")
-def expedition_conformance(
-    expedition_target: Target, request: pytest.FixtureRequest
-) -> Conformance:
+def expedition_conformance(expedition_target: Target, request: pytest.FixtureRequest) -> RunRecord:
     """What the contract suite has found out about ``expedition_target``.
 
     The workers of pytest-xdist share the work, each at a fake instance of its own.

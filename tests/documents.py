@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from histories import Story, envelope
 
-from pytest_expedition import Target
+from pytest_expedition.oracle.record import RunRecord
 from pytest_expedition.oracle.rules import judge
-from pytest_expedition.oracle.verdict import conclude, settle, waive
-from pytest_expedition.report.document import assemble, requirement_entry, run_entry
-from pytest_expedition.suite.share import Conformance
+from pytest_expedition.oracle.verdict import decide_outcomes, waive
+from pytest_expedition.report.document import document_of as report_of
 
 if TYPE_CHECKING:
     from pytest_expedition import Waiver
+    from pytest_expedition.report.entries import Document
 
 TODAY = date(2026, 3, 1)
 KEY = "s3cret-key"
@@ -29,29 +28,29 @@ def document_of(
     left_behind: tuple[int, ...] = (),
     url: str = "http://192.0.2.10",
     verify: str | bool = True,
-) -> dict[str, Any]:
+) -> Document:
     """The report of a run with this traffic."""
     history = story.history()
-    results = settle(judge(history), offers={"cancellable", "refusable"}, broke=bool(reason))
-    results = waive(results, waivers, today=TODAY)
-    conformance = Conformance(
-        target=replace(
-            Target(url="http://192.0.2.10", api_key=KEY), url=url, waivers=waivers, verify=verify
-        ),
-        dialect="system",
-        verdict=conclude((each.requirement.level, each.outcome) for each in results),
-        results=results,
-        started=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
-        seconds=12.5,
-        requests=len(story.exchanges),
-        jobs=len(history.jobs),
-        unanswered=sum(not exchange.answered for exchange in history.exchanges),
-        reason=reason,
-        left_behind=left_behind,
-        secrets=(KEY,),
+    results = decide_outcomes(
+        judge(history), offers={"cancellable", "refusable"}, broke=bool(reason)
     )
-    entries = [requirement_entry(conformance, result) for result in results]
-    return assemble([run_entry(conformance)], entries)
+    results = waive(results, waivers, today=TODAY)
+    return report_of(
+        RunRecord(
+            url=url,
+            verify=verify,
+            dialect="system",
+            results=results,
+            started=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),
+            seconds=12.5,
+            requests=len(story.exchanges),
+            jobs=len(history.jobs),
+            unanswered=sum(not exchange.answered for exchange in history.exchanges),
+            reason=reason,
+            left_behind=left_behind,
+            secrets=(KEY,),
+        )
+    )
 
 
 def slipping_back() -> Story:

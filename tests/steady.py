@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
+    from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.suite.profile import ProfileName
-    from pytest_expedition.suite.share import Conformance
 
 
 def run_against(
@@ -41,7 +41,7 @@ def run_against(
     dialect: DialectName = "system",
     until_broken: Collection[str] = (),
     profile: ProfileName = "default",
-) -> Conformance:
+) -> RunRecord:
     """Run the suite against a broken or an odd server that speaks a dialect."""
     server = BROKEN.get(name) or ODD[name]
 

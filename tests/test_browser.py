@@ -17,6 +17,8 @@ from pytest_expedition.report.page import as_html
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_expedition.report.entries import Document
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), "")
 
@@ -81,7 +83,7 @@ def browse(folder: Path, page: str, *options: str) -> tuple[str, list[str]]:
     return result.stdout, said
 
 
-def look_at(folder: Path, document: dict[str, Any], *options: str, width: int) -> dict[str, Any]:
+def look_at(folder: Path, document: Document, *options: str, width: int) -> dict[str, Any]:
     """Show a report in so many CSS pixels; return what is seen there."""
     (folder / "report.html").write_text(as_html(document), encoding="utf-8")
     watched = WATCHED.replace("WIDTH", str(width))

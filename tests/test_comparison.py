@@ -20,18 +20,21 @@ from pytest_expedition.report.file import as_json
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_expedition.report.entries import Document
+
 GOOD = document_of(Story().create().poll(0.5).poll(1).poll(1))
 BAD = document_of(slipping_back())
 
 
-def with_outcome(document: dict[str, Any], **outcomes: str | None) -> dict[str, Any]:
+def with_outcome(document: Document, **outcomes: str | None) -> Document:
     """A report in which some outcomes are others; ``None`` leaves the requirement out."""
-    changed = copy.deepcopy(document)
+    changed: Any = copy.deepcopy(document)
     named = {name.replace("__", ".").replace("_", "-"): x for name, x in outcomes.items()}
     for entry in changed["requirements"]:
         entry["outcome"] = named.get(entry["id"], entry["outcome"])
     changed["requirements"] = [x for x in changed["requirements"] if x["outcome"] is not None]
-    return changed
+    made: Document = changed
+    return made
 
 
 def saved(path: Path, document: Any) -> str:

@@ -22,7 +22,7 @@ from pytest_expedition.suite.run import run_contract
 from pytest_expedition.suite.target import DialectChoice
 
 if TYPE_CHECKING:
-    from pytest_expedition.suite.share import Conformance
+    from pytest_expedition.oracle.record import RunRecord
 
 Call = Callable[..., requests.Response]
 
@@ -307,7 +307,7 @@ NOT_CARRIED = {
 """What cannot be judged where the creation answer carries an id only and the status no message."""
 
 
-def judged(spoken: DialectName, named: DialectChoice = "auto") -> Conformance:
+def judged(spoken: DialectName, named: DialectChoice = "auto") -> RunRecord:
     with embedded_target(lambda: Instance(dialect=spoken)) as target:
         return run_contract(replace(target, dialect=named), profile="smoke")
 

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_expedition.fake.simulation import Job
-    from pytest_expedition.suite.share import Conformance
+    from pytest_expedition.oracle.record import RunRecord
+    from pytest_expedition.report.entries import Document
 
 NASTY = "\x1b[2J\x9b31m\x07\r\u202e\u2066</script><script>alert(1)</script>\ud800 & <b>|`x`"
 JSON = {"Content-Type": "application/json"}
@@ -86,7 +87,7 @@ ANSWERS: dict[str, type[Instance]] = {
 }
 
 
-def document_of(conformance: Conformance) -> dict[str, Any]:
+def document_of(conformance: RunRecord) -> Document:
     entries = [requirement_entry(conformance, each) for each in conformance.results]
     return assemble([run_entry(conformance)], entries)
 

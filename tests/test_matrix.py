@@ -21,8 +21,8 @@ from pytest_expedition.report.words import FAULTS, reason
 
 if TYPE_CHECKING:
     from pytest_expedition.fake.dialects import DialectName
+    from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.oracle.verdict import Result
-    from pytest_expedition.suite.share import Conformance
 
 SEED = 1619
 """The plans of this test are always the same; `tests/steady.py` tries many seeds."""
@@ -30,13 +30,13 @@ SEED = 1619
 MUST = {name for name, requirement in CATALOGUE.items() if requirement.level == "MUST"}
 
 
-def failed(conformance: Conformance) -> dict[str, Result]:
+def failed(conformance: RunRecord) -> dict[str, Result]:
     return {
         result.requirement.id: result for result in conformance.results if result.outcome == "fail"
     }
 
 
-def told(conformance: Conformance) -> str:
+def told(conformance: RunRecord) -> str:
     lines = [
         f"{result.requirement.id}: {reason(result)}" for result in failed(conformance).values()
     ]

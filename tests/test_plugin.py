@@ -17,6 +17,7 @@ from pytest_expedition.report.markdown import as_markdown
 from pytest_expedition.report.page import as_html
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from xml.etree.ElementTree import Element
 
     from pytest_expedition import ExpeditionServer
@@ -70,7 +71,7 @@ def report_of(pytester: pytest.Pytester, *args: str) -> tuple[int, dict[str, Any
     return int(result.ret), document
 
 
-def outcomes(document: dict[str, Any]) -> dict[str, str]:
+def outcomes(document: Mapping[str, Any]) -> dict[str, str]:
     return {entry["id"]: entry["outcome"] for entry in document["requirements"]}
 
 
@@ -673,6 +674,7 @@ def test_the_fixture_imports_what_serves_and_no_more(pytester: pytest.Pytester) 
         "pytest_expedition.fake",
         *(f"pytest_expedition.fake.{name}" for name in serving),
         "pytest_expedition.plugin",
+        "pytest_expedition.real_time",
     ]
     assert {name.partition(".")[0] for name in noted["test"]} == {
         "pytest_expedition",

@@ -16,12 +16,15 @@ from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle.rules import Violation, judge
 from pytest_expedition.recordings.judging import check as check_files
 from pytest_expedition.recordings.trace import Recorder
+from pytest_expedition.report.document import document_of
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.run import run_contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from pytest_expedition.report.entries import Document
 
 URL = "https://192.0.2.10"
 CONFIG = """
@@ -51,14 +54,14 @@ def write(path: Path, exchanges: Iterable[Any], *, server: str = URL, part: str 
     return path
 
 
-def traced(tmp_path: Path, story: Story, **options: Any) -> dict[str, Any]:
+def traced(tmp_path: Path, story: Story, **options: Any) -> Document:
     path = write(tmp_path / "trace.jsonl", story.exchanges)
-    document = check_files([path], **options).document
+    document = document_of(check_files([path], **options).record)
     validate(document, "report")
     return document
 
 
-def outcomes(document: dict[str, Any]) -> dict[str, str]:
+def outcomes(document: Document) -> dict[str, str]:
     return {entry["id"]: entry["outcome"] for entry in document["requirements"]}
 
 
@@ -80,7 +83,7 @@ def test_a_recorded_run_is_judged_as_the_run_was(tmp_path: Path, name: str) -> N
     make = BROKEN[name].make if name else Instance
     with embedded_target(make) as target, Recorder(path, server=target.url) as recorder:
         conformance = run_contract(target, profile="smoke", seed=1, record=recorder.write)
-        document = check_files([path], target=target).document
+        document = document_of(check_files([path], target=target).record)
     validate(document, "report")
     assert document["verdict"] == conformance.verdict
     assert outcomes(document) == {
@@ -98,19 +101,19 @@ def test_parts_and_servers_of_a_trace_are_judged_apart(tmp_path: Path) -> None:
     write(path, story.exchanges)
     write(path, story.exchanges, part="another test")
     write(path, story.exchanges, server="https://192.0.2.11")
-    document = check_files([path]).document
+    document = document_of(check_files([path]).record)
     assert outcomes(document)["create.unique-id"] == "inconclusive"
     assert document["jobs"] == 3
     assert document["target"]["url"] == f"{URL}, https://192.0.2.11"
     write(path, story.exchanges)
-    assert outcomes(check_files([path]).document)["create.unique-id"] == "fail"
+    assert outcomes(document_of(check_files([path]).record))["create.unique-id"] == "fail"
 
 
 def test_the_proof_names_the_server_it_was_seen_on(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     write(path, Story().create().poll(0.5).exchanges)
     write(path, Story().create().poll(0.5).poll(0.4).exchanges, server="https://192.0.2.11")
-    document = check_files([path]).document
+    document = document_of(check_files([path]).record)
     (failed,) = [x for x in document["requirements"] if x["outcome"] == "fail"]
     assert failed["id"] == "status.monotonic"
     assert [each["summary"].partition(" s ")[2] for each in failed["evidence"]] == [
@@ -138,7 +141,7 @@ def test_limits_say_how_long_a_job_may_take(tmp_path: Path) -> None:
     target = Target(url=URL, api_key="key")
     limits = replace(target.limits, job_seconds=60)
     known = check_files([tmp_path / "trace.jsonl"], target=replace(target, limits=limits))
-    assert outcomes(known.document)["status.completes"] == "fail"
+    assert outcomes(document_of(known.record))["status.completes"] == "fail"
 
 
 def as_har(path: Path, story: Story) -> Path:

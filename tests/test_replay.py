@@ -158,6 +158,6 @@ def test_what_a_run_sends_is_recorded(pytester: pytest.Pytester) -> None:
 
 
 def test_the_outcome_of_a_replay_is_told_in_a_line() -> None:
-    document = {"requirements": [{"id": "status.bounds", "outcome": "inconclusive"}]}
+    document: Any = {"requirements": [{"id": "status.bounds", "outcome": "inconclusive"}]}
     assert replay_line(document, "status.bounds") == "replay: status.bounds is inconclusive"
     assert replay_line(document, "status.gone") == "replay: status.gone is not judged"

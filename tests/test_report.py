@@ -10,7 +10,7 @@ import re
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from documents import KEY, document_of, hostile, slipping_back
@@ -28,6 +28,9 @@ from pytest_expedition.report.page import as_html
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 IN_SVG = {"circle", "rect", "polygon", "polyline", "path", "line"}
+
+if TYPE_CHECKING:
+    from pytest_expedition.report.entries import Document, RequirementEntry
 
 
 class Page(HTMLParser):
@@ -65,9 +68,8 @@ class Page(HTMLParser):
         return [each for each in self.elements if each["tag"] in tags]
 
 
-def entry_of(document: dict[str, Any], name: str) -> dict[str, Any]:
-    entry: dict[str, Any] = next(x for x in document["requirements"] if x["id"] == name)
-    return entry
+def entry_of(document: Document, name: str) -> RequirementEntry:
+    return next(x for x in document["requirements"] if x["id"] == name)
 
 
 DOCUMENTS = {
@@ -84,21 +86,20 @@ DOCUMENTS = {
 
 
 @pytest.fixture(params=DOCUMENTS)
-def document(request: pytest.FixtureRequest) -> dict[str, Any]:
+def document(request: pytest.FixtureRequest) -> Document:
     """A report, of each kind."""
-    found: dict[str, Any] = DOCUMENTS[request.param]
-    return found
+    return DOCUMENTS[request.param]
 
 
 # The document
 
 
-def test_a_report_is_what_its_schema_describes(document: dict[str, Any]) -> None:
+def test_a_report_is_what_its_schema_describes(document: Document) -> None:
     validate(document, "report")
     validate(json.loads(as_json(document)), "report")
 
 
-def test_the_json_text_holds_nothing_that_a_terminal_obeys(document: dict[str, Any]) -> None:
+def test_the_json_text_holds_nothing_that_a_terminal_obeys(document: Document) -> None:
     text = as_json(document)
     assert all(each.isprintable() or each == "\n" for each in text)
     assert json.loads(text) == document
@@ -118,6 +119,7 @@ def test_a_failure_keeps_what_a_chart_of_it_needs() -> None:
         ("status", 1619, 1, None),
     ]
     for exchange in timeline["exchanges"]:
+        assert exchange["received"] is not None
         assert exchange["sent"] < exchange["received"]
 
 
@@ -168,11 +170,11 @@ def test_secrets_are_struck_out_of_every_format() -> None:
 # The page
 
 
-def test_the_page_is_made_from_the_json_document_alone(document: dict[str, Any]) -> None:
+def test_the_page_is_made_from_the_json_document_alone(document: Document) -> None:
     assert as_html(json.loads(as_json(document))) == as_html(document)
 
 
-def test_the_verdict_comes_first_then_what_is_broken_then_all(document: dict[str, Any]) -> None:
+def test_the_verdict_comes_first_then_what_is_broken_then_all(document: Document) -> None:
     made = Page(as_html(document))
     (head,) = made.all("h1")
     assert head["text"].split()[-1] == document["verdict"]
@@ -246,7 +248,7 @@ def test_a_waiver_is_told() -> None:
     assert "waived until" in as_markdown(DOCUMENTS["waived"])
 
 
-def test_the_page_needs_no_network_and_runs_only_its_own_script(document: dict[str, Any]) -> None:
+def test_the_page_needs_no_network_and_runs_only_its_own_script(document: Document) -> None:
     made = Page(as_html(document))
     for element in made.elements:
         for name in ("src", "href", "action", "data", "srcset", "background", "xlink:href"):
@@ -268,7 +270,7 @@ def test_a_button_shows_only_once_the_script_has_taken_care_of_it() -> None:
     assert all("hidden" in button for button in buttons)
 
 
-def test_links_lead_to_places_that_are_there(document: dict[str, Any]) -> None:
+def test_links_lead_to_places_that_are_there(document: Document) -> None:
     made = Page(as_html(document))
     ids = [x["id"] for x in made.elements if "id" in x]
     assert len(ids) == len(set(ids))
@@ -277,7 +279,7 @@ def test_links_lead_to_places_that_are_there(document: dict[str, Any]) -> None:
     assert set(named) <= set(ids)
 
 
-def test_keyboard_and_screen_reader_find_their_way(document: dict[str, Any]) -> None:
+def test_keyboard_and_screen_reader_find_their_way(document: Document) -> None:
     made = Page(as_html(document))
     assert made.all("html")[0]["lang"] == "en"
     assert made.all("title")[0]["text"]
@@ -298,7 +300,7 @@ def test_keyboard_and_screen_reader_find_their_way(document: dict[str, Any]) -> 
     assert len([x for x in made.all("desc") if x["text"]]) == len(charts)
 
 
-def test_colour_is_never_the_only_carrier_of_an_outcome(document: dict[str, Any]) -> None:
+def test_colour_is_never_the_only_carrier_of_an_outcome(document: Document) -> None:
     made = Page(as_html(document))
     for badge in [x for x in made.all("span") if "badge" in x.get("class", "")]:
         assert badge["text"].split()[-1] in badge["class"]
@@ -358,7 +360,7 @@ def test_what_a_server_says_is_text_and_nothing_else() -> None:
 # The chart
 
 
-def shapes(story: Story, requirement: str, *, width: int = 680) -> tuple[dict[str, Any], Page]:
+def shapes(story: Story, requirement: str, *, width: int = 680) -> tuple[RequirementEntry, Page]:
     entry = entry_of(document_of(story), requirement)
     svg = chart(entry["timeline"], entry["evidence"], width=width, name="c")
     return entry, Page(svg)
@@ -475,7 +477,7 @@ def rendered(text: str) -> Page:
     return Page(MARKDOWN.render(text))
 
 
-def test_the_markdown_says_the_verdict_first(document: dict[str, Any]) -> None:
+def test_the_markdown_says_the_verdict_first(document: Document) -> None:
     first, _, rest = as_markdown(document).partition("\n")
     assert first.endswith(f" Expedition job API: {document['verdict']}")
     assert first.startswith("## ")
@@ -483,7 +485,7 @@ def test_the_markdown_says_the_verdict_first(document: dict[str, Any]) -> None:
 
 
 def test_the_markdown_has_a_row_a_requirement_and_details_for_each_failure(
-    document: dict[str, Any],
+    document: Document,
 ) -> None:
     made = rendered(as_markdown(document))
     failed = [x["id"] for x in document["requirements"] if x["evidence"]]

@@ -305,12 +305,12 @@ def test_what_is_said_in_python_is_checked_too() -> None:
         JobRecipe(name="import", path="/api/v1/x", json={"at": until})
     with pytest.raises(TargetError, match=r"Limits: jobs = 0: must be above 0"):
         Limits(jobs=0)
-    with pytest.raises(TargetError, match="id = 'x': must be the id of a requirement"):
+    with pytest.raises(ValueError, match="id = 'x': must be the id of a requirement"):
         Waiver(id="x", reason="known", until=until)
-    with pytest.raises(TargetError, match="Waiver: reason = ' ': must be a text, not empty"):
+    with pytest.raises(ValueError, match="Waiver: reason = ' ': must be a text, not empty"):
         Waiver(id="status.bounds", reason=" ", until=until)
     no_date: Any = "2027-03-01"
-    with pytest.raises(TargetError, match="until = '2027-03-01': must be a date"):
+    with pytest.raises(ValueError, match="until = '2027-03-01': must be a date"):
         Waiver(id="status.bounds", reason="known", until=no_date)
     waiver = Waiver(id="status.bounds", reason="known", until=until)
     with pytest.raises(TargetError, match=r"waive = 'status\.bounds': must be waived only once"):

@@ -12,10 +12,15 @@ from histories import Story
 
 from pytest_expedition.oracle.history import Exchange, History, Job
 from pytest_expedition.oracle.rules import Finding, Violation
-from pytest_expedition.oracle.rules.base import rule
-from pytest_expedition.oracle.verdict import Outcome, Result, conclude, settle, waive
+from pytest_expedition.oracle.verdict import (
+    Outcome,
+    Result,
+    Waiver,
+    conclude,
+    decide_outcomes,
+    waive,
+)
 from pytest_expedition.protocol.requirements import CATALOGUE
-from pytest_expedition.suite.target import Waiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +32,7 @@ SHORT = Violation("went-back", *Story().create().exchanges)
 
 
 def outcome(name: str, finding: Finding, **facts: Any) -> Any:
-    (result,) = settle({name: finding}, **{"offers": set(), **facts})
+    (result,) = decide_outcomes({name: finding}, **{"offers": set(), **facts})
     return result
 
 
@@ -45,10 +50,9 @@ def test_what_was_found_cannot_be_changed(record: Any) -> None:
         (Result, 0),
         (Job, 1),
         (History, 1),
-        (settle, 1),
+        (decide_outcomes, 1),
         (waive, 2),
         (conclude, 1),
-        (rule, 1),
     ],
 )
 def test_only_what_cannot_be_mistaken_is_told_by_its_place(
@@ -177,7 +181,7 @@ def test_nothing_judged_is_not_conformant() -> None:
 
 
 def test_the_catalogue_gives_every_result_its_requirement() -> None:
-    results = settle({name: Finding(held=1) for name in CATALOGUE}, offers=set())
+    results = decide_outcomes({name: Finding(held=1) for name in CATALOGUE}, offers=set())
     assert [result.requirement.id for result in results] == list(CATALOGUE)
 
 
@@ -202,12 +206,12 @@ WAIVER = Waiver(id="status.monotonic", reason="known to the vendor", until=LAST_
 def test_a_waiver_excuses_a_failure_until_its_last_day_is_over(
     finding: Finding, today: date, outcome: Outcome, state: str
 ) -> None:
-    results = settle({"status.monotonic": finding}, offers=set())
+    results = decide_outcomes({"status.monotonic": finding}, offers=set())
     (result,) = waive(results, [WAIVER], today=today)
     assert (result.outcome, result.waiver_state, result.waiver) == (outcome, state, WAIVER)
     assert result.violation is results[0].violation
 
 
 def test_a_waiver_excuses_nothing_else() -> None:
-    results = settle({"status.bounds": Finding(violations=(SHORT,))}, offers=set())
+    results = decide_outcomes({"status.bounds": Finding(violations=(SHORT,))}, offers=set())
     assert waive(results, [WAIVER], today=LAST_DAY) == results

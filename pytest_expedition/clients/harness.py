@@ -19,7 +19,7 @@ from pytest_expedition.fake.dialects import WRITTEN
 from pytest_expedition.fake.instance import AGENT_COMMANDS, CANCEL_PATH, JOB_REQUESTS, LOGIN_PATHS
 from pytest_expedition.fake.situation import SituationInstance
 from pytest_expedition.oracle.history import Exchange
-from pytest_expedition.oracle.verdict import settle
+from pytest_expedition.oracle.verdict import decide_outcomes
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
@@ -337,7 +337,7 @@ def _stumbled(error: Exception | None) -> bool:
 
 def judge(transcript: Transcript) -> list[Result]:
     """Return what became of each promise of clients."""
-    return settle(judge_client(transcript), offers=(), catalogue=CLIENT_CATALOGUE)
+    return decide_outcomes(judge_client(transcript), offers=(), catalogue=CLIENT_CATALOGUE)
 
 
 def transcript_by_hand(instance: SituationInstance) -> Transcript:

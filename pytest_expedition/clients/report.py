@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from pytest_expedition.protocol.envelope import spelled
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
-from pytest_expedition.report.document import Strike, evidence, promise_entry, timeline
+from pytest_expedition.report.document import Strike, evidence, outcome_entry, timeline
 from pytest_expedition.report.words import answer, asked, cut, plural, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from pytest_expedition.clients.catalogue import Scenario
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.situation import Situation
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result
-    from pytest_expedition.report.document import Document
+    from pytest_expedition.report.entries import (
+        EvidenceEntry,
+        RequirementEntry,
+        RunEntry,
+        TimelineEntry,
+    )
 
 LAST_STEPS: Final = 12
 """How many of the last requests are told."""
@@ -177,6 +182,25 @@ def by_hand(transcript: Transcript, results: Iterable[Result]) -> list[str]:
     ]
 
 
+class BrokenPromise(TypedDict):
+    """How a client broke a promise in one scenario."""
+
+    reason: str
+    evidence: list[EvidenceEntry]
+    timeline: TimelineEntry
+    python: list[str]
+
+
+class TrialFound(TypedDict):
+    """What a client did in one scenario; it passes between processes (pytest-xdist)."""
+
+    scenario: str
+    run: RunEntry
+    told_to_cancel: bool
+    outcomes: dict[str, Outcome]
+    broken: dict[str, BrokenPromise]
+
+
 def scenario_entry(
     scenario: Scenario,
     transcript: Transcript,
@@ -185,7 +209,7 @@ def scenario_entry(
     url: str,
     started: datetime,
     seconds: float,
-) -> Document:
+) -> TrialFound:
     """Return what the report needs to know of a client in one scenario."""
     return {
         "scenario": scenario.id,
@@ -203,18 +227,14 @@ def scenario_entry(
         "told_to_cancel": transcript.told_to_cancel,
         "outcomes": {result.requirement.id: result.outcome for result in results},
         "broken": {
-            result.requirement.id: {
-                "reason": client_fault(result.violation),
-                **_broken(transcript, result.violation),
-                "python": set_up(scenario.situation),
-            }
+            result.requirement.id: _broken(scenario, transcript, result.violation)
             for result in results
             if result.violation is not None
         },
     }
 
 
-def _broken(transcript: Transcript, violation: Violation) -> Document:
+def _broken(scenario: Scenario, transcript: Transcript, violation: Violation) -> BrokenPromise:
     """Tell how a promise was broken, in the fake's time from the client's first request on."""
     begun = transcript.steps[0].at if transcript.steps else 0.0
     by_the_clock = {
@@ -228,15 +248,17 @@ def _broken(transcript: Transcript, violation: Violation) -> Document:
     told = [again for exchange, again in by_the_clock.items() if exchange in wanted]
     proof = {by_the_clock[exchange] for exchange in violation.proof}
     return {
+        "reason": client_fault(violation),
+        "python": set_up(scenario.situation),
         "evidence": evidence(told, proof, Strike()),
         "timeline": timeline(by_the_clock.values(), told, Strike()),
     }
 
 
-def promise_entries(runs: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
+def promise_entries(runs: Sequence[TrialFound]) -> Iterator[RequirementEntry]:
     """Return what the report says of each promise, over all scenarios that were tried."""
     for promise in CLIENT_CATALOGUE.values():
-        by_outcome: dict[str, list[Mapping[str, Any]]] = {}
+        by_outcome: dict[Outcome, list[TrialFound]] = {}
         for run in runs:
             outcome = run["outcomes"].get(promise.id, "inconclusive")
             by_outcome.setdefault(outcome, []).append(run)
@@ -245,12 +267,12 @@ def promise_entries(runs: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
             and set(by_outcome) == {"inconclusive"}
             and not any(run["told_to_cancel"] for run in runs)
         ):
-            yield promise_entry(promise, "not-tested", "nobody told the client to cancel")
+            yield outcome_entry(promise, "not-tested", "nobody told the client to cancel")
             continue
         decisive: tuple[Outcome, ...] = ("error", "fail", "pass", "inconclusive")
         outcome = next(each for each in decisive if each in by_outcome)
         scenarios = list(dict.fromkeys(run["scenario"] for run in by_outcome[outcome]))
-        broken: Document = {}
+        broken: BrokenPromise | None = None
         if outcome == "pass":
             reason = f"kept in {plural(len(scenarios), 'scenario')}"
         elif outcome == "inconclusive":
@@ -261,7 +283,12 @@ def promise_entries(runs: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
             found = [run["broken"][promise.id] for run in by_outcome[outcome]]
             broken = min(found, key=lambda each: len(each["evidence"]))
             reason = f"in {cut(', '.join(scenarios))}: {broken['reason']}"
-        yield promise_entry(promise, outcome, **{**broken, "reason": reason})
+        entry = outcome_entry(promise, outcome, reason)
+        if broken is not None:
+            entry["evidence"] = broken["evidence"]
+            entry["timeline"] = broken["timeline"]
+            entry["python"] = broken["python"]
+        yield entry
 
 
 def promise_lines(result: Result) -> list[str]:

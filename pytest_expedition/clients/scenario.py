@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_expedition.clients.harness import Exceptions
+    from pytest_expedition.clients.report import TrialFound
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.situation import Situation
     from pytest_expedition.oracle.verdict import Result
-    from pytest_expedition.report.document import Document
 
 
 class ExpeditionScenario:
@@ -46,7 +46,7 @@ class ExpeditionScenario:
         self.api_key = server.api_key
         self.results: list[Result] = []
         """What became of each promise; empty before ``check``."""
-        self.entry: Document | None = None
+        self.entry: TrialFound | None = None
         """What the report needs to know of it."""
         self._started = datetime.now(timezone.utc)
         self._begun = real_time.now()

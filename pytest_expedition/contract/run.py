@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_expedition.recordings.trace import Recorder
-from pytest_expedition.report.words import left_behind, standing_line
-from pytest_expedition.session.results import session_report
+from pytest_expedition.report.words import left_behind
+from pytest_expedition.session.results import ContractFound, JudgedRun, session_report
 from pytest_expedition.session.settings import (
     ONE_PROCESS,
     live_target,
     profile,
     record_path,
     replay,
+    replay_command,
     seed,
     workers,
 )
@@ -29,16 +30,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pytest_expedition.oracle.record import RunRecord
+    from pytest_expedition.report.entries import RequirementEntry
     from pytest_expedition.suite.plan import Replay
     from pytest_expedition.suite.run import Progress
-    from pytest_expedition.suite.share import Conformance, Share
+    from pytest_expedition.suite.share import Share
 
 
-entry_key = pytest.StashKey[dict[str, Any]]()
-"""Where a contract test leaves its requirement's entry of the report, and the run's."""
+found_key = pytest.StashKey[ContractFound]()
+"""Where a contract test leaves what it found."""
+
+_JUDGED = pytest.StashKey[JudgedRun]()
 
 
-def judge_target(target: Target, request: pytest.FixtureRequest) -> Conformance:
+def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
     """Carry the run out against what the fixture ``expedition_target`` gave."""
     config = request.config
     again = replay(config)
@@ -48,7 +53,7 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> Conformance:
 
         session_report(config).preview = list(preview(target, profile=profile(config)))
         pytest.skip("dry run: nothing is sent")
-    standing = _StandingLine(config)
+    progress = _ProgressLine(config)
     recorder = _recorder(config, server=target.url)
     count = (again is None and workers(config)) or 1
 
@@ -57,7 +62,7 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> Conformance:
             target,
             profile=profile(config),
             seed=seed(config),
-            watch=standing.show,
+            watch=progress.show,
             record=None if recorder is None else recorder.write,
             plan=None if again is None else again.plan,
             share=(number, count),
@@ -69,7 +74,7 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> Conformance:
         told = left_behind(interrupt.left_behind, interrupt.perhaps_created)
         pytest.exit(told or "no job is left behind", returncode=pytest.ExitCode.INTERRUPTED)
     finally:
-        standing.clear()
+        progress.clear()
         if recorder is not None:
             recorder.close()
 
@@ -108,32 +113,64 @@ def _require_usable(target: object, again: Replay | None, config: pytest.Config)
             pytest.fail(f"expedition_replay: {error}", pytrace=False)
 
 
+def find_entry(item: pytest.Item, record: RunRecord, requirement: str) -> RequirementEntry:
+    """Look up what the run found out about the requirement of a test, and leave it for the report.
+
+    The first test of a process leaves the whole run.
+    """
+    first = _JUDGED not in item.config.stash
+    if first:
+        item.config.stash[_JUDGED] = judged_run(record, item.config)
+    judged = item.config.stash[_JUDGED]
+    item.stash[found_key] = ContractFound(
+        requirement=requirement, judged=judged if first else None, broke=None
+    )
+    entry = next(entry for entry in judged["requirements"] if entry["id"] == requirement)
+    _add_properties(item, entry)
+    return entry
+
+
+def judged_run(record: RunRecord, config: pytest.Config) -> JudgedRun:
+    """Return what the report says of a run."""
+    from pytest_expedition.report.document import requirement_entry, run_entry
+
+    entries = [requirement_entry(record, result) for result in record.results]
+    for entry in entries:
+        command = replay_command(config, entry["id"]) if "plan" in entry else ""
+        if command:
+            entry["replay"] = command
+    return {"run": run_entry(record), "requirements": entries}
+
+
 def found_out(
     item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]
-) -> dict[str, Any] | None:
+) -> ContractFound | None:
     """Return what a contract test has found out, if this report of it is the one to carry it."""
-    if entry_key not in item.stash:
+    if found_key not in item.stash:
         if not report.failed:
             return None
         from pytest_expedition.report.document import broken_down  # it failed before it knew
 
         assert isinstance(item, pytest.Function)
         assert call.excinfo is not None
-        entry = broken_down(str(item.callspec.params["requirement"]), call.excinfo.exconly())
-        item.stash[entry_key] = {"run": None, "requirement": entry}
+        requirement = str(item.callspec.params["requirement"])
+        entry = broken_down(requirement, call.excinfo.exconly())
+        item.stash[found_key] = ContractFound(requirement=requirement, judged=None, broke=entry)
+        _add_properties(item, entry)
     elif report.when != "call":
         return None
-    _add_properties(item)
-    return item.stash[entry_key]
+    return item.stash[found_key]
 
 
-def _add_properties(item: pytest.Item) -> None:
+def _add_properties(item: pytest.Item, entry: RequirementEntry) -> None:
     """Let the JUnit XML say what was found out; the report of the teardown carries it there."""
     if item.config.getoption("xmlpath", None):
-        entry = item.stash[entry_key]["requirement"]
         item.user_properties += [
-            (f"expedition_{name}", entry[name])
-            for name in ("id", "level", "basis", "outcome", "reason")
+            ("expedition_id", entry["id"]),
+            ("expedition_level", entry["level"]),
+            ("expedition_basis", entry["basis"]),
+            ("expedition_outcome", entry["outcome"]),
+            ("expedition_reason", entry["reason"]),
         ]
 
 
@@ -143,7 +180,13 @@ def _recorder(config: pytest.Config, *, server: str) -> Recorder | None:
     return None if path is None else Recorder(path, server=server)
 
 
-class _StandingLine:
+def _progress_line(progress: Progress) -> str:
+    """Tell in one line how a run stands while it waits."""
+    jobs = ", ".join(f"job {job_id} at {state:g}" for job_id, state in progress.jobs.items())
+    return f"{progress.seconds:.0f} s, at most {progress.seconds_left:.0f} s more: {jobs}"
+
+
+class _ProgressLine:
     """One line that says how a run stands, for a person at a terminal; nothing elsewhere."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -152,10 +195,10 @@ class _StandingLine:
         self._reporter: pytest.TerminalReporter | None = reporter if watched else None
         self._capture = config.pluginmanager.getplugin("capturemanager")
 
-    def show(self, standing: Progress) -> None:
+    def show(self, progress: Progress) -> None:
         """Write the line anew."""
         if self._reporter is not None:
-            self._write(self._reporter, standing_line(standing))
+            self._write(self._reporter, _progress_line(progress))
 
     def clear(self) -> None:
         """Take the line away."""

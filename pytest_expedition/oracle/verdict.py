@@ -1,19 +1,19 @@
-"""From what the rules found to an outcome for each requirement and a verdict of the whole."""
+"""From what the rules found to an outcome for each requirement, a verdict, and an exit status."""
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from datetime import date
+from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition.protocol.requirements import BARE_DIALECTS, CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-    from datetime import date
 
     from pytest_expedition.oracle.rules import Finding, Violation
     from pytest_expedition.protocol.requirements import Level, Need, Requirement
-    from pytest_expedition.suite.target import Waiver
 
 Outcome = Literal["pass", "fail", "waived", "inconclusive", "not-tested", "error"]
 Verdict = Literal[
@@ -22,6 +22,38 @@ Verdict = Literal[
 WaiverState = Literal["used", "undecided", "not-needed", "expired"]
 """What became of a waiver: it excused a failure; there was neither failure nor pass; the
 requirement passed; its last day is over."""
+
+# The exit statuses of pytest.
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_ERROR: Final = 3
+EXIT_NOTHING_JUDGED: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiver:
+    """A requirement that the instance is known to break.
+
+    ``reason`` says why the failure is accepted, ``until`` is the last day on which it is.
+    """
+
+    id: str
+    reason: str
+    until: date
+
+    def __post_init__(self) -> None:
+        if self.id not in CATALOGUE:
+            raise ValueError(f"Waiver: id = {self.id!r}: must be {_requirement_like(self.id)}")
+        if not self.reason.strip():
+            raise ValueError(f"Waiver: reason = {self.reason!r}: must be a text, not empty")
+        if type(self.until) is not date:
+            raise ValueError(f"Waiver: until = {self.until!r}: must be a date")
+
+
+def _requirement_like(name: str) -> str:
+    """Say what the id of a waiver must be, with the nearest id that there is."""
+    alike = difflib.get_close_matches(name, CATALOGUE, 1)
+    return "the id of a requirement" + (f"; did you mean {alike[0]}?" if alike else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +80,7 @@ class Result:
     waiver_state: WaiverState | None = None
 
 
-def settle(
+def decide_outcomes(
     findings: Mapping[str, Finding],
     *,
     offers: Collection[Need],
@@ -111,10 +143,13 @@ def _waived(result: Result, waiver: Waiver | None, today: date) -> Result:
     return replace(result, waiver=waiver, waiver_state="undecided")
 
 
-def conclude(outcomes: Iterable[tuple[Level, Outcome]], *, broke: bool = False) -> Verdict:
-    """Give the verdict of the whole from each requirement's level and outcome.
+def conclude(
+    outcomes: Iterable[tuple[Level, Outcome]], *, broke: bool = False, complete: bool = True
+) -> Verdict:
+    """Give the verdict from each requirement's level and outcome.
 
-    ``broke`` says that the run could not be carried out to its end.
+    ``broke`` says that the run could not be carried out to its end, ``complete`` that tests asked
+    for the whole catalogue. Of a selection it is not known that the target conforms.
     """
     seen = set(outcomes)
     if ("MUST", "fail") in seen:
@@ -122,9 +157,35 @@ def conclude(outcomes: Iterable[tuple[Level, Outcome]], *, broke: bool = False) 
     if broke or {("MUST", "error"), ("SHOULD", "error")} & seen:
         return "error"
     judged = {outcome for _, outcome in seen} & {"pass", "fail", "waived"}
-    if ("MUST", "inconclusive") in seen or not judged:
+    if ("MUST", "inconclusive") in seen or not judged or not complete:
         return "inconclusive"
     return "conformant-with-waivers" if "waived" in judged else "conformant"
+
+
+def has_stale_waiver(result: Result) -> bool:
+    """Whether there is a waiver that is not needed or has expired."""
+    return result.waiver_state in {"not-needed", "expired"}
+
+
+def is_failure(result: Result, *, strict: bool) -> bool:
+    """Whether a result fails its run: a broken MUST, an error, a stale waiver.
+
+    ``strict``: a broken SHOULD, too.
+    """
+    if result.outcome == "fail":
+        return strict or result.requirement.level == "MUST" or has_stale_waiver(result)
+    return result.outcome == "error" or has_stale_waiver(result)
+
+
+def exit_status(results: Collection[Result], *, strict: bool, broke: bool = False) -> int:
+    """Return the exit status of a command that judged all of this, as pytest has them."""
+    verdict = conclude(((x.requirement.level, x.outcome) for x in results), broke=broke)
+    if verdict == "error":
+        return EXIT_ERROR
+    if any(is_failure(result, strict=strict) for result in results):
+        return EXIT_FAILED
+    judged = {result.outcome for result in results} & {"pass", "fail", "waived"}
+    return EXIT_OK if judged else EXIT_NOTHING_JUDGED
 
 
 def _is_lacking(need: Need | None, offers: Collection[Need], limit: str) -> bool:

@@ -9,37 +9,32 @@ from typing import TYPE_CHECKING
 
 from pytest_expedition.oracle import rules
 from pytest_expedition.oracle.history import History, spoken
-from pytest_expedition.oracle.verdict import conclude, settle, waive
+from pytest_expedition.oracle.record import RunRecord
+from pytest_expedition.oracle.verdict import decide_outcomes, waive
 from pytest_expedition.recordings import har, traffic
 from pytest_expedition.recordings.by_job import Judged, judge_history, judge_trace
 from pytest_expedition.recordings.trace import Line, Trace
-from pytest_expedition.report.document import assemble, requirement_entry, run_entry
-from pytest_expedition.suite.share import Conformance
-from pytest_expedition.suite.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from pytest_expedition.oracle.verdict import Waiver
     from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.protocol.requirements import Need
     from pytest_expedition.recordings.traffic import Traffic
-    from pytest_expedition.report.document import Document
-    from pytest_expedition.suite.target import Waiver
-
-_NOWHERE = "http://nowhere.invalid"
-"""What stands for the address where nothing was recorded."""
+    from pytest_expedition.suite.target import Target
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
     """What recordings showed.
 
-    ``document`` is the report. ``passed_over`` is how many requests were not of the job API,
+    ``record`` is what was judged. ``passed_over`` is how many requests were not of the job API,
     ``cut`` are the traces whose last line is cut off.
     """
 
-    document: Document
+    record: RunRecord
     passed_over: int
     cut: tuple[Path, ...]
 
@@ -71,7 +66,7 @@ def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
             )
             cut += [path] if trace.cut else []
         parts.append(judged)
-    report = document(
+    record = record_of(
         together(parts),
         started=started,
         secrets=tuple(secrets),
@@ -79,7 +74,7 @@ def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
         waivers=() if target is None else target.waivers,
         verify=True if target is None else target.verify,
     )
-    return Recorded(document=report, passed_over=passed_over, cut=tuple(cut))
+    return Recorded(record=record, passed_over=passed_over, cut=tuple(cut))
 
 
 def judge(seen: Traffic, *, job_seconds: float, shared: bool) -> Judged:
@@ -116,7 +111,7 @@ def together(parts: Sequence[Judged]) -> Judged:
     )
 
 
-def document(
+def record_of(
     judged: Judged,
     *,
     started: datetime,
@@ -124,19 +119,18 @@ def document(
     offers: Collection[Need] = (),
     waivers: Collection[Waiver] = (),
     verify: bool | str = True,
-) -> Document:
-    """Return the report on what was recorded.
+) -> RunRecord:
+    """Return the record of what recordings showed.
 
     ``offers`` is what the servers are known to have besides what the recording shows.
     """
     dialect = spoken(judged.created_in, judged.dialects)
-    results = settle(judged.findings, offers={*offers, *_shown(judged)}, dialect=dialect)
-    results = waive(results, waivers, today=started.date())
-    conformance = Conformance(
-        target=_target(judged.servers[0] if judged.servers else _NOWHERE, verify),
+    results = decide_outcomes(judged.findings, offers={*offers, *_shown(judged)}, dialect=dialect)
+    return RunRecord(
+        url=", ".join(judged.servers),
+        verify=verify,
         dialect=dialect,
-        verdict=conclude((each.requirement.level, each.outcome) for each in results),
-        results=results,
+        results=waive(results, waivers, today=started.date()),
         started=started,
         seconds=judged.seconds,
         requests=judged.requests,
@@ -144,15 +138,6 @@ def document(
         unanswered=judged.unanswered,
         secrets=secrets,
     )
-    entries = []
-    for result in results:
-        of = conformance
-        if result.violation is not None:
-            of = replace(conformance, target=_target(result.violation.history.server, verify))
-        entries.append(requirement_entry(of, result))
-    run = run_entry(conformance)
-    run["target"]["url"] = ", ".join(judged.servers)
-    return assemble([run], entries)
 
 
 def _shown(judged: Judged) -> Iterator[Need]:
@@ -162,8 +147,3 @@ def _shown(judged: Judged) -> Iterator[Need]:
         yield "granted"
     if False in judged.cancellable:
         yield "refusable"
-
-
-def _target(server: str, verify: bool | str) -> Target:  # noqa: FBT001
-    """The target that a server stands for; the key is needed by none who only looks back."""
-    return Target(url=server, verify=verify, api_key="not recorded")

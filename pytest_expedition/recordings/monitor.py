@@ -20,6 +20,7 @@ from pytest_expedition.recordings import judging as recording
 from pytest_expedition.recordings import traffic
 from pytest_expedition.recordings.trace import Recorder
 from pytest_expedition.recordings.traffic import Seen
+from pytest_expedition.report.document import document_of
 from pytest_expedition.report.text import failure
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Monitor:
         started = datetime.now(timezone.utc)
         seen = traffic.read(self._seen(), recipes=self.jobs, all_headers=True)
         judged = recording.judge(seen, job_seconds=self.job_seconds, shared=False)
-        report = recording.document(judged, started=started, secrets=seen.secrets)
+        report = document_of(recording.record_of(judged, started=started, secrets=seen.secrets))
         return [
             failure(entry)
             for entry in report["requirements"]

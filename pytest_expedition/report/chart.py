@@ -6,14 +6,14 @@ import itertools
 import math
 from collections import defaultdict
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.report.words import duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_expedition.report.document import Document
+    from pytest_expedition.report.entries import EvidenceEntry, TimelineEntry, TimelineExchange
 
 SERIES: Final = 6
 """How many jobs have a look of their own; the style sheet knows the same number."""
@@ -44,7 +44,9 @@ KINDS: Final = {
 """What a kind of request is called."""
 
 
-def chart(timeline: Document, evidence: Sequence[Document], *, width: int, name: str) -> str:
+def chart(
+    timeline: TimelineEntry, evidence: Sequence[EvidenceEntry], *, width: int, name: str
+) -> str:
     """Draw a timeline.
 
     ``width`` is in CSS pixels, ``name`` is what the ids in the SVG begin with. Pauses are drawn on
@@ -53,9 +55,9 @@ def chart(timeline: Document, evidence: Sequence[Document], *, width: int, name:
     return _Chart(timeline["exchanges"], evidence, width).svg(name)
 
 
-def jobs_of(timeline: Document) -> list[int]:
+def jobs_of(exchanges: Sequence[TimelineExchange]) -> list[int]:
     """Return the ids of the jobs in a timeline, in the order in which they get their looks."""
-    return list(dict.fromkeys(x["job"] for x in timeline["exchanges"] if x["job"] is not None))
+    return list(dict.fromkeys(x["job"] for x in exchanges if x["job"] is not None))
 
 
 def marker(kind: str, x: float, y: float, *, css: str = "") -> str:
@@ -82,12 +84,12 @@ class _Chart:
     """Where everything is on one chart."""
 
     def __init__(
-        self, exchanges: list[dict[str, Any]], evidence: Sequence[Document], width: int
+        self, exchanges: list[TimelineExchange], evidence: Sequence[EvidenceEntry], width: int
     ) -> None:
         self.exchanges = exchanges
         self.evidence = evidence
         self.width = width
-        self.jobs = jobs_of({"exchanges": exchanges})
+        self.jobs = jobs_of(exchanges)
         self.start = min(x["sent"] for x in exchanges)
         self._places = self._spread()
         self.top = float(_FLAGS)
@@ -108,12 +110,12 @@ class _Chart:
         scale = (right - left) / places[-1] if places[-1] else 0.0
         return {time: left + place * scale for time, place in zip(moments, places, strict=True)}
 
-    def x(self, exchange: dict[str, Any]) -> float:
+    def x(self, exchange: TimelineExchange) -> float:
         """Return where an exchange is marked: half-way between its request and its answer."""
         sent, received = _span(exchange)
         return (self._places[sent] + self._places[received]) / 2
 
-    def y(self, exchange: dict[str, Any]) -> float:
+    def y(self, exchange: TimelineExchange) -> float:
         state = exchange["state"]
         if state is None:
             return self.none
@@ -154,12 +156,12 @@ class _Chart:
         told.append(f"The proof is in the numbered exchanges {', '.join(map(str, proof))}.")
         return " ".join(told)
 
-    def _weight(self, exchange: dict[str, Any]) -> tuple[bool, bool, bool]:
+    def _weight(self, exchange: TimelineExchange) -> tuple[bool, bool, bool]:
         """Return what is drawn over what."""
         told = exchange["evidence"] is not None
         return told, exchange["kind"] in _INTERVENTIONS, self._proves(exchange)
 
-    def _when(self, exchange: dict[str, Any]) -> str:
+    def _when(self, exchange: TimelineExchange) -> str:
         return duration(exchange["sent"] - self.start)
 
     def _axes(self) -> list[str]:
@@ -231,22 +233,22 @@ class _Chart:
             limit = places[number] - apart
         return list(map(self._flag, flagged, places))
 
-    def _flag(self, exchange: dict[str, Any], place: float) -> str:
+    def _flag(self, exchange: TimelineExchange, place: float) -> str:
         x = self.x(exchange)
+        number = "" if exchange["evidence"] is None else exchange["evidence"] + 1
         end = self.top if exchange["kind"] in _INTERVENTIONS else self.y(exchange)
         return (
             f'<path class="leader" d="M{place:.1f},20L{x:.1f},{self.top}V{end:.1f}"/>'
             f'<g class="{"flag proof" if self._proves(exchange) else "flag"}">'
             f'<rect x="{place - _FLAG_WIDTH / 2:.1f}" y="2" width="{_FLAG_WIDTH}" height="18" '
-            f'rx="4"/><text x="{place:.1f}" y="15" text-anchor="middle">'
-            f"{exchange['evidence'] + 1}</text></g>"
+            f'rx="4"/><text x="{place:.1f}" y="15" text-anchor="middle">{number}</text></g>'
         )
 
-    def _proves(self, exchange: dict[str, Any]) -> bool:
+    def _proves(self, exchange: TimelineExchange) -> bool:
         place = exchange["evidence"]
         return place is not None and bool(self.evidence[place]["proves"])
 
-    def _mark(self, exchange: dict[str, Any]) -> str:
+    def _mark(self, exchange: TimelineExchange) -> str:
         x, y = self.x(exchange), self.y(exchange)
         sent, received = (self._places[time] for time in _span(exchange))
         look = self._look(exchange["job"])
@@ -268,7 +270,7 @@ def _label(x: float, y: float, text: str, *, anchor: str) -> str:
     return f'<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 
-def _span(exchange: dict[str, Any]) -> tuple[float, float]:
+def _span(exchange: TimelineExchange) -> tuple[float, float]:
     """Return when an exchange began and ended; a lost one ends when it begins."""
     sent, received = float(exchange["sent"]), exchange["received"]
     return sent, sent if received is None else max(sent, float(received))

@@ -9,7 +9,7 @@ from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.words import plural, printable
 
 if TYPE_CHECKING:
-    from pytest_expedition.report.document import Document
+    from pytest_expedition.report.entries import Document
 
 Change = Literal["better", "worse", "other"]
 

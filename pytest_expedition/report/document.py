@@ -7,24 +7,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import created_id
 from pytest_expedition.oracle.verdict import conclude
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 from pytest_expedition.report import words
-from pytest_expedition.suite.plan import Replay, as_document
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from pytest_expedition.oracle.history import Exchange
+    from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.oracle.verdict import Outcome, Result
     from pytest_expedition.protocol.requirements import Requirement
-    from pytest_expedition.suite.share import Conformance
-    from pytest_expedition.suite.target import Target
-
-Document = dict[str, Any]
+    from pytest_expedition.report.entries import (
+        Document,
+        EvidenceEntry,
+        RequirementEntry,
+        RunEntry,
+        TargetEntry,
+        TimelineEntry,
+        WaiverEntry,
+    )
 
 STRUCK_OUT = "***"
 BODY_SHOWN = 2000
@@ -32,92 +37,60 @@ BODY_SHOWN = 2000
 TIMELINE_LENGTH: Final = 100
 """Exchanges of a timeline, besides those of the story, at the most."""
 
-_NO_STORY: Document = {
-    "waiver": None,
-    "evidence": [],
-    "timeline": {"exchanges": [], "omitted": 0},
-    "curl": [],
-}
-
-_NO_RUN: Document = {
-    "target": {"url": "", "dialect": None, "embedded": False, "verified": True},
-    "started": "1970-01-01T00:00:00.000+00:00",
-}
+_NO_TARGET: Final[TargetEntry] = {"url": "", "dialect": None, "embedded": False, "verified": True}
+_NEVER: Final = "1970-01-01T00:00:00.000+00:00"
+"""The start of a run that did not come to begin."""
 
 
-def run_entry(conformance: Conformance) -> Document:
+def document_of(record: RunRecord) -> Document:
+    """Return the report on a run."""
+    entries = [requirement_entry(record, result) for result in record.results]
+    return assemble([run_entry(record)], entries)
+
+
+def run_entry(record: RunRecord) -> RunEntry:
     """Return what the report says of the run as a whole."""
     return {
         "target": {
-            "url": conformance.target.url,
-            "dialect": conformance.dialect,
-            "embedded": not conformance.target.clock.waits,
-            "verified": conformance.target.verify is not False,
+            "url": record.url,
+            "dialect": record.dialect,
+            "embedded": record.embedded,
+            "verified": record.verify is not False,
         },
-        "started": conformance.started.isoformat(timespec="milliseconds"),
-        "seconds": round(conformance.seconds, 3),
-        "requests": conformance.requests,
-        "jobs": conformance.jobs,
-        "unanswered": conformance.unanswered,
-        "left_behind": list(conformance.left_behind),
-        "perhaps_created": conformance.perhaps_created,
-        "reason": Strike(conformance.secrets).out(conformance.reason),
+        "started": record.started.isoformat(timespec="milliseconds"),
+        "seconds": round(record.seconds, 3),
+        "requests": record.requests,
+        "jobs": record.jobs,
+        "unanswered": record.unanswered,
+        "left_behind": list(record.left_behind),
+        "perhaps_created": record.perhaps_created,
+        "reason": Strike(record.secrets).out(record.reason),
     }
 
 
-def requirement_entry(conformance: Conformance, result: Result) -> Document:
+def requirement_entry(record: RunRecord, result: Result) -> RequirementEntry:
     """Return what the report says of one requirement."""
-    strike = Strike(conformance.secrets)
+    strike = Strike(record.secrets)
     story = _story(result)
     proof = () if result.violation is None else result.violation.proof
-    reason = strike.out(words.reason(result, conformance.reason))
-    return {
-        **_entry(result.requirement, result.outcome, reason),
-        "waiver": _waiver(result, strike),
-        "evidence": evidence(story, proof, strike),
-        "timeline": timeline(_jobs_of(story, result), story, strike),
-        "curl": [strike.out(line) for line in _curl(story, conformance.target)],
-        **_plan(conformance, result),
-    }
-
-
-def _plan(conformance: Conformance, result: Result) -> Document:
-    """Return the plan that showed a requirement broken, if one did."""
+    reason = strike.out(words.reason(result, record.reason))
+    entry = outcome_entry(result.requirement, result.outcome, reason)
+    entry["waiver"] = _waiver(result, strike)
+    entry["evidence"] = evidence(story, proof, strike)
+    entry["timeline"] = timeline(_jobs_of(story, result), story, strike)
+    entry["curl"] = [strike.out(line) for line in _curl(story, record, result)]
     name = result.requirement.id
-    if result.violation is None or name not in conformance.plans:
-        return {}
-    return {"plan": as_document(Replay(requirement=name, plan=conformance.plans[name]))}
+    if result.violation is not None and name in record.plans:
+        entry["plan"] = record.plans[name]
+    return entry
 
 
-def broken_down(name: str, reason: str) -> Document:
+def broken_down(name: str, reason: str) -> RequirementEntry:
     """Return the entry of a requirement that the suite itself failed to judge."""
-    return {
-        **_entry(CATALOGUE[name], "error", words.printable(reason)),
-        **_NO_STORY,
-    }
+    return outcome_entry(CATALOGUE[name], "error", words.printable(reason))
 
 
-def promise_entry(promise: Requirement, outcome: Outcome, reason: str, **story: Any) -> Document:
-    """Return what the report says of a client's promise; ``story`` is there if it is broken."""
-    return {**_entry(promise, outcome, reason), **_NO_STORY, **story}
-
-
-def is_failure(entry: Document, *, strict: bool) -> bool:
-    """Whether an entry fails its run; ``strict``: also if it is a SHOULD that is broken.
-
-    A waiver must be needed, and must not have expired.
-    """
-    if entry["outcome"] == "fail" and (entry["level"] == "MUST" or strict):
-        return True
-    return entry["outcome"] == "error" or has_stale_waiver(entry)
-
-
-def has_stale_waiver(entry: Document) -> bool:
-    """Whether an entry has a waiver that is not needed or has expired."""
-    return entry["waiver"] is not None and entry["waiver"]["state"] in {"not-needed", "expired"}
-
-
-def _waiver(result: Result, strike: Strike) -> Document | None:
+def _waiver(result: Result, strike: Strike) -> WaiverEntry | None:
     if result.waiver is None:
         return None
     return {
@@ -127,7 +100,8 @@ def _waiver(result: Result, strike: Strike) -> Document | None:
     }
 
 
-def _entry(requirement: Requirement, outcome: Outcome, reason: str) -> Document:
+def outcome_entry(requirement: Requirement, outcome: Outcome, reason: str) -> RequirementEntry:
+    """Return the entry of a requirement, without the story of how it was broken."""
     return {
         "id": requirement.id,
         "level": requirement.level,
@@ -136,19 +110,31 @@ def _entry(requirement: Requirement, outcome: Outcome, reason: str) -> Document:
         "source": requirement.source,
         "outcome": outcome,
         "reason": reason,
+        "waiver": None,
+        "evidence": [],
+        "timeline": {"exchanges": [], "omitted": 0},
+        "curl": [],
     }
 
 
-def assemble(runs: list[Document], requirements: Iterable[Document]) -> Document:
-    """Put a report together from the runs of all workers and what was judged in them."""
+def assemble(
+    runs: Sequence[RunEntry],
+    requirements: Iterable[RequirementEntry],
+    *,
+    not_selected: Collection[str] = (),
+) -> Document:
+    """Put a report together from runs and what was judged in them.
+
+    ``not_selected`` are the requirements for which no test of the session asked.
+    """
     by_id = {entry["id"]: entry for entry in requirements}
     entries = [by_id[name] for name in (*CATALOGUE, *CLIENT_CATALOGUE) if name in by_id]
     reason = next((run["reason"] for run in runs if run["reason"]), "")
-    first = min(runs, key=lambda run: run["started"]) if runs else _NO_RUN
+    first = min(runs, key=lambda run: run["started"]) if runs else None
     return {
         "tool": {"name": "pytest-expedition", "version": version("pytest-expedition")},
-        "target": first["target"],
-        "started": first["started"],
+        "target": _NO_TARGET if first is None else first["target"],
+        "started": _NEVER if first is None else first["started"],
         "seconds": _span(runs),
         "requests": sum(run["requests"] for run in runs),
         "jobs": sum(run["jobs"] for run in runs),
@@ -156,14 +142,17 @@ def assemble(runs: list[Document], requirements: Iterable[Document]) -> Document
         "left_behind": [job_id for run in runs for job_id in run["left_behind"]],
         "perhaps_created": sum(run["perhaps_created"] for run in runs),
         "verdict": conclude(
-            ((entry["level"], entry["outcome"]) for entry in entries), broke=bool(reason)
+            ((entry["level"], entry["outcome"]) for entry in entries),
+            broke=bool(reason),
+            complete=not not_selected,
         ),
         "reason": reason,
+        "not_selected": list(not_selected),
         "requirements": entries,
     }
 
 
-def _span(runs: list[Document]) -> float:
+def _span(runs: Sequence[RunEntry]) -> float:
     """Return the seconds from the start of the first run to the end of the last."""
     begun = [datetime.fromisoformat(run["started"]).timestamp() for run in runs]
     ended = [start + run["seconds"] for start, run in zip(begun, runs, strict=True)]
@@ -207,7 +196,7 @@ def _jobs_of(story: list[Exchange], result: Result) -> Iterable[Exchange]:
     return (x for x in about if x.kind == "cancel" or (x.answered and not x.probe))
 
 
-def timeline(exchanges: Iterable[Exchange], story: list[Exchange], strike: Strike) -> Document:
+def timeline(exchanges: Iterable[Exchange], story: list[Exchange], strike: Strike) -> TimelineEntry:
     """Return the life of the story's jobs in short: what a chart of their states needs."""
     others = set(exchanges).difference(story)
     ordered = sorted(others, key=lambda exchange: exchange.sent)
@@ -238,12 +227,12 @@ def _about(exchange: Exchange) -> int | None:
 
 def evidence(
     story: Iterable[Exchange], proof: Collection[Exchange], strike: Strike
-) -> list[Document]:
+) -> list[EvidenceEntry]:
     """Return the exchanges that tell how something was broken, and which of them prove it."""
     return [_told(exchange, strike, proves=exchange in proof) for exchange in story]
 
 
-def _told(exchange: Exchange, strike: Strike, *, proves: bool) -> Document:
+def _told(exchange: Exchange, strike: Strike, *, proves: bool) -> EvidenceEntry:
     body = exchange.body[: 4 * BODY_SHOWN].decode("utf-8", "replace")
     return {
         "proves": proves,
@@ -260,12 +249,14 @@ def _told(exchange: Exchange, strike: Strike, *, proves: bool) -> Document:
     }
 
 
-def _curl(story: list[Exchange], target: Target) -> list[str]:
+def _curl(story: list[Exchange], record: RunRecord, result: Result) -> list[str]:
     """Return the commands that send the proving requests again; jobs get names, not numbers."""
+    server = "" if result.violation is None else result.violation.history.server
+    url = server or record.url
     names: dict[int, str] = {}
     lines = []
     for exchange, following in zip_longest(story, story[1:]):
-        command = _command(exchange, target, names)
+        command = _command(exchange, url, record.verify, names)
         at_once = following is not None and not exchange.before(following)
         lines.append(command + (" &" if at_once else ""))
         pause = following.sent - exchange.received if following is not None else 0.0
@@ -278,10 +269,10 @@ def _curl(story: list[Exchange], target: Target) -> list[str]:
     return lines
 
 
-def _command(exchange: Exchange, target: Target, names: dict[int, str]) -> str:
+def _command(exchange: Exchange, url: str, verify: bool | str, names: dict[int, str]) -> str:  # noqa: FBT001
     parts = ["curl", "-sS"]
-    if target.verify is not True and target.url.startswith("https:"):
-        parts += ["-k"] if target.verify is False else ["--cacert", shlex.quote(target.verify)]
+    if verify is not True and url.startswith("https:"):
+        parts += ["-k"] if verify is False else ["--cacert", shlex.quote(verify)]
     if exchange.method != "GET":
         parts += ["-X", exchange.method]
     if exchange.probe == "wrong-key":
@@ -294,8 +285,8 @@ def _command(exchange: Exchange, target: Target, names: dict[int, str]) -> str:
         parts += ["--data", shlex.quote(exchange.request_body)]
     name = names.get(exchange.job_id) if exchange.job_id is not None else None
     if name is None:
-        parts.append(shlex.quote(target.url + exchange.path))
+        parts.append(shlex.quote(url + exchange.path))
     else:
         path = exchange.path.replace(str(exchange.job_id), "\0")
-        parts.append(shlex.quote(target.url + path).strip("'").replace("\0", f"${name}").join('""'))
+        parts.append(shlex.quote(url + path).strip("'").replace("\0", f"${name}").join('""'))
     return " ".join(parts)

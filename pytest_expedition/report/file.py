@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_expedition.report.document import Document
+    from pytest_expedition.report.entries import Document
 
 
 def as_json(document: Document) -> str:

@@ -24,7 +24,7 @@ from pytest_expedition.report.words import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_expedition.report.document import Document
+    from pytest_expedition.report.entries import Document, EvidenceEntry, RequirementEntry
 
 _WORD: Final = r"[A-Za-z'-]+|-?\d{1,6}(\.\d+)?|\d{4}-\d\d-\d\d"
 _HARMLESS: Final = re.compile(rf"(\(?({_WORD})[.,;:)]*( |$))*", re.ASCII)
@@ -79,7 +79,7 @@ def _target(document: Document) -> str:
     )
 
 
-def _failure(entry: Document) -> list[str]:
+def _failure(entry: RequirementEntry) -> list[str]:
     sign, name = SIGNS[entry["outcome"]], entry["id"]
     seen = printable(entry["reason"])
     said = seen if _HARMLESS.fullmatch(seen) else f"<code>{escape(seen)}</code>"
@@ -104,7 +104,7 @@ def _failure(entry: Document) -> list[str]:
     ]
 
 
-def _exchange(place: int, each: Document, start: float) -> tuple[str, ...]:
+def _exchange(place: int, each: EvidenceEntry, start: float) -> tuple[str, ...]:
     return (
         str(place),
         duration(each["sent"] - start),

@@ -20,7 +20,7 @@ from pytest_expedition.report.words import GROUPS, MEANINGS, SIGNS, plural, prin
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_expedition.report.document import Document
+    from pytest_expedition.report.entries import Document, EvidenceEntry, RequirementEntry
 
 _WIDTHS: Final = {"wide": 900, "narrow": 318}
 """Each chart is drawn twice, in CSS pixels, and the style sheet shows the one that fits."""
@@ -126,7 +126,7 @@ def _header(document: Document) -> str:
     )
 
 
-def _contents(document: Document, told: list[Document]) -> str:
+def _contents(document: Document, told: list[RequirementEntry]) -> str:
     broken = "".join(
         f'<li>{_badge(entry["outcome"])} <a href="#{_name(entry["id"])}">{_text(entry["id"])}</a> '
         f'<small>{entry["level"]}</small> <span class="said">{_prose(entry["reason"])}</span></li>'
@@ -143,7 +143,7 @@ def _contents(document: Document, told: list[Document]) -> str:
     )
 
 
-def _failures(told: list[Document]) -> list[str]:
+def _failures(told: list[RequirementEntry]) -> list[str]:
     if not told:
         return []
     stories = "\n".join(_failure(entry) for entry in told)
@@ -151,7 +151,7 @@ def _failures(told: list[Document]) -> list[str]:
     return [f'<section aria-labelledby="broken">\n{head}\n{stories}\n</section>']
 
 
-def _failure(entry: Document) -> str:
+def _failure(entry: RequirementEntry) -> str:
     name, evidence = _name(entry["id"]), entry["evidence"]
     return "\n".join(
         [
@@ -172,7 +172,7 @@ def _failure(entry: Document) -> str:
     )
 
 
-def _figure(entry: Document, name: str) -> str:
+def _figure(entry: RequirementEntry, name: str) -> str:
     timeline = entry["timeline"]
     exchanges = timeline["exchanges"]
     if not exchanges:
@@ -185,7 +185,7 @@ def _figure(entry: Document, name: str) -> str:
     signs = [(marker(kind, 10, 8), called) for kind, called in KINDS.items() if kind in kinds]
     looks = [
         (f'<line class="line s{place % SERIES}" x1="0" y1="8" x2="20" y2="8"/>', f"job {job}")
-        for place, job in enumerate(jobs_of(timeline))
+        for place, job in enumerate(jobs_of(exchanges))
     ]
     signs += [('<circle class="ring" cx="10" cy="8" r="6.5"/>', "proof")]
     keys = "".join(
@@ -206,7 +206,7 @@ def _figure(entry: Document, name: str) -> str:
     )
 
 
-def _story(evidence: list[Document]) -> str:
+def _story(evidence: list[EvidenceEntry]) -> str:
     start = min(each["sent"] for each in evidence)
     rows = "\n".join(_exchange(place, each, start) for place, each in enumerate(evidence, 1))
     head = "".join(
@@ -220,7 +220,7 @@ def _story(evidence: list[Document]) -> str:
     )
 
 
-def _exchange(place: int, each: Document, start: float) -> str:
+def _exchange(place: int, each: EvidenceEntry, start: float) -> str:
     proof = ' <span class="proof">proof</span>' if each["proves"] else ""
     return (
         f'<tr role="row" class="{"proves" if each["proves"] else "led"}">'
@@ -249,14 +249,14 @@ def _again(head: str, lines: list[str], name: str) -> str:
     )
 
 
-def _grouped(entries: Iterable[Document]) -> dict[str, list[Document]]:
-    groups: dict[str, list[Document]] = {}
+def _grouped(entries: Iterable[RequirementEntry]) -> dict[str, list[RequirementEntry]]:
+    groups: dict[str, list[RequirementEntry]] = {}
     for entry in entries:
         groups.setdefault(entry["id"].partition(".")[0], []).append(entry)
     return groups
 
 
-def _requirements(entries: list[Document]) -> str:
+def _requirements(entries: list[RequirementEntry]) -> str:
     head = "".join(
         f'<th role="columnheader" scope="col">{title}</th>'
         for title in ("Requirement", "Level", "Basis", "Outcome", "Why", "Source")
@@ -275,7 +275,7 @@ def _requirements(entries: list[Document]) -> str:
     )
 
 
-def _requirement(entry: Document) -> str:
+def _requirement(entry: RequirementEntry) -> str:
     name = _text(entry["id"])
     if entry["evidence"]:
         name = f'<a href="#{_name(entry["id"])}">{name}</a>'

@@ -8,8 +8,10 @@ from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 from pytest_expedition.report.words import left_behind, plural, tally
 
 if TYPE_CHECKING:
-    from pytest_expedition.recordings.judging import Recorded
-    from pytest_expedition.report.document import Document
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pytest_expedition.report.entries import Document, RequirementEntry
 
 _WIDTHS: Final = (29, 7, 13)
 
@@ -20,7 +22,7 @@ _WAIVED: Final = {
 }
 
 
-def failure(entry: Document) -> str:
+def failure(entry: RequirementEntry) -> str:
     """Tell why a requirement failed: the promise, what was seen, the proof, how to do it again."""
     lines = [
         f"{entry['id']} ({entry['level']}, {entry['basis']}): {entry['text']}",
@@ -43,7 +45,7 @@ def failure(entry: Document) -> str:
     return "\n".join(lines)
 
 
-def requirement_line(entry: Document) -> str:
+def requirement_line(entry: RequirementEntry) -> str:
     """Tell one requirement in one line."""
     columns = (entry["id"], entry["level"], entry["outcome"])
     padded = "".join(text.ljust(width) for text, width in zip(columns, _WIDTHS, strict=True))
@@ -73,13 +75,13 @@ def verdict_lines(document: Document) -> list[str]:
     ]
 
 
-def _known(entries: list[Document]) -> int:
+def _known(entries: list[RequirementEntry]) -> int:
     """Return how many requirements there are, of servers or clients, whichever were judged."""
     judged = {entry["id"] for entry in entries}
     return sum(len(all_of) for all_of in (CATALOGUE, CLIENT_CATALOGUE) if judged & all_of.keys())
 
 
-def waiver_lines(entries: list[Document]) -> list[str]:
+def waiver_lines(entries: list[RequirementEntry]) -> list[str]:
     """Tell the waivers that were used, and those that are no longer right."""
     waived = {entry["id"]: entry["waiver"]["state"] for entry in entries if entry["waiver"]}
     return [
@@ -89,17 +91,19 @@ def waiver_lines(entries: list[Document]) -> list[str]:
     ]
 
 
-def recording_lines(recorded: Recorded) -> list[str]:
-    """Tell what recordings showed: each requirement, the story of each that failed, the verdict."""
-    document = recorded.document
+def recording_lines(document: Document, *, passed_over: int, cut: Iterable[Path]) -> list[str]:
+    """Tell what recordings showed: each requirement, the story of each that failed, the verdict.
+
+    ``passed_over`` requests were not of the job API; of the files ``cut`` the last line is cut off.
+    """
     lines = [requirement_line(entry) for entry in document["requirements"]]
     for entry in document["requirements"]:
         if entry["outcome"] == "fail":
             lines += ["", *failure(entry).splitlines()]
     lines.append("")
-    if recorded.passed_over:
-        lines.append(f"{plural(recorded.passed_over, 'request')} passed over: not of the job API")
-    lines += [f"{path}: the last line is cut off; the rest is judged" for path in recorded.cut]
+    if passed_over:
+        lines.append(f"{plural(passed_over, 'request')} passed over: not of the job API")
+    lines += [f"{path}: the last line is cut off; the rest is judged" for path in cut]
     return [*lines, *verdict_lines(document)]
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result, Verdict, WaiverState
     from pytest_expedition.protocol.requirements import Need
-    from pytest_expedition.suite.run import Progress
 
 LONGEST: Final = 200
 """Characters of a text from elsewhere that a sentence quotes."""
@@ -265,12 +264,6 @@ def left_behind(jobs: Sequence[int], perhaps: int) -> str:
     more = f"{plural(perhaps, 'job')} of creations that got no answer" if perhaps else ""
     both = " and perhaps ".join(part for part in (known, more) if part)
     return f"left behind, not seen to have ended: {both}" if both else ""
-
-
-def standing_line(standing: Progress) -> str:
-    """Tell in one line how a run stands while it waits."""
-    jobs = ", ".join(f"job {job_id} at {state:g}" for job_id, state in standing.jobs.items())
-    return f"{standing.seconds:.0f} s, at most {standing.seconds_left:.0f} s more: {jobs}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import pytest
 
 from pytest_expedition.session.settings import plan_path, replay, report_paths
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from pytest_expedition.clients.report import TrialFound
+    from pytest_expedition.report.entries import Document, RequirementEntry, RunEntry
 
 _NAME: Final = "expedition-session-report"
 
@@ -18,66 +22,117 @@ _COLOURS: Final = {"pass": "green", "fail": "red", "error": "red"}
 _VERDICT_COLOURS: Final = {"conformant": "green", "inconclusive": "yellow"}
 
 
+class JudgedRun(TypedDict):
+    """A run and all that it judged."""
+
+    run: RunEntry
+    requirements: list[RequirementEntry]
+
+
+class ContractFound(TypedDict):
+    """What the test of one requirement found; it passes between processes (pytest-xdist).
+
+    ``judged`` is the whole run, which the first test of each process brings along. ``broke`` is the
+    requirement's entry where the test failed before the run was there.
+    """
+
+    requirement: str
+    judged: JudgedRun | None
+    broke: RequirementEntry | None
+
+
 class SessionReport:
     """Gathers what tests have found out, also in other processes (pytest-xdist), and tells it."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.runs: dict[str, dict[str, Any]] = {}
-        self.requirements: list[dict[str, Any]] = []
-        self.document: dict[str, Any] = {}
-        self.trials: list[dict[str, Any]] = []
+        self.judged: JudgedRun | None = None
+        self.selected: set[str] = set()
+        self.broke: dict[str, RequirementEntry] = {}
+        self.trials: list[TrialFound] = []
+        self.document: Document | None = None
         self.unwritten: list[str] = []
         self.preview: list[str] = []
 
-    def add(self, found: dict[str, Any]) -> None:
-        """Keep what a test has found out: about a requirement, or about a client."""
-        if "requirement" in found:
-            if found["run"] is not None:
-                self.runs[found["run"]["started"]] = found["run"]
-            self.requirements.append(found["requirement"])
-        else:
-            self.trials.append(found)
+    def add_contract(self, found: ContractFound) -> None:
+        """Keep what the test of a requirement found."""
+        self.selected.add(found["requirement"])
+        self.judged = self.judged or found["judged"]
+        if found["broke"] is not None:
+            self.broke[found["requirement"]] = found["broke"]
+
+    def add_trial(self, found: TrialFound) -> None:
+        """Keep what a client did in a scenario."""
+        self.trials.append(found)
+
+    def write_ended_run(self, judged: JudgedRun) -> None:
+        """Keep a run that ended early, and write its report before anything else can go wrong."""
+        self.judged = judged
+        self._write_reports()
+
+    @property
+    def found_anything(self) -> bool:
+        """Whether there is anything to report."""
+        return bool(self.judged or self.broke or self.trials)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report, and see to the exit status."""
-        if not (self.requirements or self.trials):
+        if not self.found_anything:
             return
+        document = self._write_reports()
+        self._add_suite_properties(document)
+        if self.unwritten or self.judged or self.broke:
+            self._see_to_the_exit_status(session, document)
+
+    def _write_reports(self) -> Document:
+        self.document = self._make_document()
+        self.unwritten = []
+        for path in report_paths(self.config):
+            self._write(self.document, path)
+        return self.document
+
+    def _make_document(self) -> Document:
+        from pytest_expedition.protocol.requirements import CATALOGUE
         from pytest_expedition.report.document import assemble
 
-        runs, entries = list(self.runs.values()), list(self.requirements)
+        judged = self.judged
+        runs = [] if judged is None else [judged["run"]]
+        entries = [*self.broke.values(), *([] if judged is None else judged["requirements"])]
+        not_selected: list[str] = []
+        if self.selected:
+            not_selected = [name for name in CATALOGUE if name not in self.selected]
+            entries = [x for x in entries if x["id"] in self.selected or _is_broken_must(x)]
         if self.trials:
             from pytest_expedition.clients.report import promise_entries
 
             runs += [trial["run"] for trial in self.trials]
             entries += promise_entries(self.trials)
-        self.document = assemble(runs, entries)
-        for path in report_paths(self.config):
-            self._write(path)
-        self._add_suite_properties()
-        if self.unwritten or self.requirements:
-            self._see_to_the_exit_status(session)
+        return assemble(runs, entries, not_selected=not_selected)
 
-    def _see_to_the_exit_status(self, session: pytest.Session) -> None:
+    def _see_to_the_exit_status(self, session: pytest.Session, document: Document) -> None:
+        """Let no session end well that has found a MUST broken, or could not judge."""
         ran = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
-        if ran and (self.document["verdict"] == "error" or self.unwritten):
+        if ran and (document["verdict"] == "error" or self.unwritten):
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-        outcomes = {entry["outcome"] for entry in self.requirements}
-        judged = outcomes & {"pass", "fail", "waived"} or self.trials
-        if session.exitstatus == pytest.ExitCode.OK and not judged:
+        if session.exitstatus != pytest.ExitCode.OK:
+            return
+        outcomes = {entry["outcome"] for entry in document["requirements"]}
+        if document["verdict"] == "non-conformant":
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif not (outcomes & {"pass", "fail", "waived"} or self.trials):
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
-    def _write(self, path: Path) -> None:
+    def _write(self, document: Document, path: Path) -> None:
         from pytest_expedition.report.file import write
 
         try:
-            write(self.document, path)
-            self._keep_plans(path)
+            write(document, path)
+            self._keep_plans(document, path)
         except OSError as error:
             self.unwritten.append(f"the report was not written to {path}: {error.strerror}")
 
-    def _add_suite_properties(self) -> None:
+    def _add_suite_properties(self, document: Document) -> None:
         """Let the JUnit XML say what was judged, and the verdict."""
         if self.config.getoption("xmlpath", None):
             writers: list[Any] = [
@@ -86,25 +141,15 @@ class SessionReport:
                 if hasattr(plugin, "add_global_property")
             ]
             for writer in writers:
-                writer.add_global_property("expedition_target", self.document["target"]["url"])
-                writer.add_global_property("expedition_verdict", self.document["verdict"])
+                writer.add_global_property("expedition_target", document["target"]["url"])
+                writer.add_global_property("expedition_verdict", document["verdict"])
 
-    def _keep_plans(self, report: Path) -> None:
+    def _keep_plans(self, document: Document, report: Path) -> None:
         """Write the plans of what failed to files of their own."""
-        for entry in self.document["requirements"]:
+        for entry in document["requirements"]:
             if "plan" in entry:
                 text = json.dumps(entry["plan"], indent=2) + "\n"
                 plan_path(report, entry["id"]).write_text(text, encoding="utf-8")
-
-    def _entries_to_list(self) -> list[dict[str, Any]]:
-        """Return the entries that get a line: of many with the same error only the first."""
-        seen = set()
-        listed = []
-        for entry in self.document["requirements"]:
-            if entry["outcome"] != "error" or entry["reason"] not in seen:
-                listed.append(entry)
-            seen.add(entry["reason"])
-        return listed
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell the verdict, and the outcome of each requirement."""
@@ -112,36 +157,53 @@ class SessionReport:
             terminalreporter.section("expedition contract: dry run")
             for line in self.preview:
                 terminalreporter.write_line(line)
-        if not self.document:
+        document = self.document
+        if document is None:
             return
         from pytest_expedition.report.text import failure, requirement_line
 
-        judged = ["contract"] if self.requirements else []
+        judged = ["contract"] if self.judged or self.broke else []
         judged += ["client"] if self.trials else []
         terminalreporter.section(f"expedition {' and '.join(judged)}")
-        for entry in self._entries_to_list():
+        for entry in _entries_to_list(document["requirements"]):
             colour = _COLOURS.get(entry["outcome"], "yellow")
             terminalreporter.write_line(requirement_line(entry), **{colour: True})
-        for entry in self.document["requirements"]:
-            if (entry["level"], entry["outcome"]) == ("SHOULD", "fail"):
+        for entry in document["requirements"]:
+            untold = entry["level"] == "SHOULD" or entry["id"] in document["not_selected"]
+            if entry["outcome"] == "fail" and untold:
                 terminalreporter.section(entry["id"], sep="-")
                 terminalreporter.write_line(failure(entry))
-        self._tell_verdict(terminalreporter)
+        self._tell_verdict(terminalreporter, document)
 
-    def _tell_verdict(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def _tell_verdict(self, terminalreporter: pytest.TerminalReporter, document: Document) -> None:
         from pytest_expedition.report.text import replay_line, verdict_lines
 
         terminalreporter.section("verdict", sep="-")
         for line in self.unwritten:
             terminalreporter.write_line(line, red=True)
-        *lines, verdict = verdict_lines(self.document)
+        *lines, verdict = verdict_lines(document)
         again = replay(self.config)
         if again is not None:
-            lines.append(replay_line(self.document, again.requirement))
+            lines.append(replay_line(document, again.requirement))
         for line in lines:
             terminalreporter.write_line(line)
-        colour = _VERDICT_COLOURS.get(self.document["verdict"], "red")
+        colour = _VERDICT_COLOURS.get(document["verdict"], "red")
         terminalreporter.write_line(verdict, bold=True, **{colour: True})
+
+
+def _is_broken_must(entry: RequirementEntry) -> bool:
+    return (entry["level"], entry["outcome"]) == ("MUST", "fail")
+
+
+def _entries_to_list(entries: Iterable[RequirementEntry]) -> list[RequirementEntry]:
+    """Return the entries that get a line: of many with the same error only the first."""
+    seen = set()
+    listed = []
+    for entry in entries:
+        if entry["outcome"] != "error" or entry["reason"] not in seen:
+            listed.append(entry)
+        seen.add(entry["reason"])
+    return listed
 
 
 def session_report(config: pytest.Config) -> SessionReport:

@@ -169,11 +169,11 @@ def plan_path(report: Path, requirement: str) -> Path:
     return report.with_name(f"{report.stem}.plan.{requirement}.json")
 
 
-def replay_entry(config: pytest.Config, requirement: str) -> dict[str, str]:
-    """Return how a plan is carried out again, where there is a report beside which it is kept."""
+def replay_command(config: pytest.Config, requirement: str) -> str:
+    """Return how a plan is carried out again; empty where there is no report beside which it is."""
     reports = report_paths(config)
     if not reports:
-        return {}
+        return ""
     path = plan_path(reports[0], requirement)
     here = config.invocation_params.dir
     parts = ["pytest --pyargs pytest_expedition.contract --expedition-replay"]
@@ -182,7 +182,7 @@ def replay_entry(config: pytest.Config, requirement: str) -> dict[str, str]:
         value = setting(config, name)
         if value and value != config.getini(f"expedition_{name}"):
             parts.append(f"--expedition-{name} {shlex.quote(value)}")
-    return {"replay": " ".join(parts)}
+    return " ".join(parts)
 
 
 def workers(config: pytest.Config) -> int:

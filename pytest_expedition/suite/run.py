@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from pytest_expedition.oracle.history import Exchange
+    from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.suite.plan import Plan
     from pytest_expedition.suite.profile import ProfileName
-    from pytest_expedition.suite.share import Conformance
     from pytest_expedition.suite.target import Target
 
 
@@ -59,7 +59,7 @@ def run_contract(
     watch: Callable[[Progress], None] | None = None,
     record: Callable[[Exchange], None] | None = None,
     plan: Plan | None = None,
-) -> Conformance:
+) -> RunRecord:
     """Run the contract against a target, or one ``plan`` alone: all of it, in one share.
 
     For the parameters see ``run_share``.

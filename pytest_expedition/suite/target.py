@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
-from datetime import date
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from pytest_expedition.protocol.recipe import DOCUMENTED_IMPORT, JobRecipe
 from pytest_expedition.protocol.redaction import Secret
-from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.suite.clock import WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_expedition.oracle.verdict import Waiver
     from pytest_expedition.protocol.requirements import Need
     from pytest_expedition.suite.clock import Clock
 
@@ -59,31 +57,6 @@ class Limits:
             if not 0 < value <= LARGEST_LIMIT:
                 allowed = f"must be above 0, and at most {LARGEST_LIMIT}"
                 raise TargetError(f"Limits: {each.name} = {shown(value)}: {allowed}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waiver:
-    """A requirement that the instance is known to break.
-
-    ``reason`` says why that is borne, ``until`` is the last day on which it is.
-    """
-
-    id: str
-    reason: str
-    until: date
-
-    def __post_init__(self) -> None:
-        if self.id not in CATALOGUE:
-            raise TargetError(f"Waiver: id = {self.id!r}: must be {_requirement_like(self.id)}")
-        if not self.reason.strip():
-            raise TargetError(f"Waiver: reason = {self.reason!r}: must be a text, not empty")
-        if type(self.until) is not date:
-            raise TargetError(f"Waiver: until = {self.until!r}: must be a date")
-
-
-def _requirement_like(name: str) -> str:
-    alike = difflib.get_close_matches(name, CATALOGUE, 1)
-    return "the id of a requirement" + (f"; did you mean {alike[0]}?" if alike else "")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

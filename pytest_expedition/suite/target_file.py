@@ -18,6 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from pytest_expedition.oracle.verdict import Waiver
 from pytest_expedition.protocol.recipe import JobRecipe
 from pytest_expedition.protocol.validation import validator
 from pytest_expedition.suite.target import (
@@ -25,7 +26,6 @@ from pytest_expedition.suite.target import (
     Limits,
     Target,
     TargetError,
-    Waiver,
     check_url,
     shown,
 )

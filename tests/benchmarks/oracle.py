@@ -92,13 +92,13 @@ def write(path: Path, count: int) -> None:
 def judge_trace(path: Path) -> dict[str, float]:
     """Judge a trace as the command does; seconds of one core, and megabytes at the peak."""
     begun = time.process_time()
-    document = check([path]).document
+    record = check([path]).record
     seconds = time.process_time() - begun
-    failed = [x["id"] for x in document["requirements"] if x["outcome"] in {"fail", "error"}]
+    failed = [x.requirement.id for x in record.results if x.outcome in {"fail", "error"}]
     if failed:
         raise SystemExit(f"an honest trace fails {', '.join(failed)}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"exchanges": document["requests"], "seconds": seconds, "peak": peak}
+    return {"exchanges": record.requests, "seconds": seconds, "peak": peak}
 
 
 def judge_in_memory(path: Path) -> list[float]:

@@ -1,0 +1,57 @@
+"""The record of a run: what was judged, how each requirement came out, and what it took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_expedition.oracle.verdict import conclude
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from pytest_expedition.oracle.verdict import Result, Verdict
+    from pytest_expedition.protocol.envelope import Dialect
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What a run, or a recording, showed.
+
+    ``url`` is the address of the target, ``verify`` how its certificate was verified, ``embedded``
+    whether the target was a fake instance in the process of the suite. ``dialect`` is the one that
+    the answers show. ``results`` are in the catalogue's order. ``reason`` says why the run could
+    not be carried out to its end, if so. ``seconds`` are those of the wall clock. ``left_behind``
+    are the ids of jobs that the run created and has not seen end; ``perhaps_created`` counts
+    creations that may have created a job, though no answer gives its id. ``secrets`` must not be
+    shown by any report. ``plans`` has, by requirement, the smallest plan that showed it broken: see
+    `schemas/plan.json`.
+    """
+
+    url: str
+    verify: bool | str = True
+    embedded: bool = False
+    dialect: Dialect | Literal["mixed"] | None
+    results: Sequence[Result]
+    started: datetime
+    seconds: float
+    requests: int
+    jobs: int
+    unanswered: int
+    reason: str = ""
+    left_behind: tuple[int, ...] = ()
+    perhaps_created: int = 0
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the whole catalogue."""
+        levels = ((each.requirement.level, each.outcome) for each in self.results)
+        return conclude(levels, broke=bool(self.reason))
+
+    @property
+    def first_error(self) -> Result | None:
+        """The first requirement that could not be judged because the suite broke."""
+        return next((each for each in self.results if each.outcome == "error"), None)
