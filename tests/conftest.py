@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +15,23 @@ with contextlib.suppress(ImportError):  # who runs the contract alone need not h
     import trustme  # noqa: F401
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from pytest_expedition import ExpeditionServer
 
 pytest_plugins = ["pytester"]
+
+FAIL_ON_SKIP = bool(os.environ.get("FAIL_ON_SKIP"))
+"""Whether a test that is skipped, since a program is missing, fails instead: `.ci/run` sets it."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if FAIL_ON_SKIP and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"FAIL_ON_SKIP is set, but the test was skipped: {report.longreprtext}"
+    return report
 
 
 @pytest.fixture
