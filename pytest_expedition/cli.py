@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_expedition.catalogues import CATALOGUES
+from pytest_expedition.clients import command as client_command
 from pytest_expedition.fake.dialects import DIALECTS
 
 if TYPE_CHECKING:
@@ -122,7 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument(
         "--strict", action="store_true", help="a SHOULD that fails counts as a MUST that does"
     )
+    client_command.add_parser(commands, seconds=_seconds, report_path=_report_path)
     options = parser.parse_args(arguments)
+    if options.command == "client":
+        return client_command.run(options)
     if options.command == "openapi":
         return _print_openapi()
     if options.command == "list":

@@ -91,8 +91,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse options that cannot be followed, before anything runs."""
     config.addinivalue_line(
         "markers",
-        f"{SCENARIOS_MARKER}(*ids, dialect=None): the scenarios that expedition_scenario runs a "
-        "test in, and the dialect that is spoken (system, msg, data)",
+        f"{SCENARIOS_MARKER}(*ids, dialect=None, without=()): the scenarios that "
+        "expedition_scenario runs a test in, the dialect that is spoken (system, msg, data), and "
+        "the ids of scenarios to leave out",
     )
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to its controller
         config.pluginmanager.register(_Listener(config), "expedition-listener")

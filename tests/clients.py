@@ -388,10 +388,16 @@ class TimesOut(Client):
             raise GaveUp from None
 
 
-@broken("large-ids", "asks-for-its-job")
+@broken("huge-ids", "keeps-digits")
 class IdsAreFloats(Client):
     def start(self) -> Any:
         return int(float(super().start()))
+
+
+@broken("large-ids", "asks-for-its-job")
+class IdsHave32Bits(Client):
+    def start(self) -> Any:
+        return super().start() & 0xFFFFFFFF >> 1
 
 
 @broken("first-under-msg", "understands-answers")

@@ -235,7 +235,7 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "client.sees-failure *MUST *fail *in fails: The job failed, but the client returned*",
             "client.trusts-the-state *MUST *not-tested *nobody told the client to cancel",
             "client.keeps-jobs-apart *MUST *inconclusive *it never came about that an answer *",
-            "21 of 21 requirements: *",
+            "22 of 22 requirements: *",
             "verdict: non-conformant",
         ]
     )
@@ -345,7 +345,10 @@ def test_a_test_that_forgets_to_check_fails(pytester: pytest.Pytester) -> None:
         ('"zzz"', "there is no scenario 'zzz'; must be one of ordinary, *"),
         ("dialect='php'", "dialect = 'php': must be one of system, msg, data, mixed"),
         ("'fails', dialect='data'", "'fails' cannot happen in the dialect 'data'"),
-        ("id='fails'", "expedition_scenarios takes ids and dialect, not 'id'"),
+        ("id='fails'", "expedition_scenarios takes ids, dialect and without, not 'id'"),
+        ("without='fails'", "without = 'fails': must be a list of ids"),
+        ("without=['fials']", "there is no scenario 'fials'; did you mean fails?"),
+        ("'fails', without=['fails']", "no scenario is left: `without` names all of them"),
     ],
 )
 def test_a_marker_that_cannot_be_followed_is_a_usage_error(

@@ -236,7 +236,13 @@ _ALL: Final = (
     ),
     Scenario(
         id="large-ids",
-        text="Job ids lie beyond 32 bits, and beyond what a floating-point number holds exactly.",
+        text="Job ids lie beyond 32 bits.",
+        good="Takes ids as they are, and asks for its own job.",
+        situation=Situation(first_id=2**31 + 1),
+    ),
+    Scenario(
+        id="huge-ids",
+        text="Job ids lie beyond 2^53, so a floating-point number does not hold all their digits.",
         good="Takes ids as they are, and asks for its own job.",
         situation=Situation(first_id=2**53 + 1),
     ),

@@ -11,7 +11,7 @@ from pytest_expedition.clients.draw import RANDOM
 from pytest_expedition.fake.dialects import DIALECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import pytest
 
@@ -26,14 +26,15 @@ class ChoiceError(Exception):
 def choose(markers: Iterable[pytest.Mark]) -> list[tuple[str, DialectName | None]]:
     """Return the scenarios to run, each with the dialect that it is played in, if one is named.
 
-    The nearest marker counts. Without ids it is all of them that can happen in the dialect.
-    Raises ``ChoiceError`` for an id or a dialect that there is not.
+    The nearest marker counts. Without ids it is all of them that can happen in the dialect, but
+    for those that it names as ``without``. Raises ``ChoiceError`` for an id or a dialect that there
+    is not.
     """
     marker = next(iter(markers), None)
     if marker is None:
         return [(name, None) for name in (*SCENARIOS, RANDOM)]
-    dialect = _dialect(**marker.kwargs)
-    for name in marker.args:
+    dialect, without = _options(**marker.kwargs)
+    for name in (*marker.args, *without):
         if not isinstance(name, str):
             raise ChoiceError(f"expedition_scenarios takes ids one by one, as texts, not {name!r}")
         if name not in {*SCENARIOS, RANDOM}:
@@ -42,7 +43,27 @@ def choose(markers: Iterable[pytest.Mark]) -> list[tuple[str, DialectName | None
     for name in marker.args:
         if name not in possible:
             raise ChoiceError(f"{name!r} cannot happen in the dialect {dialect!r}")
-    return [(name, dialect) for name in dict.fromkeys(marker.args or possible)]
+    chosen = [x for x in dict.fromkeys(marker.args or possible) if x not in without]
+    if not chosen:
+        raise ChoiceError("no scenario is left: `without` names all of them")
+    return [(name, dialect) for name in chosen]
+
+
+def choose_by_name(
+    names: Sequence[str], *, without: Sequence[str], dialect: DialectName | None
+) -> list[Scenario]:
+    """Return scenarios of the catalogue in a dialect: those named, or all, but for some.
+
+    Raises ``ChoiceError`` as ``named`` does, and where none is left.
+    """
+    for name in without:
+        if name not in SCENARIOS:
+            raise ChoiceError(unknown(name))
+    possible = names or [name for name in SCENARIOS if _can_happen(name, dialect)]
+    chosen = [named(x, dialect=dialect) for x in dict.fromkeys(possible) if x not in without]
+    if not chosen:
+        raise ChoiceError("no scenario is left")
+    return chosen
 
 
 def named(name: str, *, dialect: DialectName | None) -> Scenario:
@@ -71,12 +92,18 @@ def unknown(name: object) -> str:
     return f"there is no scenario {name!r}; {hint}"
 
 
-def _dialect(*, dialect: Any = None, **others: Any) -> DialectName | None:
+def _options(
+    *, dialect: Any = None, without: Any = (), **others: Any
+) -> tuple[DialectName | None, Sequence[Any]]:
     if others:
-        raise ChoiceError(f"expedition_scenarios takes ids and dialect, not {next(iter(others))!r}")
+        raise ChoiceError(
+            f"expedition_scenarios takes ids, dialect and without, not {next(iter(others))!r}"
+        )
+    if isinstance(without, str) or not isinstance(without, (list, tuple, set, frozenset)):
+        raise ChoiceError(f"without = {without!r}: must be a list of ids")
     if dialect not in (*DIALECTS, None):
         raise ChoiceError(f"dialect = {dialect!r}: must be one of {', '.join(DIALECTS)}")
-    return dialect  # type: ignore[no-any-return]
+    return dialect, tuple(without)
 
 
 def _can_happen(name: str, dialect: DialectName | None) -> bool:

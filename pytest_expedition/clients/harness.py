@@ -369,6 +369,7 @@ def steps(instance: SituationInstance) -> list[Step]:
             keyed=handled.request.path in LOGIN_PATHS or instance.is_authorized(handled.request),
             created=created_by.get(id(handled.request)),
             of_job_api=_is_of_job_api(handled.request.path),
+            host=handled.request.header("Host"),
         )
         for handled in sorted(instance.journal, key=lambda handled: handled.begun)
         if id(handled.request) not in turned_away

@@ -37,6 +37,7 @@ CLIENT_FAULTS: Final = {
     "without-key": "{asked} came without the key.",
     "refused": "{asked} was refused with HTTP {status}.",
     "not-its-job": "{asked} names no job that the client created.",
+    "lost-digits": "{asked} names the id without its last digits, as a floating-point number does.",
     "did-not-start": "Told to start a job, it sent no request for one: it {how}.",
     "did-not-cancel": "Told to cancel the job, it sent no cancel.",
     "created-twice": "Told to start one job, it created {count}.",
@@ -44,6 +45,7 @@ CLIENT_FAULTS: Final = {
     "said-too-early": "It {how}, though no answer had shown 1 or -1.",
     "said-otherwise": "The job {end}, but the client {how}.",
     "polled-on": "After an answer had shown {state}, it polled the job {count} times more.",
+    "did-not-end": "After an answer had shown {state}, it did not end: it {how}.",
     "never-gave-up": "After {seconds} s it still polled. (If it goes by a clock, give it "
     "expedition_scenario.monotonic.)",
     "impatient": "After {seconds} s, while the job was still under way, it gave up.",
@@ -79,7 +81,7 @@ def client_fault(violation: Violation) -> str:
 
 def said(how: Said) -> str:
     """Tell what the client said of a job."""
-    if "endless" in how.words:
+    if "endless" in how.words and not how.how:
         return "would have gone on for ever, and was ended"
     return printable(cut(how.how)) if how.how else "said nothing that was asked for"
 

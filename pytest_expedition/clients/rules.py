@@ -30,6 +30,11 @@ MOST_CANCELS: Final = 3
 MANY_POLLS: Final = 10
 HAMMERING_SECONDS: Final = 2.0
 
+EXACT: Final = 2**53
+"""Up to here a floating-point number holds every whole number."""
+
+KEEPS_DIGITS: Final = "client.keeps-digits"
+
 ClientRule = Callable[["Transcript"], Iterator[Judgement]]
 
 CLIENT_RULES: Final[dict[str, ClientRule]] = {}
@@ -37,8 +42,16 @@ CLIENT_RULES: Final[dict[str, ClientRule]] = {}
 
 
 def judge_client(transcript: Transcript) -> dict[str, Finding]:
-    """Ask every rule about a client; findings by the promise's id, in the catalogue's order."""
-    return {name: find(CLIENT_RULES[name], transcript) for name in CLIENT_CATALOGUE}
+    """Ask every rule about a client; findings by the promise's id, in the catalogue's order.
+
+    A client that has lost digits of its job's id asks for another job: whatever else it does then
+    follows from that, and is not judged.
+    """
+    lost = any(_lost_digits(transcript, step) for step in transcript.steps)
+    return {
+        name: Finding() if lost and name != KEEPS_DIGITS else find(CLIENT_RULES[name], transcript)
+        for name in CLIENT_CATALOGUE
+    }
 
 
 def client_rule(promise: str) -> Callable[[ClientRule], ClientRule]:
@@ -83,6 +96,28 @@ def asks_for_its_job(transcript: Transcript) -> Iterator[Judgement]:
             yield HELD if known else Violation("not-its-job", step.exchange)
 
 
+@client_rule(KEEPS_DIGITS)
+def keeps_digits(transcript: Transcript) -> Iterator[Judgement]:
+    """It asks for its job by all digits of the id, also where that lies beyond 2^53."""
+    for step in transcript.steps:
+        if _lost_digits(transcript, step):
+            yield Violation("lost-digits", step.exchange)
+        elif step.exchange.job_id in _created(transcript) and step.exchange.job_id > EXACT:
+            yield HELD
+
+
+def _created(transcript: Transcript) -> set[int]:
+    return {step.created for step in transcript.steps if step.created is not None}
+
+
+def _lost_digits(transcript: Transcript, step: Step) -> bool:
+    """Whether a request names the id of a job as a floating-point number holds it."""
+    asked, created = step.exchange.job_id, _created(transcript)
+    if step.exchange.kind not in {"status", "cancel"} or asked is None or asked in created:
+        return False
+    return any(each > EXACT and float(each) == float(asked) for each in created)
+
+
 @client_rule("client.does-as-told")
 def does_as_told(transcript: Transcript) -> Iterator[Judgement]:
     """Told to start a job, or to cancel one that runs, it sends the request that does so."""
@@ -124,8 +159,8 @@ def understands_answers(transcript: Transcript) -> Iterator[Judgement]:
 def waits_to_the_end(transcript: Transcript) -> Iterator[Judgement]:
     """It does not say that a job has ended before an answer shows it."""
     for run in transcript.runs:
-        if run.said.words.isdisjoint(ENDS):
-            continue
+        if not run.said.words or not run.said.words <= {*ENDS}:
+            continue  # it did not say that the job had ended, or may not have meant that
         if run.end is not None:
             yield HELD
         else:
@@ -210,6 +245,9 @@ def _stops(transcript: Transcript, state: float) -> Iterator[Judgement]:
         if len(later) > MOST_AFTER_THE_END:
             proof = (shown.exchange, later[MOST_AFTER_THE_END].exchange)
             yield Violation("polled-on", *proof, count=len(later), state=int(state))
+        elif "endless" in run.said.words:
+            how = run.said.how or "would have gone on for ever"
+            yield Violation("did-not-end", shown.exchange, how=how, state=int(state))
         else:
             yield HELD
 
@@ -220,10 +258,10 @@ def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
     for run in transcript.runs:
         if run.end is not None or not run.polls or _waited(run) < PATIENCE:
             continue
-        if "endless" in run.said.words and _waited(run) < LONGEST:
-            yield UNSEEN  # it polls so often that nobody waited for it any longer
+        if "endless" in run.said.words and (_waited(run) < LONGEST or transcript.pace != 1):
+            yield UNSEEN  # it was ended before it had waited for two hours of its own time
         elif not run.said.words:
-            yield UNSEEN  # nobody heard whether it gave up
+            yield UNSEEN  # what it said is not known
         elif "endless" in run.said.words:
             yield Violation("never-gave-up", run.polls[-1].exchange, seconds=round(_waited(run)))
         else:
@@ -290,8 +328,8 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
             polls[step.exchange.job_id].append(step)
     for of_one in polls.values():
         for first, last in zip(of_one, of_one[MANY_POLLS - 1 :], strict=False):
-            if last.at - first.at < HAMMERING_SECONDS:
-                seconds = round(last.at - first.at, 3)
+            seconds = round((last.at - first.at) / transcript.pace, 3)
+            if seconds < HAMMERING_SECONDS:
                 yield Violation("hammered", first.exchange, last.exchange, seconds=seconds)
                 break
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,16 @@ from pytest_expedition.clients.catalogue import SCENARIOS, Scenario
 from pytest_expedition.clients.choice import spoken
 from pytest_expedition.clients.draw import RANDOM, find_smallest, situations
 from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
+from pytest_expedition.clients.program import (
+    JOB_SECONDS,
+    LIMIT_SECONDS,
+    Program,
+    try_program,
+)
 from pytest_expedition.clients.report import client_failure, scenario_entry, situation_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_expedition.clients.harness import Exceptions
     from pytest_expedition.clients.report import TrialFound
@@ -115,6 +122,44 @@ class ExpeditionScenario:
             self.results = await self._harness.run_async(scenario.situation, client)
         except ClockStandsStill as error:
             pytest.fail(str(error), pytrace=False)
+        self._tell(scenario)
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        exits: Mapping[int, str] | None = None,
+        cancel_signal: int | None = None,
+        job_seconds: float = JOB_SECONDS,
+        limit_seconds: float = LIMIT_SECONDS,
+    ) -> None:
+        """Run a command that runs one job, and fail the test if it breaks a promise.
+
+        In the command, ``{url}`` and ``{key}`` stand for the server's address and key, which are in
+        the environment, too: ``EXPEDITION_URL``, ``EXPEDITION_API_KEY``. Exit status 0 means that
+        the job has finished; ``exits`` says what others mean: `{2: "cancelled"}`, or "failed", or
+        "gave-up". One that is not named may mean any of the three that are not named either.
+        ``cancel_signal`` makes the program cancel its job; without it, scenarios in which the
+        client cancels are skipped. A job takes ``job_seconds`` of real time, and a program that
+        takes longer than ``limit_seconds`` is killed.
+        """
+        program = Program(
+            command=command,
+            exits=exits or {},
+            cancel_signal=cancel_signal,
+            job_seconds=job_seconds,
+            limit_seconds=limit_seconds,
+        )
+        if self.id == RANDOM:
+            pytest.skip("not-tested: a program takes too long for random situations")
+        scenario = spoken(SCENARIOS[self.id], self._dialect)
+        lacking = program.lacks(scenario.situation)
+        if lacking:
+            pytest.skip(f"not-tested: {lacking}: run(…, cancel_signal=…)")
+        tried = try_program(program, scenario.situation)
+        self.results, self._harness.transcript = tried.results, tried.transcript
+        if tried.output:
+            sys.stdout.write(tried.output)
         self._tell(scenario)
 
     def _scenario(self, client: ClientFunctions) -> Scenario:

@@ -28,8 +28,8 @@ class Step:
 
     ``at`` is the fake's time when it came. ``keyed`` says whether it carried the key, or needed
     none; ``created`` is the id of the job that it created in truth, whatever the client learnt.
-    ``of_job_api`` is false for a request to another part of Expedition's API, which counts for
-    nothing here.
+    ``host`` is the address that the client asked. ``of_job_api`` is false for a request to another
+    part of Expedition's API, which counts for nothing here.
     """
 
     exchange: Exchange
@@ -37,6 +37,7 @@ class Step:
     keyed: bool = True
     created: int | None = None
     of_job_api: bool = True
+    host: str = ""
 
     @property
     def outage(self) -> bool:
@@ -64,13 +65,15 @@ class Call:
 
     ``spans`` are when it was at it, in the times of the exchanges; ``done`` is the fake's time when
     it had said how the job ended. ``cancelled_by`` is when it had done what it does when told to
-    cancel, in the times of the exchanges; ``None`` if it was not told to.
+    cancel, in the times of the exchanges; ``None`` if it was not told to. Where several clients run
+    side by side, each asks a ``host`` of its own.
     """
 
     said: Said
     spans: Sequence[tuple[float, float]]
     done: float
     cancelled_by: float | None = None
+    host: str = ""
 
 
 class Run:
@@ -84,6 +87,7 @@ class Run:
             step
             for step in steps
             if step.exchange.kind == "create"
+            and call.host in {"", step.host}
             and any(begun <= step.exchange.sent <= done for begun, done in call.spans)
         ]
         self.created = [step for step in self.creations if step.created is not None]
@@ -126,11 +130,16 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """All that a client did in a scenario. ``told_to_cancel`` says whether it was to cancel."""
+    """All that a client did in a scenario.
+
+    ``told_to_cancel`` says whether it was to cancel. ``pace`` is how many seconds of the fake's
+    time pass in one of the time by which the client goes.
+    """
 
     steps: Sequence[Step]
     calls: Sequence[Call]
     told_to_cancel: bool = False
+    pace: float = 1.0
 
     @functools.cached_property
     def runs(self) -> list[Run]:

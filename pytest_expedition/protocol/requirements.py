@@ -365,6 +365,14 @@ _OF_CLIENTS: Final = (
         chance="the client asks for a job or cancels one",
     ),
     Requirement(
+        id="client.keeps-digits",
+        level="SHOULD",
+        basis="assumed",
+        text="It asks for its job by all digits of the id, also where the id lies beyond 2^53.",
+        source=NOWHERE,
+        chance="the client asks for a job whose id lies beyond 2^53",
+    ),
+    Requirement(
         id="client.does-as-told",
         level="MUST",
         basis="assumed",

@@ -1,0 +1,241 @@
+"""The subcommand `client`: runs a program in every scenario, several at a time."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_expedition import real_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pytest_expedition.clients.catalogue import Scenario
+    from pytest_expedition.clients.program import Program, Tried
+    from pytest_expedition.clients.report import TrialFound
+    from pytest_expedition.report.entries import Document
+
+SIDE_BY_SIDE: Final = 8
+
+# Those of pytest.
+EXIT_BROKEN: Final = 1
+EXIT_BROKE: Final = 3
+EXIT_MISTAKE: Final = 4
+
+
+def add_parser(
+    commands: Any, *, seconds: Callable[[str], float], report_path: Callable[[str], Path]
+) -> None:
+    """Add the subcommand to those of `pytest-expedition`, and the types of its arguments."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "client",
+        help="run a client that is a program in every scenario, and judge what it does",
+        description="Run a program in every scenario, and judge what it does. In the command {url} "
+        "and {key} stand for the address and the key of the fake instance; both are also in the "
+        "environment, as EXPEDITION_URL and EXPEDITION_API_KEY. The program runs one job and tells "
+        "by its exit status how it ended: 0 means that it has finished.",
+        epilog="Exit status: 0 no MUST is broken, 1 one is (or, with --strict, a SHOULD), 3 a rule "
+        "broke down or a report was not written, 4 the command cannot be run.",
+    )
+    parser.add_argument(
+        "--exit",
+        action="append",
+        default=[],
+        type=_meaning,
+        metavar="STATUS=WORD",
+        help="what an exit status means: failed, cancelled or gave-up; may be given more than once "
+        "(default: any but 0 may mean each of them)",
+    )
+    parser.add_argument(
+        "--cancel-signal",
+        type=_signal,
+        metavar="NAME",
+        help="the signal that makes the program cancel its job, such as INT (default: scenarios in "
+        "which the client cancels are left out)",
+    )
+    parser.add_argument(
+        "--scenario",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="run it in this scenario; may be given more than once (default: in all)",
+    )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="leave this scenario out; may be given more than once",
+    )
+    parser.add_argument(
+        "--dialect", metavar="NAME", help="the dialect that is spoken: system, msg, data, mixed"
+    )
+    parser.add_argument(
+        "--job-seconds",
+        type=seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="how long a job takes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="after how long the program is killed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--side-by-side",
+        type=_count,
+        default=SIDE_BY_SIDE,
+        metavar="N",
+        help="how many scenarios are run at the same time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--report",
+        action="append",
+        default=[],
+        type=report_path,
+        metavar="FILE",
+        help="write a report, in the format of the suffix; may be given more than once",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="a SHOULD that fails counts as a MUST that does"
+    )
+    parser.add_argument("program", nargs="+", metavar="COMMAND", help="the command, after --")
+    parser.set_defaults(refuse=parser.error)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a program in every scenario; return the exit status."""
+    from pytest_expedition.clients.choice import ChoiceError, choose_by_name
+    from pytest_expedition.clients.program import Program
+    from pytest_expedition.clients.report import promise_entries
+    from pytest_expedition.fake.dialects import DIALECTS
+    from pytest_expedition.report.document import assemble
+
+    if options.dialect not in (None, *DIALECTS):
+        options.refuse(f"--dialect: {options.dialect!r} must be one of {', '.join(DIALECTS)}")
+    try:
+        scenarios = choose_by_name(
+            options.scenario, without=options.without, dialect=options.dialect
+        )
+    except ChoiceError as error:
+        options.refuse(f"--scenario, --without: {error}")
+    program = Program(
+        command=options.program,
+        exits=dict(options.exit),
+        cancel_signal=options.cancel_signal,
+        job_seconds=options.job_seconds,
+        limit_seconds=options.limit,
+    )
+    left_out = {each.id: why for each in scenarios if (why := program.lacks(each.situation))}
+    try:
+        found = _try_all(
+            program, [x for x in scenarios if x.id not in left_out], options.side_by_side
+        )
+    except OSError as error:
+        print(f"pytest-expedition: the command cannot be run: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
+    if left_out:
+        print(f"not tested: {', '.join(left_out)}: {next(iter(left_out.values()))}")
+    if not found:
+        print("no scenario is left", file=sys.stderr)
+        return EXIT_MISTAKE
+    document = assemble([each["run"] for each in found], list(promise_entries(found)))
+    return _tell(document, options.report, strict=options.strict)
+
+
+def _try_all(
+    program: Program, scenarios: Sequence[Scenario], side_by_side: int
+) -> list[TrialFound]:
+    """Run the program in all scenarios, and tell of each as it ends."""
+    from pytest_expedition.clients.program import try_program
+
+    def try_one(scenario: Scenario) -> tuple[Tried, datetime, float]:
+        started, begun = datetime.now(timezone.utc), real_time.now()
+        return try_program(program, scenario.situation), started, real_time.now() - begun
+
+    found = []
+    with ThreadPoolExecutor(side_by_side) as pool:
+        try:
+            for scenario, (tried, started, seconds) in zip(
+                scenarios, pool.map(try_one, scenarios), strict=True
+            ):
+                found.append(_told(scenario, tried, started, seconds))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return found
+
+
+def _told(scenario: Scenario, tried: Tried, started: datetime, seconds: float) -> TrialFound:
+    from pytest_expedition.clients.report import client_failure, scenario_entry
+
+    broken = [each for each in tried.results if each.outcome in {"fail", "error"}]
+    print(f"{scenario.id:26}{'FAILED' if broken else 'ok'}  ({seconds:.1f} s)", flush=True)
+    if broken:
+        lines = client_failure(scenario, tried.transcript, broken).splitlines()
+        if tried.output.strip():
+            lines += ["", "The end of what the program wrote:"]
+            lines += [f"  {line}" for line in tried.output.strip().splitlines()[-10:]]
+        print(*(f"    {line}".rstrip() for line in lines), "", sep="\n")
+    return scenario_entry(
+        scenario,
+        tried.transcript,
+        tried.results,
+        url=tried.url,
+        started=started,
+        seconds=seconds,
+    )
+
+
+def _tell(document: Document, reports: Sequence[Path], *, strict: bool) -> int:
+    from pytest_expedition.report.file import write
+    from pytest_expedition.report.text import requirement_line, verdict_lines
+
+    print(*map(requirement_line, document["requirements"]), sep="\n")
+    print("", *verdict_lines(document), sep="\n")
+    try:
+        for path in reports:
+            write(document, path)
+    except OSError as error:
+        print(f"pytest-expedition: a report was not written: {error}", file=sys.stderr)
+        return EXIT_BROKE
+    if document["verdict"] == "error":
+        return EXIT_BROKE
+    counts = {"MUST", "SHOULD"} if strict else {"MUST"}
+    failed = any(
+        each["outcome"] == "fail" and each["level"] in counts for each in document["requirements"]
+    )
+    return EXIT_BROKEN if failed else 0
+
+
+def _meaning(text: str) -> tuple[int, str]:
+    from pytest_expedition.clients.program import WORDS
+
+    status, _, word = text.partition("=")
+    if not status.isdecimal() or not 0 <= int(status) <= 255 or word not in WORDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be an exit status and what it means, such as 2=cancelled: one of "
+            f"{', '.join(WORDS)}"
+        )
+    return int(status), word
+
+
+def _signal(name: str) -> int:
+    full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
+    if full not in signal.Signals.__members__:
+        raise argparse.ArgumentTypeError(f"{name!r} is no signal: INT and TERM are such names")
+    return int(signal.Signals[full])
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
+    return int(text)
