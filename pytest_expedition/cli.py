@@ -153,8 +153,8 @@ def _print_openapi() -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from pytest_expedition.oracle.verdict import exit_status
+    from pytest_expedition.recordings.files import RecordingError
     from pytest_expedition.recordings.judging import check
-    from pytest_expedition.recordings.trace import RecordingError
     from pytest_expedition.report.document import document_of
     from pytest_expedition.report.file import write
     from pytest_expedition.report.text import recording_lines
@@ -174,7 +174,7 @@ def _check(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"pytest-expedition: {report} was not written: {error.strerror}", file=sys.stderr)
         return EXIT_BROKE
-    lines = recording_lines(document, passed_over=recorded.passed_over, cut=recorded.cut)
+    lines = recording_lines(document, passed_over=recorded.passed_over, remarks=recorded.remarks)
     print(*lines, sep="\n")
     return exit_status(recorded.record.results, strict=options.strict)
 

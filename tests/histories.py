@@ -7,12 +7,24 @@ second and follows the one before it, unless ``at`` and ``until`` say otherwise.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_expedition.oracle.history import Exchange, History, Probe
 from pytest_expedition.oracle.rules import RULES, UNSEEN, Violation
+from pytest_expedition.recordings.files import open_recordings
+from pytest_expedition.recordings.trace import Line, Trace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 JOB = 1619
+
+
+def trace_lines(path: Path) -> list[Line]:
+    """The lines of a trace."""
+    return [line for recording in open_recordings(path) for line in Trace(recording)]
+
+
 RAISED: Any = object()
 
 

@@ -13,6 +13,7 @@ from pytest_expedition.oracle.history import Exchange, History
 from pytest_expedition.oracle.rules import ACROSS_JOBS, judge
 from pytest_expedition.oracle.rules.base import AcrossJobs
 from pytest_expedition.recordings.by_job import Judged, judge_history, judge_trace
+from pytest_expedition.recordings.files import open_recordings
 from pytest_expedition.recordings.trace import Trace, Whose, as_line
 
 if TYPE_CHECKING:
@@ -125,7 +126,13 @@ def recorded(
 ) -> Judged:
     """What judging job by job finds in a trace of these exchanges."""
     path.write_bytes(b"".join(as_line(exchange, HERE) for exchange in exchanges))
-    return judge_trace(Trace(path), job_seconds=JOB_SECONDS)
+    return judged(path)
+
+
+def judged(path: Path) -> Judged:
+    for recording in open_recordings(path):
+        return judge_trace(Trace(recording), job_seconds=JOB_SECONDS)
+    raise AssertionError
 
 
 def require_the_same(whole: dict[str, Finding], judged: Judged) -> None:
@@ -147,16 +154,17 @@ def require_the_same(whole: dict[str, Finding], judged: Judged) -> None:
 def test_a_trace_is_judged_job_by_job_as_the_whole_would_be(
     tmp_path_factory: pytest.TempPathFactory, exchanges: list[Exchange]
 ) -> None:
+    exchanges = list({as_line(exchange, HERE): exchange for exchange in exchanges}.values())
     history = History(exchanges, job_seconds=JOB_SECONDS)
-    judged = recorded(tmp_path_factory.getbasetemp() / "by_job.jsonl", exchanges)
-    require_the_same(judge(history), judged)
-    assert (judged.requests, judged.jobs) == (len(exchanges), history.count_jobs())
-    assert judged.dialects - {None} == history.dialects - {None}
+    told = recorded(tmp_path_factory.getbasetemp() / "by_job.jsonl", exchanges)
+    require_the_same(judge(history), told)
+    assert (told.requests, told.jobs) == (len(exchanges), history.count_jobs())
+    assert told.dialects - {None} == history.dialects - {None}
     if exchanges:
         in_memory = judge_history(history, server=HERE.server)
-        assert judged.seconds == in_memory.seconds
-        assert judged.unanswered == in_memory.unanswered
-        assert judged.cancellable == in_memory.cancellable
+        assert told.seconds == in_memory.seconds
+        assert told.unanswered == in_memory.unanswered
+        assert told.cancellable == in_memory.cancellable
 
 
 def polls(*states: float, begun: float = 1, job: int = 1) -> Story:
@@ -209,14 +217,14 @@ def test_what_lies_between_exchanges_of_a_job_is_seen(
     tmp_path: Path, story: Story, requirement: str
 ) -> None:
     whole = judge(History(story.exchanges, job_seconds=JOB_SECONDS))
-    judged = recorded(tmp_path / "trace.jsonl", story.exchanges)
-    assert judged.findings[requirement].violations
-    require_the_same(whole, judged)
+    told = recorded(tmp_path / "trace.jsonl", story.exchanges)
+    assert told.findings[requirement].violations
+    require_the_same(whole, told)
 
 
 def test_the_story_of_a_proof_tells_of_all_its_jobs_with_their_answers(tmp_path: Path) -> None:
-    judged = recorded(tmp_path / "trace.jsonl", cancelled_elsewhere(late=False).exchanges)
-    (violation,) = judged.findings["cancel.isolation"].violations
+    told = recorded(tmp_path / "trace.jsonl", cancelled_elsewhere(late=False).exchanges)
+    (violation,) = told.findings["cancel.isolation"].violations
     assert [len(x.body) > 0 for x in violation.proof] == [True, True, True]
     assert sorted(violation.history.creations_by_id) == [1, 2]
     assert set(violation.proof) <= set(violation.history.exchanges)
@@ -231,14 +239,14 @@ def test_the_shortest_proof_of_all_servers_is_told(tmp_path: Path) -> None:
         for exchange in story.exchanges
     ]
     path.write_bytes(b"".join(both))
-    judged = judge_trace(Trace(path), job_seconds=JOB_SECONDS)
+    on_both = judged(path)
     found = {
         name: each.violations[0].history.server
-        for name, each in judged.findings.items()
+        for name, each in on_both.findings.items()
         if each.violations
     }
     assert found["create.unique-id"] == HERE.server
-    assert judged.servers == [HERE.server, other.server]
+    assert on_both.servers == [HERE.server, other.server]
 
 
 def test_a_rule_that_breaks_down_while_it_takes_notes_is_told(
@@ -248,5 +256,5 @@ def test_a_rule_that_breaks_down_while_it_takes_notes_is_told(
         raise ZeroDivisionError("too odd")
 
     monkeypatch.setitem(ACROSS_JOBS, "refuse.message", AcrossJobs(crash, crash))
-    judged = recorded(tmp_path / "trace.jsonl", Story().create().exchanges)
-    assert "too odd" in judged.findings["refuse.message"].crash
+    told = recorded(tmp_path / "trace.jsonl", Story().create().exchanges)
+    assert "too odd" in told.findings["refuse.message"].crash

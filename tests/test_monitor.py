@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from histories import trace_lines
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -18,7 +19,6 @@ from pytest_expedition import ExpeditionServer, JobRecipe, Monitor
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import Clock
-from pytest_expedition.recordings.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -240,7 +240,7 @@ def odd() -> Iterator[str]:
 
 
 def heard(monitor: Monitor) -> list[tuple[str, int | None, str]]:
-    return [(each.url[-2:], each.status, each.lost) for each in monitor._seen()]
+    return [(each.url[-2:], each.status, each.lost) for each in monitor._all()]
 
 
 def test_each_step_of_a_redirection_is_seen_once(odd: str, session: requests.Session) -> None:
@@ -309,8 +309,8 @@ def test_what_is_seen_is_recorded_at_once_without_keys(
         status = create(session, server)
         for number in range(2, 4):
             session.get(status, timeout=10)
-            assert len(list(Trace(path))) == number
-    assert {line.whose for line in Trace(path)} == {(server.url, "here")}
+            assert len(trace_lines(path)) == number
+    assert {line.whose for line in trace_lines(path)} == {(server.url, "here")}
     assert server.api_key.encode() not in path.read_bytes()
 
 
@@ -376,7 +376,7 @@ class TestFixture:
         path = pytester.path / "trace.jsonl"
         for _ in range(2):  # and anew each time
             pytester.runpytest_inprocess(f"--expedition-record={path}").assert_outcomes(passed=3)
-            lines = list(Trace(path))
+            lines = trace_lines(path)
             assert [line.whose.part.partition("::")[2].split()[0] for line in lines] == [
                 *["test_of_a_session"] * 3,
                 *["test_of_any_client"] * 3,

@@ -105,8 +105,17 @@ def test_parts_and_servers_of_a_trace_are_judged_apart(tmp_path: Path) -> None:
     assert outcomes(document)["create.unique-id"] == "inconclusive"
     assert document["jobs"] == 3
     assert document["target"]["url"] == f"{URL}, https://192.0.2.11"
-    write(path, story.exchanges)
+    write(path, Story().create(at=5).exchanges)
     assert outcomes(document_of(check_files([path]).record))["create.unique-id"] == "fail"
+
+
+def test_lines_that_are_told_twice_are_judged_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "trace.jsonl", Story().create().poll(0.5).exchanges)
+    path.write_bytes(2 * path.read_bytes())
+    recorded = check_files([path])
+    assert "fail" not in outcomes(document_of(recorded.record)).values()
+    assert recorded.record.requests == 2
+    assert recorded.remarks[0] == f"{path}: 2 lines told twice"
 
 
 def test_the_proof_names_the_server_it_was_seen_on(tmp_path: Path) -> None:
@@ -221,8 +230,8 @@ def test_a_rule_that_breaks_down_is_an_error(
         (["none.jsonl"], 4, "none.jsonl: cannot be read: No such file or directory"),
         (["none.har"], 4, "none.har: cannot be read: No such file or directory"),
         (["."], 4, "cannot be read: Is a directory"),
-        (["bad.jsonl"], 4, "bad.jsonl:1: is no JSON"),
-        (["bad.json"], 4, "bad.json: is no HAR file"),
+        (["bad.jsonl"], 4, "bad.jsonl: this is not a recording that I know"),
+        (["bad.json"], 4, "bad.json: this is not a recording that I know"),
         (["empty.jsonl", "--config=none.toml"], 4, "none.toml: cannot be read"),
         (["empty.jsonl", "--report=folder.json"], 3, "folder.json was not written"),
     ],

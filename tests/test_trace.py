@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_expedition import validate
 from pytest_expedition.oracle.history import Exchange
-from pytest_expedition.recordings.trace import Recorder, RecordingError, Trace, Whose, as_line
+from pytest_expedition.recordings.files import RecordingError, open_recordings
+from pytest_expedition.recordings.trace import Line, Recorder, Trace, Whose, as_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,9 +55,17 @@ def values(exchange: Exchange) -> dict[str, Any]:
     return named
 
 
-def written(path: Path, *lines: bytes) -> Trace:
+def read(path: Path) -> tuple[list[Line], Trace]:
+    """The lines of a trace that can be read, and what is said about the others."""
+    for recording in open_recordings(path):
+        trace = Trace(recording)
+        return list(trace), trace
+    raise AssertionError
+
+
+def written(path: Path, *lines: bytes) -> tuple[list[Line], Trace]:
     path.write_bytes(b"".join(lines))
-    return Trace(path)
+    return read(path)
 
 
 @settings(deadline=None)
@@ -70,7 +79,7 @@ def test_what_is_written_is_read_again(
             recorder.write(exchange)
     for line in path.read_bytes().splitlines():
         validate(json.loads(line), "trace")
-    lines = list(Trace(path))
+    lines, _ = read(path)
     assert {line.whose for line in lines} <= {HERE}
     assert [values(line.exchange) for line in lines] == [values(exchange) for exchange in told]
 
@@ -80,7 +89,7 @@ def test_a_trace_can_be_read_while_it_grows(tmp_path: Path) -> None:
     with Recorder(path, server=HERE.server) as recorder:
         for number in range(1, 4):
             recorder.write(POLL)
-            assert len(list(Trace(path))) == number
+            assert len(read(path)[0]) == number
 
 
 def test_secrets_are_struck_out_in_every_spelling() -> None:
@@ -94,16 +103,16 @@ def test_secrets_are_struck_out_in_every_spelling() -> None:
 def test_a_last_line_that_is_cut_off_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
     line = as_line(POLL, HERE)
     for end in range(1, len(line) - 1):
-        trace = written(tmp_path / "trace.jsonl", line, line[:end])
-        assert len(list(trace)) == 1
-        assert trace.cut
+        lines, trace = written(tmp_path / "trace.jsonl", line, line[:end])
+        assert len(lines) == 1
+        assert "the last line is cut off" in trace.remarks[0]
 
 
 def test_a_last_line_without_its_end_of_line_is_whole(tmp_path: Path) -> None:
     line = as_line(POLL, HERE)
-    trace = written(tmp_path / "trace.jsonl", line, line[:-1])
-    assert len(list(trace)) == 2
-    assert not trace.cut
+    lines, trace = written(tmp_path / "trace.jsonl", line, line[:-1])
+    assert len(lines) == 2
+    assert not trace.remarks
 
 
 def changed(**changes: Any) -> bytes:
@@ -133,22 +142,26 @@ def changed(**changes: Any) -> bytes:
         (changed(server="192.0.2.10"), '$.server is "192.0.2.10", expected'),
     ],
 )
-def test_any_other_broken_line_is_an_error_with_its_number(
+def test_any_other_broken_line_is_passed_over_and_told_with_its_number(
     tmp_path: Path, line: bytes, message: str
 ) -> None:
     good = as_line(POLL, HERE)
-    trace = written(tmp_path / "trace.jsonl", good, b"\n", line, good)
-    with pytest.raises(RecordingError) as caught:
-        list(trace)
-    assert str(caught.value).startswith(f"{tmp_path}/trace.jsonl:3: {message}")
+    lines, trace = written(tmp_path / "trace.jsonl", good, b"\n", line, good)
+    assert len(lines) == 2
+    assert trace.incomplete
+    assert trace.remarks[0].startswith(f"{tmp_path}/trace.jsonl:3: {message}")
 
 
 def test_a_line_is_not_taken_for_valid_because_one_like_it_was(tmp_path: Path) -> None:
-    trace = written(tmp_path / "trace.jsonl", as_line(POLL, HERE), changed(probe="none"))
-    with pytest.raises(RecordingError, match=r"trace.jsonl:2: \$.probe"):
-        list(trace)
+    _, trace = written(tmp_path / "trace.jsonl", as_line(POLL, HERE), changed(probe="none"))
+    assert "trace.jsonl:2: $.probe" in trace.remarks[0]
+
+
+def test_a_trace_of_which_no_line_can_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"trace.jsonl:1: \$.probe"):
+        written(tmp_path / "trace.jsonl", changed(probe="none"))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"none\.jsonl: cannot be read: No such file"):
-        list(Trace(tmp_path / "none.jsonl"))
+        read(tmp_path / "none.jsonl")

@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_expedition.oracle.history import Exchange, History, answered_cancels, id_of
 from pytest_expedition.oracle.rules import ACROSS_JOBS, RULES, Finding, Violation, find, judge
 from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.recordings.classification import cancellable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_expedition.oracle.rules.base import AcrossJobs, Judgement
     from pytest_expedition.protocol.envelope import Dialect
-    from pytest_expedition.recordings.trace import Line, Whose
+    from pytest_expedition.protocol.recipe import JobRecipe
+    from pytest_expedition.recordings.trace import Trace, Whose
 
 _FIELDS: Final = tuple(each.name for each in fields(Exchange) if each.name != "position")
 _values: Final = attrgetter(*_FIELDS)
@@ -41,11 +43,16 @@ _ONE_JOB: Final = "SELECT rowid, fields FROM exchange WHERE server = ? AND job =
 _NOTHING: Final = Finding()
 
 
-def judge_trace(lines: Iterable[Line], *, job_seconds: float) -> Judged:
-    """Judge the exchanges of a trace, each server and each part of it by itself."""
+def judge_trace(
+    trace: Trace, *, recipes: Sequence[JobRecipe] = (), job_seconds: float = math.inf
+) -> Judged:
+    """Judge the exchanges of a trace, each server and each part of it by itself.
+
+    ``recipes`` say which jobs can be cancelled, where the trace does not.
+    """
     # A database without a name is a temporary file that is deleted with the connection.
     with closing(sqlite3.connect("")) as database:
-        return _Judge(database, job_seconds).judge(lines)
+        return _Judge(database, trace, recipes, job_seconds).judge()
 
 
 def judge_history(history: History, *, server: str) -> Judged:
@@ -70,7 +77,8 @@ class Judged:
     """What a recording showed.
 
     ``findings`` are by requirement, with the shortest proof alone. ``seconds`` is how long the
-    parts of the recording are together.
+    parts of the recording are together, ``told_twice`` how many exchanges were left out because
+    they stand in it already.
     """
 
     findings: dict[str, Finding]
@@ -78,6 +86,7 @@ class Judged:
     requests: int = 0
     jobs: int = 0
     unanswered: int = 0
+    told_twice: int = 0
     seconds: float = 0.0
     created_in: Dialect | None = None
     dialects: set[Dialect | None] = field(default_factory=set)
@@ -102,8 +111,16 @@ class _Server:
 class _Judge:
     """Judges one trace."""
 
-    def __init__(self, database: sqlite3.Connection, job_seconds: float) -> None:
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        trace: Trace,
+        recipes: Sequence[JobRecipe],
+        job_seconds: float,
+    ) -> None:
         self._database = database
+        self._trace = trace
+        self._recipes = recipes
         self._job_seconds = job_seconds
         self._servers: dict[Whose, _Server] = {}
         self._proved_on: dict[str, _Server] = {}
@@ -111,18 +128,23 @@ class _Judge:
         self._first_creation = math.inf
         self._judged = Judged(findings=dict.fromkeys(CATALOGUE, _NOTHING))
 
-    def judge(self, lines: Iterable[Line]) -> Judged:
+    def judge(self) -> Judged:
         self._database.execute(_TABLE)
-        self._database.executemany(_INSERT, self._rows(lines))
+        self._database.executemany(_INSERT, self._rows())
         self._database.execute(_INDEX)
         servers = list(self._servers.values())
         for server in servers:
             server.cancels.sort(key=_sent)
-            server.agent.sort(key=_sent)
+            server.agent = sorted({_values(x): x for x in server.agent}.values(), key=_sent)
             if server.agent:
                 self._judge_history(server.agent, server)
         for (number, _), rows in groupby(self._database.execute(_ALL), itemgetter(0, 1)):
-            self._judge_history([_exchange(*row[2:]) for row in rows], servers[number])
+            stored: dict[bytes, int] = {}
+            for _, _, position, fields_of_it in rows:
+                if stored.setdefault(fields_of_it, position) != position:
+                    self._judged.told_twice += 1
+            exchanges = [_exchange(position, each) for each, position in stored.items()]
+            self._judge_history(exchanges, servers[number])
         for server in servers:
             for name, notes in server.notes.items():
                 self._add(name, find(ACROSS_JOBS[name].judge, notes), server)
@@ -132,25 +154,28 @@ class _Judge:
         self._judged.seconds = sum(server.ended - server.begun for server in servers)
         return self._judged
 
-    def _rows(self, lines: Iterable[Line]) -> Iterator[tuple[int, str, bytes]]:
+    def _rows(self) -> Iterator[tuple[int, str, bytes]]:
         """Yield what the database keeps, and note what concerns all jobs."""
-        judged = self._judged
         position = 0
-        for whose, exchange in lines:
+        for whose, exchange in self._trace:
             server = self._servers.get(whose)
             if server is None:
                 server = self._servers[whose] = _Server(len(self._servers), whose.server)
             server.begun = min(server.begun, exchange.sent)
             server.ended = max(server.ended, exchange.received)
-            judged.requests += 1
-            judged.unanswered += not exchange.answered
-            if exchange.kind == "agent":
+            if exchange.kind == "create":
+                exchange = self._with_recipe(exchange)  # noqa: PLW2901
+            elif exchange.kind == "agent":
                 server.agent.append(exchange)
                 continue
             position += 1
             if exchange.kind == "cancel" and answered_cancels([exchange]):
                 server.cancels.append(replace(exchange, body=b"", position=position))
             yield server.number, str(id_of(exchange)), marshal.dumps(_values(exchange))
+
+    def _with_recipe(self, creation: Exchange) -> Exchange:
+        known = cancellable(self._recipes, creation.method, creation.path)
+        return creation if known is None else replace(creation, cancellable=known)
 
     def _judge_history(self, exchanges: Iterable[Exchange], server: _Server) -> None:
         history = self._history(exchanges, server)
@@ -159,6 +184,8 @@ class _Judge:
                 rule = partial(_take_notes, ACROSS_JOBS[name], server.notes[name])  # noqa: PLW2901
             self._add(name, find(rule, history), server)
         judged = self._judged
+        judged.requests += len(history.exchanges)
+        judged.unanswered += sum(not x.answered for x in history.exchanges)
         judged.jobs += history.count_jobs()
         judged.dialects |= history.dialects
         judged.cancellable.update(x.cancellable for x in history.creations)
@@ -168,7 +195,11 @@ class _Judge:
 
     def _history(self, exchanges: Iterable[Exchange], server: _Server) -> History:
         return History(
-            exchanges, job_seconds=self._job_seconds, cancels=server.cancels, agent=server.agent
+            exchanges,
+            job_seconds=self._job_seconds,
+            shared=self._trace.incomplete,
+            cancels=server.cancels,
+            agent=server.agent,
         )
 
     def _add(self, name: str, found: Finding, server: _Server) -> None:

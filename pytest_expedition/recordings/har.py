@@ -1,4 +1,4 @@
-"""HAR 1.2 files, as browsers and proxies export them.
+"""HAR 1.2 files, as browsers, proxies and test tools export them.
 
 What a file does not tell is taken to be as uncertain as it is: a request without times may have
 been sent, and answered, at any time of the recording.
@@ -6,19 +6,24 @@ been sent, and answered, at any time of the recording.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from pytest_expedition.recordings.trace import RecordingError
-from pytest_expedition.recordings.traffic import Seen
+from pytest_expedition.recordings.bodies import NotRecordedError, body_of, headers_of
+from pytest_expedition.recordings.classification import ForeignExchange, is_of_the_api
+from pytest_expedition.recordings.files import RecordingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from typing import TextIO
+
+    from pytest_expedition.recordings.files import Recording
 
 CLOCK_SECONDS: Final = 0.001
 """How exact times are at the best: many writers round to milliseconds."""
@@ -28,62 +33,315 @@ _TIME: Final = re.compile(
     r" *(?:Z|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?)?",
     re.IGNORECASE,
 )
+_HEADERS: Final = ("authorization", "cookie", "content-type")
+"""The headers of a request that are needed to judge it."""
+
+_FEW_BREAKS: Final = 4
+"""A log is in order of time but for mistakes if no more than one entry in so many goes back."""
+
+_CHUNK: Final = 2**20
 
 
-def read(path: Path) -> Iterator[Seen]:
-    """Read the entries of a HAR file; times are in seconds from the beginning of the recording.
+@dataclass(frozen=True, kw_only=True)
+class HarLog:
+    """What a HAR file holds: the requests to an API, and remarks on what could not be used."""
 
-    Raises ``RecordingError`` for what is no HAR.
+    requests: list[ForeignExchange]
+    passed_over: int
+    remarks: list[str]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry that was read; ``sent`` and ``received`` are ``None`` where it has no times."""
+
+    exchange: ForeignExchange
+    sent: float | None
+    received: float | None
+    exact: bool
+    """Whether the time is told in more than whole seconds."""
+
+
+def read(recording: Recording) -> HarLog:
+    """Read a HAR file; times are in seconds from the beginning of the recording.
+
+    Raises ``RecordingError`` for a file without a list of entries.
     """
-    entries = _entries(path)
-    times = [_times(entry) for entry in entries]
-    known = [instant for each in times for instant in each if instant is not None]
-    first, last = min(known, default=0.0), max(known, default=0.0)
-    for number, (entry, (sent, received)) in enumerate(zip(entries, times, strict=True), 1):
-        try:
-            seen = _seen(
-                entry,
-                sent=(first if sent is None else sent) - first,
-                received=(last if received is None else received) - first,
+    return _Reader(recording).read()
+
+
+class _Reader:
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._found: dict[object, _Entry] = {}
+        self._passed_over = 0
+        self._not_from_the_server = 0
+        self._told_twice = 0
+        self._remarks: list[str] = []
+
+    def read(self) -> HarLog:
+        name = self._recording.name
+        number = 0
+        for number, entry in enumerate(self._entries(), 1):
+            try:
+                self._take(entry)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:  # noqa: PERF203
+                what = f"{type(error).__name__}: {error}"
+                self._remarks.append(f"entry {number} is broken and passed over: {what}")
+        entries = list(self._found.values())
+        if not number:
+            self._remarks.append("it has no entries")
+        elif self._remarks and not entries and not self._passed_over:
+            raise RecordingError(f"{name}: no entry can be used: {self._remarks[0]}")
+        if self._not_from_the_server:
+            self._remarks.append(
+                f"{_number(self._not_from_the_server, 'answer')} passed over: from a cache or a "
+                "service worker, not from the server"
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise RecordingError(f"{path}: entry {number} is none of a HAR: {what}") from None
-        yield seen
+        if self._told_twice:
+            self._remarks.append(f"{_number(self._told_twice, 'entry')} told twice: judged once")
+        requests = self._in_time(entries)
+        return HarLog(
+            requests=requests,
+            passed_over=self._passed_over,
+            remarks=[f"{name}: {remark}" for remark in self._remarks],
+        )
+
+    def _entries(self) -> Iterator[Any]:
+        """Yield the entries, as many as are whole."""
+        text = JsonText(self._recording.text)
+        try:
+            if not (text.member("log") and text.member("entries") and text.take("[")):
+                raise RecordingError(f"{self._recording.name}: has no list of entries")
+            while text.peek() not in {"]", ""}:
+                yield text.value()
+                text.take(",")
+            if text.peek() != "]":
+                self._remarks.append("it is cut off; the entries that are whole are judged")
+        except json.JSONDecodeError as error:
+            where = "it is cut off" if text.at_end else f"it is not JSON from here on ({error.msg})"
+            self._remarks.append(f"{where}; the entries before are judged")
+        except RecursionError:
+            self._remarks.append("an entry is nested too deep; the entries before are judged")
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        """Take up an entry, if it is a request to an API that the server answered."""
+        request = entry["request"]
+        if not is_of_the_api(request["url"]):
+            self._passed_over += 1
+            return
+        response = entry.get("response")
+        response = response if isinstance(response, dict) else {}
+        if _is_not_from_the_server(entry, response):
+            self._not_from_the_server += 1
+            return
+        sent, received, exact = _times(entry)
+        status: object = response.get("status")
+        if isinstance(status, str) and status.isdecimal():
+            status = int(status)
+        body, lost = b"", ""
+        if type(status) is not int or status <= 0:
+            status, lost = None, "no answer was recorded"
+        else:
+            try:
+                body = body_of(response, self._recording.attached)
+            except NotRecordedError as error:
+                status, lost = None, str(error)
+        headers = headers_of(request)
+        exchange = ForeignExchange(
+            method=request["method"].upper(),
+            url=request["url"],
+            headers={name: headers[name] for name in _HEADERS if name in headers},
+            request_body=_posted(request.get("postData")),
+            sent=0.0,
+            received=0.0,
+            status=status,
+            body=body,
+            lost=lost,
+        )
+        # Without a time, two entries that are alike may be two requests.
+        key = object() if sent is None else hash(json.dumps(entry, sort_keys=True))
+        if key in self._found:
+            self._told_twice += 1
+        else:
+            self._found[key] = _Entry(exchange, sent, received, exact)
+
+    def _in_time(self, entries: list[_Entry]) -> list[ForeignExchange]:
+        """Put the requests in their time, as uncertain as it is."""
+        known = [x for each in entries for x in (each.sent, each.received) if x is not None]
+        first, last = min(known, default=0.0), max(known, default=0.0)
+        sent = [first if each.sent is None else each.sent for each in entries]
+        received = [last if each.received is None else each.received for each in entries]
+        unknown = sum(each.sent is None or each.received is None for each in entries)
+        if unknown:
+            self._remarks.append(
+                f"{unknown} of {_number(len(entries), 'entry')} without the time of sending or of "
+                "the answer: which came first is not known of these"
+            )
+        whole_seconds = [not each.exact for each in entries if each.sent is not None]
+        if whole_seconds and all(whole_seconds):
+            self._remarks.append(
+                "its times are whole seconds: of what lies within a second it is not known which "
+                "came first"
+            )
+        doubtful = _doubtful(list(zip(sent, received, strict=True)))
+        for place in doubtful:
+            sent[place], received[place] = first, last
+        if doubtful:
+            self._remarks.append(
+                f"the times of {_number(len(doubtful), 'entry')} go back where the entries go on: "
+                "which came first is not known of these"
+            )
+        return [
+            replace(each.exchange, sent=begun - first, received=max(begun, ended) - first)
+            for each, begun, ended in zip(entries, sent, received, strict=True)
+        ]
 
 
-def _entries(path: Path) -> list[Any]:
-    try:
-        document = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise RecordingError(f"{path}: is no HAR file: {error}") from None
-    log = document.get("log") if isinstance(document, dict) else None
-    entries = log.get("entries") if isinstance(log, dict) else None
-    if not isinstance(entries, list):
-        raise RecordingError(f"{path}: is no HAR file: log.entries must be a list")
-    for number, entry in enumerate(entries, 1):
-        if not isinstance(entry, dict):
-            raise RecordingError(f"{path}: entry {number}: must be an object, got {entry!r}")
-    return entries
+class JsonText:
+    """JSON text that is read value by value, so that all of it need not fit into memory."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._decoder = json.JSONDecoder()
+        self._text = ""
+        self._at = 0
+        self.at_end = False
+
+    def member(self, name: str) -> bool:
+        """Go into an object, to the value of its member of this name; say whether there is one."""
+        if not self.take("{"):
+            return False
+        while self.peek() == '"':
+            found = self.value()
+            self.take(":")
+            if found == name:
+                return True
+            self.value()
+            self.take(",")
+        return False
+
+    def peek(self) -> str:
+        """Return the next character that is no white space, "" at the end."""
+        while True:
+            while self._at < len(self._text):
+                character = self._text[self._at]
+                if character not in " \t\r\n":
+                    return character
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def take(self, character: str) -> bool:
+        """Go on behind the next character, if it is this one."""
+        is_there = self.peek() == character
+        self._at += is_there
+        return is_there
+
+    def value(self) -> Any:
+        """Read the next value. Raises ``json.JSONDecodeError`` where there is none."""
+        self.peek()
+        while True:
+            try:
+                found, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError:
+                if not self._more():
+                    raise
+                continue
+            if end == len(self._text) and self._more():
+                continue  # a number may go on
+            self._at = end
+            return found
+
+    def _more(self) -> bool:
+        """Read on; say whether there was more."""
+        more = self._file.read(max(_CHUNK, len(self._text) - self._at))
+        if not more:
+            self.at_end = True
+            return False
+        self._text = self._text[self._at :] + more
+        self._at = 0
+        return True
 
 
-def _times(entry: dict[str, Any]) -> tuple[float | None, float | None]:
-    """When an entry was sent and answered, at the earliest and at the latest."""
+def _doubtful(times: list[tuple[float, float]]) -> set[int]:
+    """Return the places of entries whose times contradict their places.
+
+    Recorders write entries as they are sent, or as they are answered. Where an entry that stands
+    later was over before an earlier one was sent, a clock was set back or a time is wrong, and the
+    fewest that can be wrong are doubted. A file that is sorted in another way has its times alone.
+    """
+    earliest = float("inf")
+    contradicts = False
+    for sent, received in reversed(times):
+        contradicts |= earliest < sent
+        earliest = min(earliest, received)
+    if not contradicts:
+        return set()
+    doubtful = set(range(len(times))) - _in_order([sent for sent, _ in times])
+    breaks = sum(later < earlier for (earlier, _), (later, _) in pairwise(times))
+    is_a_log = 2 * len(doubtful) <= len(times) or breaks * _FEW_BREAKS <= len(times)
+    return doubtful if is_a_log else set()
+
+
+def _in_order(times: list[float]) -> set[int]:
+    """Return the places of the longest row of times, in order of their places, that never falls."""
+    ends: list[float] = []
+    """The least time at which a row of this length can end."""
+    last: list[int] = []
+    before: list[int | None] = []
+    for place, time in enumerate(times):
+        length = bisect_right(ends, time)
+        ends[length : length + 1] = [time]
+        last[length : length + 1] = [place]
+        before.append(last[length - 1] if length else None)
+    row: set[int] = set()
+    at = last[-1] if last else None
+    while at is not None:
+        row.add(at)
+        at = before[at]
+    return row
+
+
+def _number(count: int, what: str) -> str:
+    plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
+    return f"{count} {what if count == 1 else plural}"
+
+
+def _is_not_from_the_server(entry: dict[str, Any], response: dict[str, Any]) -> bool:
+    """Whether a cache, a service worker or a test answered, as far as the recorder tells."""
+    fetched = str(entry.get("_fetchType") or response.get("_fetchType") or "network").lower()
+    return bool(
+        entry.get("_fromCache")
+        or response.get("_fromCache")
+        or entry.get("_fetchedViaServiceWorker")
+        or response.get("_fetchedViaServiceWorker")
+        or entry.get("_wasFulfilled")
+        or not fetched.startswith("network")
+        or response.get("status") in {304, "304"}
+    )
+
+
+def _times(entry: dict[str, Any]) -> tuple[float | None, float | None, bool]:
+    """When an entry was sent and answered, at the earliest and at the latest.
+
+    The third value says whether the time is told in more than whole seconds.
+    """
     begun = entry.get("startedDateTime")
     found = _TIME.fullmatch(begun.strip()) if isinstance(begun, str) else None
     if found is None:
-        return None, None
+        return None, None, False
     offset = timedelta(hours=int(found["hours"] or 0), minutes=int(found["minutes"] or 0))
     try:
         zone = timezone(-offset if found["sign"] == "-" else offset)
         minute = datetime.fromisoformat(found["minute"]).replace(tzinfo=zone)
     except ValueError:
-        return None, None
+        return None, None, False
     fraction = found["fraction"] or ""
     seconds = float(f"{found['second'] or 0}.{fraction or 0}")
     inexact = max(10.0 ** -len(fraction), CLOCK_SECONDS)
+    if found["second"] is None:
+        inexact = 60.0
     sent = minute.timestamp() + seconds
     took = _milliseconds(entry.get("time"))
     timings = entry.get("timings")
@@ -92,7 +350,7 @@ def _times(entry: dict[str, Any]) -> tuple[float | None, float | None]:
         parts = [_milliseconds(timings[name]) for name in timings if name != "ssl"]
         took = sum(part for part in parts if part is not None) or None
     received = None if took is None else sent + took / 1000 + inexact
-    return sent - inexact, received
+    return sent - inexact, received, bool(fraction)
 
 
 def _milliseconds(value: object) -> float | None:
@@ -100,56 +358,16 @@ def _milliseconds(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and 0 < value < 1e12 else None
 
 
-def _seen(entry: dict[str, Any], *, sent: float, received: float) -> Seen:
-    request, response = entry["request"], entry.get("response") or {}
-    status = response.get("status")
-    lost, body = "", b""
-    if type(status) is not int or status <= 0:
-        status, lost = None, "no answer was recorded"
-    else:
-        recorded = _body(response.get("content") or {})
-        if recorded is None:
-            status, lost = None, "the body of the answer was not recorded, or not all of it"
-        else:
-            body = recorded
-    return Seen(
-        method=request["method"].upper(),
-        url=request["url"],
-        headers={each["name"]: str(each["value"]) for each in request.get("headers") or ()},
-        request_body=_posted(request.get("postData") or {}),
-        sent=sent,
-        received=max(sent, received),
-        status=status,
-        body=body,
-        lost=lost,
-    )
-
-
-def _body(content: dict[str, Any]) -> bytes | None:
-    """The body of an answer, unless it was not recorded or is cut off."""
-    text, size = content.get("text"), content.get("size")
-    if not isinstance(text, str):
-        return None
-    if content.get("encoding") == "base64":
-        body = base64.b64decode(text)
-    else:
-        body = text.encode("utf-8", "replace")
-    if not body:
-        return body if size == 0 else None
-    told = size if isinstance(size, int) else 0
-    return None if len(body) < told and not _is_json(body) else body
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _posted(data: dict[str, Any]) -> bytes:
+def _posted(data: object) -> bytes:
+    """Return the body of a request, or as much as its parameters tell of it."""
+    if not isinstance(data, dict):
+        return b""
     if isinstance(data.get("text"), str):
         return str(data["text"]).encode("utf-8", "replace")
-    params = data.get("params") or ()
-    return urlencode([(each["name"], each.get("value", "")) for each in params]).encode()
+    params = data.get("params")
+    pairs = [
+        (each["name"], str(each.get("value", "")))
+        for each in (params if isinstance(params, list) else ())
+        if isinstance(each, dict) and isinstance(each.get("name"), str)
+    ]
+    return urlencode(pairs, errors="replace").encode()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -11,18 +12,20 @@ from pytest_expedition.oracle import rules
 from pytest_expedition.oracle.history import History, spoken
 from pytest_expedition.oracle.record import RunRecord
 from pytest_expedition.oracle.verdict import decide_outcomes, waive
-from pytest_expedition.recordings import har, traffic
+from pytest_expedition.recordings import har
 from pytest_expedition.recordings.by_job import Judged, judge_history, judge_trace
-from pytest_expedition.recordings.trace import Line, Trace
+from pytest_expedition.recordings.classification import classify
+from pytest_expedition.recordings.files import open_recordings
+from pytest_expedition.recordings.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pytest_expedition.oracle.verdict import Waiver
-    from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.protocol.requirements import Need
-    from pytest_expedition.recordings.traffic import Traffic
+    from pytest_expedition.recordings.classification import Classified
+    from pytest_expedition.recordings.files import Recording
     from pytest_expedition.suite.target import Target
 
 
@@ -31,16 +34,16 @@ class Recorded:
     """What recordings showed.
 
     ``record`` is what was judged. ``passed_over`` is how many requests were not of the job API,
-    ``cut`` are the traces whose last line is cut off.
+    ``remarks`` say what could not be read, or not be judged, and why.
     """
 
     record: RunRecord
     passed_over: int
-    cut: tuple[Path, ...]
+    remarks: tuple[str, ...]
 
 
 def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
-    """Judge recordings: HAR files (`.har`, `.json`) and traces (all others).
+    """Judge recordings: HAR files and traces.
 
     The recipes of ``target`` say which jobs can be cancelled, its limits how long a job may take;
     without it neither is known, beyond what a trace says of its jobs. Each file is judged by
@@ -50,50 +53,60 @@ def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
     parts: list[Judged] = []
     secrets: dict[str, None] = {}
     passed_over = 0
-    cut = []
+    remarks: list[str] = []
     recipes = () if target is None else target.jobs
     job_seconds = math.inf if target is None else target.limits.job_seconds
-    for path in paths:
-        if path.suffix in {".har", ".json"}:
-            seen = traffic.read(har.read(path), recipes=recipes, all_headers=False)
-            judged = judge(seen, job_seconds=job_seconds, shared=True)
-            secrets.update(dict.fromkeys(seen.secrets))
-            passed_over += seen.passed_over
+    for recording in (each for path in paths for each in open_recordings(path)):
+        if recording.kind == "har":
+            log = har.read(recording)
+            classified = classify(log.requests, recipes=recipes, all_headers=False)
+            judged = judge(classified, job_seconds=job_seconds, shared=True)
+            secrets.update(dict.fromkeys(classified.secrets))
+            passed_over += log.passed_over + classified.passed_over
+            remarks += [*log.remarks, *_unanswered(recording, classified)]
         else:
-            trace = Trace(path)
-            judged = judge_trace(
-                _with_recipes(trace, recipes) if recipes else trace, job_seconds=job_seconds
-            )
-            cut += [path] if trace.cut else []
+            trace = Trace(recording)
+            judged = judge_trace(trace, recipes=recipes, job_seconds=job_seconds)
+            remarks += trace.remarks
+            if judged.told_twice:
+                remarks.append(f"{recording.name}: {judged.told_twice} lines told twice")
         parts.append(judged)
+    found = together(parts)
+    if target is None and found.jobs and found.cancellable <= {None}:
+        remarks.append(
+            "which jobs can be cancelled is not known: with --config, a target file can tell"
+        )
     record = record_of(
-        together(parts),
+        found,
         started=started,
         secrets=tuple(secrets),
         offers=() if target is None else target.offers,
         waivers=() if target is None else target.waivers,
         verify=True if target is None else target.verify,
     )
-    return Recorded(record=record, passed_over=passed_over, cut=tuple(cut))
+    return Recorded(record=record, passed_over=passed_over, remarks=tuple(remarks))
 
 
-def judge(seen: Traffic, *, job_seconds: float, shared: bool) -> Judged:
-    """Judge traffic that fits into memory, each server by itself."""
+def _unanswered(recording: Recording, classified: Classified) -> Iterator[str]:
+    """Say how many answers a HAR file does not have, and why."""
+    lost = Counter(
+        exchange.lost
+        for exchanges in classified.servers.values()
+        for exchange in exchanges
+        if exchange.status is None
+    )
+    for why, times in lost.items():
+        yield f"{recording.name}: {times} without an answer that can be judged: {why}"
+
+
+def judge(classified: Classified, *, job_seconds: float, shared: bool) -> Judged:
+    """Judge exchanges that fit into memory, each server by itself."""
     return together(
         [
             judge_history(History(exchanges, job_seconds=job_seconds, shared=shared), server=server)
-            for server, exchanges in seen.servers.items()
+            for server, exchanges in classified.servers.items()
         ]
     )
-
-
-def _with_recipes(lines: Iterable[Line], recipes: Sequence[JobRecipe]) -> Iterator[Line]:
-    """Add to the creations of a trace what the recipes say of their jobs."""
-    for whose, exchange in lines:
-        known = None
-        if exchange.kind == "create":
-            known = traffic.cancellable(recipes, exchange.method, exchange.path)
-        yield Line(whose, exchange if known is None else replace(exchange, cancellable=known))
 
 
 def together(parts: Sequence[Judged]) -> Judged:

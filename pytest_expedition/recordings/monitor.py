@@ -16,10 +16,10 @@ import requests
 
 from pytest_expedition import real_time
 from pytest_expedition.fake.server import ExpeditionServer
+from pytest_expedition.recordings import classification
 from pytest_expedition.recordings import judging as recording
-from pytest_expedition.recordings import traffic
+from pytest_expedition.recordings.classification import ForeignExchange
 from pytest_expedition.recordings.trace import Recorder
-from pytest_expedition.recordings.traffic import Seen
 from pytest_expedition.report.document import document_of
 from pytest_expedition.report.text import failure
 
@@ -102,13 +102,13 @@ class Monitor:
         while self._let_go:
             self._let_go.pop()()
         if self._record is not None and not self._stopped:
-            self._write(seen for server in self._servers for seen in self._journal(server))
+            self._write(each for server in self._servers for each in self._journal(server))
         self._stopped = True
 
     def broken(self) -> list[str]:
         """Judge what was seen so far: return the whole story of each MUST that was broken."""
         started = datetime.now(timezone.utc)
-        seen = traffic.read(self._seen(), recipes=self.jobs, all_headers=True)
+        seen = classification.classify(self._all(), recipes=self.jobs, all_headers=True)
         judged = recording.judge(seen, job_seconds=self.job_seconds, shared=False)
         report = document_of(recording.record_of(judged, started=started, secrets=seen.secrets))
         return [
@@ -117,10 +117,12 @@ class Monitor:
             if (entry["level"], entry["outcome"]) == ("MUST", "fail")
         ]
 
-    def _seen(self) -> Iterator[Seen]:
+    def _all(self) -> Iterator[ForeignExchange]:
         for server in self._servers:
             yield from self._journal(server)
-        yield from (self._as_seen(each) for each in list(self._sent) if self._is_only_heard(each))
+        yield from (
+            self._as_exchange(each) for each in list(self._sent) if self._is_only_heard(each)
+        )
 
     def _is_only_heard(self, each: _Sent) -> bool:
         """Whether a request went to a server that is not watched itself."""
@@ -129,19 +131,19 @@ class Monitor:
     def _hear_and_write(self, each: _Sent) -> None:
         self._sent.append(each)
         if self._is_only_heard(each):
-            self._write([self._as_seen(each)])
+            self._write([self._as_exchange(each)])
 
-    def _write(self, seen: Iterable[Seen]) -> None:
+    def _write(self, seen: Iterable[ForeignExchange]) -> None:
         """Add to the trace, without the keys and passwords that were seen so far."""
         assert self._record is not None
-        found = traffic.read(seen, recipes=self.jobs, all_headers=True)
+        found = classification.classify(seen, recipes=self.jobs, all_headers=True)
         self._secrets.update(dict.fromkeys(found.secrets))
         for server, exchanges in found.servers.items():
             with Recorder(self._record, server=server, part=self._part) as recorder:
                 for exchange in exchanges:
                     recorder.write(exchange, secrets=self._secrets)
 
-    def _as_seen(self, each: _Sent) -> Seen:
+    def _as_exchange(self, each: _Sent) -> ForeignExchange:
         request, response = each.request, each.response
         if isinstance(response, weakref.ref):
             response = response()
@@ -150,7 +152,7 @@ class Monitor:
         else:
             error, body = each.error, None if response is None else response.content
         asked = request.body if isinstance(request.body, str | bytes) else b""
-        return Seen(
+        return ForeignExchange(
             method=request.method or "",
             url=request.url or "",
             headers=request.headers,
@@ -162,10 +164,10 @@ class Monitor:
             lost=error if body is None else "",
         )
 
-    def _journal(self, server: ExpeditionServer) -> Iterator[Seen]:
+    def _journal(self, server: ExpeditionServer) -> Iterator[ForeignExchange]:
         for handled in server.journal:
             request, response = handled.request, handled.response
-            yield Seen(
+            yield ForeignExchange(
                 method=request.method,
                 url=f"{server.url}{request.path}" + (f"?{request.query}" if request.query else ""),
                 headers=request.headers,

@@ -15,22 +15,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pytest_expedition.oracle.history import Exchange
 from pytest_expedition.protocol.redaction import spellings
 from pytest_expedition.protocol.validation import find_violation
+from pytest_expedition.recordings.bodies import is_json
+from pytest_expedition.recordings.files import RecordingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-    from typing import BinaryIO
 
     from typing_extensions import Self
+
+    from pytest_expedition.recordings.files import Recording
 
 _FAR: Final = 1e12
 """Seconds that no clock shows."""
 
 _DEFAULTS: Final = {each.name: each.default for each in fields(Exchange) if each.name != "position"}
-
-
-class RecordingError(ValueError):
-    """A recording that cannot be read: names the file, the place, and what is wrong there."""
 
 
 class Whose(NamedTuple):
@@ -111,36 +110,45 @@ def _body_fields(body: bytes) -> dict[str, str]:
 
 
 class Trace:
-    """A trace file, read line by line. ``cut`` says whether its last line was found cut off."""
+    """A trace, read line by line.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.cut = False
+    ``remarks`` tell of what could not be read. ``incomplete`` says whether any line is missing:
+    then it is not known what else was asked.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self.remarks: list[str] = []
+        self.incomplete = False
+        self._recording = recording
         self._known: set[tuple[object, ...]] = set()
         """Kinds of lines that the schema allows."""
 
     def __iter__(self) -> Iterator[Line]:
-        """Read all lines. Raises ``RecordingError`` for one that holds no exchange."""
-        with self._open() as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield self._read(line)
-                except ValueError as error:  # noqa: PERF203 - each line has its number
-                    if not line.endswith(b"\n") and not _is_json(line):
-                        self.cut = True
-                        return
-                    if line.strip():
-                        raise RecordingError(f"{self.path}:{number}: {error}") from None
+        """Read all lines. Raises ``RecordingError`` if none of them can be read."""
+        name = self._recording.name
+        read = number = 0
+        for number, line in enumerate(self._recording.text, 1):
+            if not line.strip():
+                continue
+            try:
+                yield self._read(line)
+                read += 1
+            except ValueError as error:
+                if not line.endswith("\n") and not is_json(line.encode("utf-8", "replace")):
+                    self.remarks.append(f"{name}: the last line is cut off; the rest is judged")
+                    continue
+                self.incomplete = True
+                self.remarks.append(f"{name}:{number}: {error}: the line is passed over")
+        if self._recording.damaged:
+            self.remarks.append(f"{name}: the file is cut off; what is whole is judged")
+        if not number:
+            self.remarks.append(f"{name}: it has no entries")
+        elif not read and self.incomplete:
+            raise RecordingError(self.remarks[0])
 
-    def _open(self) -> BinaryIO:
+    def _read(self, line: str) -> Line:
         try:
-            return self.path.open("rb")
-        except OSError as error:
-            raise RecordingError(f"{self.path}: cannot be read: {error.strerror}") from None
-
-    def _read(self, line: bytes) -> Line:
-        try:
-            found = json.loads(line.decode("utf-8"))
+            found = json.loads(line)
         except RecursionError:
             raise ValueError("is nested too deep") from None
         except ValueError as error:
@@ -175,11 +183,3 @@ class Trace:
         if not -_FAR < found["sent"] <= found["received"] < _FAR:
             raise ValueError(f"$.sent and $.received must follow each other, within {_FAR:g} s")
         self._known.add(kind)
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True

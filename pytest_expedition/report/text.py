@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
-from pytest_expedition.report.words import left_behind, plural, tally
+from pytest_expedition.report.words import left_behind, plural, printable, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from pytest_expedition.report.entries import Document, RequirementEntry
 
@@ -91,10 +90,10 @@ def waiver_lines(entries: list[RequirementEntry]) -> list[str]:
     ]
 
 
-def recording_lines(document: Document, *, passed_over: int, cut: Iterable[Path]) -> list[str]:
+def recording_lines(document: Document, *, passed_over: int, remarks: Iterable[str]) -> list[str]:
     """Tell what recordings showed: each requirement, the story of each that failed, the verdict.
 
-    ``passed_over`` requests were not of the job API; of the files ``cut`` the last line is cut off.
+    ``passed_over`` requests were not of the job API; ``remarks`` say what could not be judged.
     """
     lines = [requirement_line(entry) for entry in document["requirements"]]
     for entry in document["requirements"]:
@@ -103,8 +102,7 @@ def recording_lines(document: Document, *, passed_over: int, cut: Iterable[Path]
     lines.append("")
     if passed_over:
         lines.append(f"{plural(passed_over, 'request')} passed over: not of the job API")
-    lines += [f"{path}: the last line is cut off; the rest is judged" for path in cut]
-    return [*lines, *verdict_lines(document)]
+    return [*lines, *map(printable, remarks), *verdict_lines(document)]
 
 
 def replay_line(document: Document, requirement: str) -> str:

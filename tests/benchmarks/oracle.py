@@ -22,6 +22,7 @@ from frame import Row, main, median, spread
 from pytest_expedition.fake.instance import Instance, Request
 from pytest_expedition.oracle.history import Exchange, History
 from pytest_expedition.oracle.rules import judge
+from pytest_expedition.recordings.files import open_recordings
 from pytest_expedition.recordings.judging import check
 from pytest_expedition.recordings.trace import Recorder, Trace
 
@@ -105,7 +106,7 @@ def judge_in_memory(path: Path) -> list[float]:
     """Exchanges a second that the rules alone judge."""
     rates = []
     for _ in range(RUNS):
-        exchanges = [line.exchange for line in Trace(path)]
+        exchanges = [line.exchange for each in open_recordings(path) for line in Trace(each)]
         begun = time.process_time()
         judge(History(exchanges, job_seconds=600))
         rates.append(len(exchanges) / (time.process_time() - begun))
@@ -122,7 +123,7 @@ def measure() -> Iterator[Row]:
                 rates = in_a_process("in-memory", path)
                 yield Row(
                     what=f"exchanges a second that the rules judge in memory, of {told}",
-                    goal="≥ 300,000",
+                    goal="",
                     figure=median(rates, ""),
                     spread=spread(rates, ""),
                     versions={},
@@ -132,7 +133,7 @@ def measure() -> Iterator[Row]:
             peak = max(run["peak"] for run in runs)
             yield Row(
                 what=f"the same, read from a trace of {told}",
-                goal="",
+                goal="≥ 30,000, < 300 MB",
                 figure=f"{median(rates, '')}, {peak:.0f} MB at the peak",
                 spread=spread(rates, ""),
                 versions={},

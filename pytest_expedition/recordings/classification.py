@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from pytest_expedition.oracle.history import LARGEST_ID, Exchange
 from pytest_expedition.protocol import envelope
 from pytest_expedition.protocol.envelope import MISSING
+from pytest_expedition.protocol.reading_cache import read_cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pytest_expedition.oracle.history import Kind, Probe
+    from pytest_expedition.oracle.history import Kind
     from pytest_expedition.protocol.envelope import Answer
     from pytest_expedition.protocol.recipe import JobRecipe
 
@@ -28,21 +29,23 @@ LOGINS: Final = frozenset({f"{ROOT}generate_api_key", f"{ROOT}login"})
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 _ABOUT_A_JOB: Final = re.compile(r"job/(?P<status>status/)?(?P<id>[1-9][0-9]{0,18})(?P<more>/.*)?")
-_RETRIEVES: Final = re.compile(r"device/[^/]+/retrieveContent/[^/]+/?")
-"""The documented request that creates a job though its method is GET."""
+_RETRIEVES: Final = re.compile(
+    "device/[^/]+/(?:retrieveContent/[^/]+|retrieve_content(?:/[^/]+)?)/?"
+)
+"""The documented requests that create jobs though their method is GET."""
 
 _TELLS_THE_AGENT: Final = re.compile("agent/(?:start|stop|restart)/?")
 
 _LEAST_SECRET: Final = 4
 """Characters of a secret that is struck out; a shorter one stands in every other word."""
 
-_NAMES_OF_KEYS: Final = re.compile("auth|cookie|key|session|token", re.IGNORECASE)
-"""What stands in the names of headers that may let a request in."""
+_KEY: Final = "authorization"
+"""The header that carries the key: the documentation names no other."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """One request that somebody sent, and its answer.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForeignExchange:
+    """A request that another client sent, and its answer, as they were recorded.
 
     ``sent`` and ``received`` are seconds on one clock. ``status`` is ``None`` where no answer is
     known, and ``lost`` says why. ``body`` is that of the answer.
@@ -60,8 +63,8 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traffic:
-    """What was seen: the exchanges with each server, by its address without ``/api/v1``.
+class Classified:
+    """The exchanges of the job API with each server, by its address without ``/api/v1``.
 
     ``passed_over`` is how many requests were not of the job API; ``secrets`` are the keys and
     passwords that were seen, which no report may show.
@@ -83,7 +86,7 @@ class Purpose(NamedTuple):
 _OTHER: Final = Purpose("other")
 
 
-def classify(
+def purpose_of(
     method: str, path: str, answer: Answer, *, ok: bool, recipe: JobRecipe | None = None
 ) -> Purpose:
     """Tell what a request was for: creating a job, asking for one, cancelling one, or none of it.
@@ -111,7 +114,12 @@ def classify(
     return _OTHER if answer.job_id in (MISSING, None) else Purpose("create")
 
 
-def split(url: str) -> tuple[str, str] | None:
+def is_of_the_api(url: str) -> bool:
+    """Whether a URL is one of an API like Expedition's, on whatever server."""
+    return ROOT in url and _split(url) is not None
+
+
+def _split(url: str) -> tuple[str, str] | None:
     """Split a URL into the server's address and the path, if it is one of the API."""
     try:
         parts = urlsplit(url)
@@ -119,7 +127,7 @@ def split(url: str) -> tuple[str, str] | None:
     except ValueError:
         return None
     prefix, root, rest = parts.path.partition(ROOT)
-    if parts.scheme not in _DEFAULT_PORTS or not host or not root or "/api" in prefix:
+    if parts.scheme not in _DEFAULT_PORTS or not host or not root or "/api/" in f"{prefix}/":
         return None
     host = f"[{host}]" if ":" in host else host
     if port not in {None, _DEFAULT_PORTS[parts.scheme]}:
@@ -128,57 +136,59 @@ def split(url: str) -> tuple[str, str] | None:
     return f"{parts.scheme}://{host}{prefix}", f"{ROOT}{rest}{query}"
 
 
-def read(
-    requests: Iterable[Seen], *, recipes: Sequence[JobRecipe] = (), all_headers: bool
-) -> Traffic:
-    """Make exchanges of requests that were seen.
+def classify(
+    requests: Iterable[ForeignExchange], *, recipes: Sequence[JobRecipe] = (), all_headers: bool
+) -> Classified:
+    """Find the exchanges of the job API among the requests of other clients.
 
     ``recipes`` say which jobs can be cancelled. ``all_headers`` says whether the headers are those
-    that were sent: browsers leave credentials out of what they export, so without it a request
+    that were sent. Browsers leave credentials out of what they export, so otherwise a request
     counts as one without a key only if another to the same server shows one.
     """
-    servers: dict[str, list[tuple[Seen, str]]] = defaultdict(list)
+    servers: dict[str, list[tuple[ForeignExchange, str]]] = defaultdict(list)
     passed_over = 0
     secrets: dict[str, None] = {}
-    for seen in requests:
-        where = split(seen.url)
+    for foreign in requests:
+        where = _split(foreign.url)
         if where is None:
             passed_over += 1
             continue
-        servers[where[0]].append((seen, where[1]))
-        secrets.update(dict.fromkeys(_secrets(seen, where[1])))
+        servers[where[0]].append((foreign, where[1]))
+        secrets.update(dict.fromkeys(_secrets(foreign, where[1])))
     exchanges: dict[str, list[Exchange]] = {}
     for server, asked in servers.items():
-        keys_are_shown = all_headers or any(_has_key(seen) for seen, _ in asked)
-        read_ones = [_exchange(seen, path, recipes, keys_are_shown) for seen, path in asked]
-        of_jobs = [exchange for exchange in read_ones if exchange is not None]
-        passed_over += len(read_ones) - len(of_jobs)
+        keys_are_shown = all_headers or any(_header(each, _KEY) for each, _ in asked)
+        of_jobs = []
+        for foreign, path in asked:
+            exchange = _exchange(foreign, path, recipes)
+            if exchange is None:
+                passed_over += 1
+                continue
+            # Where it is not certain that no key was sent, an answer about a job is judged as such.
+            may_be_probe = all_headers or not exchange.answer.tells_of_a_job
+            if keys_are_shown and may_be_probe and not _has_key(foreign):
+                exchange = replace(exchange, probe="no-key")
+            of_jobs.append(exchange)
         if of_jobs:
             exchanges[server] = of_jobs
-    return Traffic(servers=exchanges, passed_over=passed_over, secrets=tuple(secrets))
+    return Classified(servers=exchanges, passed_over=passed_over, secrets=tuple(secrets))
 
 
-def _exchange(
-    seen: Seen,
-    path: str,
-    recipes: Sequence[JobRecipe],
-    keys_are_shown: bool,  # noqa: FBT001
-) -> Exchange | None:
+def _exchange(seen: ForeignExchange, path: str, recipes: Sequence[JobRecipe]) -> Exchange | None:
     if path.partition("?")[0] in LOGINS:
         return None
     status, lost = seen.status, seen.lost
     if (status is not None and not 200 <= status < 600) or status in _ELSEWHERE:
         status, lost = None, f"HTTP {status}: the answer is elsewhere"
     ok = status is not None and 200 <= status < 300
-    answer = envelope.read(seen.body if status is not None else b"")
+    answer = read_cached(seen.body if status is not None else b"")
     matching = [recipe for recipe in recipes if _matches(recipe, seen.method, path)]
-    purpose = classify(seen.method, path, answer, ok=ok, recipe=matching[0] if matching else None)
+    purpose = purpose_of(seen.method, path, answer, ok=ok, recipe=matching[0] if matching else None)
     if purpose.kind == "other":
         return None
     if not purpose.documented:
         status, lost = None, "a request that is not documented"
     creates = purpose.kind == "create"
-    probe: Probe = "no-key" if keys_are_shown and not _has_key(seen) else ""
     return Exchange(
         kind=purpose.kind,
         method=seen.method,
@@ -192,7 +202,6 @@ def _exchange(
         request_type=_header(seen, "content-type") if creates else "",
         request_body=seen.request_body.decode("utf-8", "replace") if creates else "",
         cancellable=cancellable(recipes, seen.method, path) if creates else None,
-        probe=probe,
     )
 
 
@@ -210,17 +219,18 @@ def cancellable(recipes: Sequence[JobRecipe], method: str, path: str) -> bool | 
     return told.pop() if len(told) == 1 else None
 
 
-def _header(seen: Seen, wanted: str) -> str:
+def _header(seen: ForeignExchange, wanted: str) -> str:
     return next((value for name, value in seen.headers.items() if name.lower() == wanted), "")
 
 
-def _has_key(seen: Seen) -> bool:
-    return any(_NAMES_OF_KEYS.search(name) for name in seen.headers)
+def _has_key(seen: ForeignExchange) -> bool:
+    """Whether a request carries the documented key, or a cookie that a login may have left."""
+    return bool(_header(seen, _KEY) or _header(seen, "cookie"))
 
 
-def _secrets(seen: Seen, path: str) -> list[str]:
+def _secrets(seen: ForeignExchange, path: str) -> list[str]:
     """Return the keys and passwords that a request and its answer show."""
-    found: list[Any] = [_header(seen, "authorization").rpartition(" ")[2]]
+    found: list[Any] = [_header(seen, _KEY).rpartition(" ")[2]]
     if path.partition("?")[0] in LOGINS:
         found += parse_qs(seen.request_body.decode("utf-8", "replace")).get("password", ())
         for text in (seen.request_body, seen.body):

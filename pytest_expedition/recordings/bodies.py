@@ -1,0 +1,212 @@
+"""Bodies of answers as HAR files keep them: as text, encoded, compressed, in other files, or not.
+
+A body that the recorder left out, or that cannot be decoded here, is *not recorded*. It never
+counts as an answer of the server.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import re
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LARGEST_BODY: Final = 16 * 2**20
+"""Bytes of a decompressed body, or of an attached file, that are read."""
+
+Attached = "Callable[[str], bytes | None]"
+
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_UNREADABLE_CHARACTER: Final = "\ufffd"
+
+
+class NotRecordedError(ValueError):
+    """The recording does not have the body of an answer; the message says why."""
+
+
+def body_of(response: dict[str, Any], attached: Callable[[str], bytes | None]) -> bytes:
+    """Return the body of an answer. Raises ``NotRecordedError`` where the recording lacks it.
+
+    ``attached`` returns the content of a file that the recording names, if it is there.
+    """
+    content = response.get("content")
+    content = content if isinstance(content, dict) else {}
+    headers = headers_of(response)
+    size = content.get("size")
+    size = size if type(size) is int else -1
+    text = content.get("text")
+    if isinstance(text, str):
+        body = _decoded(text, content, size)
+    else:
+        named = content.get("_file")
+        found = attached(named) if isinstance(named, str) else None
+        if found is None:
+            raise NotRecordedError("the body was not recorded")
+        body = found
+    if not body:
+        _require_empty(response, headers, size)
+        return body
+    body = _decompressed(body, headers.get("content-encoding", ""))
+    told = max(size, _number(headers.get("content-length", "")))
+    if len(body) < told and not is_json(body):
+        raise NotRecordedError("not all of the body was recorded")
+    return body
+
+
+def headers_of(message: dict[str, Any]) -> dict[str, str]:
+    """Return the headers of a request or an answer, in lower case; broken ones are left out."""
+    headers = message.get("headers")
+    return {
+        each["name"].lower(): str(each.get("value", ""))
+        for each in (headers if isinstance(headers, list) else ())
+        if isinstance(each, dict) and isinstance(each.get("name"), str)
+    }
+
+
+def is_json(body: bytes) -> bool:
+    """Whether a body is JSON, and so whole."""
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 16 else -1
+
+
+def _require_empty(response: dict[str, Any], headers: dict[str, str], size: int) -> None:
+    """Require that nothing in the recording says that an empty body was not empty when it came."""
+    sent = response.get("bodySize", 0)
+    length = headers.get("content-length", "0")
+    coded = "content-encoding" in headers or "transfer-encoding" in headers
+    if size != 0 or sent != 0 or _number(length) != 0 or coded:
+        raise NotRecordedError("the body was not recorded")
+
+
+def _decoded(text: str, content: dict[str, Any], size: int) -> bytes:
+    """Return the bytes that the text of a body is written for."""
+    plain = text.encode("utf-8", "replace")
+    says_base64 = str(content.get("encoding", "")).lower() == "base64"
+    if says_base64 or content.get("_isBinary"):
+        chunks = _chunks(text)  # as Polly.js writes them
+        if chunks is not None:
+            decode = _from_base64 if says_base64 else _from_hex
+            return b"".join(decode(chunk) for chunk in chunks)
+    if says_base64:
+        if text.lstrip()[:1] in {"{", "["} or (size == len(plain) and is_json(plain)):
+            return plain  # the recorder says base64, but wrote the text itself
+        return _from_base64(text)
+    if text[:2] == "\x1f\x8b":
+        return _from_latin1(text)
+    if _UNREADABLE_CHARACTER in text and not is_json(plain):
+        raise NotRecordedError("the body was recorded with characters missing")
+    return plain
+
+
+def _chunks(text: str) -> list[str] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(found, list) and all(isinstance(each, str) for each in found)
+    return found if whole else None
+
+
+def _from_base64(text: str) -> bytes:
+    bare = re.sub(r"\s", "", text).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except ValueError:
+        raise NotRecordedError("the body is said to be base64, but is not") from None
+
+
+def _from_hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise NotRecordedError("the body is said to be hexadecimal, but is not") from None
+
+
+def _from_latin1(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise NotRecordedError("the body was recorded with characters missing") from None
+
+
+def _decompressed(body: bytes, encodings: str) -> bytes:
+    """Undo what compression the recorder left; most recorders leave none, whatever headers say."""
+    for encoding in reversed(encodings.lower().replace(" ", "").split(",")):
+        magic = {_GZIP: "gzip", _ZSTD: "zstd"}.get(body[:4]) or {_GZIP: "gzip"}.get(body[:2])
+        used = magic or encoding
+        if used in {"", "identity"} or is_json(body):
+            return body
+        try:
+            body = _DECOMPRESSORS[used.removeprefix("x-")](body)
+        except KeyError:
+            raise NotRecordedError(f"the body is still compressed by {used}") from None
+        except NotRecordedError:
+            raise
+        except Exception:  # noqa: BLE001 - each library has errors of its own
+            if magic is None and _is_text(body):
+                return body  # it was decompressed already
+            raise NotRecordedError(f"the body cannot be decompressed by {used}") from None
+    return body
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return not re.search("[\x00-\x08\x0e-\x1f\ufffd]", text)
+
+
+def _inflate(bits: int) -> Callable[[bytes], bytes]:
+    def inflate(body: bytes) -> bytes:
+        decompressor = zlib.decompressobj(bits)
+        found = decompressor.decompress(body, LARGEST_BODY)
+        if not decompressor.eof:
+            raise NotRecordedError("not all of the body was recorded, or it is too long")
+        return found
+
+    return inflate
+
+
+def _deflate(body: bytes) -> bytes:
+    """Undo `deflate`, which servers send with a header and without."""
+    try:
+        return _inflate(zlib.MAX_WBITS)(body)
+    except zlib.error:
+        return _inflate(-zlib.MAX_WBITS)(body)
+
+
+def _installed(*modules: str) -> Callable[[bytes], bytes]:
+    """Decompress by the first of these modules that is installed."""
+
+    def decompress(body: bytes) -> bytes:
+        for name in modules:
+            try:
+                found: bytes = importlib.import_module(name).decompress(body)
+            except ImportError:
+                continue
+            return found
+        raise KeyError(modules[0])
+
+    return decompress
+
+
+_DECOMPRESSORS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "gzip": _inflate(zlib.MAX_WBITS | 16),
+    "deflate": _deflate,
+    "br": _installed("brotli", "brotlicffi"),
+    "zstd": _installed("compression.zstd", "backports.zstd", "zstandard"),
+}
