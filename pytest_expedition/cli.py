@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import io
 import json
+import os
 import signal
 import sys
 import threading
@@ -106,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="a HAR file (.har, .json), or a trace that --expedition-record wrote",
+        help="a HAR file, or a trace that --expedition-record wrote; also packed by gzip or zip",
     )
     check.add_argument(
         "--config",
@@ -130,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "openapi":
         return _print_openapi()
     if options.command == "list":
-        print(CATALOGUES[options.catalogue]().as_text())
+        _print(CATALOGUES[options.catalogue]().as_text())
         return 0
     if options.command == "compare":
         return _compare(options.before, options.after)
@@ -144,10 +146,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _serve(make, options)
 
 
+def _print(*lines: str) -> None:
+    """Print lines, whatever the encoding of the terminal; stop quietly where a pipe was closed."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        # What Python has not written yet would fail once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _print_openapi() -> int:
     from pytest_expedition.fake.openapi import describe
 
-    print(json.dumps(describe(), indent=2))
+    _print(json.dumps(describe(), indent=2))
     return 0
 
 
@@ -175,7 +188,7 @@ def _check(options: argparse.Namespace) -> int:
         print(f"pytest-expedition: {report} was not written: {error.strerror}", file=sys.stderr)
         return EXIT_BROKE
     lines = recording_lines(document, passed_over=recorded.passed_over, remarks=recorded.remarks)
-    print(*lines, sep="\n")
+    _print(*lines)
     return exit_status(recorded.record.results, strict=options.strict)
 
 
@@ -222,7 +235,7 @@ def _compare(before: Document, after: Document) -> int:
     from pytest_expedition.report.comparison import compare, comparison_lines
 
     differences = compare(before, after)
-    print(*comparison_lines(before, after, differences), sep="\n")
+    _print(*comparison_lines(before, after, differences))
     return int(any(each.change == "worse" for each in differences))
 
 

@@ -12,6 +12,9 @@ import base64
 import gzip
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any, Final
@@ -485,3 +488,32 @@ def test_a_refusal_is_known_by_its_recipe(tmp_path: Path) -> None:
     entries = life(0.2, ("Cannot be cancelled", 0.3), 0.4, 1)
     entries[2] = entry(6, "DELETE", f"job/{JOB}", json.dumps(error("No")))
     assert "refuse.state" in failed(judge(tmp_path, text_of(entries)))
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_the_terminal_may_have_any_encoding(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.har").write_bytes(text_of(life(0.2, ("No \u2192 \u00e9", 0.4), 0.3)))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_expedition.cli", "check", "a.har"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert "status.monotonic" in done.stdout.decode(encoding)
+
+
+def test_a_pipe_that_is_closed_ends_the_command_quietly(tmp_path: Path) -> None:
+    (tmp_path / "a.har").write_bytes(text_of(BROKEN["goes back"][0]))
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_expedition.cli", "check", "a.har"],
+        cwd=tmp_path,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
