@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_expedition.report.entries import Document
 
 EXIT_USAGE = 2
+KEPT_REQUESTS = 10_000
+"""How many requests `serve` keeps in memory."""
 
 # Those of pytest.
 EXIT_BROKEN = 1
@@ -72,6 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=DIALECTS,
         default="system",
         help="the dialect it speaks; mixed: the first status at msg (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--answers",
+        type=Path,
+        metavar="FILE",
+        help="give also the answers of this TOML file: tables [[answer]] with path, method, status "
+        "and json",
     )
     serve.add_argument(
         "--broken", metavar="NAME", help="serve this broken server instead of an honest one"
@@ -143,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             serve.error("--broken, --scenario: leave one out")
         return _serve_scenario(serve, options)
     make = _find_broken(serve, options.broken, options.dialect) if options.broken else None
-    return _serve(make, options)
+    return _serve(serve, make, options)
 
 
 def _print(*lines: str) -> None:
@@ -267,7 +276,11 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _serve(make: Callable[[], Instance] | None, options: argparse.Namespace) -> int:
+def _serve(
+    parser: argparse.ArgumentParser,
+    make: Callable[[], Instance] | None,
+    options: argparse.Namespace,
+) -> int:
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
 
@@ -278,8 +291,23 @@ def _serve(make: Callable[[], Instance] | None, options: argparse.Namespace) -> 
         instance.set_pace(options.job_seconds)
         return instance
 
-    server = ExpeditionServer(make_instance, host=options.host, port=options.port, tls=options.tls)
+    server = ExpeditionServer(
+        make_instance, host=options.host, port=options.port, tls=options.tls, keep=KEPT_REQUESTS
+    )
+    _give_answers(parser, server, options.answers)
     return 0 if _serve_until_interrupted(server) else EXIT_USAGE
+
+
+def _give_answers(
+    parser: argparse.ArgumentParser, server: ExpeditionServer, file: Path | None
+) -> None:
+    from pytest_expedition.fake.own_answers import AnswersError, add_answers
+
+    if file is not None:
+        try:
+            add_answers(server, file)
+        except AnswersError as error:
+            parser.error(f"--answers: {error}")
 
 
 def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -300,6 +328,7 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
     server = ExpeditionServer(
         lambda: instance, host=options.host, port=options.port, tls=options.tls
     )
+    _give_answers(parser, server, options.answers)
     for line in introduction(scenario, speed=speed):
         print(line, file=sys.stderr)
     if not _serve_until_interrupted(server):

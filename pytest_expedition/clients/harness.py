@@ -16,7 +16,7 @@ from pytest_expedition.clients.rules import judge_client
 from pytest_expedition.clients.transcript import ENDS, Call, Said, Step, Transcript
 from pytest_expedition.clients.virtual_time import VirtualTime
 from pytest_expedition.fake.dialects import WRITTEN
-from pytest_expedition.fake.instance import AGENT_COMMANDS, CANCEL_PATH, JOB_REQUESTS, LOGIN_PATHS
+from pytest_expedition.fake.instance import CANCEL_PATH, LOGIN_PATHS, is_of_job_api
 from pytest_expedition.fake.situation import SituationInstance
 from pytest_expedition.oracle.history import Exchange
 from pytest_expedition.oracle.verdict import decide_outcomes
@@ -368,22 +368,12 @@ def steps(instance: SituationInstance) -> list[Step]:
             at=handled.request.at,
             keyed=handled.request.path in LOGIN_PATHS or instance.is_authorized(handled.request),
             created=created_by.get(id(handled.request)),
-            of_job_api=_is_of_job_api(handled.request.path),
+            of_job_api=is_of_job_api(handled.request.path),
             host=handled.request.header("Host"),
         )
         for handled in sorted(instance.journal, key=lambda handled: handled.begun)
         if id(handled.request) not in turned_away
     ]
-
-
-def _is_of_job_api(path: str) -> bool:
-    """Whether a path is one of jobs, of the agent or of the login."""
-    return (
-        path in LOGIN_PATHS
-        or path in AGENT_COMMANDS
-        or f"{path}/".startswith("/api/v1/job/")
-        or any(each.pattern.fullmatch(path) for each in JOB_REQUESTS)
-    )
 
 
 def _exchange(instance: SituationInstance, handled: Handled) -> Exchange:

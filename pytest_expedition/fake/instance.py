@@ -168,6 +168,16 @@ AGENT_COMMANDS: Final = {
 """The commands to the agent, by their paths."""
 
 
+def is_of_job_api(path: str) -> bool:
+    """Whether a path is one of jobs, of the agent or of the login."""
+    return (
+        path in LOGIN_PATHS
+        or path in AGENT_COMMANDS
+        or f"{path}/".startswith("/api/v1/job/")
+        or any(each.pattern.fullmatch(path) for each in JOB_REQUESTS)
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """A request as the instance got it.
@@ -181,6 +191,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     at: float = 0.0
+    own_answer: Response | None = field(default=None, compare=False, repr=False)
+    """What a test has said to answer; the instance then answers nothing of its own."""
 
     @property
     def form(self) -> dict[str, str]:
@@ -243,6 +255,8 @@ class Instance(Simulation):
         self.api_key = api_key
         self.dialect = dialect
         self.requests: list[Request] = []
+        self.unknown_requests: list[Request] = []
+        """The requests to paths that the instance does not know."""
         self.journal: list[Handled] = []
         """What whoever carries the instance has handed it, and sent back."""
         self.usual_scripts = {each.name: each.script for each in JOB_REQUESTS}
@@ -278,6 +292,8 @@ class Instance(Simulation):
         """Answer one request."""
         with self.lock:
             self.requests.append(request)
+            if request.own_answer is not None:
+                return request.own_answer
             try:
                 return self.route(request)
             except Refusal as refusal:
@@ -301,6 +317,7 @@ class Instance(Simulation):
             return self.answer_about_job(request.method, job_ids[request.method])
         if job_ids:
             return self.not_allowed(", ".join(job_ids))
+        self.unknown_requests.append(request)
         return self.error(HTTPStatus.NOT_FOUND, "There is no such resource")
 
     def route_creation(self, request: Request, job_request: JobRequest) -> Response:

@@ -7,20 +7,24 @@ import io
 import socket
 import ssl
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_httpserver import HTTPServer
+from pytest_httpserver.httpserver import HandlerType
 
 from pytest_expedition import real_time
 from pytest_expedition.fake.connection import Connection
-from pytest_expedition.fake.instance import Handled, Instance, Request, Response
+from pytest_expedition.fake.instance import Handled, Instance, Request, Response, is_of_job_api
 from pytest_expedition.fake.simulation import Clock, JobScript
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable
 
     import trustme
+    from pytest_httpserver import RequestHandler, URIPattern
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.simulation import Job
@@ -38,6 +42,13 @@ class ExpeditionServer(HTTPServer):
     ``url`` is its address without ``/api/v1``, ``api_key`` the key that it asks for. Without any
     script, jobs take four steps and each status request moves the job it asks for by one. With
     ``tls`` it speaks HTTPS, by a certificate made on the spot: ``ca_file`` verifies it.
+
+    Answers of a test's own are added as with pytest-httpserver, by ``expect_request``,
+    ``expect_oneshot_request`` and ``expect_ordered_request``. They win over what the instance
+    would answer, but for the requests of the job API: these the instance answers, until
+    ``own_job_answers`` is set. ``reset`` forgets them, ``play`` keeps them.
+
+    With ``keep`` only so many of the latest requests are kept, else all since the last reset.
     """
 
     def __init__(
@@ -49,12 +60,17 @@ class ExpeditionServer(HTTPServer):
         host: str = LOOPBACK,
         port: int = 0,
         tls: bool = False,
+        keep: int | None = None,
     ) -> None:
         super().__init__(host, port, threaded=True)
         self._make_instance = make_instance
         self.instance = make_instance()
         self.connections: set[socket.socket] = set()
         """The connections that are open."""
+        self.own_job_answers = False
+        """Whether a test's own answers win also for requests of the job API."""
+        self._expected: list[tuple[HandlerType, RequestHandler]] = []
+        self._keep = keep
         self._tls = tls
         self._certificates: tempfile.TemporaryDirectory[str] | None = None
 
@@ -191,6 +207,7 @@ class ExpeditionServer(HTTPServer):
     def play(self, played: Situation | Instance) -> None:
         """Play a situation until the next reset; all jobs are forgotten, its clock stands still.
 
+        A test's own answers stay; those that are given once, or in an order, are given once more.
         Raises ``TypeError`` for what is none.
         """
         from pytest_expedition.fake.situation import Situation, SituationInstance
@@ -200,26 +217,92 @@ class ExpeditionServer(HTTPServer):
         if not isinstance(played, Instance):
             raise TypeError(f"what is played must be a Situation, got {played!r}")
         self.instance = played
-        self.clear()
+        super().clear()
+        for kind, handlers in (
+            (HandlerType.PERMANENT, self.handlers),
+            (HandlerType.ONESHOT, self.oneshot_handlers),
+            (HandlerType.ORDERED, self.ordered_handlers),
+        ):
+            handlers.extend(handler for each, handler in self._expected if each is kind)
 
     def reset(self) -> None:
-        """Forget all jobs, requests and scripts, and set the clock back to its beginning."""
+        """Forget all jobs, requests, scripts and own answers; set the clock to its beginning."""
         self.instance = self._make_instance()
+        self.own_job_answers = False
         self.clear()
+
+    def clear(self) -> None:
+        """Forget a test's own answers, and what went wrong with them."""
+        self._expected.clear()
+        super().clear()
+
+    def expect_request(
+        self, uri: str | URIPattern | re.Pattern[str], *arguments: Any, **options: Any
+    ) -> RequestHandler:
+        """Add an answer of one's own: see ``pytest_httpserver.HTTPServer.expect_request``.
+
+        Raises ``ValueError`` for a path of the job API unless ``own_job_answers`` is set.
+        """
+        if isinstance(uri, str) and is_of_job_api(uri) and not self.own_job_answers:
+            raise ValueError(
+                f"{uri}: the job API answers this path itself; to answer it in its place, set "
+                "own_job_answers = True on the server"
+            )
+        handler = super().expect_request(uri, *arguments, **options)
+        kind = options.get("handler_type", HandlerType.PERMANENT)
+        self._expected.append((kind, handler))
+        return handler
+
+    def check_assertions(self) -> None:
+        """Raise ``AssertionError`` where own answers were asked for wrongly.
+
+        That is: out of their order, against an assertion of their own, or, where a test has own
+        answers, by a request that neither they nor the instance know.
+        """
+        super().check_assertions()
+        unknown = self.instance.unknown_requests
+        if self._expected and unknown:
+            request = unknown.pop(0)
+            raise AssertionError(
+                f"{request.method} {request.path} has no answer: neither the fake knows this path "
+                f"nor any of the test's own answers:\n{self.format_matchers()}"
+            )
 
     def respond(self, request: Request) -> Response:
         """Let the instance answer; an error of its own code is kept for the test."""
         instance = self.instance
         begun = real_time.now()
         try:
+            if self._expected:
+                request = replace(request, own_answer=self._own_answer(request))
             response = instance.handle(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the test has to know
-            self.handler_errors.append(error)
+            if error not in self.assertions and error not in self.handler_errors:
+                self.handler_errors.append(error)
             return Response(status=500, headers={})
         instance.journal.append(
             Handled(request=request, response=response, begun=begun, done=real_time.now())
         )
+        if self._keep is not None:
+            with instance.lock:
+                del instance.journal[: -self._keep]
+                del instance.requests[: -self._keep]
+                del instance.unknown_requests[: -self._keep]
+                del self.log[: -self._keep]
         return response
+
+    def _own_answer(self, request: Request) -> Response | None:
+        """Return what the test has said to answer, if it has."""
+        if is_of_job_api(request.path) and not self.own_job_answers:
+            return None
+        from pytest_expedition.fake.own_answers import as_response, as_werkzeug
+
+        asked = as_werkzeug(request, url=self.url)
+        handlers = (*self.ordered_handlers, *self.oneshot_handlers, *self.handlers)
+        if not any(handler.matcher.match(asked) for handler in handlers):
+            return None
+        with asked:  # closes what was uploaded
+            return as_response(self.application(asked), asked)
 
 
 def _require_script(script: object) -> None:
