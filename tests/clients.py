@@ -21,9 +21,10 @@ import requests
 from urllib3.util import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pytest_expedition.clients.harness import Harness
+    from pytest_expedition.oracle.verdict import Result
 
 
 class Unanswered(Exception):
@@ -32,6 +33,15 @@ class Unanswered(Exception):
 
 class GaveUp(Exception):
     pass
+
+
+def broken_promises(results: Iterable[Result]) -> dict[str, str]:
+    """The promises that were broken, and the traceback where a rule broke down."""
+    return {
+        each.requirement.id: each.crash
+        for each in results
+        if each.outcome not in {"pass", "inconclusive"}
+    }
 
 
 def content(document: Any) -> Any:

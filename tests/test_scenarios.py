@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, GaveUp, WithCurl
+from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, GaveUp, WithCurl, broken_promises
 from model_client import Expedition, JobCancelled, JobFailed
 
 from pytest_expedition import Outage, Situation, validate
@@ -24,18 +24,10 @@ from pytest_expedition.fake.instance import PASSWORD, USERNAME
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from pytest_expedition import ExpeditionScenario, ExpeditionServer
     from pytest_expedition.oracle.verdict import Result
-
-
-def broken_promises(results: Iterable[Result]) -> dict[str, str]:
-    return {
-        each.requirement.id: each.crash
-        for each in results
-        if each.outcome not in {"pass", "inconclusive"}
-    }
 
 
 def try_out(
