@@ -163,7 +163,7 @@ class TestLimits:
             with pytest.raises(LimitReachedError) as caught:
                 run(client, Plan(jobs=(JobPlan(recipe="export"),)))
         assert caught.value.limit == "concurrent_jobs"
-        assert client.left_behind == [server.jobs[0].id]
+        assert client.ledger.left_behind == [server.jobs[0].id]
 
     def test_creations_without_an_answer_are_taken_to_run_as_long_as_a_job_may(
         self, serve: Any
@@ -223,6 +223,119 @@ class TestLimits:
             run_contract(target)
         assert given
         assert max(given) <= 3.0
+
+
+class StatusIsNotFound(Watched):
+    """Answers every status with 404: its status has another path than documented."""
+
+    def answer_status(self, job: Job) -> Response:  # noqa: ARG002
+        return self.error(HTTPStatus.NOT_FOUND, "There is no such resource")
+
+
+class SameIdAgain(Watched):
+    """Gives every job the id of the first."""
+
+    def creation_content(self, described: dict[str, Any]) -> dict[str, Any]:
+        return super().creation_content({**described, "jobId": min(self.jobs)})
+
+
+class CreatesAndAnswers(Watched):
+    """Creates jobs, and answers with a status of the test's choice and an empty body."""
+
+    def answer_creation(self, job_request: Any) -> Response:
+        super().answer_creation(job_request)
+        return Response(status=self.memory["status"], headers={"Location": "/api/v1/jobs"})
+
+
+class OneJobAtATime(Watched):
+    """Refuses a job while another runs, with a status of the test's choice in an envelope."""
+
+    def answer_creation(self, job_request: Any) -> Response:
+        if any(0 <= self.state(job) < 1 for job in self.jobs.values()):
+            return self.error(HTTPStatus(self.memory["status"]), "Another job is in progress")
+        return super().answer_creation(job_request)
+
+
+class TestWhateverIsAnswered:
+    """The limits and the ledger hold against servers that tell little of their jobs."""
+
+    @pytest.mark.parametrize("make", [StatusIsNotFound, SameIdAgain])
+    @pytest.mark.parametrize("profile", ["smoke", "default"])
+    def test_jobs_of_which_nothing_is_seen_are_counted_cancelled_and_named(
+        self, serve: Any, make: type[Watched], profile: Any
+    ) -> None:
+        server, target = serve(make, seconds=600.0, limits={"concurrent_jobs": 2})
+        found = run_contract(target, profile=profile, seed=1)
+        running = [job for job in server.jobs if 0 <= server.state(job) < 1]
+        assert 1 <= server.instance.memory["most"] <= 2
+        assert len(running) <= len(found.left_behind) + found.perhaps_created
+        if make is StatusIsNotFound:
+            assert {job.id for job in running} <= set(found.left_behind)
+            assert not [job for job in running if job.script.cancellable]
+
+    @pytest.mark.parametrize("status", [302, 303, 409, 500, 502])
+    def test_creations_that_may_have_created_are_counted_and_named(
+        self, serve: Any, status: int
+    ) -> None:
+        server, target = serve(CreatesAndAnswers, limits={"concurrent_jobs": 3})
+        server.instance.memory["status"] = status
+        found = run_contract(target, profile="smoke")
+        assert server.jobs
+        assert found.perhaps_created == len(server.jobs)
+        assert len(server.jobs) <= 4
+        assert server.instance.memory["most"] <= 3
+
+    @pytest.mark.parametrize("status", [409, 429, 503])
+    @pytest.mark.parametrize("profile", ["smoke", "default"])
+    def test_a_server_that_runs_one_job_at_a_time_is_given_one(
+        self, serve: Any, status: int, profile: Any
+    ) -> None:
+        server, target = serve(OneJobAtATime)
+        server.instance.memory["status"] = status
+        found = run_contract(target, profile=profile, seed=1)
+        assert found.verdict in {"conformant", "inconclusive"}
+        assert server.instance.memory["most"] == 1
+        assert len(server.jobs) >= 4
+        assert found.left_behind == ()
+        assert found.perhaps_created == 0
+        assert target.clock.now() < 12 * 10.0
+
+    def test_a_server_that_only_ever_runs_others_jobs_ends_the_run(self, serve: Any) -> None:
+        class Full(Instance):
+            def answer_creation(self, job_request: Any) -> Response:
+                if self.jobs:
+                    return self.error(HTTPStatus.CONFLICT, "Another job is in progress")
+                return super().answer_creation(job_request)
+
+        server, target = serve(Full)
+        found = run_contract(target, profile="default", seed=1)
+        assert {result.limit for result in found.results} == {"", "concurrent_jobs"}
+        assert len(server.jobs) == 1
+        assert len(server.requests) < 60
+
+
+class TestSeconds:
+    def test_a_run_whose_next_poll_is_due_too_late_ends_at_once(self, serve: Any) -> None:
+        server, target = serve(
+            seconds=600.0, limits={"seconds": 10.0, "poll_seconds": 60.0, "job_seconds": 700.0}
+        )
+        begun = time.monotonic()
+        found = run_contract(target, profile="smoke")
+        assert time.monotonic() - begun < 10
+        assert {result.limit for result in found.results} == {"", "seconds"}
+        assert len(server.requests) < 30
+        running = [job.id for job in server.jobs if 0 <= server.state(job) < 1]
+        assert set(running) <= set(found.left_behind)
+        assert target.clock.now() < 10
+
+    def test_a_run_that_waits_for_room_ends_with_its_seconds(self, serve: Any) -> None:
+        server, target = serve(
+            CreatesAndAnswers, limits={"seconds": 5.0, "concurrent_jobs": 1, "job_seconds": 600.0}
+        )
+        server.instance.memory["status"] = 502
+        found = run_contract(target, profile="smoke")
+        assert {result.limit for result in found.results} == {"", "seconds"}
+        assert len(server.jobs) == 1
 
 
 class TestLedger:
@@ -331,6 +444,47 @@ class TestAgent:
     def test_it_runs_again_whatever_ends_the_run(self, serve: Any) -> None:
         for requests in range(60, 120, 4):
             server, target = serve(control_agent=True, limits={"requests": requests})
+            run_contract(target, seed=1)
+            assert server.agent_running, requests
+            assert len(server.requests) <= requests
+
+
+class AgentStaysDown(Instance):
+    """A gateway answers whatever would start the agent again, as often as the test says."""
+
+    def handle(self, request: Request) -> Response:
+        starts = request.path.endswith(("/agent/start", "/agent/restart"))
+        if starts and not self.agent_running and self.memory.get("refusals", 0) > 0:
+            self.memory["refusals"] -= 1
+            return Response(status=503, headers={}, body=b"<h1>Later</h1>")
+        return super().handle(request)
+
+
+class TestStoppedAgent:
+    @pytest.mark.parametrize("refusals", [1, 2, 4])
+    def test_it_is_told_to_run_again_until_it_does(self, serve: Any, refusals: int) -> None:
+        server, target = serve(AgentStaysDown, control_agent=True)
+        server.instance.memory["refusals"] = refusals
+        found = run_contract(target, seed=1)
+        assert server.agent_running
+        if refusals < 3:
+            assert found.verdict == "conformant"
+
+    def test_an_agent_that_stays_down_is_an_error_that_says_so(self, serve: Any) -> None:
+        server, target = serve(AgentStaysDown, control_agent=True)
+        server.instance.memory["refusals"] = 1000
+        found = run_contract(target, seed=1)
+        assert not server.agent_running
+        assert found.verdict == "error"
+        assert f"the agent of {server.url} was stopped and is not seen to run again" in found.reason
+        assert "was answered with HTTP 503; start it by hand" in found.reason
+
+    def test_the_tries_stay_within_the_limits(self, serve: Any) -> None:
+        for requests in (80, 100, 120):
+            server, target = serve(
+                AgentStaysDown, control_agent=True, limits={"requests": requests}
+            )
+            server.instance.memory["refusals"] = 2
             run_contract(target, seed=1)
             assert server.agent_running, requests
             assert len(server.requests) <= requests

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from test_plugin import BROKEN_TARGET, CONTRACT, SLIPS_BACK, outcomes
 
-from pytest_expedition import JobRecipe, validate
+from pytest_expedition import JobRecipe, Target, validate
 from pytest_expedition.report.text import replay_line
-from pytest_expedition.suite.plan import Plan, PlanError, Replay, as_document, plans, read
+from pytest_expedition.suite.plan import (
+    MOST_BYTES,
+    Act,
+    JobPlan,
+    Plan,
+    PlanError,
+    Replay,
+    as_document,
+    plans,
+    read,
+    require_allowed,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +63,28 @@ def test_a_plan_that_is_kept_is_read_again(
             '{"requirement": "x", "jobs": [{"recipe": "a", "after": 2}]}',
             "is no plan: $.jobs[0].after is 2, expected at most 1",
         ),
+        (
+            '{"requirement": "x", "jobs": [{"recipe": "a", "after": NaN}]}',
+            "is no plan: it is no JSON",
+        ),
+        (
+            json.dumps({"requirement": "x", "jobs": [{"recipe": "a"}] * 1001}),
+            "is no plan: $.jobs is ",
+        ),
+        (
+            json.dumps({"requirement": "x", "jobs": [{"recipe": "a", "poll_every": 10**400}]}),
+            "is no plan: $.jobs[0].poll_every is ",
+        ),
+        (
+            json.dumps(
+                {
+                    "requirement": "x",
+                    "jobs": [{"recipe": "a", "acts": [{"progress": 0, "requests": ["poll"] * 17}]}],
+                }
+            ),
+            "is no plan: $.jobs[0].acts[0].requests is ",
+        ),
+        (" " * (MOST_BYTES + 1), f"is no plan: it is larger than {MOST_BYTES} bytes"),
     ],
 )
 def test_a_file_that_is_no_plan_is_told(tmp_path: Path, text: str, message: str) -> None:
@@ -161,3 +195,14 @@ def test_the_outcome_of_a_replay_is_told_in_a_line() -> None:
     document: Any = {"requirements": [{"id": "status.bounds", "outcome": "inconclusive"}]}
     assert replay_line(document, "status.bounds") == "replay: status.bounds is inconclusive"
     assert replay_line(document, "status.gone") == "replay: status.gone is not judged"
+
+
+def test_a_plan_starts_the_agent_only_where_the_target_allows_it() -> None:
+    act = Act(progress=0.5, requests=("poll", "start-agent"))
+    replay = Replay(
+        requirement="agent.idempotent", plan=Plan(jobs=(JobPlan(recipe="import", acts=(act,)),))
+    )
+    target = Target(url="http://127.0.0.1:1", api_key="key", jobs=RECIPES)
+    with pytest.raises(PlanError, match=r"job 1 of the plan starts the agent.*set start = true"):
+        require_allowed(replay, target)
+    require_allowed(replay, replace(target, start_agent=True))

@@ -105,10 +105,10 @@ def _require_usable(target: object, again: Replay | None, config: pytest.Config)
     if target.clock.waits and workers(config):
         pytest.fail(ONE_PROCESS, pytrace=False)
     if again is not None:
-        from pytest_expedition.suite.plan import PlanError, require_recipes
+        from pytest_expedition.suite.plan import PlanError, require_allowed
 
         try:
-            require_recipes(again, target.jobs)
+            require_allowed(again, target)
         except PlanError as error:
             pytest.fail(f"expedition_replay: {error}", pytrace=False)
 

@@ -21,7 +21,7 @@ from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_expedition.fake.instance import Request, Response
+    from pytest_expedition.fake.instance import JobRequest, Request, Response
     from pytest_expedition.fake.simulation import Job
 
 
@@ -279,6 +279,19 @@ class OneJobAtATime(Instance):
     @staticmethod
     def _given_up(job: Job) -> float:
         return float("inf") if job.cancelled_after is None else job.cancelled_after
+
+    def set_pace(self, seconds: float) -> None:
+        super().set_pace(seconds / 4)  # four may have to wait for one another
+
+
+@odd()
+class RefusesASecondJob(Instance):
+    """A creation while another job runs is refused: 409 and an error envelope."""
+
+    def answer_creation(self, job_request: JobRequest) -> Response:
+        if any(0 <= self.state(job) < FINISHED for job in self.jobs.values()):
+            return self.error(HTTPStatus.CONFLICT, "Another job is in progress")
+        return super().answer_creation(job_request)
 
     def set_pace(self, seconds: float) -> None:
         super().set_pace(seconds / 4)  # four may have to wait for one another

@@ -28,6 +28,9 @@ NO_KEY: Final = 401
 UNAVAILABLE: Final = frozenset({NO_KEY, 407, 408, 429, 502, 503, 504})
 """HTTP statuses that say nothing of a job: the key, a limit or a gateway stood in between."""
 
+BUSY: Final = frozenset({409, 429, 503})
+"""HTTP statuses by which a server refuses a job because others run."""
+
 LARGEST_ID: Final = 2**63 - 1
 """The largest id that a database gives out; jobs with larger ones are not followed."""
 
@@ -89,6 +92,12 @@ class Exchange:
     def failed(self) -> bool:
         """Whether the server says that it failed itself."""
         return self.status is not None and self.status >= 500
+
+    @property
+    def refused_as_busy(self) -> bool:
+        """Whether the application may have refused to create a job because others run."""
+        busy = self.kind == "create" and self.status in BUSY
+        return busy and self.answer.problem is None and self.answer.success is False
 
     @functools.cached_property
     def answer(self) -> Answer:

@@ -152,13 +152,13 @@ def replay(config: pytest.Config) -> Replay | None:
         return None
     if config.getoption("--expedition-dry-run"):
         raise pytest.UsageError("--expedition-replay, --expedition-dry-run: leave one out")
-    from pytest_expedition.suite.plan import PlanError, read, require_recipes
+    from pytest_expedition.suite.plan import PlanError, read, require_allowed
 
     try:
         plan = read(path)
         target = live_target(config)
         if target is not None:
-            require_recipes(plan, target.jobs)
+            require_allowed(plan, target)
     except PlanError as error:
         raise pytest.UsageError(f"expedition_replay: {error}") from None
     return plan

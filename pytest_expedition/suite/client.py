@@ -52,6 +52,9 @@ CLEANING_UP: Final = 0.1
 
 MOST_SECONDS_OF_CLEANING_UP: Final = 30.0
 
+AGENT_TRIES: Final = 3
+"""How often a stopped agent is told to run until it is given up."""
+
 WRONG_KEY: Final = "not-a-key"
 NO_SUCH_RESOURCE: Final = 404
 
@@ -91,6 +94,20 @@ class Call:
         return self.recipe is not None and self.recipe.cancellable is not False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Leftovers:
+    """What a run could not clean up.
+
+    ``jobs`` are the ids of jobs that were not seen to end. ``unconfirmed_creations`` is how many
+    requests may have created a job though no answer gives its id. ``agent`` says that the agent was
+    stopped and was not seen to run again; it is empty otherwise.
+    """
+
+    jobs: tuple[int, ...]
+    unconfirmed_creations: int
+    agent: str
+
+
 class Client:
     """Sends requests to one target and keeps every exchange.
 
@@ -118,6 +135,8 @@ class Client:
         self._reached = False
         self._lost_in_a_row = 0
         self._agent_started = False
+        self._agent_stopped = ""
+        """What the last answer was since the agent was stopped; empty where it was not."""
         self._bytes = 0
         self._key = Secret(target.api_key)
         self._renewed = False
@@ -151,34 +170,44 @@ class Client:
         """Seconds until the last request that is not for cleaning up, on the machine's clock."""
         return self._last_start - time.monotonic()
 
-    @property
-    def left_behind(self) -> list[int]:
-        """The ids of the jobs that this run created and has not seen end."""
-        return list(self.ledger.running)
-
-    @property
-    def perhaps_created(self) -> int:
-        """How many jobs may have been created by requests that got no answer."""
-        return len(self.ledger.unconfirmed_creations)
-
     # Cleaning up
 
-    def clean_up(self) -> None:
-        """Start the agent if this run stopped it, and cancel the jobs that still run."""
-        if self.target.start_agent and not self._agent_started and self.requests:
-            self._send_once([_to_agent("start")])
-        self._cancel_what_still_runs()
+    @property
+    def leftovers(self) -> Leftovers:
+        """What is not cleaned up so far."""
+        stopped = self._agent_stopped and (
+            f"the agent of {self.target.url} was stopped and is not seen to run again: "
+            f"{self._agent_stopped}; start it by hand"
+        )
+        return Leftovers(
+            jobs=tuple(self.ledger.left_behind),
+            unconfirmed_creations=len(self.ledger.unconfirmed_creations),
+            agent=stopped,
+        )
 
-    def _cancel_what_still_runs(self) -> None:
-        """Cancel the jobs of the ledger that have not ended and may be cancelled.
+    def clean_up(self) -> Leftovers:
+        """Start the agent if this run stopped it, cancel the jobs that still run; say what is left.
 
         It takes the requests that were kept for it, and ends with the seconds of the run.
         """
+        if self._agent_stopped:
+            self._make_agent_run(self._send_while_cleaning_up)
+        self._cancel_what_still_runs()
+        return self.leftovers
+
+    def _send_while_cleaning_up(self, call: Call) -> Exchange | None:
+        """Send a request as long as requests and seconds are left."""
+        requests_left = self.target.limits.requests - self.requests
+        if requests_left <= 0 or time.monotonic() >= self._until:
+            return None
+        return self._send_once([call])[0]
+
+    def _cancel_what_still_runs(self) -> None:
+        """Cancel the jobs of the ledger that have not ended and may be cancelled."""
         requests: tuple[Request, ...] = ("cancel", "poll")  # a cancel may take a moment
         for request in requests:
-            for job_id, cancellable in list(self.ledger.running.items()):
-                if cancellable and time.monotonic() < self._until:
-                    self._send_once([self.about(request, job_id)])
+            for job_id in self.ledger.to_be_cancelled:
+                self._send_while_cleaning_up(self.about(request, job_id))
 
     # The agent
 
@@ -187,10 +216,38 @@ class Client:
         if not self._agent_started:
             self.tell_agent("start")
 
+    def stop_agent(self) -> None:
+        """Stop the agent; the clean-up starts it if nothing else does."""
+        self._agent_stopped = "no answer"  # noted before: an answer may be lost
+        self.tell_agent("stop")
+
+    def restart_agent(self) -> None:
+        """Restart the agent. Raises ``TargetUnusableError`` if it is not seen to run then."""
+        self._make_agent_run(lambda call: self.send([call])[0])
+        if self._agent_stopped:
+            raise TargetUnusableError(self.leftovers.agent)
+
     def tell_agent(self, command: str) -> None:
         """Start, stop or restart the agent."""
         self._agent_started = command != "stop"  # noted before: an answer may be lost
         self.send([_to_agent(command)])
+
+    def _make_agent_run(self, send: Callable[[Call], Exchange | None]) -> None:
+        """Tell the agent to run until it says that it does, or the tries are over."""
+        for number in range(AGENT_TRIES):
+            if number:
+                pause = self.target.limits.poll_seconds
+                self.clock.sleep(
+                    min(pause, self._until - time.monotonic()) if self.clock.waits else pause
+                )
+            answer = send(_to_agent("start" if number % 2 else "restart"))
+            if answer is None:
+                return
+            if answer.answered and answer.ok and answer.answer.success is not False:
+                self._agent_stopped = ""
+                return
+            came = answer.lost if answer.status is None else f"HTTP {answer.status}"
+            self._agent_stopped = f"{answer.method} {answer.path} was answered with {came}"
 
     # The key
 
@@ -299,12 +356,12 @@ class Client:
     def _require_limits(self, *calls: Call) -> None:
         """Raise ``LimitReachedError`` if requests would go beyond a limit.
 
-        What cleaning up will take is kept for it: a cancel and a look for each job, and the start
-        of an agent that is stopped.
+        What cleaning up will take is kept for it: a cancel and a look for each job, and the tries
+        to start an agent that is stopped.
         """
-        to_be_cancelled = sum(self.ledger.running.values())
+        to_be_cancelled = len(self.ledger.to_be_cancelled)
         to_be_cancelled += sum(call.kind == "create" and call.may_be_cancelled for call in calls)
-        kept = 2 * to_be_cancelled + self.target.control_agent
+        kept = 2 * to_be_cancelled + AGENT_TRIES * self.target.control_agent
         if self.requests + len(calls) + kept > self.target.limits.requests:
             raise LimitReachedError("requests")
         if time.monotonic() > self._last_start:
@@ -314,7 +371,7 @@ class Client:
         self.requests += len(calls)
         if len(calls) == 1 and calls[0].kind != "create":
             exchange = self._exchange(calls[0], None)
-            self._keep(exchange)
+            self._keep([exchange])
             return [exchange]
         exchanges = []
         for start in range(0, len(calls), MOST_AT_ONCE):
@@ -322,34 +379,37 @@ class Client:
             barrier = threading.Barrier(len(batch))
             under_way = [self._pool.submit(self._exchange, call, barrier) for call in batch]
             try:
-                exchanges += [each.result() for each in under_way]
-            except KeyboardInterrupt:
+                answers = [each.result() for each in under_way]
+            except BaseException:  # whatever ends the run: what was sent may have created jobs
                 self._keep_what_arrives(batch, under_way)
                 raise
-            for exchange in exchanges[start:]:
-                self._keep(exchange)
+            self._keep(answers)
+            exchanges += answers
         return exchanges
 
     def _keep_what_arrives(self, calls: Sequence[Call], under_way: list[Future[Exchange]]) -> None:
-        """Wait a little for what was sent before an interrupt: it may have created jobs."""
+        """Wait a little for what was sent before the run was ended: it may have created jobs."""
         arrived, _ = wait(under_way, timeout=SECONDS_AFTER_INTERRUPT)
+        kept = []
         for call, each in zip(calls, under_way, strict=True):
             if each in arrived and each.exception() is None:
-                self._keep(each.result())
+                kept.append(each.result())
             elif call.kind == "create":
-                self.ledger.unconfirmed_creations.append(self.now)
+                self.ledger.enter_lost_creation(self.now)
+        self._keep(kept)
 
-    def _keep(self, exchange: Exchange) -> None:
-        """Keep an exchange, and enter into the ledger what it tells of jobs."""
-        self._bytes += len(exchange.body)
-        if exchange.kind == "other":
-            return
-        self.exchanges.append(exchange)
-        if self._record is not None:
-            self._record(exchange)
-        self.ledger.enter(exchange, unsent=exchange in self._unsent)
-        if self.dialect is None and exchange.kind == "create" and exchange.ok:
-            self.dialect = exchange.answer.dialect
+    def _keep(self, exchanges: Sequence[Exchange]) -> None:
+        """Keep exchanges, and enter into the ledger what they tell of jobs."""
+        about_jobs = [each for each in exchanges if each.kind != "other"]
+        for exchange in about_jobs:
+            self.ledger.enter(exchange, unsent=exchange in self._unsent)
+            if self.dialect is None and exchange.kind == "create" and exchange.ok:
+                self.dialect = exchange.answer.dialect
+        self.exchanges += about_jobs
+        self._bytes += sum(len(each.body) for each in exchanges)
+        if self._record is not None:  # last of all: it may fail, and no job may be lost by that
+            for exchange in about_jobs:
+                self._record(exchange)
 
     def _require_usable(self, exchanges: Sequence[Exchange]) -> None:
         url = self.target.url

@@ -20,6 +20,9 @@ POLLS_AFTER_THE_END: Final = 2
 POLLS_WITHOUT_ANSWER: Final = 5
 """Polls in a row that may say nothing of a job until it is given up."""
 
+BUSY_TRIES: Final = 5
+"""How often in a row a job may be refused as one too many though none of ours runs."""
+
 SLOWER: Final = 0.02
 """Part of a job's age that lies between two polls: who has waited for minutes can wait a second."""
 
@@ -62,6 +65,7 @@ class Executor:
         self.target = client.target
         self.longest_job = 0.0
         self._watch = watch
+        self._busy_in_a_row = 0
 
     def run(
         self, plan: Plan, *, once_started: Callable[[Sequence[RunningJob]], object] | None = None
@@ -84,22 +88,30 @@ class Executor:
 
         ``seconds`` is for how long the job is watched before the restart.
         """
-        if self.client.ledger.jobs_left() < 1:
+        if self.client.ledger.jobs_left < 1:
             raise LimitReachedError("jobs")
         self._make_room()
-        if self.client.ledger.room() <= 0:
-            raise LimitReachedError("concurrent_jobs")
-        self.client.tell_agent("stop")
-        running = self._start(list(plan.jobs), [], reached=plan.jobs[0].after)
+        self.client.stop_agent()
+        waiting = list(plan.jobs)
+        running = self._start(waiting, [], reached=plan.jobs[0].after)
         restart = self.client.now + seconds
         while not all(job.ended for job in running) and self.client.now < restart:
             self._round(plan, running)
             self._sleep(min(job.due for job in running), running)
-        self.client.tell_agent("restart")
+        self.client.restart_agent()
         for job in running:
             job.created = job.due = self.client.now
-        self._watch_to_the_end(plan, [], running)
+        self._watch_to_the_end(plan, waiting, running)
         self.client.tell_agent("start")
+
+    @property
+    def seconds_until_room(self) -> float:
+        """How long the next plan waits for its first job, because earlier ones may still run."""
+        now, ledger = self.client.now, self.client.ledger
+        if ledger.room(now) + len(ledger.to_be_cancelled) > 0:
+            return 0.0
+        room_at = ledger.next_room(now)
+        return 0.0 if room_at is None else room_at - now
 
     def ask_again(self, job_ids: Iterable[int]) -> None:
         """Ask once for the status of jobs of earlier plans."""
@@ -121,13 +133,17 @@ class Executor:
                 self._sleep(min(job.due for job in running), running)
 
     def _sleep(self, until: float, running: Sequence[RunningJob] = ()) -> None:
-        """Sleep until it is that late, or the run is over."""
+        """Sleep until it is that late.
+
+        Raises ``LimitReachedError`` where the run is over before that.
+        """
         clock = self.target.clock
         pause = max(until - self.client.now, 0.0)
         if clock.waits:
             if self._watch is not None:
                 self._watch({job.id: job.progress for job in running})
-            pause = min(pause, max(self.client.seconds_left, 0.0))
+            if pause > self.client.seconds_left:
+                raise LimitReachedError("seconds")
         clock.sleep(pause)
 
     def _start(
@@ -141,14 +157,13 @@ class Executor:
         ready = [job for job in waiting if job.after <= reached]
         if ready and not running:
             self._make_room()
-        starting = ready[: max(min(ledger.room(), ledger.jobs_left()), 0)]
+        starting = ready[: max(min(ledger.room(self.client.now), ledger.jobs_left), 0)]
         if not starting:
             if waiting and not running:
-                raise LimitReachedError("concurrent_jobs" if ledger.jobs_left() > 0 else "jobs")
+                raise LimitReachedError("concurrent_jobs" if ledger.jobs_left > 0 else "jobs")
             return []
         for job in starting:
             waiting.remove(job)
-        ledger.jobs += len(starting)
         creations = self.client.send([self.client.creation(job.recipe) for job in starting])
         self._require_creations(creations)
         started = []
@@ -166,6 +181,19 @@ class Executor:
                 )
             )
             self._learn(started[-1], [creation])
+        busy = [
+            job
+            for job, creation in zip(starting, creations, strict=True)
+            if creation.refused_as_busy
+        ]
+        if busy and ledger.ids:
+            waiting[:0] = busy
+            ledger.lower_jobs_at_once(self.client.now)
+        self._busy_in_a_row = self._busy_in_a_row + 1 if busy and not (running or started) else 0
+        if self._busy_in_a_row:
+            if self._busy_in_a_row >= BUSY_TRIES:
+                raise LimitReachedError("concurrent_jobs")
+            self._sleep(self.client.now + self.target.limits.poll_seconds)
         return started
 
     def _require_creations(self, creations: Sequence[Exchange]) -> None:
@@ -187,22 +215,25 @@ class Executor:
                 )
 
     def _make_room(self) -> None:
-        """See to it that jobs of earlier plans, of which nothing was learned, are no longer there.
+        """Make room for a job where jobs of earlier plans may still run.
 
-        They may have ended meanwhile; else they are cancelled, if that is allowed. What nobody
-        knows of has ended when the time of a job is over.
+        They may have ended meanwhile; else they are cancelled, if that is allowed; else their time
+        has to pass. Raises ``LimitReachedError`` where that does not help.
         """
-        ledger = self.client.ledger
+        client, ledger = self.client, self.client.ledger
         requests: tuple[Request, ...] = ("poll", "cancel", "poll")
         for request in requests:
-            for job_id, cancellable in list(ledger.running.items()):
-                if ledger.room() <= 0 and (cancellable or request == "poll"):
-                    self.client.send([self.client.about(request, job_id)])
-        while ledger.room() <= 0 and ledger.unconfirmed_creations:
-            self._sleep(ledger.unconfirmed_creations[0] + self.target.limits.job_seconds)
-            if self.client.seconds_left < 0:
-                raise LimitReachedError("seconds")
-            del ledger.unconfirmed_creations[0]
+            for job_id in ledger.running(client.now):
+                allowed = request == "poll" or job_id in ledger.to_be_cancelled
+                if allowed and ledger.room(client.now) <= 0:
+                    client.send([client.about(request, job_id)])
+        while ledger.room(client.now) <= 0:
+            room_at = ledger.next_room(client.now)
+            if room_at is None:
+                raise LimitReachedError("concurrent_jobs")
+            counted = ledger.running(client.now)
+            self._sleep(room_at)
+            self.ask_again(counted)  # one that runs beyond its time keeps its place
 
     def _round(self, plan: Plan, running: list[RunningJob]) -> None:
         """Send what is due, and learn from the answers."""

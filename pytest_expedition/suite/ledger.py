@@ -2,58 +2,125 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pytest_expedition.oracle.history import CANCELLED, FINISHED, created_id
+from pytest_expedition.oracle.history import CANCELLED, FINISHED, created_id, is_about
 
 if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.protocol.envelope import Dialect
     from pytest_expedition.suite.target import Limits
 
+REFUSED: Final = frozenset({400, 401, 403, 404, 405, 406, 407, 411, 413, 414, 415, 422, 429})
+"""HTTP statuses of requests that were refused before anything was done."""
+
 
 class Ledger:
     """What a run knows of the jobs that it created.
 
-    ``ids`` are the ids that creations answered, ``running`` those of the jobs that were not seen
-    to have ended, with whether they may be cancelled. ``unconfirmed_creations`` are the times of
-    creations that may have created a job, though no answer gives its id. ``jobs`` counts the
-    creations that the limit `jobs` allows.
+    A job counts as running until it was seen at 1 or -1, or its time (``job_seconds``) is over; one
+    that was seen to run beyond its time counts until it was seen to end. No other answer about a
+    job changes this. ``ids`` are the ids that creations answered, ``left_behind`` those of the jobs
+    that were not seen to end. ``unconfirmed_creations`` are the times of creations that may have
+    created a job of which no answer gives the id. All times are those of exchanges.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.ids: list[int] = []
-        self.jobs = 0
-        self.running: dict[int, bool] = {}
         self.unconfirmed_creations: list[float] = []
         self.dialects: dict[int, Dialect | None] = {}
         """The dialect in which each job was created: its status is asked for in the same."""
+        self._cancellable: dict[int, bool] = {}
+        self._created: dict[int, float] = {}
+        """When each job was created that was not seen to end."""
+        self._overdue: set[int] = set()
+        """Jobs that were seen to run beyond their time."""
+        self._at_once = limits.concurrent_jobs
 
-    def enter(self, exchange: Exchange, *, unsent: bool) -> None:
-        """Learn from an exchange; of an ``unsent`` one the server cannot know."""
-        if exchange.kind == "create":
-            self._enter_creation(exchange, unsent=unsent)
-        elif exchange.job_id in self.running and (
-            exchange.state in {CANCELLED, FINISHED} or (exchange.gone and not exchange.probe)
-        ):
-            del self.running[exchange.job_id]
+    @property
+    def left_behind(self) -> list[int]:
+        """The ids of the jobs that were not seen to end."""
+        return list(self._created)
 
-    def _enter_creation(self, creation: Exchange, *, unsent: bool) -> None:
-        job_id = created_id(creation)
-        if job_id is not None:
-            self.ids.append(job_id)
-            if creation.state not in {CANCELLED, FINISHED}:
-                self.running[job_id] = creation.cancellable is not False
-            self.dialects[job_id] = creation.answer.dialect
-        elif not unsent and (creation.status is None or creation.ok or creation.failed):
-            self.unconfirmed_creations.append(creation.received)
+    @property
+    def to_be_cancelled(self) -> list[int]:
+        """The ids of the jobs that were not seen to end and may be cancelled."""
+        return [each for each in self._created if self._cancellable[each]]
 
-    def room(self) -> int:
-        """How many more jobs may run at the same time."""
-        at_once = self._limits.concurrent_jobs
-        return at_once - len(self.running) - len(self.unconfirmed_creations)
-
+    @property
     def jobs_left(self) -> int:
         """How many more jobs the run may create."""
-        return self._limits.jobs - self.jobs
+        return self._limits.jobs - len(self.ids) - len(self.unconfirmed_creations)
+
+    def enter(self, exchange: Exchange, *, unsent: bool) -> None:
+        """Learn from an exchange; the server never got one that is ``unsent``."""
+        if exchange.kind == "create":
+            if not unsent:
+                self._enter_creation(exchange)
+        elif exchange.job_id in self._created:
+            self._enter_state(exchange.job_id, exchange)
+
+    def enter_lost_creation(self, now: float) -> None:
+        """Count a creation whose answer nobody waited for."""
+        self.unconfirmed_creations.append(now)
+
+    def _enter_creation(self, creation: Exchange) -> None:
+        job_id = created_id(creation)
+        if job_id is None:
+            if not _was_refused(creation):
+                self.unconfirmed_creations.append(creation.received)
+            return
+        if job_id in self.dialects:  # given out twice: what it shows may be either of two jobs
+            self.unconfirmed_creations.append(creation.received)
+        else:
+            self.ids.append(job_id)
+        self.dialects[job_id] = creation.answer.dialect
+        self._cancellable[job_id] = creation.cancellable is not False
+        self._created[job_id] = creation.received
+        self._enter_state(job_id, creation)
+
+    def _enter_state(self, job_id: int, exchange: Exchange) -> None:
+        if exchange.state is None or not is_about(exchange, job_id):
+            return
+        if exchange.state in {CANCELLED, FINISHED} or exchange.answer.says_failed:
+            del self._created[job_id]
+            self._overdue.discard(job_id)
+        elif exchange.sent > self._end_of(self._created[job_id]):
+            self._overdue.add(job_id)
+
+    def running(self, now: float) -> list[int]:
+        """Return the ids of the jobs that count as running."""
+        return [
+            job_id
+            for job_id, created in self._created.items()
+            if self._end_of(created) > now or job_id in self._overdue
+        ]
+
+    def room(self, now: float) -> int:
+        """Return how many more jobs may run at the same time."""
+        unconfirmed = sum(self._end_of(sent) > now for sent in self.unconfirmed_creations)
+        return self._at_once - len(self.running(now)) - unconfirmed
+
+    def next_room(self, now: float) -> float | None:
+        """Return when the time of the next job that counts is over; ``None`` if that is never."""
+        times = [each for job_id, each in self._created.items() if job_id not in self._overdue]
+        ends = map(self._end_of, (*times, *self.unconfirmed_creations))
+        return min((end for end in ends if end > now), default=None)
+
+    def _end_of(self, created: float) -> float:
+        """Return when the time of a job is over."""
+        return created + self._limits.job_seconds
+
+    def lower_jobs_at_once(self, now: float) -> None:
+        """Let no more jobs run at the same time than do now: the server has refused another."""
+        self._at_once = max(1, min(self._at_once, len(self.running(now))))
+
+
+def _was_refused(creation: Exchange) -> bool:
+    """Whether the answer to a creation says that no job was created."""
+    status, answer = creation.status, creation.answer
+    if status is None or status in REFUSED:
+        return status is not None
+    says_error = answer.problem is None and answer.success is False
+    return says_error and (400 <= status < 500 or creation.refused_as_busy)

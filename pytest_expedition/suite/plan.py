@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_expedition.protocol.recipe import JobRecipe
+    from pytest_expedition.suite.target import Target
 
 Request = Literal["poll", "cancel", "start-agent"]
+
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of the largest file that is read as a plan."""
 
 AT_ONCE: Final = 0.0
 AT_THE_END: Final = 1.0
@@ -89,9 +93,14 @@ def as_document(replay: Replay) -> dict[str, Any]:
 def read(path: Path) -> Replay:
     """Read a plan that was kept. Raises ``PlanError`` for a file that is none."""
     try:
-        document = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(text) > MOST_BYTES:
+        raise PlanError(f"{path}: is no plan: it is larger than {MOST_BYTES} bytes")
+    try:
+        document = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise PlanError(f"{path}: is no plan: it is no JSON: {error}") from None
     violation = find_violation(document, "plan")
@@ -113,14 +122,24 @@ def read(path: Path) -> Replay:
     return Replay(requirement=requirement, plan=Plan(**{**document, "jobs": jobs}))
 
 
-def require_recipes(replay: Replay, recipes: Sequence[JobRecipe]) -> None:
-    """Raise ``PlanError`` if a plan names a recipe that is not there."""
-    known = [recipe.name for recipe in recipes]
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def require_allowed(replay: Replay, target: Target) -> None:
+    """Raise ``PlanError`` if a plan needs a recipe or a permission that the target lacks."""
+    known = [recipe.name for recipe in target.jobs]
     for number, job in enumerate(replay.plan.jobs, 1):
         if job.recipe not in known:
             raise PlanError(
                 f"job {number} of the plan is made by the recipe {job.recipe!r}, which the target "
                 f"does not have: it has {', '.join(known)}"
+            )
+        starts_agent = any("start-agent" in act.requests for act in job.acts)
+        if starts_agent and not target.start_agent:
+            raise PlanError(
+                f"job {number} of the plan starts the agent, which the target does not allow: "
+                "set start = true under [agent]"
             )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pytest_expedition.oracle.history import created_id
 from pytest_expedition.suite.plan import JobPlan, Plan
 from pytest_expedition.suite.request_list import far_id, malformed_ids
 
@@ -50,9 +49,8 @@ def _probe_access(client: Client, running: Sequence[RunningJob]) -> None:
 def _probe_creation(client: Client, recipe: str) -> None:
     """Ask for a new job without a key and with a wrong one, as far as jobs may be created."""
     for probe in _WITHOUT_ACCESS:
-        if client.ledger.jobs_left() > 0 and client.ledger.room() > 0:
-            (creation,) = client.send([client.creation(recipe, probe)])
-            client.ledger.jobs += created_id(creation) is not None
+        if client.ledger.jobs_left > 0 and client.ledger.room(client.now) > 0:
+            client.send([client.creation(recipe, probe)])
 
 
 def _probe_ids(client: Client) -> None:
@@ -63,7 +61,7 @@ def _probe_ids(client: Client) -> None:
     ledger = client.ledger
     if not ledger.ids:
         return
-    ended = next((each for each in ledger.ids if each not in ledger.running), None)
+    ended = next((each for each in ledger.ids if each not in ledger.left_behind), None)
     far = far_id(ledger.ids)
     if far is not None:
         _probe_id(client, far, "unknown-id", ("GET", "DELETE"))

@@ -46,8 +46,8 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, client: Client) -> None:
         super().__init__("the run was interrupted")
-        self.left_behind = tuple(client.left_behind)
-        self.perhaps_created = client.perhaps_created
+        self.left_behind = client.leftovers.jobs
+        self.perhaps_created = client.leftovers.unconfirmed_creations
 
 
 def run_contract(
@@ -129,6 +129,7 @@ def run_share(
     except KeyboardInterrupt:
         # Without its traceback, which holds what was being sent.
         raise Interrupted(client) from None
+    reason = reason or client.leftovers.agent
     # Of a target that never let us create a job, nothing is held against it.
     history = search.history(client.exchanges if client.ledger.ids or not reason else [])
     return Share(
@@ -143,8 +144,8 @@ def run_share(
         jobs=len(client.ledger.ids),
         unanswered=sum(not exchange.answered for exchange in history.exchanges),
         reason=reason,
-        left_behind=tuple(client.left_behind),
-        perhaps_created=client.perhaps_created,
+        left_behind=client.leftovers.jobs,
+        perhaps_created=client.leftovers.unconfirmed_creations,
         secrets=client.secrets,
     )
 

@@ -150,7 +150,7 @@ class Search:
         if self._seconds_for_plans == math.inf:
             return True
         jobs_in_a_row = 1 + max(job.after for job in plan.jobs)
-        seconds = jobs_in_a_row * self.executor.longest_job
+        seconds = jobs_in_a_row * self.executor.longest_job + self.executor.seconds_until_room
         return self._elapsed + seconds <= self._seconds_for_plans
 
     @property

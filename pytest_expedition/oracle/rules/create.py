@@ -32,7 +32,10 @@ def _answered(history: History) -> Iterable[Exchange]:
 def envelope(creations: list[Exchange]) -> Iterator[Judgement]:
     """The creation answer is a success, is JSON, and validates."""
     first: dict[tuple[str, str], Exchange] = {}
+    creates_jobs = any(created_id(creation) is not None for creation in creations)
     for creation in sorted(creations, key=attrgetter("sent", "position")):
+        if creates_jobs and creation.refused_as_busy:
+            continue  # it lets few jobs run at once, and others may have run
         problem = envelope_problem(creation, "creation")
         before = creation
         if creation.answer.tells_of_a_job:
