@@ -46,7 +46,7 @@ def requirements() -> Catalogue:
 
     return Catalogue(
         columns=("requirement", "level", "basis", "promise", "source"),
-        rows=tuple((*_promise(each), each.source) for each in CATALOGUE.values()),
+        rows=tuple((*_promise(each), each.source.text) for each in CATALOGUE.values()),
     )
 
 

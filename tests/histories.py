@@ -193,7 +193,7 @@ def error(message: str = "No") -> dict[str, Any]:
 
 def faults(story: Story, requirement: str) -> list[str]:
     """The faults that the requirement's rule finds."""
-    return [x.fault for x in RULES[requirement](story.history()) if isinstance(x, Violation)]
+    return [x.fault.id for x in RULES[requirement](story.history()) if isinstance(x, Violation)]
 
 
 def verdict_on(story: Story, requirement: str) -> str | list[str]:

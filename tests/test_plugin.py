@@ -116,6 +116,7 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
         [
             "status.monotonic (MUST, stated): While a job is not cancelled, its state never goes*",
             "Promised by: Managing Jobs, “Checking Job status”",
+            "  https://pan.dev/expedition/docs/managing_jobs/#checking-job-status",
             "What was seen:",
             "  The state of job * was 0.*, then 0.*.",
             "The exchanges that prove it, and how it came to them:",

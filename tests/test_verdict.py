@@ -12,6 +12,7 @@ from histories import Story
 
 from pytest_expedition.oracle.history import Exchange, History, Job
 from pytest_expedition.oracle.rules import Finding, Violation
+from pytest_expedition.oracle.rules.status import WENT_BACK
 from pytest_expedition.oracle.verdict import (
     Outcome,
     Result,
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     from pytest_expedition.protocol.requirements import Need
 
-LONG = Violation("went-back", *Story().create().poll(0.5).poll(0.4).exchanges)
-SHORT = Violation("went-back", *Story().create().exchanges)
+LONG = Violation(WENT_BACK, *Story().create().poll(0.5).poll(0.4).exchanges)
+SHORT = Violation(WENT_BACK, *Story().create().exchanges)
 
 
 def outcome(name: str, finding: Finding, **facts: Any) -> Any:

@@ -33,30 +33,6 @@ LAST_STEPS: Final = 12
 OF_CANCELS: Final = frozenset({"client.trusts-the-state", "client.does-not-insist"})
 """The promises that have a chance only where the client is told to cancel."""
 
-CLIENT_FAULTS: Final = {
-    "without-key": "{asked} came without the key.",
-    "refused": "{asked} was refused with HTTP {status}.",
-    "not-its-job": "{asked} names no job that the client created.",
-    "lost-digits": "{asked} names the id without its last digits, as a floating-point number does.",
-    "did-not-start": "Told to start a job, it sent no request for one: it {how}.",
-    "did-not-cancel": "Told to cancel the job, it sent no cancel.",
-    "created-twice": "Told to start one job, it created {count}.",
-    "stumbled": "Answered {answer}, it {how}.",
-    "said-too-early": "It {how}, though no answer had shown 1 or -1.",
-    "said-otherwise": "The job {end}, but the client {how}.",
-    "polled-on": "After an answer had shown {state}, it polled the job {count} times more.",
-    "did-not-end": "After an answer had shown {state}, it did not end: it {how}.",
-    "never-gave-up": "After {seconds} s it still polled. (If it goes by a clock, give it "
-    "expedition_scenario.monotonic.)",
-    "impatient": "After {seconds} s, while the job was still under way, it gave up.",
-    "gave-up-after-outage": "{asked} was answered with {answer}; then it {how}.",
-    "gave-up-without-key": "{asked} was answered with {answer}; then it {how}.",
-    "hammered": "It sent ten polls within {seconds} s.",
-    "cancelled-unasked": "It sent {asked}, and nobody had told it to.",
-    "insisted": "It sent {count} cancels of one job.",
-}
-"""What a client did, for each fault that a rule can find."""
-
 _ENDED: Final = {"finished": "finished", "failed": "failed", "cancelled": "was cancelled"}
 _UNNAMED: Final = (
     " (If that is how it tells that a job {ended}, say so: check(…, {end}=TheException).)"
@@ -72,7 +48,7 @@ def client_fault(violation: Violation) -> str:
         **violation.facts,
     }
     facts |= {"how": cut(str(facts.get("how", ""))), "end": _ENDED.get(facts.get("end", ""), "")}
-    text = CLIENT_FAULTS[violation.fault].format_map(facts)
+    text = violation.fault.sentence.format_map(facts)
     end = violation.facts.get("end")
     if end in {"failed", "cancelled"} and str(violation.facts.get("how")).startswith("raised"):
         text += _UNNAMED.format(ended=_ENDED[end], end=end)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_expedition.clients.transcript import ENDS
 from pytest_expedition.oracle.history import CANCELLED, FINISHED, NO_KEY
 from pytest_expedition.oracle.rules import Finding, find
-from pytest_expedition.oracle.rules.base import HELD, UNSEEN, Judgement, Violation
+from pytest_expedition.oracle.rules.base import HELD, UNSEEN, Fault, Judgement, Violation
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
@@ -64,17 +64,23 @@ def client_rule(promise: str) -> Callable[[ClientRule], ClientRule]:
     return register
 
 
+WITHOUT_KEY: Final = Fault("without-key", "{asked} came without the key.")
+
+
 @client_rule("client.sends-key")
 def sends_key(transcript: Transcript) -> Iterator[Judgement]:
-    """Every request but the login carries ``Authorization: Bearer <key>``."""
+    """Every request of the job API but the login carries `Authorization: Bearer <key>`."""
     for step in transcript.steps:
         if step.of_job_api:
-            yield HELD if step.keyed else Violation("without-key", step.exchange)
+            yield HELD if step.keyed else Violation(WITHOUT_KEY, step.exchange)
+
+
+REFUSED: Final = Fault("refused", "{asked} was refused with HTTP {status}.")
 
 
 @client_rule("client.asks-properly")
 def asks_properly(transcript: Transcript) -> Iterator[Judgement]:
-    """It sends no request of the job API that the API does not know."""
+    """Each request of the job API that it sends has a path, method and body of that API."""
     for step in transcript.steps:
         exchange = step.exchange
         if not step.of_job_api:
@@ -83,25 +89,34 @@ def asks_properly(transcript: Transcript) -> Iterator[Judgement]:
         if not refused:
             yield HELD
         elif exchange.answered and exchange.kind not in {"status", "cancel"}:
-            yield Violation("refused", exchange, status=exchange.status)
+            yield Violation(REFUSED, exchange, status=exchange.status)
+
+
+NOT_ITS_JOB: Final = Fault("not-its-job", "{asked} names no job that the client created.")
 
 
 @client_rule("client.asks-for-its-job")
 def asks_for_its_job(transcript: Transcript) -> Iterator[Judgement]:
-    """Status requests and cancels name a job that it created."""
+    """Status requests and cancels name a job that it created, by the id that it was given."""
     created = {step.created for step in transcript.steps} - {None}
     for step in transcript.steps:
         if step.exchange.kind in {"status", "cancel"}:
             known = step.exchange.job_id in created
-            yield HELD if known else Violation("not-its-job", step.exchange)
+            yield HELD if known else Violation(NOT_ITS_JOB, step.exchange)
+
+
+LOST_DIGITS: Final = Fault(
+    "lost-digits",
+    "{asked} names the id without its last digits, as a floating-point number does.",
+)
 
 
 @client_rule(KEEPS_DIGITS)
 def keeps_digits(transcript: Transcript) -> Iterator[Judgement]:
-    """It asks for its job by all digits of the id, also where that lies beyond 2^53."""
+    """It asks for its job by all digits of the id, also where the id lies beyond 2^53."""
     for step in transcript.steps:
         if _lost_digits(transcript, step):
-            yield Violation("lost-digits", step.exchange)
+            yield Violation(LOST_DIGITS, step.exchange)
         elif step.exchange.job_id in _created(transcript) and step.exchange.job_id > EXACT:
             yield HELD
 
@@ -118,6 +133,12 @@ def _lost_digits(transcript: Transcript, step: Step) -> bool:
     return any(each > EXACT and float(each) == float(asked) for each in created)
 
 
+DID_NOT_START: Final = Fault(
+    "did-not-start", "Told to start a job, it sent no request for one: it {how}."
+)
+DID_NOT_CANCEL: Final = Fault("did-not-cancel", "Told to cancel the job, it sent no cancel.")
+
+
 @client_rule("client.does-as-told")
 def does_as_told(transcript: Transcript) -> Iterator[Judgement]:
     """Told to start a job, or to cancel one that runs, it sends the request that does so."""
@@ -126,23 +147,29 @@ def does_as_told(transcript: Transcript) -> Iterator[Judgement]:
         if run.creations:
             yield HELD
         else:
-            yield Violation("did-not-start", how=how)
+            yield Violation(DID_NOT_START, how=how)
         if run.cancelled_by is None or run.job_id is None:
             continue
         if any(step.exchange.kind == "cancel" for step in run.steps):
             yield HELD
         elif run.end_shown is None or run.end_shown.exchange.sent > run.cancelled_by:
-            yield Violation("did-not-cancel", *_exchanges(run.creations), how=how)
+            yield Violation(DID_NOT_CANCEL, *_exchanges(run.creations), how=how)
+
+
+CREATED_TWICE: Final = Fault("created-twice", "Told to start one job, it created {count}.")
 
 
 @client_rule("client.creates-once")
 def creates_once(transcript: Transcript) -> Iterator[Judgement]:
-    """Told to start a job once, it creates no second one."""
+    """Told to start a job once, it creates no second one, also when the answer was lost."""
     for run in transcript.runs:
         if len(run.created) > 1:
-            yield Violation("created-twice", *_exchanges(run.created), count=len(run.created))
+            yield Violation(CREATED_TWICE, *_exchanges(run.created), count=len(run.created))
         elif run.created:
             yield HELD
+
+
+STUMBLED: Final = Fault("stumbled", "Answered {answer}, it {how}.")
 
 
 @client_rule("client.understands-answers")
@@ -150,54 +177,61 @@ def understands_answers(transcript: Transcript) -> Iterator[Judgement]:
     """It stumbles over no answer that the documentation allows."""
     for run in transcript.runs:
         if run.said.stumbled and run.end is None and run.last and not run.last.outage:
-            yield Violation("stumbled", run.last.exchange, how=run.said.how)
+            yield Violation(STUMBLED, run.last.exchange, how=run.said.how)
         elif run.end is not None:
             yield HELD
 
 
+SAID_TOO_EARLY: Final = Fault("said-too-early", "It {how}, though no answer had shown 1 or -1.")
+
+
 @client_rule("client.waits-to-the-end")
 def waits_to_the_end(transcript: Transcript) -> Iterator[Judgement]:
-    """It does not say that a job has ended before an answer shows it."""
+    """It does not say that a job has ended before an answer shows 1 or -1."""
     for run in transcript.runs:
         if not run.said.words or not run.said.words <= {*ENDS}:
             continue  # it did not say that the job had ended, or may not have meant that
         if run.end is not None:
             yield HELD
         else:
-            yield Violation("said-too-early", *_exchanges(run.steps[-1:]), how=run.said.how)
+            yield Violation(SAID_TOO_EARLY, *_exchanges(run.steps[-1:]), how=run.said.how)
 
 
-def _sees(end: End) -> ClientRule:
-    def rule(transcript: Transcript) -> Iterator[Judgement]:
-        """Of a job that has ended in that way, it says so."""
-        if len(transcript.calls) == 1 and not transcript.told_to_cancel:
-            yield from (
-                _judge_saying(run)
-                for run in _ended(transcript)
-                if run.end == end and not _cancelled_what_it_gave_up(run)
-            )
-
-    return rule
+@client_rule("client.sees-success")
+def sees_success(transcript: Transcript) -> Iterator[Judgement]:
+    """Of a job that has finished, it says so."""
+    yield from _sees(transcript, "finished")
 
 
-for _end, _promise in (
-    ("finished", "client.sees-success"),
-    ("failed", "client.sees-failure"),
-    ("cancelled", "client.sees-cancel"),
-):
-    CLIENT_RULES[_promise] = _sees(_end)  # type: ignore[arg-type]
+@client_rule("client.sees-failure")
+def sees_failure(transcript: Transcript) -> Iterator[Judgement]:
+    """Of a job that ended in failure, it says so: state 1 is not success."""
+    yield from _sees(transcript, "failed")
+
+
+@client_rule("client.sees-cancel")
+def sees_cancel(transcript: Transcript) -> Iterator[Judgement]:
+    """Of a job that somebody has cancelled, it says so."""
+    yield from _sees(transcript, "cancelled")
+
+
+def _sees(transcript: Transcript, end: End) -> Iterator[Judgement]:
+    if len(transcript.calls) == 1 and not transcript.told_to_cancel:
+        for run in _ended(transcript):
+            if run.end == end and not _cancelled_what_it_gave_up(run):
+                yield _judge_saying(run)
 
 
 @client_rule("client.trusts-the-state")
 def trusts_the_state(transcript: Transcript) -> Iterator[Judgement]:
-    """Whether its own cancel took effect it learns from the state."""
+    """Whether its own cancel took effect it learns from the state: -1, or 1."""
     if transcript.told_to_cancel:
         yield from map(_judge_saying, _ended(transcript))
 
 
 @client_rule("client.keeps-jobs-apart")
 def keeps_jobs_apart(transcript: Transcript) -> Iterator[Judgement]:
-    """Of several jobs that run at once, it says of each how that one ended."""
+    """Of two jobs that run at once, it says of each how that one ended."""
     if len(transcript.calls) > 1 and not transcript.told_to_cancel:
         yield from map(_judge_saying, _ended(transcript))
 
@@ -216,23 +250,34 @@ def _cancelled_what_it_gave_up(run: Run) -> bool:
     return "gave-up" in run.said.words and any(not _over(run, step) for step in cancels)
 
 
+SAID_OTHERWISE: Final = Fault("said-otherwise", "The job {end}, but the client {how}.")
+
+
 def _judge_saying(run: Run) -> Judgement:
     if run.end in run.said.words:
         return HELD
     assert run.end_shown is not None
-    return Violation("said-otherwise", run.end_shown.exchange, end=run.end, how=run.said.how)
+    return Violation(SAID_OTHERWISE, run.end_shown.exchange, end=run.end, how=run.said.how)
 
 
 @client_rule("client.stops-when-finished")
 def stops_when_finished(transcript: Transcript) -> Iterator[Judgement]:
-    """A job that was seen finished is not polled on."""
+    """A job that was seen finished is not polled on (twice more at the most)."""
     yield from _stops(transcript, FINISHED)
 
 
 @client_rule("client.stops-on-cancel")
 def stops_on_cancel(transcript: Transcript) -> Iterator[Judgement]:
-    """A job that was seen at -1 is not polled on."""
+    """A job that was seen at -1 is not polled on (twice more at the most)."""
     yield from _stops(transcript, CANCELLED)
+
+
+POLLED_ON: Final = Fault(
+    "polled-on", "After an answer had shown {state}, it polled the job {count} times more."
+)
+DID_NOT_END: Final = Fault(
+    "did-not-end", "After an answer had shown {state}, it did not end: it {how}."
+)
 
 
 def _stops(transcript: Transcript, state: float) -> Iterator[Judgement]:
@@ -244,17 +289,24 @@ def _stops(transcript: Transcript, state: float) -> Iterator[Judgement]:
         later = [step for step in run.polls if shown.exchange.before(step.exchange)]
         if len(later) > MOST_AFTER_THE_END:
             proof = (shown.exchange, later[MOST_AFTER_THE_END].exchange)
-            yield Violation("polled-on", *proof, count=len(later), state=int(state))
+            yield Violation(POLLED_ON, *proof, count=len(later), state=int(state))
         elif "endless" in run.said.words:
             how = run.said.how or "would have gone on for ever"
-            yield Violation("did-not-end", shown.exchange, how=how, state=int(state))
+            yield Violation(DID_NOT_END, shown.exchange, how=how, state=int(state))
         else:
             yield HELD
 
 
+NEVER_GAVE_UP: Final = Fault(
+    "never-gave-up",
+    "After {seconds} s it still polled. (If it goes by a clock, give it "
+    "expedition_scenario.monotonic.)",
+)
+
+
 @client_rule("client.polls-not-for-ever")
 def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
-    """A job that never ends is given up."""
+    """A job that never ends is given up after two hours at the most."""
     for run in transcript.runs:
         if run.end is not None or not run.polls or _waited(run) < PATIENCE:
             continue
@@ -263,9 +315,14 @@ def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
         elif not run.said.words:
             yield UNSEEN  # what it said is not known
         elif "endless" in run.said.words:
-            yield Violation("never-gave-up", run.polls[-1].exchange, seconds=round(_waited(run)))
+            yield Violation(NEVER_GAVE_UP, run.polls[-1].exchange, seconds=round(_waited(run)))
         else:
             yield HELD
+
+
+IMPATIENT: Final = Fault(
+    "impatient", "After {seconds} s, while the job was still under way, it gave up."
+)
 
 
 @client_rule("client.is-patient")
@@ -276,7 +333,7 @@ def is_patient(transcript: Transcript) -> Iterator[Judgement]:
         if run.end is None and gave_up and run.last and run.job_id and not run.last.outage:
             waited = _waited(run)
             if waited < PATIENCE:
-                yield Violation("impatient", run.last.exchange, seconds=round(waited, 3))
+                yield Violation(IMPATIENT, run.last.exchange, seconds=round(waited, 3))
                 continue
         if run.steps and _waited(run) >= LONG:
             yield HELD
@@ -288,14 +345,22 @@ def _waited(run: Run) -> float:
 
 @client_rule("client.bears-outages")
 def bears_outages(transcript: Transcript) -> Iterator[Judgement]:
-    """A status request that met a gateway or was lost is sent again."""
+    """A status request that met a gateway (502, 503) or was lost is sent again."""
     yield from _bears(transcript, of_the_key=False)
 
 
 @client_rule("client.renews-key")
 def renews_key(transcript: Transcript) -> Iterator[Judgement]:
-    """When the key is not taken amid the polls, it goes on."""
+    """When the key is not taken amid the polls, it goes on, logging in again where it can."""
     yield from _bears(transcript, of_the_key=True)
+
+
+GAVE_UP_WITHOUT_KEY: Final = Fault(
+    "gave-up-without-key", "{asked} was answered with {answer}; then it {how}."
+)
+GAVE_UP_AFTER_OUTAGE: Final = Fault(
+    "gave-up-after-outage", "{asked} was answered with {answer}; then it {how}."
+)
 
 
 def _bears(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement]:
@@ -309,7 +374,7 @@ def _bears(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement]:
             continue
         if "gave-up" in run.said.words and run.last is outages[-1]:
             yield Violation(
-                "gave-up-without-key" if of_the_key else "gave-up-after-outage",
+                GAVE_UP_WITHOUT_KEY if of_the_key else GAVE_UP_AFTER_OUTAGE,
                 outages[-1].exchange,
                 how=run.said.how,
             )
@@ -317,6 +382,9 @@ def _bears(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement]:
             yield UNSEEN
         else:
             yield HELD
+
+
+HAMMERED: Final = Fault("hammered", "It sent ten polls within {seconds} s.")
 
 
 @client_rule("client.does-not-hammer")
@@ -330,11 +398,14 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
         for first, last in zip(of_one, of_one[MANY_POLLS - 1 :], strict=False):
             seconds = round((last.at - first.at) / transcript.pace, 3)
             if seconds < HAMMERING_SECONDS:
-                yield Violation("hammered", first.exchange, last.exchange, seconds=seconds)
+                yield Violation(HAMMERED, first.exchange, last.exchange, seconds=seconds)
                 break
         else:
             if len(of_one) > 1:
                 yield HELD
+
+
+CANCELLED_UNASKED: Final = Fault("cancelled-unasked", "It sent {asked}, and nobody had told it to.")
 
 
 @client_rule("client.cancels-when-told")
@@ -347,7 +418,7 @@ def cancels_only_when_told(transcript: Transcript) -> Iterator[Judgement]:
         if not unasked:
             yield HELD
         elif "gave-up" not in run.said.words:
-            yield Violation("cancelled-unasked", unasked[0].exchange)
+            yield Violation(CANCELLED_UNASKED, unasked[0].exchange)
 
 
 def _over(run: Run, step: Step) -> bool:
@@ -355,13 +426,16 @@ def _over(run: Run, step: Step) -> bool:
     return shown is not None and shown.exchange.before(step.exchange)
 
 
+INSISTED: Final = Fault("insisted", "It sent {count} cancels of one job.")
+
+
 @client_rule("client.does-not-insist")
 def does_not_insist(transcript: Transcript) -> Iterator[Judgement]:
-    """A cancel that was refused is not sent again and again."""
+    """A cancel that was refused is not sent again and again (three times at the most)."""
     for run in transcript.runs:
         cancels = [step for step in run.steps if step.exchange.kind == "cancel"]
         if len(cancels) > MOST_CANCELS:
-            yield Violation("insisted", *_exchanges(cancels), count=len(cancels))
+            yield Violation(INSISTED, *_exchanges(cancels), count=len(cancels))
         elif cancels:
             yield HELD
 

@@ -9,13 +9,40 @@ Level = Literal["MUST", "SHOULD"]
 Basis = Literal["stated", "shown", "assumed"]
 Need = Literal["cancellable", "refusable", "granted", "field", "agent-start", "agent-control"]
 
-CREATION: Final = "Managing Jobs, “Example of a Job Creation”"
-STATUS: Final = "Managing Jobs, “Checking Job status”"
-CANCEL: Final = "Managing Jobs, “Cancelling a Job”"
-RESULT: Final = "Managing Jobs, “Getting the Job result”"
-AGENT: Final = "Expedition API, “Agent”"
-AUTHENTICATION: Final = "Expedition API, “Authentication”"
-NOWHERE: Final = "not documented; common sense"
+DOCUMENTATION: Final = "https://pan.dev/expedition/docs/"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The place in the documentation that makes a promise: page and heading, and the URL."""
+
+    text: str
+    url: str = ""
+
+
+CREATION: Final = Source(
+    "Managing Jobs, “Example of a Job Creation”",
+    f"{DOCUMENTATION}managing_jobs/#example-of-a-job-creation",
+)
+STATUS: Final = Source(
+    "Managing Jobs, “Checking Job status”", f"{DOCUMENTATION}managing_jobs/#checking-job-status"
+)
+CANCEL: Final = Source(
+    "Managing Jobs, “Cancelling a Job”", f"{DOCUMENTATION}managing_jobs/#cancelling-a-job"
+)
+RESULT: Final = Source(
+    "Managing Jobs, “Getting the Job result”",
+    f"{DOCUMENTATION}managing_jobs/#getting-the-job-result",
+)
+AGENT: Final = Source(
+    "Expedition Agent, “Starting the Agent”",
+    f"{DOCUMENTATION}managing_expedition_agent/#starting-the-agent",
+)
+AUTHENTICATION: Final = Source(
+    "API Keys, “Generating Expedition API Keys”",
+    f"{DOCUMENTATION}creating_credentials/#generating-expedition-api-keys",
+)
+NOWHERE: Final = Source("not documented; common sense")
 
 
 BARE_DIALECTS: Final = ("msg", "data")
@@ -42,7 +69,7 @@ class Requirement:
     level: Level
     basis: Basis
     text: str
-    source: str
+    source: Source
     chance: str
     need: Need | None = None
 

@@ -94,6 +94,7 @@ class RequirementEntry(AgainEntry):
     basis: Basis
     text: str
     source: str
+    source_url: str
     outcome: Outcome
     reason: str
     waiver: WaiverEntry | None

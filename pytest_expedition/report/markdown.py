@@ -79,6 +79,11 @@ def _target(document: Document) -> str:
     )
 
 
+def _source(entry: RequirementEntry) -> str:
+    text, url = _prose(entry["source"]), entry["source_url"]
+    return f"[{text}]({url})" if url else text
+
+
 def _failure(entry: RequirementEntry) -> list[str]:
     sign, name = SIGNS[entry["outcome"]], entry["id"]
     seen = printable(entry["reason"])
@@ -87,7 +92,7 @@ def _failure(entry: RequirementEntry) -> list[str]:
     return [
         f"<details><summary>{sign} <b>{name}</b> ({entry['level']}): {said}</summary>",
         "",
-        f"{_prose(entry['text'])} ({entry['basis']}: {_prose(entry['source'])})",
+        f"{_prose(entry['text'])} ({entry['basis']}: {_source(entry)})",
         "",
         *_table(
             ("", "sent", "request", "answer", "proof"),

@@ -159,7 +159,7 @@ def _failure(entry: RequirementEntry) -> str:
             f'<h3 id="{name}-head">{_text(entry["id"])} <small>{entry["level"]}</small>',
             f"{_badge(entry['outcome'])}</h3>",
             f'<p class="promise">{_prose(entry["text"])}</p>',
-            f'<p class="source">{entry["basis"].capitalize()}: {_text(entry["source"])}</p>',
+            f'<p class="source">{entry["basis"].capitalize()}: {_source(entry)}</p>',
             "<h4>What was seen</h4>",
             f'<p class="seen">{_prose(entry["reason"])}</p>',
             _figure(entry, name),
@@ -275,6 +275,11 @@ def _requirements(entries: list[RequirementEntry]) -> str:
     )
 
 
+def _source(entry: RequirementEntry) -> str:
+    text, url = _text(entry["source"]), entry["source_url"]
+    return f'<a href="{_text(url)}">{text}</a>' if url else text
+
+
 def _requirement(entry: RequirementEntry) -> str:
     name = _text(entry["id"])
     if entry["evidence"]:
@@ -286,7 +291,7 @@ def _requirement(entry: RequirementEntry) -> str:
         f'<td role="cell">{entry["basis"]}</td>'
         f'<td role="cell">{_badge(entry["outcome"])}</td>'
         f'<td role="cell" class="why">{_prose(entry["reason"])}</td>'
-        f'<td role="cell" class="source">{_text(entry["source"])}</td></tr>'
+        f'<td role="cell" class="source">{_source(entry)}</td></tr>'
     )
 
 

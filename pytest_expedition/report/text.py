@@ -26,6 +26,7 @@ def failure(entry: RequirementEntry) -> str:
     lines = [
         f"{entry['id']} ({entry['level']}, {entry['basis']}): {entry['text']}",
         f"Promised by: {entry['source']}",
+        *([f"  {entry['source_url']}"] if entry["source_url"] else []),
         "",
         "What was seen:",
         f"  {entry['reason']}",

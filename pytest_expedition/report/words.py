@@ -18,67 +18,6 @@ if TYPE_CHECKING:
 LONGEST: Final = 200
 """Characters of a text from elsewhere that a sentence quotes."""
 
-FAULTS: Final = {
-    "not-a-success": "The answer is HTTP {status}, no success.",
-    "not-the-envelope": "The answer is not a valid {envelope} envelope: {problem}.",
-    "another-dialect": "The answer is in the dialect {dialect}, the creation before it was in the "
-    "dialect {created_in}: no documentation shows these two together.",
-    "no-job-id": "The job id at the documented place is {value}.",
-    "same-id-twice": "Two creations were both answered with the job id {job}.",
-    "not-visible": "The creation answered with job {job}, yet its status is HTTP {status} without "
-    "that job.",
-    "initial-state": "The creation answer carries the state {value}.",
-    "another-job": "The request was about job {job}, the answer is about job {told}.",
-    "out-of-bounds": "The state of job {job} is {value}.",
-    "went-back": "The state of job {job} was {high}, then {low}.",
-    "unfinished-again": "The state of job {job} was 1, then {value}.",
-    "never-completed": "{seconds} s after its creation, the state of job {job} was still {value}. "
-    "(Does the agent run?)",
-    "cancelled-itself": "Job {job} shows -1, though no cancel had been sent for it.",
-    "code-disagrees": "Job {job} shows a state of {value} and a job status code of {code}.",
-    "misspelled": "The state of job {job} is spelled {value}.",
-    "unknown-accepted": "The id {job} was never given out, yet the answer is HTTP {status} and no "
-    "error.",
-    "cancelled-away": "Once its cancel was answered, job {job} was gone: HTTP {status}.",
-    "cancel-ignored": "More than {seconds} s after its cancel was answered, the state of job {job} "
-    "was still {value}.",
-    "cancelled-later": "The answer to the cancel of job {job} shows {value}; -1 only showed later.",
-    "cancelled-gone": "Job {job} was -1, then it was gone.",
-    "uncancelled": "The state of job {job} was -1, then {value}.",
-    "finished-changed": "Job {job} was finished; after a cancel its state is {value}.",
-    "repeat-failed": "The second cancel of job {job} was answered with HTTP {status}.",
-    "repeat-changed": "After a second cancel, the state of job {job} is {value}.",
-    "other-changed": "The state of job {job} was {high}; after the cancel of job {cancelled} it is "
-    "{low}.",
-    "no-order": "Answers about job {job} show {one} and {other}: no order of events explains both.",
-    "refused-without-state": "The answer to the refused cancel of job {job} shows no state.",
-    "refused-but-cancelled": "Job {job} cannot be cancelled, yet after a cancel it shows -1.",
-    "refused-stale": "The answer to the refused cancel of job {job} shows {shown}; the job had "
-    "already reached {known}.",
-    "refused-ahead": "The answer to the refused cancel of job {job} shows {shown}; after it the "
-    "job was at {known}.",
-    "refused-silently": "The cancel of job {job} was refused without a text that says so.",
-    "refused-gone": "After its cancel was refused, job {job} was gone.",
-    "refused-reset": "The state of job {job} was {high}; after its cancel was refused it is {low}.",
-    "refused-stopped": "The cancel of job {job} was refused; {seconds} s after its creation its "
-    "state was still {value}.",
-    "no-list": "`nextStep` of job {job} is {value}.",
-    "finished-gone": "Job {job} was finished, then it was gone.",
-    "result-changed": "The result of job {job} was {first}, then {again}.",
-    "let-in": "A request with {key} was answered with HTTP {status} as if it had one.",
-    "done-all-the-same": "A cancel with {key} was refused, yet job {job} shows -1 after it.",
-    "bad-id-accepted": "The answer tells of a job (HTTP {status}).",
-    "bad-id-status": "The answer is HTTP {status}, no client error.",
-    "start-refused": "The agent ran; starting it was answered with HTTP {status}, no success.",
-    "started-set-back": "The state of job {job} was {high}; after the agent that ran was started, "
-    "it is {low}.",
-    "moved-while-stopped": "The agent was stopped, yet the state of job {job} went from {value} to "
-    "{later}.",
-    "stands-after-start": "The agent runs again, yet the state of job {job} is still {value}.",
-    "bad-id-no-json": "The answer (HTTP {status}) is no JSON: {problem}.",
-}
-"""What was seen, for each fault that a rule can find."""
-
 LACKING: Final[dict[Need, str]] = {
     "cancellable": "no job recipe says `cancellable = true`",
     "granted": "no cancel led to -1, and no job recipe says `cancellable = true`",
@@ -158,7 +97,7 @@ def seen(violation: Violation) -> str:
     }
     if "key" in facts:
         facts["key"] = _KEYS[facts["key"]]
-    return FAULTS[violation.fault].format_map(facts)
+    return violation.fault.sentence.format_map(facts)
 
 
 def reason(result: Result, broke: str = "") -> str:

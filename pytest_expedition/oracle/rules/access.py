@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from pytest_expedition.oracle.rules.base import HELD, Judgement, Violation, rule
+from pytest_expedition.oracle.rules.base import (
+    HELD,
+    Fault,
+    Judgement,
+    Violation,
+    rule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_expedition.oracle.history import Exchange, History
+
+
+LET_IN: Final = Fault(
+    "let-in", "A request with {key} was answered with HTTP {status} as if it had one."
+)
+DONE_ALL_THE_SAME: Final = Fault(
+    "done-all-the-same", "A cancel with {key} was refused, yet job {job} shows -1 after it."
+)
 
 
 @rule("auth.required")
@@ -21,9 +35,9 @@ def required(history: History) -> Iterator[Judgement]:
         let_in = probe.ok and probe.answer.problem is None and probe.answer.success is not False
         done = _cancelled_by(probe, history)
         if let_in or probe.answer.tells_of_a_job:
-            yield Violation("let-in", probe, key=probe.probe, status=probe.status)
+            yield Violation(LET_IN, probe, key=probe.probe, status=probe.status)
         elif done is not None:
-            yield Violation("done-all-the-same", probe, done, key=probe.probe, job=probe.job_id)
+            yield Violation(DONE_ALL_THE_SAME, probe, done, key=probe.probe, job=probe.job_id)
         else:
             yield HELD
 
@@ -40,19 +54,26 @@ def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
     return None if other or earlier else job.cancelled
 
 
+BAD_ID_ACCEPTED: Final = Fault("bad-id-accepted", "The answer tells of a job (HTTP {status}).")
+BAD_ID_STATUS: Final = Fault("bad-id-status", "The answer is HTTP {status}, no client error.")
+BAD_ID_NO_JSON: Final = Fault("bad-id-no-json", "The answer (HTTP {status}) is no JSON: {problem}.")
+
+
 @rule("input.bad-id")
 def bad_id(history: History) -> Iterator[Judgement]:
-    """An id that is no id is a client error in JSON: no server error, no other job."""
+    """An id that is no id (text, `1619abc`, 0, negative, huge, empty, encoded slashes, quotes) is
+    a client error in JSON, never a server error, never another job.
+    """
     for probe in history.probes:
         if probe.probe != "bad-id" or not probe.answered:
             continue
         status = probe.status
         assert status is not None
         if probe.answer.tells_of_a_job:
-            yield Violation("bad-id-accepted", probe, status=status)
+            yield Violation(BAD_ID_ACCEPTED, probe, status=status)
         elif not 400 <= status < 500:
-            yield Violation("bad-id-status", probe, status=status)
+            yield Violation(BAD_ID_STATUS, probe, status=status)
         elif probe.answer.problem is not None:
-            yield Violation("bad-id-no-json", probe, status=status, problem=probe.answer.problem)
+            yield Violation(BAD_ID_NO_JSON, probe, status=status, problem=probe.answer.problem)
         else:
             yield HELD

@@ -7,7 +7,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED, agent_command
-from pytest_expedition.oracle.rules.base import HELD, UNSEEN, Judgement, Violation, rule
+from pytest_expedition.oracle.rules.base import (
+    HELD,
+    UNSEEN,
+    Fault,
+    Judgement,
+    Violation,
+    rule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +50,12 @@ def _commands(history: History) -> Iterator[tuple[Exchange, bool]]:
         latest = max(latest, command.received if command.answered else math.inf)
 
 
+STARTED_SET_BACK: Final = Fault(
+    "started-set-back",
+    "The state of job {job} was {high}; after the agent that ran was started, it is {low}.",
+)
+
+
 def _started_again(history: History, running: Exchange, start: Exchange) -> Iterator[Judgement]:
     answer = _answer_to_start(running, start)
     if start in history.commands:  # in the history of one job they are those of all
@@ -61,7 +74,7 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
             continue
         if after.state < known.state:
             yield Violation(
-                "started-set-back",
+                STARTED_SET_BACK,
                 known,
                 start,
                 after,
@@ -73,11 +86,16 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
             yield HELD
 
 
+START_REFUSED: Final = Fault(
+    "start-refused", "The agent ran; starting it was answered with HTTP {status}, no success."
+)
+
+
 def _answer_to_start(running: Exchange, start: Exchange) -> Judgement:
     if not start.answered:
         return UNSEEN
     if not start.ok or start.answer.success is False:
-        return Violation("start-refused", running, start, status=start.status)
+        return Violation(START_REFUSED, running, start, status=start.status)
     return HELD
 
 
@@ -98,6 +116,15 @@ def gates(history: History) -> Iterator[Judgement]:
                 yield from _gated(job, stop, start, further)
 
 
+MOVED_WHILE_STOPPED: Final = Fault(
+    "moved-while-stopped",
+    "The agent was stopped, yet the state of job {job} went from {value} to {later}.",
+)
+STANDS_AFTER_START: Final = Fault(
+    "stands-after-start", "The agent runs again, yet the state of job {job} is still {value}."
+)
+
+
 def _gated(
     job: Job, stop: Exchange, start: Exchange | None, further: Exchange | None
 ) -> Iterator[Judgement]:
@@ -110,7 +137,7 @@ def _gated(
     for first, later in pairwise(gated):
         if later.state != first.state:
             yield Violation(
-                "moved-while-stopped",
+                MOVED_WHILE_STOPPED,
                 stop,
                 first,
                 later,
@@ -130,5 +157,5 @@ def _gated(
         yield HELD
     elif after and after[-1].sent > start.received + FIRST_MOVE * job.seconds_allowed:
         yield Violation(
-            "stands-after-start", start, after[-1], job=job.id, value=after[-1].answer.state
+            STANDS_AFTER_START, start, after[-1], job=job.id, value=after[-1].answer.state
         )

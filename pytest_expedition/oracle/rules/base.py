@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition.oracle.history import CANCELLED
@@ -33,24 +34,34 @@ UNSEEN: Final = Tested.UNSEEN
 """The promise was put to the test, but what came of it could not be seen."""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A way to break a promise.
+
+    ``sentence`` says what was seen; the facts of a violation fill it in.
+    """
+
+    id: str
+    sentence: str
+
+
 class Violation:
     """A broken promise.
 
-    ``fault`` names the way in which it was broken (``report.words`` has the sentence), ``proof``
-    are the exchanges that prove it, in the order in which they were sent, ``facts`` are the
-    values that the sentence tells. ``history`` is the one in which it was found, or as much of it
-    as tells the story.
+    ``fault`` is the way in which it was broken, ``proof`` are the exchanges that prove it, in the
+    order in which they were sent, ``facts`` are the values that fill in the fault's sentence.
+    ``history`` is the one in which it was found, or as much of it as tells the story.
     """
 
     history: History
 
-    def __init__(self, fault: str, *proof: Exchange, **facts: Any) -> None:
+    def __init__(self, fault: Fault, *proof: Exchange, **facts: Any) -> None:
         self.fault = fault
         self.proof = tuple(sorted(proof, key=lambda exchange: exchange.sent))
         self.facts = facts
 
     def __repr__(self) -> str:
-        return f"Violation({self.fault!r}, {len(self.proof)} exchanges, {self.facts!r})"
+        return f"Violation({self.fault.id!r}, {len(self.proof)} exchanges, {self.facts!r})"
 
 
 Judgement = Tested | Violation
@@ -161,6 +172,17 @@ def envelope_problem(exchange: Exchange, role: EnvelopeName) -> str | None:
         return "it is nested too deep"
 
 
+NOT_A_SUCCESS: Final = Fault("not-a-success", "The answer is HTTP {status}, no success.")
+NOT_THE_ENVELOPE: Final = Fault(
+    "not-the-envelope", "The answer is not a valid {envelope} envelope: {problem}."
+)
+ANOTHER_DIALECT: Final = Fault(
+    "another-dialect",
+    "The answer is in the dialect {dialect}, the creation before it was in the dialect "
+    "{created_in}: no documentation shows these two together.",
+)
+
+
 def another_dialect(creation: Exchange | None, exchange: Exchange) -> Violation | None:
     """Tell of an answer whose dialect no documentation shows together with the creation's.
 
@@ -172,7 +194,7 @@ def another_dialect(creation: Exchange | None, exchange: Exchange) -> Violation 
     if "data" not in both or len(both) < 2:
         return None
     created_in, dialect = both
-    return Violation("another-dialect", creation, exchange, created_in=created_in, dialect=dialect)
+    return Violation(ANOTHER_DIALECT, creation, exchange, created_in=created_in, dialect=dialect)
 
 
 @functools.lru_cache(maxsize=4096)

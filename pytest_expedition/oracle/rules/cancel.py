@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
     HELD,
+    NOT_THE_ENVELOPE,
+    Fault,
     Judgement,
     Violation,
     after_furthest,
@@ -36,15 +38,27 @@ def envelope(job: Job) -> Iterator[Judgement]:
         problem = envelope_problem(cancel, "cancel")
         if problem is not None and (cancel.failed or envelope_problem(cancel, "error") is not None):
             yield Violation(
-                "not-the-envelope", cancel, job=job.id, envelope="cancel", problem=problem
+                NOT_THE_ENVELOPE, cancel, job=job.id, envelope="cancel", problem=problem
             )
         else:
             yield another_dialect(job.creation, cancel) or HELD
 
 
+CANCELLED_AWAY: Final = Fault(
+    "cancelled-away", "Once its cancel was answered, job {job} was gone: HTTP {status}."
+)
+CANCEL_IGNORED: Final = Fault(
+    "cancel-ignored",
+    "More than {seconds} s after its cancel was answered, the state of job {job} was still "
+    "{value}.",
+)
+
+
 @job_rule("cancel.minus-one")
 def minus_one(job: Job) -> Iterator[Judgement]:
-    """Cancelling a running job that can be cancelled brings its state to -1 within a grace."""
+    """Cancelling a running job that can be cancelled brings its state to -1 within a
+    short grace.
+    """
     cancels = _cancels_while_running(job)
     if job.cancellable is not True or not cancels:
         return
@@ -53,16 +67,21 @@ def minus_one(job: Job) -> Iterator[Judgement]:
         if not last.before(poll) or job.cancelled_before(poll) or job.finished_before(poll):
             continue
         if poll.gone and not job.may_be_gone(poll):
-            yield Violation("cancelled-away", last, poll, job=job.id, status=poll.status)
+            yield Violation(CANCELLED_AWAY, last, poll, job=job.id, status=poll.status)
             return
         late = last.received + CANCEL_GRACE < poll.sent < job.agent_stopped
         if late and poll.state not in {None, CANCELLED, FINISHED} and job.is_about_it(poll):
             yield Violation(
-                "cancel-ignored", last, poll, job=job.id, value=poll.state, seconds=CANCEL_GRACE
+                CANCEL_IGNORED, last, poll, job=job.id, value=poll.state, seconds=CANCEL_GRACE
             )
             return
     if job.cancelled is not None:
         yield HELD
+
+
+CANCELLED_LATER: Final = Fault(
+    "cancelled-later", "The answer to the cancel of job {job} shows {value}; -1 only showed later."
+)
 
 
 @job_rule("cancel.immediate")
@@ -76,9 +95,7 @@ def immediate(job: Job) -> Iterator[Judgement]:
         yield HELD
     elif FINISHED not in shown and job.cancelled is not None:
         first = cancels[0]
-        yield Violation(
-            "cancelled-later", first, job.cancelled, job=job.id, value=first.answer.state
-        )
+        yield Violation(CANCELLED_LATER, first, job.cancelled, job=job.id, value=first.answer.state)
 
 
 def _cancels_while_running(job: Job) -> list[Exchange]:
@@ -98,6 +115,10 @@ def _cancels_while_running(job: Job) -> list[Exchange]:
     return concurrent
 
 
+CANCELLED_GONE: Final = Fault("cancelled-gone", "Job {job} was -1, then it was gone.")
+UNCANCELLED: Final = Fault("uncancelled", "The state of job {job} was -1, then {value}.")
+
+
 @job_rule("cancel.persists")
 def persists(job: Job) -> Iterator[Judgement]:
     """Once -1 has shown, in any answer, the job is -1 for good, and still there to be asked."""
@@ -106,13 +127,16 @@ def persists(job: Job) -> Iterator[Judgement]:
             continue
         assert job.cancelled is not None
         if later.gone and later.kind == "status":
-            yield Violation("cancelled-gone", job.cancelled, later, job=job.id)
+            yield Violation(CANCELLED_GONE, job.cancelled, later, job=job.id)
         elif later.state == CANCELLED:
             yield HELD
         elif later.state is not None and job.is_about_it(later):
-            yield Violation(
-                "uncancelled", job.cancelled, later, job=job.id, value=later.answer.state
-            )
+            yield Violation(UNCANCELLED, job.cancelled, later, job=job.id, value=later.answer.state)
+
+
+FINISHED_CHANGED: Final = Fault(
+    "finished-changed", "Job {job} was finished; after a cancel its state is {value}."
+)
 
 
 @job_rule("cancel.completed")
@@ -127,7 +151,7 @@ def completed(job: Job) -> Iterator[Judgement]:
             continue
         if later.state != FINISHED:
             yield Violation(
-                "finished-changed",
+                FINISHED_CHANGED,
                 job.finished,
                 cancel,
                 *(() if later is cancel else (later,)),
@@ -138,6 +162,14 @@ def completed(job: Job) -> Iterator[Judgement]:
             yield HELD
 
 
+REPEAT_FAILED: Final = Fault(
+    "repeat-failed", "The second cancel of job {job} was answered with HTTP {status}."
+)
+REPEAT_CHANGED: Final = Fault(
+    "repeat-changed", "After a second cancel, the state of job {job} is {value}."
+)
+
+
 @job_rule("cancel.repeat")
 def repeat(job: Job) -> Iterator[Judgement]:
     """Cancelling a cancelled job leaves it at -1 and is no server error."""
@@ -146,13 +178,13 @@ def repeat(job: Job) -> Iterator[Judgement]:
             continue
         assert job.cancelled is not None
         if again.failed:
-            yield Violation("repeat-failed", job.cancelled, again, job=job.id, status=again.status)
+            yield Violation(REPEAT_FAILED, job.cancelled, again, job=job.id, status=again.status)
             continue
         changed = next((x for x in job.seen if x.sent >= again.sent and x.state != CANCELLED), None)
         if changed is not None:
             proof = (again,) if changed is again else (again, changed)
             yield Violation(
-                "repeat-changed", job.cancelled, *proof, job=job.id, value=changed.answer.state
+                REPEAT_CHANGED, job.cancelled, *proof, job=job.id, value=changed.answer.state
             )
         else:
             yield HELD
@@ -163,6 +195,12 @@ def isolation(history: History) -> Iterator[Judgement]:
     """Cancelling one job changes no other."""
     for job in history.jobs.values():
         yield from _isolated(job, history.cancels)
+
+
+OTHER_CHANGED: Final = Fault(
+    "other-changed",
+    "The state of job {job} was {high}; after the cancel of job {cancelled} it is {low}.",
+)
 
 
 def _isolated(job: Job, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
@@ -181,7 +219,7 @@ def _isolated(job: Job, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
             changed = earlier.kind == "status" if vanished else rank(later) < earlier.state
             if changed or later.state == CANCELLED:
                 yield Violation(
-                    "other-changed",
+                    OTHER_CHANGED,
                     earlier,
                     cancel,
                     later,
@@ -211,9 +249,16 @@ def _first_between(
 _sent = attrgetter("sent")
 
 
+NO_ORDER: Final = Fault(
+    "no-order", "Answers about job {job} show {one} and {other}: no order of events explains both."
+)
+
+
 @job_rule("cancel.race")
 def race(job: Job) -> Iterator[Judgement]:
-    """Cancels and polls sent at the same time admit one order of events."""
+    """Cancels and polls sent at the same time admit one order of events: no job is ever both
+    finished and cancelled.
+    """
     cancel = next((x for x in job.cancels if _raced(job, x)), None)
     if cancel is None:
         return
@@ -224,7 +269,7 @@ def race(job: Job) -> Iterator[Judgement]:
     else:
         one, other = contradiction
         yield Violation(
-            "no-order",
+            NO_ORDER,
             one,
             other,
             job=job.id,

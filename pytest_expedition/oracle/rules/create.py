@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, created_id
 from pytest_expedition.oracle.rules.base import (
     HELD,
+    NOT_A_SUCCESS,
+    NOT_THE_ENVELOPE,
+    Fault,
     Judgement,
     Violation,
     another_dialect,
@@ -41,11 +44,14 @@ def envelope(creations: list[Exchange]) -> Iterator[Judgement]:
         if creation.answer.tells_of_a_job:
             before = first.setdefault((creation.method, creation.path), creation)
         if not creation.ok:
-            yield Violation("not-a-success", creation, status=creation.status)
+            yield Violation(NOT_A_SUCCESS, creation, status=creation.status)
         elif problem is not None:
-            yield Violation("not-the-envelope", creation, envelope="creation", problem=problem)
+            yield Violation(NOT_THE_ENVELOPE, creation, envelope="creation", problem=problem)
         else:
             yield another_dialect(before, creation) or HELD
+
+
+NO_JOB_ID: Final = Fault("no-job-id", "The job id at the documented place is {value}.")
 
 
 @rule("create.job-id")
@@ -58,11 +64,16 @@ def job_id(history: History) -> Iterator[Judgement]:
         if type(told) is int and told >= 1:
             yield HELD
         else:
-            yield Violation("no-job-id", creation, value=told)
+            yield Violation(NO_JOB_ID, creation, value=told)
 
 
 def _by_id(history: History) -> Iterable[list[Exchange]]:
     return history.creations_by_id.values()
+
+
+SAME_ID_TWICE: Final = Fault(
+    "same-id-twice", "Two creations were both answered with the job id {job}."
+)
 
 
 @rule_across_jobs("create.unique-id", notes=_by_id)
@@ -70,9 +81,15 @@ def unique_id(by_id: list[list[Exchange]]) -> Iterator[Judgement]:
     """No two creations answer the same `jobId`, also when they run at the same time."""
     for creations in by_id:
         if len(creations) > 1:
-            yield Violation("same-id-twice", *creations[:2], job=created_id(creations[0]))
+            yield Violation(SAME_ID_TWICE, *creations[:2], job=created_id(creations[0]))
     if len(by_id) > 1:
         yield HELD
+
+
+NOT_VISIBLE: Final = Fault(
+    "not-visible",
+    "The creation answered with job {job}, yet its status is HTTP {status} without that job.",
+)
 
 
 @job_rule("create.visible")
@@ -88,7 +105,10 @@ def visible(job: Job) -> Iterator[Judgement]:
     if first.ok and first.answer.state is not MISSING and job.is_about_it(first):
         yield HELD
     else:
-        yield Violation("not-visible", job.creation, first, job=job.id, status=first.status)
+        yield Violation(NOT_VISIBLE, job.creation, first, job=job.id, status=first.status)
+
+
+INITIAL_STATE: Final = Fault("initial-state", "The creation answer carries the state {value}.")
 
 
 @rule("create.initial-state")
@@ -98,6 +118,6 @@ def initial_state(history: History) -> Iterator[Judgement]:
         if not (creation.answered and creation.ok) or creation.answer.state is MISSING:
             continue
         if creation.state is None or creation.state == CANCELLED:
-            yield Violation("initial-state", creation, value=creation.answer.state)
+            yield Violation(INITIAL_STATE, creation, value=creation.answer.state)
         else:
             yield HELD

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
     HELD,
+    Fault,
     Judgement,
     Violation,
     job_rule,
@@ -24,31 +25,50 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange, History, Job
 
 
+REFUSED_WITHOUT_STATE: Final = Fault(
+    "refused-without-state", "The answer to the refused cancel of job {job} shows no state."
+)
+REFUSED_BUT_CANCELLED: Final = Fault(
+    "refused-but-cancelled", "Job {job} cannot be cancelled, yet after a cancel it shows -1."
+)
+REFUSED_STALE: Final = Fault(
+    "refused-stale",
+    "The answer to the refused cancel of job {job} shows {shown}; the job had already reached "
+    "{known}.",
+)
+REFUSED_AHEAD: Final = Fault(
+    "refused-ahead",
+    "The answer to the refused cancel of job {job} shows {shown}; after it the job was at {known}.",
+)
+
+
 @job_rule("refuse.state")
 def state(job: Job) -> Iterator[Judgement]:
-    """The answer to a refused cancel shows the current progress, never -1, nor does the job."""
+    """The answer to a refused cancel shows the current progress, never -1, and the job never
+    becomes -1.
+    """
     for refused in _refused(job):
         shown = refused.state
         if shown is None:
-            yield Violation("refused-without-state", refused, job=job.id)
+            yield Violation(REFUSED_WITHOUT_STATE, refused, job=job.id)
             continue
         if shown == CANCELLED:
-            yield Violation("refused-but-cancelled", refused, job=job.id)
+            yield Violation(REFUSED_BUT_CANCELLED, refused, job=job.id)
             continue
         behind = job.last_before(refused)
         if behind is not None and behind.state is not None and shown < behind.state:
             yield Violation(
-                "refused-stale", behind, refused, job=job.id, shown=shown, known=behind.state
+                REFUSED_STALE, behind, refused, job=job.id, shown=shown, known=behind.state
             )
             continue
         ahead = next((x for x in job.seen if _contradicts(job, refused, shown, x)), None)
         if ahead is None:
             yield HELD
         elif ahead.state == CANCELLED:
-            yield Violation("refused-but-cancelled", refused, ahead, job=job.id)
+            yield Violation(REFUSED_BUT_CANCELLED, refused, ahead, job=job.id)
         else:
             yield Violation(
-                "refused-ahead", refused, ahead, job=job.id, shown=shown, known=ahead.state
+                REFUSED_AHEAD, refused, ahead, job=job.id, shown=shown, known=ahead.state
             )
 
 
@@ -75,13 +95,18 @@ def _said(history: History) -> Iterator[_Said]:
             yield _Said(job.id, granted, list(_own_texts(job)))
 
 
+REFUSED_SILENTLY: Final = Fault(
+    "refused-silently", "The cancel of job {job} was refused without a text that says so."
+)
+
+
 @rule_across_jobs("refuse.message", notes=_said)
 def message(jobs: list[_Said]) -> Iterator[Judgement]:
     """The answer to a refused cancel carries a message, not empty, that says so.
 
-    No language is read, and no place is asked for: a text says so if the job's answers before did
-    not carry it, nor those to granted cancels. Where every granted cancel, too, carries a text of
-    its own, texts prove nothing.
+    The rule reads no language and asks for no place. A text says so if neither an earlier answer
+    about the job nor the answer to a granted cancel carried it. Where the answer to each granted
+    cancel has a text of its own, too, texts prove nothing.
     """
     granted = [texts for job in jobs for texts in job.granted]
     times = Counter(text for texts in granted for text in texts)
@@ -92,7 +117,7 @@ def message(jobs: list[_Said]) -> Iterator[Judgement]:
             if own.difference(times):
                 yield HELD
             else:
-                yield Violation("refused-silently", refused, job=job.job)
+                yield Violation(REFUSED_SILENTLY, refused, job=job.job)
 
 
 def _own_texts(job: Job) -> Iterator[tuple[Exchange, frozenset[str]]]:
@@ -146,9 +171,22 @@ def _leaves(value: object) -> Iterator[str]:
                 yield from _leaves(item)
 
 
+REFUSED_STOPPED: Final = Fault(
+    "refused-stopped",
+    "The cancel of job {job} was refused; {seconds} s after its creation its state was still "
+    "{value}.",
+)
+REFUSED_GONE: Final = Fault("refused-gone", "After its cancel was refused, job {job} was gone.")
+REFUSED_RESET: Final = Fault(
+    "refused-reset", "The state of job {job} was {high}; after its cancel was refused it is {low}."
+)
+
+
 @job_rule("refuse.continues")
 def continues(job: Job) -> Iterator[Judgement]:
-    """After a refused cancel the job goes on: not reset, not stopped, and it reaches 1."""
+    """After a refused cancel the job goes on uninfluenced: not reset, not stopped, and it reaches
+    1.
+    """
     refused = next(_refused(job), None)
     if refused is None:
         return
@@ -157,7 +195,7 @@ def continues(job: Job) -> Iterator[Judgement]:
         if not refused.before(later) or job.finished_before(later):
             continue
         if later.gone and not job.may_be_gone(later):
-            yield Violation("refused-gone", refused, later, job=job.id)
+            yield Violation(REFUSED_GONE, refused, later, job=job.id)
             return
         if behind is None or later.state is None or later.state == CANCELLED:
             continue
@@ -165,7 +203,7 @@ def continues(job: Job) -> Iterator[Judgement]:
             continue
         if behind.state is not None and later.state < behind.state:
             yield Violation(
-                "refused-reset",
+                REFUSED_RESET,
                 behind,
                 refused,
                 later,
@@ -177,7 +215,7 @@ def continues(job: Job) -> Iterator[Judgement]:
     late = overdue(job)
     if late is not None and refused.before(late):
         yield Violation(
-            "refused-stopped",
+            REFUSED_STOPPED,
             refused,
             late,
             job=job.id,

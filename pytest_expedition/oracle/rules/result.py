@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import FINISHED
-from pytest_expedition.oracle.rules.base import HELD, Judgement, Violation, job_rule
+from pytest_expedition.oracle.rules.base import (
+    HELD,
+    Fault,
+    Judgement,
+    Violation,
+    job_rule,
+)
 from pytest_expedition.protocol.envelope import MISSING, abridged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_expedition.oracle.history import Exchange, Job
+
+
+NO_LIST: Final = Fault("no-list", "`nextStep` of job {job} is {value}.")
 
 
 @job_rule("result.next-step")
@@ -27,7 +36,13 @@ def next_step(job: Job) -> Iterator[Judgement]:
         if isinstance(value, list):
             yield HELD
         else:
-            yield Violation("no-list", exchange, job=job.id, value=value)
+            yield Violation(NO_LIST, exchange, job=job.id, value=value)
+
+
+FINISHED_GONE: Final = Fault("finished-gone", "Job {job} was finished, then it was gone.")
+RESULT_CHANGED: Final = Fault(
+    "result-changed", "The result of job {job} was {first}, then {again}."
+)
 
 
 @job_rule("result.stable")
@@ -37,7 +52,7 @@ def stable(job: Job) -> Iterator[Judgement]:
     for poll in job.statuses:
         if poll.gone and job.finished_before(poll):
             assert job.finished is not None
-            yield Violation("finished-gone", job.finished, poll, job=job.id)
+            yield Violation(FINISHED_GONE, job.finished, poll, job=job.id)
         if poll.state != FINISHED or not job.is_about_it(poll):
             continue
         first = first_at.setdefault((poll.path, poll.answer.place), poll)
@@ -49,7 +64,7 @@ def stable(job: Job) -> Iterator[Judgement]:
             yield HELD
         else:
             yield Violation(
-                "result-changed",
+                RESULT_CHANGED,
                 first,
                 poll,
                 job=job.id,

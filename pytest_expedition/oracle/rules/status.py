@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
     HELD,
+    NOT_A_SUCCESS,
+    NOT_THE_ENVELOPE,
     UNSEEN,
+    Fault,
     Judgement,
     Violation,
     after_furthest,
@@ -39,13 +42,16 @@ def envelope(job: Job) -> Iterator[Judgement]:
             continue  # whether the ended are still there is promised elsewhere
         problem = envelope_problem(poll, "status")
         if not poll.ok:
-            yield Violation("not-a-success", poll, job=job.id, status=poll.status)
+            yield Violation(NOT_A_SUCCESS, poll, job=job.id, status=poll.status)
         elif problem is not None:
-            yield Violation(
-                "not-the-envelope", poll, job=job.id, envelope="status", problem=problem
-            )
+            yield Violation(NOT_THE_ENVELOPE, poll, job=job.id, envelope="status", problem=problem)
         else:
             yield another_dialect(job.creation, poll) or HELD
+
+
+ANOTHER_JOB: Final = Fault(
+    "another-job", "The request was about job {job}, the answer is about job {told}."
+)
 
 
 @job_rule("status.identity")
@@ -57,7 +63,10 @@ def identity(job: Job) -> Iterator[Judgement]:
         if job.is_about_it(exchange):
             yield HELD
         else:
-            yield Violation("another-job", exchange, job=job.id, told=exchange.answer.job_id)
+            yield Violation(ANOTHER_JOB, exchange, job=job.id, told=exchange.answer.job_id)
+
+
+OUT_OF_BOUNDS: Final = Fault("out-of-bounds", "The state of job {job} is {value}.")
 
 
 @job_rule("status.bounds")
@@ -68,9 +77,12 @@ def bounds(job: Job) -> Iterator[Judgement]:
         if value is MISSING:
             continue
         if exchange.answer.progress is None:
-            yield Violation("out-of-bounds", exchange, job=job.id, value=value)
+            yield Violation(OUT_OF_BOUNDS, exchange, job=job.id, value=value)
         else:
             yield HELD
+
+
+WENT_BACK: Final = Fault("went-back", "The state of job {job} was {high}, then {low}.")
 
 
 @job_rule("status.monotonic")
@@ -79,10 +91,13 @@ def monotonic(job: Job) -> Iterator[Judgement]:
     for earlier, later in after_furthest(job.seen):
         if rank(later) < rank(earlier) < FINISHED:
             yield Violation(
-                "went-back", earlier, later, job=job.id, high=earlier.state, low=later.state
+                WENT_BACK, earlier, later, job=job.id, high=earlier.state, low=later.state
             )
         else:
             yield HELD
+
+
+UNFINISHED_AGAIN: Final = Fault("unfinished-again", "The state of job {job} was 1, then {value}.")
 
 
 @job_rule("status.terminal")
@@ -98,8 +113,15 @@ def terminal(job: Job) -> Iterator[Judgement]:
             yield HELD
         else:
             yield Violation(
-                "unfinished-again", job.finished, later, job=job.id, value=later.answer.state
+                UNFINISHED_AGAIN, job.finished, later, job=job.id, value=later.answer.state
             )
+
+
+NEVER_COMPLETED: Final = Fault(
+    "never-completed",
+    "{seconds} s after its creation, the state of job {job} was still {value}. (Does the "
+    "agent run?)",
+)
 
 
 @job_rule("status.completes")
@@ -108,7 +130,7 @@ def completes(job: Job) -> Iterator[Judgement]:
     late = overdue(job)
     if late is not None and not job.may_be_cancelled_by(late):
         yield Violation(
-            "never-completed",
+            NEVER_COMPLETED,
             job.first,
             late,
             job=job.id,
@@ -140,20 +162,29 @@ def overdue(job: Job) -> Exchange | None:
     )
 
 
+CANCELLED_ITSELF: Final = Fault(
+    "cancelled-itself", "Job {job} shows -1, though no cancel had been sent for it."
+)
+
+
 @job_rule("status.no-spontaneous-cancel")
 def no_spontaneous_cancel(job: Job) -> Iterator[Judgement]:
     """-1 only shows on a job for which a cancel was sent."""
     if job.cancelled is not None and not job.may_be_cancelled_by(job.cancelled):
-        yield Violation("cancelled-itself", job.first, job.cancelled, job=job.id)
+        yield Violation(CANCELLED_ITSELF, job.first, job.cancelled, job=job.id)
     elif any(not job.may_be_cancelled_by(x) for x in job.seen):
         yield HELD
 
 
+CODE_DISAGREES: Final = Fault(
+    "code-disagrees", "Job {job} shows a state of {value} and a job status code of {code}."
+)
+
+
 @job_rule("status.message-agrees")
 def message_agrees(job: Job) -> Iterator[Judgement]:
-    """A job status code of 1 shows only with a state of 1, and the other way round.
-
-    A finished job may show -1 instead: it failed.
+    """A job status code of 1 (completed) shows only with a state of 1, and a state of 1 only with
+    a code of 1, or of -1 where the job failed.
     """
     for exchange in job.seen:
         code = exchange.answer.status_code
@@ -162,28 +193,39 @@ def message_agrees(job: Job) -> Iterator[Judgement]:
         done = exchange.state == FINISHED
         if (code == COMPLETED and not done) or (done and code not in {COMPLETED, FAILED}):
             yield Violation(
-                "code-disagrees", exchange, job=job.id, code=code, value=exchange.answer.state
+                CODE_DISAGREES, exchange, job=job.id, code=code, value=exchange.answer.state
             )
         else:
             yield HELD
 
 
+MISSPELLED: Final = Fault("misspelled", "The state of job {job} is spelled {value}.")
+
+
 @job_rule("status.wire-number")
 def wire_number(job: Job) -> Iterator[Judgement]:
-    """A finished state is spelled `1`, a cancelled one `-1`."""
+    """A finished state is spelled `1`, a cancelled one `-1`: the documented client compares
+    text.
+    """
     for exchange in job.seen:
         if exchange.state not in {CANCELLED, FINISHED}:
             continue
         if type(exchange.answer.state) is int:
             yield HELD
         else:
-            yield Violation("misspelled", exchange, job=job.id, value=exchange.answer.state)
+            yield Violation(MISSPELLED, exchange, job=job.id, value=exchange.answer.state)
 
 
 @rule("status.unknown")
 def unknown(history: History) -> Iterator[Judgement]:
     """The status of an id that was never given out is an error, not a job."""
     yield from unknown_id(history, "status")
+
+
+UNKNOWN_ACCEPTED: Final = Fault(
+    "unknown-accepted",
+    "The id {job} was never given out, yet the answer is HTTP {status} and no error.",
+)
 
 
 def unknown_id(history: History, kind: str) -> Iterator[Judgement]:
@@ -195,4 +237,4 @@ def unknown_id(history: History, kind: str) -> Iterator[Judgement]:
         if says_error and not probe.answer.tells_of_a_job:
             yield HELD
         else:
-            yield Violation("unknown-accepted", probe, job=probe.job_id, status=probe.status)
+            yield Violation(UNKNOWN_ACCEPTED, probe, job=probe.job_id, status=probe.status)
