@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.simulation import Clock, Job, JobScript
     from pytest_expedition.fake.situation import Outage, Situation
+    from pytest_expedition.monitor import Monitor
     from pytest_expedition.oracle.verdict import Waiver
     from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.protocol.validation import (
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         validate,
         validator,
     )
-    from pytest_expedition.recordings.monitor import Monitor
     from pytest_expedition.suite.target import Limits, Target
 
 _HOMES = {
@@ -33,7 +33,7 @@ _HOMES = {
     "JobRecipe": "protocol.recipe",
     "JobScript": "fake.simulation",
     "Limits": "suite.target",
-    "Monitor": "recordings.monitor",
+    "Monitor": "monitor",
     "Outage": "fake.situation",
     "SCHEMA_NAMES": "protocol.validation",
     "SchemaViolation": "protocol.validation",

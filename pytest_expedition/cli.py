@@ -13,11 +13,10 @@ import sys
 import threading
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.clients import command as client_command
-from pytest_expedition.fake.dialects import DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.report.entries import Document
+
+DIALECTS: Final[tuple[DialectName, ...]] = ("system", "msg", "data", "mixed")
+"""Those of the fake, which is loaded only to serve."""
 
 EXIT_USAGE = 2
 KEPT_REQUESTS = 10_000
@@ -181,12 +183,11 @@ def _check(options: argparse.Namespace) -> int:
     from pytest_expedition.report.file import write
     from pytest_expedition.report.text import recording_lines
     from pytest_expedition.suite.target import TargetError
-    from pytest_expedition.suite.target_file import load
 
     report: Path | None = options.report
     try:
-        target = load(options.config, credentials=False) if options.config else None
-        recorded = check(options.files, target=target)
+        known = _known_of_the_target(options.config) if options.config else {}
+        recorded = check(options.files, **known)
         document = document_of(recorded.record)
         if report is not None:
             write(document, report)
@@ -199,6 +200,20 @@ def _check(options: argparse.Namespace) -> int:
     lines = recording_lines(document, passed_over=recorded.passed_over, remarks=recorded.remarks)
     _print(*lines)
     return exit_status(recorded.record.results, strict=options.strict)
+
+
+def _known_of_the_target(config: Path) -> dict[str, Any]:
+    """Return what a target file tells of the servers that were recorded."""
+    from pytest_expedition.suite.target_file import load
+
+    target = load(config, credentials=False)
+    return {
+        "recipes": target.jobs,
+        "job_seconds": target.limits.job_seconds,
+        "offers": target.offers,
+        "waivers": target.waivers,
+        "verify": target.verify,
+    }
 
 
 def _find_broken(

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pytest_expedition.clients.scenario import ExpeditionScenario
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.server import ExpeditionServer
+    from pytest_expedition.monitor import Monitor
     from pytest_expedition.oracle.record import RunRecord
-    from pytest_expedition.recordings.monitor import Monitor
     from pytest_expedition.suite.target import Target
 
 PROFILES: Final = ("smoke", "default", "thorough")
@@ -202,7 +202,7 @@ def expedition_monitor(request: pytest.FixtureRequest) -> Iterator[Monitor]:
     """
     from datetime import datetime, timezone
 
-    from pytest_expedition.recordings.monitor import Monitor
+    from pytest_expedition.monitor import Monitor
     from pytest_expedition.session.settings import record_path
 
     started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from histories import envelope, error, job_fields
 
+from pytest_expedition import JobRecipe
 from pytest_expedition.cli import main
 from pytest_expedition.recordings.judging import check
 
@@ -33,15 +34,7 @@ if TYPE_CHECKING:
 
 JOB: Final = 7
 SERVER: Final = "https://192.0.2.10"
-CONFIG: Final = """
-url = "https://192.0.2.10"
-[auth]
-api_key_env = "NOT_SET_ANYWHERE"
-[[job]]
-name = "export"
-path = "/api/v1/projects/1/export"
-cancellable = false
-"""
+EXPORT: Final = JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False)
 
 Entry = dict[str, Any]
 Shape = "Callable[[Entry], Entry | None]"
@@ -102,10 +95,7 @@ def har(entries: list[Entry]) -> dict[str, Any]:
 def judge(tmp_path: Path, content: bytes, name: str = "a.har") -> Recorded:
     path = tmp_path / name
     path.write_bytes(content)
-    (tmp_path / "expedition.toml").write_text(CONFIG)
-    from pytest_expedition.suite.target_file import load
-
-    return check([path], target=load(tmp_path / "expedition.toml", credentials=False))
+    return check([path], recipes=[EXPORT])
 
 
 def failed(recorded: Recorded) -> set[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import Story
 
-from pytest_expedition import Target, validate
+from pytest_expedition import validate
 from pytest_expedition.cli import main
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
@@ -83,7 +84,9 @@ def test_a_recorded_run_is_judged_as_the_run_was(tmp_path: Path, name: str) -> N
     make = BROKEN[name].make if name else Instance
     with embedded_target(make) as target, Recorder(path, server=target.url) as recorder:
         conformance = run_contract(target, profile="smoke", seed=1, record=recorder.write)
-        document = document_of(check_files([path], target=target).record)
+        document = document_of(
+            check_files([path], recipes=target.jobs, offers=target.offers).record
+        )
     validate(document, "report")
     assert document["verdict"] == conformance.verdict
     assert outcomes(document) == {
@@ -147,9 +150,7 @@ def test_recipes_say_which_jobs_can_be_cancelled(tmp_path: Path) -> None:
 def test_limits_say_how_long_a_job_may_take(tmp_path: Path) -> None:
     story = Story().create().poll(0.1, at=100)
     assert outcomes(traced(tmp_path, story))["status.completes"] == "inconclusive"
-    target = Target(url=URL, api_key="key")
-    limits = replace(target.limits, job_seconds=60)
-    known = check_files([tmp_path / "trace.jsonl"], target=replace(target, limits=limits))
+    known = check_files([tmp_path / "trace.jsonl"], job_seconds=60)
     assert outcomes(document_of(known.record))["status.completes"] == "fail"
 
 
@@ -279,3 +280,25 @@ def test_a_proof_stands_in_its_history() -> None:
     ]
     assert isinstance(found, Violation)
     assert set(found.proof) <= set(found.history.exchanges)
+
+
+LOADED = """
+import sys
+from pytest_expedition.cli import main
+status = main(["check", *sys.argv[1:]])
+never = {"hypothesis", "werkzeug", "requests", "pytest"}
+found = never.intersection(name.partition(".")[0] for name in sys.modules)
+found.update(name for name in sys.modules if name.startswith("pytest_expedition.fake"))
+sys.exit(f"{status} {sorted(found)}")
+"""
+
+
+def test_to_judge_a_file_loads_nothing_that_makes_or_answers_traffic(tmp_path: Path) -> None:
+    path = write(tmp_path / "trace.jsonl", Story().create().poll(0.5).exchanges)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, path, as_har(tmp_path / "a.har", Story().create())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "0 []\n"

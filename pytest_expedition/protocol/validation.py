@@ -15,13 +15,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
-import jsonschema
-from jsonschema import Draft202012Validator
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
-
 if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
+    from referencing import Registry
 
     from pytest_expedition.protocol.envelope import Dialect
 
@@ -87,25 +84,28 @@ def _is_number(_: object, value: object) -> bool:
     return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
-# Python reads NaN and Infinity though they are no JSON; to every bound they would be a match.
-_Validator: Final = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
-)
-
-
 @functools.cache
 def validator(name: SchemaName) -> Draft202012Validator:
     """Return the validator of the schema called ``name``, made once and kept.
 
     Raises ``ValueError`` for a name that is not one of ``SCHEMA_NAMES``.
     """
-    return cast("Draft202012Validator", _Validator(schema(name), registry=_registry()))
+    # Imported when it is needed: it takes half of the time until a file is judged.
+    import jsonschema
+
+    kind = jsonschema.Draft202012Validator
+    # Python reads NaN and Infinity though they are no JSON; to every bound they would be a match.
+    numbers = kind.TYPE_CHECKER.redefine("number", _is_number)
+    strict = jsonschema.validators.extend(kind, type_checker=numbers)  # type: ignore[no-untyped-call]
+    return cast("Draft202012Validator", strict(schema(name), registry=_registry()))
 
 
 @functools.cache
 def _registry() -> Registry[Any]:
     """Return all schemas, for the references between them."""
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
+
     documents = [schema(each) for each in SCHEMA_NAMES]
     for document in documents:
         del document["$schema"]  # where it stands, jsonschema takes its own idea of a number

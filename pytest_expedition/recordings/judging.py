@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_expedition.oracle.verdict import Waiver
+    from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.protocol.requirements import Need
     from pytest_expedition.recordings.classification import Classified
     from pytest_expedition.recordings.files import Recording
-    from pytest_expedition.suite.target import Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +42,26 @@ class Recorded:
     remarks: tuple[str, ...]
 
 
-def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
+def check(
+    paths: Iterable[Path],
+    *,
+    recipes: Sequence[JobRecipe] = (),
+    job_seconds: float = math.inf,
+    offers: Collection[Need] = (),
+    waivers: Collection[Waiver] = (),
+    verify: bool | str = True,
+) -> Recorded:
     """Judge recordings: HAR files and traces.
 
-    The recipes of ``target`` say which jobs can be cancelled, its limits how long a job may take;
-    without it neither is known, beyond what a trace says of its jobs. Each file is judged by
-    itself, and each server in it. Raises ``RecordingError`` for a file that cannot be read.
+    The recipes say which jobs can be cancelled, ``job_seconds`` how long a job may take; without
+    them neither is known, beyond what a trace says of its jobs. Each file is judged by itself, and
+    each server in it. Raises ``RecordingError`` for a file that cannot be read.
     """
     started = datetime.now(timezone.utc)
     parts: list[Judged] = []
     secrets: dict[str, None] = {}
     passed_over = 0
     remarks: list[str] = []
-    recipes = () if target is None else target.jobs
-    job_seconds = math.inf if target is None else target.limits.job_seconds
     for recording in (each for path in paths for each in open_recordings(path)):
         if recording.kind == "har":
             log = har.read(recording)
@@ -72,7 +78,7 @@ def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
                 remarks.append(f"{recording.name}: {judged.told_twice} lines told twice")
         parts.append(judged)
     found = together(parts)
-    if target is None and found.jobs and found.cancellable <= {None}:
+    if not recipes and found.jobs and found.cancellable <= {None}:
         remarks.append(
             "which jobs can be cancelled is not known: with --config, a target file can tell"
         )
@@ -80,9 +86,9 @@ def check(paths: Iterable[Path], *, target: Target | None = None) -> Recorded:
         found,
         started=started,
         secrets=tuple(secrets),
-        offers=() if target is None else target.offers,
-        waivers=() if target is None else target.waivers,
-        verify=True if target is None else target.verify,
+        offers=offers,
+        waivers=waivers,
+        verify=verify,
     )
     return Recorded(record=record, passed_over=passed_over, remarks=tuple(remarks))
 

@@ -10,25 +10,20 @@ import math
 import weakref
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import requests
 
 from pytest_expedition import real_time
-from pytest_expedition.fake.server import ExpeditionServer
-from pytest_expedition.recordings import classification
-from pytest_expedition.recordings import judging as recording
-from pytest_expedition.recordings.classification import ForeignExchange
+from pytest_expedition.recordings.classification import ForeignExchange, classify
+from pytest_expedition.recordings.judging import judge, record_of
 from pytest_expedition.recordings.trace import Recorder
-from pytest_expedition.report.document import document_of
-from pytest_expedition.report.text import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from typing_extensions import Self
-
+    from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.protocol.recipe import JobRecipe
 
 STREAMED: Final = "the answer was streamed: what it said was not kept"
@@ -48,18 +43,75 @@ class _Sent:
     error: str = STILL_UNDER_WAY
 
 
-class Monitor:
-    """Watches sessions, or a fake instance, and judges what the server told its clients.
+class Journaled(Protocol):
+    """A server in this process that remembers what it was asked: see ``ExpeditionServer``."""
 
-    As a context manager it raises ``AssertionError`` at the end if a MUST was broken, with the
-    proof. ``jobs`` are recipes that say which jobs can be cancelled, ``job_seconds`` is how long a
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    @property
+    def journal(self) -> Sequence[Handled]:
+        """The requests, in the order of their answers."""
+
+
+class Handled(Protocol):
+    """A request and its answer; ``begun`` and ``done`` are the machine's monotonic seconds."""
+
+    @property
+    def request(self) -> Asked:
+        """The request."""
+
+    @property
+    def response(self) -> Answered:
+        """The answer."""
+
+    @property
+    def begun(self) -> float:
+        """When the request was there."""
+
+    @property
+    def done(self) -> float:
+        """When the answer was sent."""
+
+
+class Asked(Protocol):
+    """A request: ``path`` as it was sent, without the query."""
+
+    @property
+    def method(self) -> str: ...  # noqa: D102
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def query(self) -> str: ...  # noqa: D102
+    @property
+    def headers(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def body(self) -> bytes: ...  # noqa: D102
+
+
+class Answered(Protocol):
+    """An answer: ``cut`` is ``None`` unless the connection broke before all of it was sent."""
+
+    @property
+    def status(self) -> int: ...  # noqa: D102
+    @property
+    def body(self) -> bytes: ...  # noqa: D102
+    @property
+    def cut(self) -> int | None: ...  # noqa: D102
+
+
+class Watch:
+    """Watches sessions, or servers of this process, and judges what they told their clients.
+
+    ``jobs`` are recipes that say which jobs can be cancelled, ``job_seconds`` is how long a
     job may take, where that is known. It takes it that nobody cancels the jobs that it sees created
     but those that it watches. With ``record`` it adds to a trace what it sees, as a ``part`` of it.
     """
 
     def __init__(
         self,
-        *watched: requests.Session | ExpeditionServer,
+        *watched: requests.Session | Journaled,
         jobs: Sequence[JobRecipe] = (),
         job_seconds: float = math.inf,
         record: Path | None = None,
@@ -70,7 +122,7 @@ class Monitor:
         self._record = record
         self._part = part
         self._sent: list[_Sent] = []
-        self._servers: list[ExpeditionServer] = []
+        self._servers: list[Journaled] = []
         self._let_go: list[Callable[[], None]] = []
         self._secrets: dict[str, None] = {}
         self._stopped = False
@@ -78,22 +130,13 @@ class Monitor:
         for each in watched:
             self.watch(each)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.stop()
-        broken = self.broken() if kind is None else []
-        if broken:
-            raise AssertionError("\n\n".join(broken))
-
-    def watch(self, watched: requests.Session | ExpeditionServer) -> None:
+    def watch(self, watched: requests.Session | Journaled) -> None:
         """Watch a session from now on; or all that a fake instance answers, whoever asks."""
-        if isinstance(watched, ExpeditionServer):
-            self._servers.append(watched)
-        elif isinstance(watched, requests.Session):
+        if isinstance(watched, requests.Session):
             heard = self._sent.append if self._record is None else self._hear_and_write
             self._let_go.append(_listen(watched, heard))
+        elif hasattr(watched, "journal"):
+            self._servers.append(watched)
         else:
             raise TypeError(f"watch a requests.Session or an ExpeditionServer, not {watched!r}")
 
@@ -105,17 +148,12 @@ class Monitor:
             self._write(each for server in self._servers for each in self._journal(server))
         self._stopped = True
 
-    def broken(self) -> list[str]:
-        """Judge what was seen so far: return the whole story of each MUST that was broken."""
+    def judge(self) -> RunRecord:
+        """Judge what was seen so far."""
         started = datetime.now(timezone.utc)
-        seen = classification.classify(self._all(), recipes=self.jobs, all_headers=True)
-        judged = recording.judge(seen, job_seconds=self.job_seconds, shared=False)
-        report = document_of(recording.record_of(judged, started=started, secrets=seen.secrets))
-        return [
-            failure(entry)
-            for entry in report["requirements"]
-            if (entry["level"], entry["outcome"]) == ("MUST", "fail")
-        ]
+        found = classify(self._all(), recipes=self.jobs, all_headers=True)
+        judged = judge(found, job_seconds=self.job_seconds, shared=False)
+        return record_of(judged, started=started, secrets=found.secrets)
 
     def _all(self) -> Iterator[ForeignExchange]:
         for server in self._servers:
@@ -136,7 +174,7 @@ class Monitor:
     def _write(self, seen: Iterable[ForeignExchange]) -> None:
         """Add to the trace, without the keys and passwords that were seen so far."""
         assert self._record is not None
-        found = classification.classify(seen, recipes=self.jobs, all_headers=True)
+        found = classify(seen, recipes=self.jobs, all_headers=True)
         self._secrets.update(dict.fromkeys(found.secrets))
         for server, exchanges in found.servers.items():
             with Recorder(self._record, server=server, part=self._part) as recorder:
@@ -164,7 +202,7 @@ class Monitor:
             lost=error if body is None else "",
         )
 
-    def _journal(self, server: ExpeditionServer) -> Iterator[ForeignExchange]:
+    def _journal(self, server: Journaled) -> Iterator[ForeignExchange]:
         for handled in server.journal:
             request, response = handled.request, handled.response
             yield ForeignExchange(

@@ -1,0 +1,40 @@
+"""The monitor: watches clients, and tells what the server did wrong as the reports tell it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_expedition.recordings.watch import Watch
+from pytest_expedition.report.document import document_of
+from pytest_expedition.report.text import failure
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Monitor(Watch):
+    """Watches sessions, or a fake instance, and judges what the server told its clients.
+
+    As a context manager it raises ``AssertionError`` at the end if a MUST was broken, with the
+    proof. ``jobs`` are recipes that say which jobs can be cancelled, ``job_seconds`` is how long a
+    job may take, where that is known. The monitor assumes that the jobs which it sees created are
+    cancelled by the watched clients alone. With ``record`` it adds what it sees to a trace, as a
+    ``part`` of it.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.stop()
+        broken = self.broken() if kind is None else []
+        if broken:
+            raise AssertionError("\n\n".join(broken))
+
+    def broken(self) -> list[str]:
+        """Judge what was seen so far: return the whole story of each MUST that was broken."""
+        return [
+            failure(entry)
+            for entry in document_of(self.judge())["requirements"]
+            if (entry["level"], entry["outcome"]) == ("MUST", "fail")
+        ]
