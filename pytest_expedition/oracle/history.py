@@ -261,9 +261,8 @@ class History:
                 job.agent_stopped = _stopped(self.agent, job)
 
     def count_jobs(self) -> int:
-        """Count the jobs that were created, and those that were created before all this."""
-        created = sum(map(len, self.creations_by_id.values()))
-        return created + len(self.jobs.keys() - self.creations_by_id.keys())
+        """Count the jobs that the answers show, by their ids."""
+        return len(self.jobs.keys() | self.creations_by_id.keys())
 
     @functools.cached_property
     def created_in(self) -> Dialect | None:
