@@ -268,7 +268,7 @@ class TestWhateverIsAnswered:
         found = run_contract(target, profile=profile, seed=1)
         running = [job for job in server.jobs if 0 <= server.state(job) < 1]
         assert 1 <= server.instance.memory["most"] <= 2
-        assert len(running) <= len(found.left_behind) + found.perhaps_created
+        assert len(running) <= len(found.left_behind) + found.unconfirmed_creations
         if make is StatusIsNotFound:
             assert {job.id for job in running} <= set(found.left_behind)
             assert not [job for job in running if job.script.cancellable]
@@ -281,7 +281,7 @@ class TestWhateverIsAnswered:
         server.instance.memory["status"] = status
         found = run_contract(target, profile="smoke")
         assert server.jobs
-        assert found.perhaps_created == len(server.jobs)
+        assert found.unconfirmed_creations == len(server.jobs)
         assert len(server.jobs) <= 4
         assert server.instance.memory["most"] <= 3
 
@@ -297,7 +297,7 @@ class TestWhateverIsAnswered:
         assert server.instance.memory["most"] == 1
         assert len(server.jobs) >= 4
         assert found.left_behind == ()
-        assert found.perhaps_created == 0
+        assert found.unconfirmed_creations == 0
         assert target.clock.now() < 12 * 10.0
 
     def test_a_server_that_only_ever_runs_others_jobs_ends_the_run(self, serve: Any) -> None:
@@ -551,8 +551,8 @@ def test_what_was_left_behind_is_told_in_one_sentence() -> None:
     assert left_behind([], 0) == ""
     assert left_behind([7], 0) == "left behind, not seen to have ended: job 7"
     assert left_behind([7, 9], 1) == (
-        "left behind, not seen to have ended: jobs 7, 9 and perhaps 1 job of creations that got "
-        "no answer"
+        "left behind, not seen to have ended: jobs 7, 9 and perhaps the jobs of 1 request whose "
+        "answer gives no id"
     )
 
 
@@ -649,7 +649,7 @@ class TestTLS:
         assert conformance.verdict == "error"
         assert "cannot be trusted: " in conformance.reason
         assert 'verify = "ca.pem"' in conformance.reason
-        assert conformance.perhaps_created == 0
+        assert conformance.unconfirmed_creations == 0
         assert secure.requests == []
 
     def test_what_is_not_verified_is_said_once_and_warns_of_nothing(
@@ -753,7 +753,7 @@ def test_only_a_request_that_was_sent_may_have_created_a_job(
     found = run_contract(target, profile="smoke")
     assert found.verdict == "error"
     assert "does not answer" in found.reason
-    assert found.perhaps_created == perhaps
+    assert found.unconfirmed_creations == perhaps
 
 
 @pytest.mark.parametrize("job_seconds", [None, 10, 60])

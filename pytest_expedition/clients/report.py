@@ -199,7 +199,7 @@ def scenario_entry(
             "jobs": sum(step.created is not None for step in transcript.steps),
             "unanswered": sum(step.outage for step in transcript.steps),
             "left_behind": [],
-            "perhaps_created": 0,
+            "unconfirmed_creations": 0,
             "reason": "",
         },
         "told_to_cancel": transcript.told_to_cancel,

@@ -71,7 +71,7 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
     try:
         return merge(target, _all_shares(count, share, request))
     except Interrupted as interrupt:
-        told = left_behind(interrupt.left_behind, interrupt.perhaps_created)
+        told = left_behind(interrupt.left_behind, interrupt.unconfirmed_creations)
         pytest.exit(told or "no job is left behind", returncode=pytest.ExitCode.INTERRUPTED)
     finally:
         progress.clear()

@@ -23,7 +23,7 @@ class RunRecord:
     whether the target was a fake instance in the process of the suite. ``dialect`` is the one that
     the answers show. ``results`` are in the catalogue's order. ``reason`` says why the run could
     not be carried out to its end, if so. ``seconds`` are those of the wall clock. ``left_behind``
-    are the ids of jobs that the run created and has not seen end; ``perhaps_created`` counts
+    are the ids of jobs that the run created and has not seen end; ``unconfirmed_creations`` counts
     creations that may have created a job, though no answer gives its id. ``secrets`` must not be
     shown by any report. ``plans`` has, by requirement, the smallest plan that showed it broken: see
     `schemas/plan.json`.
@@ -41,7 +41,7 @@ class RunRecord:
     unanswered: int
     reason: str = ""
     left_behind: tuple[int, ...] = ()
-    perhaps_created: int = 0
+    unconfirmed_creations: int = 0
     secrets: tuple[str, ...] = field(default=(), repr=False)
     plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

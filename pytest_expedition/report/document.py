@@ -63,7 +63,7 @@ def run_entry(record: RunRecord) -> RunEntry:
         "jobs": record.jobs,
         "unanswered": record.unanswered,
         "left_behind": list(record.left_behind),
-        "perhaps_created": record.perhaps_created,
+        "unconfirmed_creations": record.unconfirmed_creations,
         "reason": Strike(record.secrets).out(record.reason),
     }
 
@@ -141,7 +141,7 @@ def assemble(
         "jobs": sum(run["jobs"] for run in runs),
         "unanswered": sum(run["unanswered"] for run in runs),
         "left_behind": [job_id for run in runs for job_id in run["left_behind"]],
-        "perhaps_created": sum(run["perhaps_created"] for run in runs),
+        "unconfirmed_creations": sum(run["unconfirmed_creations"] for run in runs),
         "verdict": conclude(
             ((entry["level"], entry["outcome"]) for entry in entries),
             broke=bool(reason),

@@ -31,7 +31,7 @@ class RunEntry(TypedDict):
     jobs: int
     unanswered: int
     left_behind: list[int]
-    perhaps_created: int
+    unconfirmed_creations: int
     reason: str
 
 

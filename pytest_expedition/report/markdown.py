@@ -37,7 +37,7 @@ def as_markdown(document: Document) -> str:
     """Make the Markdown text of a report."""
     told = [entry for entry in document["requirements"] if entry["evidence"]]
     verdict = document["verdict"]
-    behind = left_behind(document["left_behind"], document["perhaps_created"])
+    behind = left_behind(document["left_behind"], document["unconfirmed_creations"])
     lines = [
         f"## {SIGNS[verdict]} Expedition job API: {verdict}",
         "",

@@ -109,7 +109,7 @@ def _header(document: Document) -> str:
         for outcome in words.OUTCOMES
         if outcome in outcomes
     )
-    behind = words.left_behind(document["left_behind"], document["perhaps_created"])
+    behind = words.left_behind(document["left_behind"], document["unconfirmed_creations"])
     notes = [
         document["reason"],
         "" if target["verified"] else "The certificate was not verified.",

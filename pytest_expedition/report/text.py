@@ -58,7 +58,7 @@ def verdict_lines(document: Document) -> list[str]:
     entries = document["requirements"]
     dialect = f", dialect {target['dialect']}" if target["dialect"] else ""
     embedded = " (in this process)" if target["embedded"] else ""
-    behind = left_behind(document["left_behind"], document["perhaps_created"])
+    behind = left_behind(document["left_behind"], document["unconfirmed_creations"])
     unverified = not target["verified"]
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
     if document["unanswered"]:

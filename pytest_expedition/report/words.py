@@ -197,11 +197,14 @@ def duration(seconds: float) -> str:
     return f"{seconds:.{1 if seconds < 100 else 0}f} s".replace(".0 ", " ")
 
 
-def left_behind(jobs: Sequence[int], perhaps: int) -> str:
+def left_behind(jobs: Sequence[int], unconfirmed_creations: int) -> str:
     """Name the jobs that a run has left behind; empty if there are none."""
     known = f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(map(str, jobs))}" if jobs else ""
-    more = f"{plural(perhaps, 'job')} of creations that got no answer" if perhaps else ""
-    both = " and perhaps ".join(part for part in (known, more) if part)
+    more = ""
+    if unconfirmed_creations:
+        requests = plural(unconfirmed_creations, "request")
+        more = f"perhaps the jobs of {requests} whose answer gives no id"
+    both = " and ".join(part for part in (known, more) if part)
     return f"left behind, not seen to have ended: {both}" if both else ""
 
 

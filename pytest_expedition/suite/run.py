@@ -47,7 +47,7 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, client: Client) -> None:
         super().__init__("the run was interrupted")
         self.left_behind = client.leftovers.jobs
-        self.perhaps_created = client.leftovers.unconfirmed_creations
+        self.unconfirmed_creations = client.leftovers.unconfirmed_creations
 
 
 def run_contract(
@@ -145,7 +145,7 @@ def run_share(
         unanswered=sum(not exchange.answered for exchange in history.exchanges),
         reason=reason,
         left_behind=client.leftovers.jobs,
-        perhaps_created=client.leftovers.unconfirmed_creations,
+        unconfirmed_creations=client.leftovers.unconfirmed_creations,
         secrets=client.secrets,
     )
 

@@ -41,7 +41,7 @@ class Share:
     unanswered: int
     reason: str
     left_behind: tuple[int, ...]
-    perhaps_created: int
+    unconfirmed_creations: int
     secrets: tuple[str, ...]
 
 
@@ -78,7 +78,7 @@ def merge(target: Target, shares: Sequence[Share]) -> RunRecord:
         unanswered=sum(share.unanswered for share in shares),
         reason=reason,
         left_behind=tuple(job_id for share in shares for job_id in share.left_behind),
-        perhaps_created=sum(share.perhaps_created for share in shares),
+        unconfirmed_creations=sum(share.unconfirmed_creations for share in shares),
         secrets=tuple(dict.fromkeys(each for share in shares for each in share.secrets)),
         plans={
             name: as_document(Replay(requirement=name, plan=plan))
