@@ -70,7 +70,7 @@ def broken() -> Catalogue:
     from pytest_expedition.fake.dialects import DIALECTS
 
     def fails(breaks: Sequence[str], nameless: Sequence[str]) -> str:
-        instead = f"; in `msg` and `data` {_list(nameless)}" if nameless else ""
+        instead = f"; in `msg` {_list(nameless)}" if nameless else ""
         return _list(breaks) + instead
 
     return Catalogue(

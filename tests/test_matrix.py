@@ -56,7 +56,7 @@ def require_found_out(name: str, dialect: DialectName) -> None:
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_server_is_found_out(name: str) -> None:
-    require_found_out(name, "system")
+    require_found_out(name, BROKEN[name].dialects[0])
 
 
 @pytest.mark.parametrize("name", ODD)

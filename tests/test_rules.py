@@ -1890,7 +1890,9 @@ def test_rule(requirement: str, story: Story, outcome: str | list[str]) -> None:
     assert verdict_on(story, requirement) == outcome
 
 
-@pytest.mark.parametrize("requirement", CATALOGUE)
+@pytest.mark.parametrize(
+    "requirement", [each.id for each in CATALOGUE.values() if "system" in each.dialects]
+)
 def test_every_rule_is_shown_to_hold_to_be_broken_and_to_have_no_chance(requirement: str) -> None:
     outcomes = [outcome for name, _, _, outcome in CASES if name == requirement]
     assert "held" in outcomes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -58,6 +58,19 @@ def read_form(body: bytes, *, content_type: str, content_encoding: str = "") -> 
         raise Refusal(400, f"The body is not {media_type.lower()}") from None
 
 
+def read_json(body: bytes, *, content_encoding: str = "") -> Any:
+    """Return the JSON document of a body.
+
+    Raises ``Refusal`` where it is malformed (400) or compressed (415).
+    """
+    if content_encoding not in {"", "identity"}:
+        raise Refusal(415, "The body must not be compressed")
+    try:
+        return json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise Refusal(400, f"The body is not {JSON}") from None
+
+
 def _read_url_encoded(body: bytes) -> dict[str, str]:
     if _BROKEN_ESCAPE.search(body):
         raise ValueError("a broken escape")
@@ -68,11 +81,23 @@ def _read_url_encoded(body: bytes) -> dict[str, str]:
 
 
 def _read_multipart(body: bytes, options: dict[str, str]) -> dict[str, str]:
-    parser = FormDataParser(
+    _, form, _ = _multipart_parser().parse(io.BytesIO(body), MULTIPART, len(body), options)
+    return {name: values[-1] for name, values in form.lists()}
+
+
+def names_in_multipart(body: bytes, *, content_type: str) -> set[str]:
+    """Return the names of the fields and files of a multipart form; none of another body."""
+    media_type, options = parse_options_header(content_type)
+    if media_type.lower() != MULTIPART:
+        return set()
+    _, form, files = _multipart_parser().parse(io.BytesIO(body), MULTIPART, len(body), options)
+    return {*form, *files}
+
+
+def _multipart_parser() -> FormDataParser:
+    return FormDataParser(
         stream_factory=lambda *_, **__: io.BytesIO(), max_form_parts=FIELD_LIMIT, silent=False
     )
-    _, form, _ = parser.parse(io.BytesIO(body), MULTIPART, len(body), options)
-    return {name: values[-1] for name, values in form.lists()}
 
 
 def _check_json(body: bytes) -> dict[str, str]:

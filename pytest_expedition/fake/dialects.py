@@ -91,11 +91,35 @@ def _data_creation(fields: Fields) -> Fields:
 
 
 def _data(fields: Fields) -> Fields:
-    job = _without(fields, "jobId", "description", "JobMsg", "TasksMsg", "nextStep")
+    job = _without(fields, "jobId", "JobMsg", "TasksMsg", "nextStep")
+    if "jobId" in fields:
+        job["id"] = fields["jobId"]
+    if isinstance(fields.get("JobMsg"), dict):
+        job["status_message"] = _status_word(fields)
+    if isinstance(fields.get("nextStep"), list):
+        job["next_step"] = [_step(each) for each in fields["nextStep"]]
+    elif "nextStep" in fields:
+        job["next_step"] = fields["nextStep"]
     if "TasksMsg" in fields:
         tasks = fields["TasksMsg"]
         job["task"] = [_statement(task) for task in tasks] if isinstance(tasks, list) else tasks
+        last = job["task"][-1:] if isinstance(tasks, list) else ()
+        job["task_message"] = dict(last[0]) if last else None
     return job
+
+
+def _status_word(fields: Fields) -> str:
+    """Say in a word how a job stands: by its code, else by its state."""
+    code, state = fields["JobMsg"].get("statusCode"), fields.get("state")
+    if code in {1, -1}:
+        return "completed" if code == 1 else "failed"
+    if state == -1:
+        return "cancelled"
+    return "pending" if state == 0 else "running"
+
+
+def _step(step: Any) -> Any:
+    return {"description": step} if isinstance(step, str) else step
 
 
 def _statement(task: str | Fields) -> Fields:
@@ -146,23 +170,16 @@ def contents_envelope(
     }
 
 
-def _data_envelope(
-    content: Any,
-    *,
-    messages: Sequence[str],
-    success: bool,
-    code: int,  # noqa: ARG001 - has no place here
-) -> Fields:
-    data = {} if content is None else content
-    if messages:  # they have no place but the tasks
-        told = data.get("task")
-        said = [{"statusMessage": message} for message in messages]
-        data = {**data, "task": [*(told if isinstance(told, list) else ()), *said]}
+def _data_envelope(content: Any, *, messages: Sequence[str], success: bool, code: int) -> Fields:
+    details = {"module": "expedition-api", "description": ""}
     return {
-        "data": data,
+        **({} if content is None else {"data": content}),
         "metadata": {},
         "pagination": {"total": 1, "current_page": 1, "per_page": 25, "total_pages": 1},
         "success": success,
+        "messages": [
+            {"message": message, "code": code, "details": details} for message in messages
+        ],
     }
 
 

@@ -7,22 +7,27 @@ places that the documented client reads: ``content.system.jobs`` and ``content.m
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import re
 import threading
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
 
-from pytest_expedition.fake.bodies import Refusal, read_form
+from jsonschema import Draft202012Validator
+
+from pytest_expedition.fake.bodies import JSON, Refusal, names_in_multipart, read_form, read_json
 from pytest_expedition.fake.dialects import DIALECTS, WRITTEN, contents_envelope
+from pytest_expedition.fake.job_requests import CHOICES, JOB_REQUESTS
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, Clock, Job, JobScript, Simulation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_expedition.fake.dialects import DialectName
+    from pytest_expedition.fake.job_requests import JobRequest
 
 USERNAME: Final = "admin"
 PASSWORD: Final = "paloalto"  # noqa: S105 - the documented one of a new installation
@@ -34,109 +39,14 @@ _ID: Final = re.compile(r"[1-9][0-9]{0,18}")
 CANCEL_PATH: Final = re.compile("/api/v1/job/([^/]*)")
 _JSON: Final = {"Content-Type": "application/json"}
 
+JOB_FILTERS: Final = ("all", "completed", "cancelled", "pending")
+"""Which jobs the list of jobs may be asked for."""
 
-@dataclass(frozen=True, kw_only=True)
-class JobRequest:
-    """A documented request that creates a job.
-
-    In its ``path`` a name in braces stands for a number, or, of the names in ``CHOICES``, for one
-    of these words. ``form`` are the form fields that the documentation shows; none is required.
-    """
-
-    name: str
-    method: str
-    path: str
-    script: JobScript
-    form: Sequence[str] = ()
-
-    @functools.cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """What the paths of such requests match."""
-        return re.compile(re.sub("{(.*?)}", lambda name: _pattern_of(name[1]), self.path))
-
-
-CHOICES: Final = {"config": ("candidate", "running")}
-
-
-def _pattern_of(name: str) -> str:
-    return "(?:" + "|".join(CHOICES.get(name, ("[0-9]+",))) + ")"
-
-
-def _creates(
-    name: str,
-    method: str,
-    path: str,
-    description: str,
-    *,
-    form: Sequence[str] = (),
-    cancellable: bool = True,
-) -> JobRequest:
-    return JobRequest(
-        name=name,
-        method=method,
-        path="/api/v1/" + path,
-        script=JobScript(description=description, cancellable=cancellable),
-        form=form,
-    )
-
-
-JOB_REQUESTS: Final = (
-    _creates(
-        "import",
-        "POST",
-        "project/{projectId}/import",
-        "Importing Config into Project",
-        form=["resource"],
-    ),
-    _creates(
-        "import-device",
-        "POST",
-        "project/{projectId}/import/device",
-        "Importing Device",
-        form=["device_id"],
-    ),
-    _creates(
-        "export",
-        "POST",
-        "projects/{projectId}/export",
-        "Exporting Config",
-        form=["out", "sourceId"],
-        cancellable=False,
-    ),
-    _creates(
-        "push",
-        "POST",
-        "projects/{projectId}/device/push",
-        "Pushing Config to Device",
-        form=["serial", "source"],
-        cancellable=False,
-    ),
-    _creates(
-        "retrieve",
-        "GET",
-        "device/{deviceId}/retrieveContent/{config}",
-        "Retrieving Content from Device",
-    ),
-    _creates(
-        "convert",
-        "POST",
-        "project/{projectId}/migration/{migrationId}/convert",
-        "Converting Config",
-    ),
-    _creates(
-        "discover",
-        "POST",
-        "project/{projectId}/migration/{migrationId}/resource/{resourceId}/discover",
-        "Discovering Resource",
-    ),
-    _creates(
-        "filter",
-        "POST",
-        "project/{projectId}/tools/filter/{filterId}/execute",
-        "Executing Filter",
-    ),
-)
-"""The documented requests that create jobs; which of them can be cancelled is our assumption."""
+JOB_TYPES: Final = tuple(dict.fromkeys(each.job_type for each in JOB_REQUESTS))
+AGENT_ID: Final = 1
+FIRST_PID: Final = 1000
+FIRST_DAY: Final = datetime(2023, 5, 31, tzinfo=timezone.utc)
+"""The time of the instance's clock at its start, as the dialect `data` tells it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +118,29 @@ class Request:
             content_type=self.header("Content-Type"),
             content_encoding=self.header("Content-Encoding"),
         )
+
+    @property
+    def carries_json(self) -> bool:
+        """Whether the body is said to be JSON."""
+        return self.header("Content-Type").partition(";")[0].strip().lower() == JSON
+
+    def read_json(self) -> Any:
+        """Return the JSON document of the body. Raises ``Refusal`` where there is none."""
+        return read_json(self.body, content_encoding=self.header("Content-Encoding"))
+
+    def choice(self, name: str, allowed: Sequence[str], default: str = "") -> str:
+        """Return a field of the query. Raises ``Refusal`` where its value is not allowed."""
+        value = dict(parse_qsl(self.query, keep_blank_values=True)).get(name, default)
+        if value not in allowed:
+            raise Refusal(400, f"{name} must be one of {', '.join(allowed)}")
+        return value
+
+    def number(self, name: str, default: int) -> int:
+        """Return a number of the query, at least 1. Raises ``Refusal`` for anything else."""
+        value = dict(parse_qsl(self.query, keep_blank_values=True)).get(name, str(default))
+        if not _ID.fullmatch(value):
+            raise Refusal(400, f"{name} must be a number of at least 1")
+        return int(value)
 
     def header(self, name: str) -> str:
         """Return the value of a header, whatever the case of its name; empty if it is not there."""
@@ -307,8 +240,12 @@ class Instance(Simulation):
         if not self.is_authorized(request):
             return self.error(HTTPStatus.UNAUTHORIZED, "Unauthenticated: a valid key is required")
         for job_request in JOB_REQUESTS:
-            if job_request.pattern.fullmatch(path):
+            if self.dialect in job_request.dialects and job_request.pattern.fullmatch(path):
                 return self.route_creation(request, job_request)
+        if self.dialect == "data":
+            answer = self.route_data(request)
+            if answer is not None:
+                return answer
         if path in AGENT_COMMANDS:
             return self.answer_agent(path) if request.method == "GET" else self.not_allowed("GET")
         paths = {"GET": WRITTEN[self.dialect].status_path, "DELETE": CANCEL_PATH}
@@ -320,13 +257,40 @@ class Instance(Simulation):
         self.unknown_requests.append(request)
         return self.error(HTTPStatus.NOT_FOUND, "There is no such resource")
 
+    def route_data(self, request: Request) -> Response | None:
+        """Answer what only the dialect `data` knows; nothing if it does not know it either."""
+        for pattern, answers in DATA_ROUTES:
+            match = pattern.fullmatch(request.path)
+            if match is None:
+                continue
+            if request.method not in answers:
+                return self.not_allowed(", ".join(answers))
+            return answers[request.method](self, request, *match.groups())
+        return None
+
     def route_creation(self, request: Request, job_request: JobRequest) -> Response:
         """Answer a request to the path of one that creates jobs."""
         if request.method != job_request.method:
             return self.not_allowed(job_request.method)
+        for name in job_request.query:
+            request.choice(name, CHOICES[name])
         if request.method == "POST":
-            request.read_form()
+            self.check_body(request, job_request)
         return self.answer_creation(job_request)
+
+    def check_body(self, request: Request, job_request: JobRequest) -> None:
+        """Raise ``Refusal`` where the body of a request is not one that creates a job."""
+        if request.carries_json and request.body and self.dialect == "data":
+            document = request.read_json()
+            if not Draft202012Validator(job_request.body).is_valid(document):
+                raise Refusal(400, "The fields of the body do not have the declared types")
+        else:
+            request.read_form()
+        if job_request.files:
+            named = names_in_multipart(request.body, content_type=request.header("Content-Type"))
+            for name in job_request.files:
+                if name not in named:
+                    raise Refusal(400, f"The field {name} is missing in the multipart form")
 
     def is_authorized(self, request: Request) -> bool:
         """Whether the request carries the key; the case of the scheme does not matter."""
@@ -335,16 +299,22 @@ class Instance(Simulation):
 
     def log_in(self, request: Request) -> Response:
         """Give out the key for user name and password."""
-        form = request.read_form()
-        if (form.get("username"), form.get("password")) != (USERNAME, PASSWORD):
+        by_json = request.carries_json and self.dialect == "data"
+        given = request.read_json() if by_json else request.read_form()
+        named = given if isinstance(given, dict) else {}
+        if (named.get("username"), named.get("password")) != (USERNAME, PASSWORD):
             return self.error(HTTPStatus.UNAUTHORIZED, "Authentication failed")
+        if by_json:
+            key = {"api_key": self.api_key, "csrf_token": "fake-csrf-token", "user_id": 1}
+            return self.reply(self.envelope(key))
         content = {"api_key": self.api_key, "csrfToken": "fake-csrf-token", "id": 1}
-        # Whatever the dialect: the login is shown in this envelope only.
+        # Whatever the dialect: the pages show the login with a form in this envelope only.
         return self.reply(contents_envelope(content, messages=["Authentication successful"]))
 
     def answer_creation(self, job_request: JobRequest) -> Response:
         """Create a job and answer with it."""
         job = self.create(job_request.name, self.usual_scripts[job_request.name])
+        job.path = self.requests[-1].path
         return self.reply(self.envelope(self.creation_content(self.describe(job))))
 
     def answer_agent(self, path: str) -> Response:
@@ -352,7 +322,7 @@ class Instance(Simulation):
         command = AGENT_COMMANDS[path]
         message = command.when_running if self.agent_running else command.when_stopped
         self.agent_running = command.then_running
-        # Whatever the dialect, as for the login: the envelope of `data` has no place for a message.
+        # Whatever the dialect, as for the login: the page shows this envelope.
         return self.reply(contents_envelope(None, messages=[message]))
 
     def answer_about_job(self, method: str, job_id: str) -> Response:
@@ -367,15 +337,119 @@ class Instance(Simulation):
     def answer_status(self, job: Job) -> Response:
         """Answer with the state of a job."""
         content = self.content(self.describe(job), first=not job.polls)
+        if self.dialect == "data":
+            content = self.with_what_data_tells(job, content)
         answer = self.reply(self.envelope(content))
         self.poll(job)
         return answer
 
     def answer_cancel(self, job: Job) -> Response:
-        """Cancel a job, or refuse to, and answer with its state."""
+        """Cancel a job, or refuse to, and answer with its state, which `data` does not tell."""
         granted = self.cancel(job)
         messages = self.cancel_messages(job, granted=granted)
-        return self.reply(self.envelope(self.content(self.describe(job)), messages=messages))
+        content = None if self.dialect == "data" else self.content(self.describe(job))
+        return self.reply(self.envelope(content, messages=messages))
+
+    # What the dialect `data` has besides
+
+    def with_what_data_tells(self, job: Job, content: dict[str, Any]) -> dict[str, Any]:
+        """Add to a job what only the dialect `data` tells of it.
+
+        Its tasks are told only where the request says `complete=true`.
+        """
+        complete = self.requests[-1].choice("complete", ("", "true", "false", "1", "0"))
+        if complete not in {"true", "1"}:
+            content = {name: value for name, value in content.items() if name != "task"}
+        kind, number = _resource(job)
+        begun = self.age(job) > 0
+        job_request = next((each for each in JOB_REQUESTS if each.name == job.request), None)
+        return {
+            "type": job_request.job_type if job_request else job.request,
+            "resource": number,
+            "resource_type": kind,
+            "total_tasks": max(len(job.script.progress) - 1, 1),
+            "created_at": _date(job.created),
+            "updated_at": _date(self.clock.now()),
+            "pid": FIRST_PID + job.id if begun else None,
+            "consumed_memory": "1.5" if begun else "0",
+            "consumed_cpu": "12" if begun else "0",
+            **content,
+        }
+
+    def answer_list(self, request: Request) -> Response:
+        """Answer with one page of the jobs, filtered by status and type."""
+        status = request.choice("status", JOB_FILTERS, "pending")
+        kind = request.choice("type", ("", *JOB_TYPES))
+        page, limit = request.number("page", 1), request.number("limit", 25)
+        found = []
+        for job in self.jobs.values():
+            told = self.with_what_data_tells(job, self.content(self.describe(job)))
+            if self.is_listed(job, status) and kind in {"", told["type"]}:
+                found.append(told)
+        shown = found[(page - 1) * limit : page * limit]
+        document = self.envelope({"job": shown})
+        document["pagination"] = {
+            "total": len(found),
+            "current_page": page,
+            "per_page": limit,
+            "total_pages": max(-(-len(found) // limit), 1),
+        }
+        return self.reply(document)
+
+    def is_listed(self, job: Job, status: str) -> bool:
+        """Whether a job is among those of a status: `completed` are those that failed, too."""
+        if status == "all":
+            return True
+        if self.state(job) == CANCELLED:
+            return status == "cancelled"
+        return status == ("completed" if self.has_ended(job) else "pending")
+
+    def answer_job_of(self, _request: Request, kind: str, number: str) -> Response:
+        """Answer with the last job of a project or a device."""
+        for job in reversed(self.jobs.values()):
+            if _resource(job) == (kind, int(number)):
+                content = self.content(self.describe(job))
+                return self.reply(self.envelope(self.with_what_data_tells(job, content)))
+        return self.error(HTTPStatus.NOT_FOUND, f"There is no job of this {kind}")
+
+    def answer_cancel_all(self, _request: Request) -> Response:
+        """Cancel every job that can be cancelled."""
+        for job in self.jobs.values():
+            self.cancel(job)
+        return self.reply(self.envelope(None, messages=["All pending jobs are being cancelled"]))
+
+    def answer_agents(self, _request: Request) -> Response:
+        """Tell how the agents stand; there is one."""
+        return self.reply(self.envelope({"agent": [self.describe_agent()]}))
+
+    def answer_agent_order(self, _request: Request, command: str) -> Response:
+        """Start, stop or restart the agent, and tell how it stands."""
+        self.answer_agent(f"/api/v1/agent/{command}")
+        return self.reply(self.envelope(self.describe_agent()))
+
+    def answer_agent_order_by_id(self, request: Request, number: str, command: str) -> Response:
+        """Stop or restart the agent of that id."""
+        if int(number) != AGENT_ID:
+            return self.error(HTTPStatus.NOT_FOUND, "There is no such agent")
+        return self.answer_agent_order(request, command)
+
+    def describe_agent(self) -> dict[str, Any]:
+        """Return what the dialect `data` tells of the agent."""
+        running = [job for job in self.jobs.values() if not self.has_ended(job)]
+        busy = running[0] if running and self.agent_running else None
+        agent: dict[str, Any] = {
+            "id": AGENT_ID,
+            "type": "generic",
+            "status": "stopped" if not self.agent_running else "running" if busy else "idle",
+            "agent_started": _date(0),
+            "killable": True,
+            "cpu": 12 if busy else 0,
+        }
+        if busy is not None:
+            began = _date(busy.created)
+            agent.update(last_run=began, current_run=began, job=busy.request)
+            agent["job_description"] = busy.script.description
+        return agent
 
     def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
         """Return what the answer to a cancel says."""
@@ -399,11 +473,11 @@ class Instance(Simulation):
     def describe(self, job: Job) -> dict[str, Any]:
         """Return all that is told of a job, in the fields of the first dialect."""
         state = self.state(job)
-        finished = state == FINISHED
+        failed = self.has_failed(job)
         code, text = 0, "Running"
         tasks: list[Any] = []
-        if finished:
-            code, text = (-1, "Failed") if job.script.fails else (1, "Completed")
+        if state == FINISHED or failed:
+            code, text = (-1, "Failed") if failed else (1, "Completed")
             tasks = list(job.script.tasks) or [f"{text}. {job.script.description} executed"]
         elif state == CANCELLED:
             text = "Cancelled"
@@ -413,7 +487,7 @@ class Instance(Simulation):
             "state": int(state) if state in {-1, 0, 1} else state,
             "JobMsg": {"statusCode": code, "statusMessage": text},
             "TasksMsg": tasks,
-            "nextStep": list(job.script.next_step) if finished else [],
+            "nextStep": list(job.script.next_step) if state == FINISHED else [],
         }
 
     def not_allowed(self, allowed: str) -> Response:
@@ -437,3 +511,28 @@ class Instance(Simulation):
     ) -> Response:
         """Return a document as an answer."""
         return Response(status=status, headers=headers, body=json.dumps(document).encode())
+
+
+def _resource(job: Job) -> tuple[str, int]:
+    """What a job works on, by the path of the request that created it: `project/22` and so on."""
+    match = re.search("/(project|device)s?/([0-9]+)/", job.path)
+    return (match[1], int(match[2])) if match else ("project", 1)
+
+
+def _date(seconds: float) -> str:
+    """Return a time of the instance's clock as Laravel writes dates."""
+    return f"{FIRST_DAY + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S}"
+
+
+DATA_ROUTES: Final[tuple[tuple[re.Pattern[str], dict[str, Callable[..., Response]]], ...]] = tuple(
+    (re.compile("/api/v1/" + path), answers)
+    for path, answers in (
+        ("job", {"GET": Instance.answer_list, "DELETE": Instance.answer_cancel_all}),
+        ("(project|device)/([0-9]{1,18})/job", {"GET": Instance.answer_job_of}),
+        ("agent", {"GET": Instance.answer_agents}),
+        ("agent/generic", {"GET": Instance.answer_agents}),
+        ("agent/generic/(start)", {"POST": Instance.answer_agent_order}),
+        ("agent/([0-9]{1,18})/(stop|restart)", {"POST": Instance.answer_agent_order_by_id}),
+    )
+)
+"""What the dialect `data` knows besides: paths, and what answers each method."""

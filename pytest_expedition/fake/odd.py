@@ -21,7 +21,8 @@ from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_expedition.fake.instance import JobRequest, Request, Response
+    from pytest_expedition.fake.instance import Request, Response
+    from pytest_expedition.fake.job_requests import JobRequest
     from pytest_expedition.fake.simulation import Job
 
 
@@ -441,3 +442,126 @@ class Minefield(Instance):
                 done.append(f"{method} {path}: all pending jobs are deleted")
             done += [f"{method} {path}: job {each} is deleted" for each in meant & self.others]
         return done
+
+
+class _AnswersCancelsInData(Instance):
+    """An instance that answers cancels in its own way where it speaks `data`."""
+
+    def told_by_cancel(self, job: Job) -> dict[str, Any]:
+        """Return what the answer to a cancel has besides the envelope."""
+        raise NotImplementedError
+
+    def answer_cancel(self, job: Job) -> Response:
+        if self.dialect != "data":
+            return super().answer_cancel(job)
+        answer = super().answer_cancel(job)
+        return self.reply({**json.loads(answer.body), **self.told_by_cancel(job)})
+
+
+@odd()
+class CancelTellsNull(_AnswersCancelsInData):
+    """In the dialect `data` the answer to a cancel has null at `data`."""
+
+    def told_by_cancel(self, job: Job) -> dict[str, Any]:  # noqa: ARG002
+        return {"data": None}
+
+
+@odd()
+class CancelTellsAnEmptyList(_AnswersCancelsInData):
+    """In the dialect `data` the answer to a cancel has an empty list at `data`."""
+
+    def told_by_cancel(self, job: Job) -> dict[str, Any]:  # noqa: ARG002
+        return {"data": []}
+
+
+@odd()
+class CancelTellsTheJob(_AnswersCancelsInData):
+    """In the dialect `data` the answer to a cancel has the job at `data`, as a status does."""
+
+    def told_by_cancel(self, job: Job) -> dict[str, Any]:
+        return {"data": self.with_what_data_tells(job, self.content(self.describe(job)))}
+
+
+@odd()
+class CancelSaysSuccessAlone(Instance):
+    """In the dialect `data` a granted cancel is answered with `success` and nothing else."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        if self.dialect != "data" or not job.script.cancellable:
+            return super().answer_cancel(job)
+        self.cancel(job)
+        return self.reply({"success": True})
+
+
+class _RefusesWith(Instance):
+    """An instance that refuses a cancel with an HTTP status where it speaks `data`."""
+
+    status: HTTPStatus
+
+    def answer_cancel(self, job: Job) -> Response:
+        if self.dialect != "data" or job.script.cancellable or self.has_ended(job):
+            return super().answer_cancel(job)
+        self.cancel(job)
+        return self.error(self.status, job.script.refusal)
+
+
+@odd()
+class RefusesWithConflictAlone(_RefusesWith):
+    """In the dialect `data` a refused cancel is HTTP 409, its message in `messages`."""
+
+    status = HTTPStatus.CONFLICT
+
+
+@odd()
+class RefusesWithBadRequest(_RefusesWith):
+    """In the dialect `data` a refused cancel is HTTP 400, its message in `messages`."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+@odd()
+class JobIdInTheStatusToo(Instance):
+    """In the dialect `data` a status names the job by `job_id`, as the creation does."""
+
+    def with_what_data_tells(self, job: Job, content: dict[str, Any]) -> dict[str, Any]:
+        told = super().with_what_data_tells(job, content)
+        return {"job_id": told.pop("id", job.id), **told}
+
+
+@odd()
+class NamesNoJob(Instance):
+    """In the dialect `data` a status tells the state alone, without any id."""
+
+    def with_what_data_tells(self, job: Job, content: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        return {"state": content["state"]}
+
+
+@odd()
+class NullsForWhatIsUnknown(Instance):
+    """In the dialect `data` all that is not known of a job is null, and the times are not there."""
+
+    def with_what_data_tells(self, job: Job, content: dict[str, Any]) -> dict[str, Any]:
+        told = super().with_what_data_tells(job, content)
+        names = ("type", "resource", "resource_type", "total_tasks", "pid", "consumed_memory")
+        told.update(dict.fromkeys(names))
+        return {name: each for name, each in told.items() if not name.endswith("_at")}
+
+
+@odd()
+class ThirdsAsProgress(_OddPace):
+    """Progress is the share of the completed tasks, of which there are three."""
+
+    def script(self, seconds: float) -> JobScript:
+        return JobScript(progress=(0, 1 / 3, 2 / 3, 1), step_seconds=seconds / 3)
+
+
+@odd()
+class FailsOnTheWay(Instance):
+    """In the dialect `data` every second job fails at two thirds, where its state stays."""
+
+    def create(self, request: str, script: JobScript) -> Job:
+        job = super().create(request, script)
+        if job.id % 2 == 0 and self.dialect == "data":
+            progress = [state for state in job.script.progress if state <= 2 / 3]
+            job.script = replace(job.script, progress=progress, fails=True)
+        return job

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_expedition.fake.bodies import BODY_LIMIT, JSON, MULTIPART, URL_ENCODED
 from pytest_expedition.fake.instance import (
     AGENT_COMMANDS,
-    CHOICES,
-    JOB_REQUESTS,
     MAX_JOB_ID,
     PASSWORD,
     USERNAME,
 )
+from pytest_expedition.fake.job_requests import CHOICES, JOB_REQUESTS
 from pytest_expedition.protocol.validation import schema, schema_of
 
 if TYPE_CHECKING:
-    from pytest_expedition.fake.instance import JobRequest
+    from pytest_expedition.fake.job_requests import JobRequest
     from pytest_expedition.protocol.validation import EnvelopeName
 
 Document = dict[str, Any]
@@ -54,7 +53,7 @@ def describe() -> Document:
         "security": [{"key": []}],
         "paths": {
             **{f"/api/v1/{name}": {"post": _login(name)} for name in ("generate_api_key", "login")},
-            **{each.path: {each.method.lower(): _creation(each)} for each in JOB_REQUESTS},
+            **{each.path: {each.method.lower(): _creation(each)} for each in _known()},
             "/api/v1/job/status/{jobId}": {"get": _about_job("status", "Tell how a job stands")},
             "/api/v1/job/{jobId}": {"delete": _about_job("cancel", "Cancel a job, if it can be")},
             **{path: {"get": _agent(path)} for path in AGENT_COMMANDS},
@@ -65,6 +64,10 @@ def describe() -> Document:
             "schemas": _schemas(),
         },
     }
+
+
+def _known() -> list[JobRequest]:
+    return [each for each in JOB_REQUESTS if "system" in each.dialects]
 
 
 def _login(name: str) -> Document:

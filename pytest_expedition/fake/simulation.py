@@ -75,11 +75,11 @@ class JobScript:
     """How a job will go.
 
     ``progress`` are the states that the job runs through, each for ``step_seconds``; the last one
-    stays, so a job whose last state is below 1 never ends. A job that is not ``cancellable``
-    refuses a cancel with the text ``refusal``; of one that is, the state becomes -1
+    stays, so a job whose last state is below 1 never ends, unless it fails. A job that is not
+    ``cancellable`` refuses a cancel with the text ``refusal``; of one that is, the state becomes -1
     ``cancel_seconds`` after the cancel, unless the job finishes first. A job that ``fails`` ends
-    with a job status code of -1. ``tasks`` are the messages of its tasks and ``next_step`` the
-    suggestions it carries once finished.
+    with a job status code of -1 when it reaches its last state, which may be below 1. ``tasks`` are
+    the messages of its tasks and ``next_step`` the suggestions it carries once finished.
 
     Raises ``ValueError`` where no Expedition job could go that way, ``TypeError`` for what is no
     list.
@@ -123,7 +123,9 @@ class JobScript:
 
     @property
     def seconds_to_finish(self) -> float:
-        """How long the job takes to reach 1; infinity if it never does."""
+        """How long the job takes to reach 1, or to fail; infinity if it never does."""
+        if self.fails:
+            return self.progress.index(self.progress[-1]) * self.step_seconds
         for step, state in enumerate(self.progress):
             if state == FINISHED:
                 return step * self.step_seconds
@@ -134,7 +136,8 @@ class JobScript:
 class Job:
     """One job of a fake instance.
 
-    ``request`` names the request that created it (``import``, ``export``, …), ``created`` is the
+    ``request`` names the request that created it (``import``, ``export``, …), ``path`` is that
+    request's path. ``created`` is the
     clock's time then, ``begun`` the agent's, ``polls`` how often its status was asked for, and
     ``cancel_requests`` how often a cancel. ``cancelled_after`` is after how many seconds of the
     job's own time a cancel was granted, or ``None``.
@@ -145,6 +148,7 @@ class Job:
     script: JobScript
     created: float
     begun: float
+    path: str = ""
     polls: int = 0
     cancel_requests: int = 0
     cancelled_after: float | None = None
@@ -224,6 +228,15 @@ class Simulation:
                 return CANCELLED
         return job.script.progress_at(age)
 
+    def has_failed(self, job: Job) -> bool:
+        """Whether the job has ended in failure."""
+        ended = self.age(job) + 1e-9 >= job.script.seconds_to_finish
+        return job.script.fails and ended and self.state(job) != CANCELLED
+
+    def has_ended(self, job: Job) -> bool:
+        """Whether the job is cancelled, finished or failed."""
+        return self.state(job) in {CANCELLED, FINISHED} or self.has_failed(job)
+
     def poll(self, job: Job) -> None:
         """Count a status request, and let it move the job's time after it was answered."""
         job.polls += 1
@@ -233,7 +246,8 @@ class Simulation:
     def cancel(self, job: Job) -> bool:
         """Cancel a job; return whether it was granted."""
         job.cancel_requests += 1
-        granted = job.script.cancellable and 0 <= self.state(job) < FINISHED
+        goes_on = 0 <= self.state(job) < FINISHED and not self.has_failed(job)
+        granted = job.script.cancellable and goes_on
         if granted and job.cancelled_after is None:
             job.cancelled_after = self.age(job)
         return granted

@@ -15,7 +15,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from pytest_expedition.fake.dialects import DIALECTS, WRITTEN
-from pytest_expedition.fake.instance import CANCEL_PATH, JOB_REQUESTS, Instance, Response
+from pytest_expedition.fake.instance import CANCEL_PATH, Instance, Response
+from pytest_expedition.fake.job_requests import JOB_REQUESTS
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, FIRST_JOB_ID, Clock, JobScript
 
 if TYPE_CHECKING:

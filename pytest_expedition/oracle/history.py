@@ -111,6 +111,13 @@ class Exchange:
         """All of the answer, as JSON reads it; read anew each time, since memory is precious."""
         return envelope.read(self.body).document
 
+    @property
+    def shows_the_end(self) -> bool:
+        """Whether the answer shows that the job has ended: finished, cancelled or failed."""
+        if not self.answered or self.failed:
+            return False
+        return self.state in {CANCELLED, FINISHED} or self.answer.says_failed
+
     @functools.cached_property
     def state(self) -> float | None:
         """The job's state that the answer shows, if it is one that the documentation allows."""
@@ -145,6 +152,11 @@ class Job:
         self.agent_stopped = float("inf")
         """From when on the agent may not have run the job, because it was told to stop."""
 
+    @property
+    def dialect(self) -> Dialect | None:
+        """The dialect in which the job was created, or first shown."""
+        return self.first.answer.dialect
+
     @functools.cached_property
     def answers(self) -> list[Exchange]:
         """Creation, status and cancel answers, in the order in which they were sent."""
@@ -172,7 +184,7 @@ class Job:
 
     def may_be_gone(self, poll: Exchange) -> bool:
         """Whether the job had ended before it was asked for, or may have, seen by others alone."""
-        if self.finished_before(poll) or self.cancelled_before(poll):
+        if self.ended_before(poll):
             return True
         return self.shared and not any(poll.before(later) for later in self.seen)
 
@@ -186,6 +198,16 @@ class Job:
         """The first answer to arrive that shows the job cancelled."""
         return self._first(CANCELLED)
 
+    @functools.cached_property
+    def failed(self) -> Exchange | None:
+        """The first answer to arrive that says in the dialect ``data`` that the job has failed.
+
+        Its state may then be anything: such a job has ended without reaching 1.
+        """
+        said = (x for x in self.answers if x.answer.says_failed and x.shows_the_end)
+        about_it = (x for x in said if self.is_about_it(x))
+        return min(about_it, key=lambda exchange: exchange.received, default=None)
+
     def _first(self, state: float) -> Exchange | None:
         shown = (x for x in self.seen if x.state == state)
         return min(shown, key=lambda exchange: exchange.received, default=None)
@@ -197,6 +219,18 @@ class Job:
     def cancelled_before(self, exchange: Exchange) -> bool:
         """Whether the job was seen cancelled before the request was sent."""
         return self.cancelled is not None and self.cancelled.before(exchange)
+
+    def failed_before(self, exchange: Exchange) -> bool:
+        """Whether an answer had said that the job has failed before the request was sent."""
+        return self.failed is not None and self.failed.before(exchange)
+
+    def ended_before(self, exchange: Exchange) -> bool:
+        """Whether the job was seen to have ended, in whatever way, before the request was sent."""
+        return (
+            self.finished_before(exchange)
+            or self.cancelled_before(exchange)
+            or self.failed_before(exchange)
+        )
 
     def last_before(self, exchange: Exchange) -> Exchange | None:
         """The highest progress seen before the request was sent."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final, Literal
 
-from pytest_expedition.protocol.requirements import BARE_DIALECTS, CATALOGUE
+from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -99,7 +99,7 @@ def decide_outcomes(
     """
     results = []
     for name, finding in findings.items():
-        requirement = catalogue[name]
+        requirement = catalogue[name].in_dialect(dialect)
         if finding.violations:
             proof = (minimal or {}).get(name) or min(
                 finding.violations, key=lambda violation: len(violation.proof)
@@ -113,9 +113,12 @@ def decide_outcomes(
             result = Result(requirement=requirement, outcome="inconclusive", unseen=finding.unseen)
         elif finding.held:
             result = Result(requirement=requirement, outcome="pass", held=finding.held)
-        elif requirement.need == "field" and dialect in BARE_DIALECTS:
+        elif not requirement.is_about(dialect):
             result = Result(
-                requirement=requirement, outcome="not-tested", lacking="field", dialect=dialect
+                requirement=requirement,
+                outcome="not-tested",
+                lacking="field",
+                dialect=dialect or "",
             )
         elif _is_lacking(requirement.need, offers, limit):
             result = Result(requirement=requirement, outcome="not-tested", lacking=requirement.need)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal, get_args
+
+from pytest_expedition.protocol.envelope import Dialect
 
 Level = Literal["MUST", "SHOULD"]
-Basis = Literal["stated", "shown", "assumed"]
+Basis = Literal["stated", "shown", "reference", "assumed"]
+"""Why a promise is held: a page states it, a page's sample shows it, the vendor's API reference
+declares it, or no source says it and any sensible server does it."""
 Need = Literal["cancellable", "refusable", "granted", "field", "agent-start", "agent-control"]
 
 DOCUMENTATION: Final = "https://pan.dev/expedition/docs/"
@@ -44,9 +48,28 @@ AUTHENTICATION: Final = Source(
 )
 NOWHERE: Final = Source("not documented; common sense")
 
+API_REFERENCE: Final = (
+    "https://github.com/PaloAltoNetworks/pan.dev/blob/90d093e95/openapi-specs/expedition/"
+    "api-docs.yaml"
+)
+"""The vendor's OpenAPI description of the API, of May 2023."""
 
-BARE_DIALECTS: Final = ("msg", "data")
-"""The dialects that do not carry the fields which some requirements are about."""
+JOB_REFERENCE: Final = Source("API reference, `GET job/{job_id}`", API_REFERENCE)
+CANCEL_REFERENCE: Final = Source("API reference, `DELETE job/{job_id}`", API_REFERENCE)
+CREATION_REFERENCE: Final = Source("API reference, `job_id_response_schema`", API_REFERENCE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByReference:
+    """What differs in a requirement where it is the API reference that makes the promise.
+
+    That is so in the dialect ``data``. ``None`` leaves the field of the requirement as it is.
+    """
+
+    source: Source
+    text: str | None = None
+    chance: str | None = None
+    need: Need | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +86,9 @@ class Requirement:
     * ``granted``: jobs that can be cancelled, whether a recipe says so or a cancel shows it;
     * ``field``: a field that the documentation does not show in every dialect;
     * ``agent-start``, ``agent-control``: leave to start the agent, or to stop it, too.
+
+    ``dialects`` are those whose documentation has what the promise is about. ``in_data`` is how the
+    API reference makes the promise in the dialect ``data``.
     """
 
     id: str
@@ -72,6 +98,25 @@ class Requirement:
     source: Source
     chance: str
     need: Need | None = None
+    dialects: tuple[Dialect, ...] = get_args(Dialect)
+    in_data: ByReference | None = None
+
+    def in_dialect(self, dialect: str | None) -> Requirement:
+        """Return the requirement as it is made in a dialect; ``mixed`` is read as ``system``."""
+        if dialect != "data" or self.in_data is None:
+            return self
+        return replace(
+            self,
+            basis="reference",
+            source=self.in_data.source,
+            text=self.in_data.text or self.text,
+            chance=self.in_data.chance or self.chance,
+            need=self.in_data.need or self.need,
+        )
+
+    def is_about(self, dialect: str | None) -> bool:
+        """Whether the documentation of a dialect has what the promise is about."""
+        return dialect is None or {"mixed": "system"}.get(dialect, dialect) in self.dialects
 
 
 _ALL: Final = (
@@ -82,6 +127,7 @@ _ALL: Final = (
         text="The creation answer is a success, is JSON, and validates.",
         source=CREATION,
         chance="a request to create a job is answered",
+        in_data=ByReference(source=CREATION_REFERENCE),
     ),
     Requirement(
         id="create.job-id",
@@ -90,6 +136,10 @@ _ALL: Final = (
         text="`jobId` is a whole number of at least 1, at the documented place.",
         source=CREATION,
         chance="a job is created",
+        in_data=ByReference(
+            source=CREATION_REFERENCE,
+            text="`data.job_id` is a whole number of at least 1.",
+        ),
     ),
     Requirement(
         id="create.unique-id",
@@ -115,6 +165,7 @@ _ALL: Final = (
         source=STATUS,
         chance="a creation answer carries a state",
         need="field",
+        dialects=("system",),
     ),
     Requirement(
         id="status.envelope",
@@ -123,6 +174,11 @@ _ALL: Final = (
         text="The status answer is a success, is JSON, and validates.",
         source=STATUS,
         chance="the status of a job is asked for",
+        in_data=ByReference(
+            source=JOB_REFERENCE,
+            text="The status answer is a success, is JSON, and carries the job's state at `data`; "
+            "`id`, `status_message`, `next_step`, `task` and `messages` have the declared types.",
+        ),
     ),
     Requirement(
         id="status.identity",
@@ -132,6 +188,7 @@ _ALL: Final = (
         source=NOWHERE,
         chance="the answer to a status request or a cancel carries a job id",
         need="field",
+        dialects=("system", "data"),
     ),
     Requirement(
         id="status.bounds",
@@ -156,6 +213,12 @@ _ALL: Final = (
         text="A state of 1 stays 1.",
         source=STATUS,
         chance="the status of a finished job is asked for again",
+        in_data=ByReference(
+            source=JOB_REFERENCE,
+            text="A state of 1 stays 1; a job that has failed stays failed, and its state stays "
+            "where it was.",
+            chance="the status of a job that has finished or failed is asked for again",
+        ),
     ),
     Requirement(
         id="status.completes",
@@ -164,6 +227,11 @@ _ALL: Final = (
         text="A job that nobody cancels reaches 1 within `job_seconds`.",
         source=STATUS,
         chance="a job that nobody cancels is watched for `job_seconds` or to its end",
+        in_data=ByReference(
+            source=JOB_REFERENCE,
+            text="A job that nobody cancels reaches 1, or says that it has failed, within "
+            "`job_seconds`.",
+        ),
     ),
     Requirement(
         id="status.no-spontaneous-cancel",
@@ -182,6 +250,13 @@ _ALL: Final = (
         source=CREATION,
         chance="an answer carries a state and a job status code",
         need="field",
+        dialects=("system", "data"),
+        in_data=ByReference(
+            source=JOB_REFERENCE,
+            text="`status_message` agrees with the state: `completed` only at 1, `cancelled` only "
+            "at -1, `pending`, `started` and `running` only below 1.",
+            chance="an answer carries a state and a `status_message`",
+        ),
     ),
     Requirement(
         id="status.wire-number",
@@ -207,6 +282,11 @@ _ALL: Final = (
         text="The answer to a cancel is JSON and validates, whether it is granted or refused.",
         source=CANCEL,
         chance="a cancel is answered",
+        in_data=ByReference(
+            source=CANCEL_REFERENCE,
+            text="The answer to a cancel is JSON and the envelope, with or without the job, and no "
+            "server error, whether the cancel is granted or refused.",
+        ),
     ),
     Requirement(
         id="cancel.minus-one",
@@ -227,6 +307,14 @@ _ALL: Final = (
         source=CANCEL,
         chance="the cancel of a running job that can be cancelled is answered, and leads to -1",
         need="cancellable",
+        in_data=ByReference(
+            source=CANCEL_REFERENCE,
+            text="Where the answer to the cancel of a running job that can be cancelled carries a "
+            "state, it is -1.",
+            chance="the answer to the cancel of a running job that can be cancelled carries a "
+            "state, and leads to -1",
+            need="field",
+        ),
     ),
     Requirement(
         id="cancel.persists",
@@ -289,6 +377,11 @@ _ALL: Final = (
         source=CANCEL,
         chance="a cancel is sent to a running job that cannot be cancelled",
         need="refusable",
+        in_data=ByReference(
+            source=CANCEL_REFERENCE,
+            text="After a refused cancel the job never becomes -1; where the answer carries a "
+            "state, it is the current progress.",
+        ),
     ),
     Requirement(
         id="refuse.message",
@@ -317,6 +410,12 @@ _ALL: Final = (
         source=RESULT,
         chance="an answer carries, or should carry, `nextStep`",
         need="field",
+        dialects=("system", "data"),
+        in_data=ByReference(
+            source=JOB_REFERENCE,
+            text="`next_step` is a list of objects.",
+            chance="an answer carries `next_step`",
+        ),
     ),
     Requirement(
         id="result.stable",
@@ -325,6 +424,16 @@ _ALL: Final = (
         text="Asking for a finished job's result again gives the same, and it is still there.",
         source=NOWHERE,
         chance="a finished job is asked for twice",
+    ),
+    Requirement(
+        id="envelope.field-types",
+        level="SHOULD",
+        basis="reference",
+        text="The fields of a job and of the envelope that no other requirement reads have the "
+        "declared types; null is as good as absent.",
+        source=JOB_REFERENCE,
+        chance="an answer tells of a job",
+        dialects=("data",),
     ),
     Requirement(
         id="auth.required",

@@ -27,7 +27,7 @@ LACKING: Final[dict[Need, str]] = {
     "agent-control": "the target file does not allow it: `[agent] control = true`",
 }
 
-NOT_CARRIED: Final = "the dialect {dialect} does not carry the field that it is about"
+NOT_CARRIED: Final = "the dialect {dialect} does not have what it is about"
 
 OUTCOMES: Final[tuple[Outcome, ...]] = (
     "pass",
@@ -68,6 +68,7 @@ GROUPS: Final = {
     "cancel": "Cancelling a job",
     "refuse": "Refusing to cancel",
     "result": "Result of a job",
+    "envelope": "All answers",
     "auth": "Authentication",
     "input": "Bad input",
     "agent": "The agent",
@@ -83,7 +84,7 @@ WAIVERS: Final[dict[WaiverState, str]] = {
 }
 """What became of a waiver."""
 
-_PLAIN: Final = {"problem", "envelope", "key", "dialect", "created_in"}
+_PLAIN: Final = {"field", "problem", "envelope", "key", "dialect", "created_in"}
 """Facts that are words already."""
 
 _KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}

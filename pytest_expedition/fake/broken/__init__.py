@@ -6,10 +6,19 @@ find each of them out.
 
 from __future__ import annotations
 
-from pytest_expedition.fake.broken import access, agent, cancel, create, refuse, result, status
+from pytest_expedition.fake.broken import (
+    access,
+    agent,
+    cancel,
+    create,
+    data,
+    refuse,
+    result,
+    status,
+)
 from pytest_expedition.fake.broken.base import BROKEN, BrokenServer, Shows
 
 __all__ = ["BROKEN", "BrokenServer", "Shows"]
 
-_MODULES = (access, agent, cancel, create, refuse, result, status)
+_MODULES = (access, agent, cancel, create, data, refuse, result, status)
 """Importing a module of broken servers registers them."""

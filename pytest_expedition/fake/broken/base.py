@@ -34,7 +34,8 @@ class BrokenServer:
 
     The first of ``breaks`` is the promise that it is about; the others are broken with it, always
     or now and then. ``dialects`` are those that carry what the lie is about. ``nameless`` is what
-    it breaks instead where the status does not say which job it is about.
+    it breaks instead where the status does not say which job it is about, ``in_data`` what it
+    breaks instead in the dialect `data`, whose answers to cancels do not show the job.
     """
 
     name: str
@@ -44,14 +45,23 @@ class BrokenServer:
     shows: Shows
     dialects: tuple[DialectName, ...] = DIALECTS
     nameless: tuple[str, ...] = ()
+    in_data: tuple[str, ...] = ()
 
     def breaks_in(self, dialect: DialectName) -> tuple[str, ...]:
         """Return what it breaks where it speaks a dialect."""
-        return self.nameless if self.nameless and dialect not in FULL else self.breaks
+        if self.in_data and dialect == "data":
+            return self.in_data
+        return self.nameless if self.nameless and dialect not in NAMED else self.breaks
 
 
 FULL: Final[tuple[DialectName, ...]] = ("system", "mixed")
 """The dialects that carry every documented field of a job, in the creation answer too."""
+
+NAMED: Final[tuple[DialectName, ...]] = ("system", "data", "mixed")
+"""The dialects whose status says which job it is about, how it stands, and what may be next."""
+
+SHOWN_BY_DELETE: Final[tuple[DialectName, ...]] = ("system", "msg", "mixed")
+"""The dialects in which the answer to a cancel must show the job's state."""
 
 GOES_BACK: Final = (
     "status.monotonic",
@@ -79,6 +89,7 @@ def broken(
     shows: Shows = "always",
     dialects: tuple[DialectName, ...] = DIALECTS,
     nameless: tuple[str, ...] = (),
+    in_data: tuple[str, ...] = (),
 ) -> Callable[[_Server], _Server]:
     """Declare a broken server: the requirements that it breaks, and when and where that shows."""
 
@@ -93,6 +104,7 @@ def broken(
             shows=shows,
             dialects=dialects,
             nameless=nameless,
+            in_data=in_data,
         )
         return server
 

@@ -7,7 +7,14 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import FULL, GOES_BACK, another_dialect, broken, nth
+from pytest_expedition.fake.broken.base import (
+    FULL,
+    GOES_BACK,
+    SHOWN_BY_DELETE,
+    another_dialect,
+    broken,
+    nth,
+)
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
@@ -139,7 +146,7 @@ class AnswersBeforeCancelling(Instance):
         return self.reply(self.envelope(self.content(before), messages=messages))
 
 
-@broken("cancel.immediate", shows="while others are under way")
+@broken("cancel.immediate", shows="while others are under way", dialects=SHOWN_BY_DELETE)
 class CancelQueuesBehindOthers(Instance):
     """While other jobs run, a cancel takes a second to get to its worker."""
 
@@ -369,7 +376,13 @@ class CancelledButDone(Instance):
         return super().state(job)
 
 
-@broken("cancel.race", "cancel.persists", "cancel.repeat", shows="while others are under way")
+@broken(
+    "cancel.race",
+    "cancel.persists",
+    "cancel.repeat",
+    shows="while others are under way",
+    in_data=("cancel.minus-one",),
+)
 class TwoCancelsCancelEachOther(Instance):
     """Two cancels of one job within the same second undo each other."""
 

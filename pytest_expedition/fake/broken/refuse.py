@@ -6,7 +6,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import GOES_BACK, broken, nth
+from pytest_expedition.fake.broken.base import GOES_BACK, SHOWN_BY_DELETE, broken, nth
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
@@ -88,7 +88,7 @@ class RefusedEndsAtMinusOne(_Refuses):
         return CANCELLED if state == FINISHED and job.memory.get("refused") else state
 
 
-@broken("refuse.state")
+@broken("refuse.state", dialects=SHOWN_BY_DELETE)
 class RefusalIsAnEmptyError(Instance):
     """A refused cancel is answered with 403 and an error that tells no state."""
 

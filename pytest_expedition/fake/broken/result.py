@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pytest_expedition.fake.broken.base import FULL, broken, nth
+from pytest_expedition.fake.broken.base import NAMED, broken, nth
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import FINISHED
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.simulation import Job
 
 
-@broken("result.next-step", "create.envelope", "status.envelope", "cancel.envelope", dialects=FULL)
+@broken("result.next-step", "create.envelope", "status.envelope", "cancel.envelope", dialects=NAMED)
 class NoNextStepIsNull(Instance):
     """Where there is no next step, `nextStep` is null."""
 
@@ -28,7 +28,7 @@ class NoNextStepIsNull(Instance):
     "status.envelope",
     "cancel.envelope",
     shows="one part of a job's life",
-    dialects=FULL,
+    dialects=NAMED,
 )
 class NextStepIsObject(Instance):
     """`nextStep` of a finished job is an object with numbers as keys."""
@@ -45,7 +45,7 @@ class NextStepIsObject(Instance):
     "status.envelope",
     "cancel.envelope",
     shows="one of several jobs",
-    dialects=FULL,
+    dialects=NAMED,
 )
 class OneNextStepIsText(Instance):
     """`nextStep` of every third job, if there is but one, is a text."""

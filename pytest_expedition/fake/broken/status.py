@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_expedition.fake.broken.base import (
-    FULL,
     GOES_BACK,
+    NAMED,
     another_dialect,
     born_together,
     broken,
@@ -106,7 +106,7 @@ class StatusFromAnotherNode(Instance):
             return super().answer_status(job)
 
 
-@broken("status.identity", "create.visible", shows="one of several jobs", dialects=FULL)
+@broken("status.identity", "create.visible", shows="one of several jobs", dialects=NAMED)
 class CacheKeyTooShort(_ChangesStatus):
     """The cache key of a status is the last two bits of the id: jobs are taken for one another."""
 
@@ -388,7 +388,7 @@ class FailedIsMinusOne(Instance):
         return CANCELLED if nth(job, 2) and state == FINISHED else state
 
 
-@broken("status.message-agrees", shows="one part of a job's life", dialects=FULL)
+@broken("status.message-agrees", shows="one part of a job's life", dialects=NAMED)
 class CompletedTooEarly(_ChangesStatus):
     """From 0.9 on the job status code says that the job is completed."""
 
@@ -397,7 +397,7 @@ class CompletedTooEarly(_ChangesStatus):
             described["JobMsg"] = {"statusCode": 1, "statusMessage": "Completed"}
 
 
-@broken("status.message-agrees", "result.stable", shows="rarely", dialects=FULL)
+@broken("status.message-agrees", "result.stable", shows="rarely", dialects=NAMED)
 class CodeComesLater(_ChangesStatus):
     """In the first status of a finished job the code still says that it runs."""
 
@@ -406,7 +406,7 @@ class CodeComesLater(_ChangesStatus):
             described["JobMsg"] = {"statusCode": 0, "statusMessage": "Running"}
 
 
-@broken("status.message-agrees", shows="one part of a job's life", dialects=FULL)
+@broken("status.message-agrees", shows="one part of a job's life", dialects=NAMED)
 class CancelledIsCompleted(Instance):
     """A cancelled job has the job status code of a completed one."""
 
@@ -484,7 +484,7 @@ class PlacesDisagree(Instance):
         return content
 
 
-@broken("status.identity", "create.visible", shows="by a hair", dialects=FULL)
+@broken("status.identity", "create.visible", shows="by a hair", dialects=NAMED)
 class NextIdWithFraction(_ChangesStatus):
     """The status carries the id of the next job, spelled with a fraction."""
 
@@ -492,7 +492,7 @@ class NextIdWithFraction(_ChangesStatus):
         described["jobId"] = float(job.id + 1)
 
 
-@broken("status.identity", "refuse.state", dialects=FULL)
+@broken("status.identity", "refuse.state", dialects=NAMED)
 class CancelAnswersForAnother(Instance):
     """The answer to a cancel carries the id of the next job."""
 

@@ -11,7 +11,16 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_expedition.oracle.rules import access, agent, cancel, create, refuse, result, status
+from pytest_expedition.oracle.rules import (
+    access,
+    agent,
+    cancel,
+    create,
+    envelope,
+    refuse,
+    result,
+    status,
+)
 from pytest_expedition.oracle.rules.base import (
     ACROSS_JOBS,
     HELD,
@@ -42,7 +51,7 @@ __all__ = [
 
 _Subject = TypeVar("_Subject")
 
-_MODULES = (access, agent, cancel, create, refuse, result, status)
+_MODULES = (access, agent, cancel, create, envelope, refuse, result, status)
 """Importing a module of rules registers its rules."""
 
 

@@ -65,7 +65,7 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
     for job in history.jobs.values():
         known = job.last_before(start)
         after = next((x for x in job.seen if start.before(x)), None)
-        if known is None or known.state == FINISHED or after is None:
+        if known is None or known.shows_the_end or after is None:
             continue
         assert after.state is not None
         assert known.state is not None
@@ -153,7 +153,7 @@ def _gated(
         yield UNSEEN
         return
     after = [x for x in seen if start.before(x) and (further is None or x.before(further))]
-    if any(x.state != stood_at for x in after):
+    if any(x.state != stood_at or x.shows_the_end for x in after):
         yield HELD
     elif after and after[-1].sent > start.received + FIRST_MOVE * job.seconds_allowed:
         yield Violation(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_expedition.oracle.history import Exchange, History, Job
+    from pytest_expedition.protocol.envelope import Dialect
     from pytest_expedition.protocol.validation import EnvelopeName, SchemaName
 
 
@@ -157,12 +158,20 @@ def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchang
             yield furthest, later
 
 
-def envelope_problem(exchange: Exchange, role: EnvelopeName) -> str | None:
-    """Why the answer is not that envelope in the dialect that it shows, or ``None`` if it is."""
-    answer = exchange.answer
-    if answer.problem is not None:
-        return answer.problem
-    name = schema_of(role, answer.dialect)
+def envelope_problem(
+    exchange: Exchange, role: EnvelopeName, dialect: Dialect | None = None
+) -> str | None:
+    """Why the answer is not that envelope in a dialect, or ``None`` if it is.
+
+    Where no dialect is named it is the one that the answer shows.
+    """
+    return schema_problem(exchange, schema_of(role, dialect or exchange.answer.dialect))
+
+
+def schema_problem(exchange: Exchange, name: SchemaName) -> str | None:
+    """Why the answer does not validate against the schema of that name, or ``None``."""
+    if exchange.answer.problem is not None:
+        return exchange.answer.problem
     try:
         if len(exchange.body) > LARGE:
             return _problem.__wrapped__(exchange.body, name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
     HELD,
+    NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
     Fault,
     Judgement,
@@ -35,8 +36,14 @@ CANCEL_GRACE: Final = 5.0
 def envelope(job: Job) -> Iterator[Judgement]:
     """The answer to a cancel is JSON and validates, whether it is granted or refused."""
     for cancel in job.cancels:
-        problem = envelope_problem(cancel, "cancel")
-        if problem is not None and (cancel.failed or envelope_problem(cancel, "error") is not None):
+        if job.dialect == "data" and cancel.failed:
+            yield Violation(NOT_A_SUCCESS, cancel, job=job.id, status=cancel.status)
+            continue
+        # An answer that does not tell of a job is measured by the dialect of the creation.
+        dialect = cancel.answer.dialect if cancel.answer.tells_of_a_job else job.dialect
+        problem = envelope_problem(cancel, "cancel", dialect)
+        is_error = envelope_problem(cancel, "error") is None
+        if problem is not None and (cancel.failed or not is_error):
             yield Violation(
                 NOT_THE_ENVELOPE, cancel, job=job.id, envelope="cancel", problem=problem
             )
@@ -64,13 +71,13 @@ def minus_one(job: Job) -> Iterator[Judgement]:
         return
     last = max(cancels, key=lambda cancel: cancel.received)
     for poll in job.statuses:
-        if not last.before(poll) or job.cancelled_before(poll) or job.finished_before(poll):
+        if not last.before(poll) or job.ended_before(poll) or poll.shows_the_end:
             continue
         if poll.gone and not job.may_be_gone(poll):
             yield Violation(CANCELLED_AWAY, last, poll, job=job.id, status=poll.status)
             return
         late = last.received + CANCEL_GRACE < poll.sent < job.agent_stopped
-        if late and poll.state not in {None, CANCELLED, FINISHED} and job.is_about_it(poll):
+        if late and poll.state is not None and job.is_about_it(poll):
             yield Violation(
                 CANCEL_IGNORED, last, poll, job=job.id, value=poll.state, seconds=CANCEL_GRACE
             )
@@ -86,14 +93,19 @@ CANCELLED_LATER: Final = Fault(
 
 @job_rule("cancel.immediate")
 def immediate(job: Job) -> Iterator[Judgement]:
-    """The answer to the cancel of a running job that can be cancelled already shows -1."""
+    """The answer to the cancel of a running job that can be cancelled already shows -1.
+
+    In the dialect ``data`` the answer need not show a state; then nothing is judged.
+    """
     cancels = _cancels_while_running(job)
     if job.cancellable is not True or not cancels or job.shared:
         return
+    if job.dialect == "data":
+        cancels = [cancel for cancel in cancels if cancel.state is not None]
     shown = {cancel.state for cancel in cancels}
     if CANCELLED in shown:
         yield HELD
-    elif FINISHED not in shown and job.cancelled is not None:
+    elif cancels and FINISHED not in shown and job.cancelled is not None:
         first = cancels[0]
         yield Violation(CANCELLED_LATER, first, job.cancelled, job=job.id, value=first.answer.state)
 
@@ -106,7 +118,7 @@ def _cancels_while_running(job: Job) -> list[Exchange]:
     if not job.cancels:
         return []
     first = job.cancels[0]
-    if job.finished_before(first) or job.cancelled_before(first):
+    if job.ended_before(first):
         return []
     concurrent = [x for x in job.attempts if not x.before(first) and not first.before(x)]
     lost_before = any(x.before(first) and not x.answered for x in job.attempts)
@@ -210,7 +222,7 @@ def _isolated(job: Job, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
     for later in job.answers:
         if job.may_be_cancelled_by(later):
             return
-        vanished = later.gone and not job.finished_before(later)
+        vanished = later.gone and not job.ended_before(later)
         if not vanished and (later.state is None or not job.is_about_it(later)):
             continue
         cancel = _first_between(cancels, earlier, later)
@@ -280,7 +292,7 @@ def race(job: Job) -> Iterator[Judgement]:
 
 def _raced(job: Job, cancel: Exchange) -> bool:
     """Whether a cancel of an unfinished job overlapped another request about it."""
-    if job.finished_before(cancel) or job.cancelled_before(cancel):
+    if job.ended_before(cancel):
         return False
     return any(
         x is not cancel and not x.before(cancel) and not cancel.before(x) for x in job.answers

@@ -49,6 +49,9 @@ def state(job: Job) -> Iterator[Judgement]:
     """
     for refused in _refused(job):
         shown = refused.state
+        if shown is None and job.dialect == "data":  # there the next status shows the progress
+            yield from _stays_uncancelled(job, refused)
+            continue
         if shown is None:
             yield Violation(REFUSED_WITHOUT_STATE, refused, job=job.id)
             continue
@@ -70,6 +73,16 @@ def state(job: Job) -> Iterator[Judgement]:
             yield Violation(
                 REFUSED_AHEAD, refused, ahead, job=job.id, shown=shown, known=ahead.state
             )
+
+
+def _stays_uncancelled(job: Job, refused: Exchange) -> Iterator[Judgement]:
+    """Judge by the answers after it a refusal that does not show a state."""
+    after = [x for x in job.seen if refused.before(x)]
+    cancelled = next((x for x in after if x.state == CANCELLED), None)
+    if cancelled is not None:
+        yield Violation(REFUSED_BUT_CANCELLED, refused, cancelled, job=job.id)
+    elif after:
+        yield HELD
 
 
 def _contradicts(job: Job, refused: Exchange, shown: float, later: Exchange) -> bool:
@@ -139,11 +152,19 @@ def _granted(job: Job) -> list[Exchange]:
     return [
         cancel
         for cancel in job.cancels
-        if cancel.state == CANCELLED and all(x is cancel or cancel.before(x) for x in job.attempts)
+        if _led_to_minus_one(job, cancel)
+        and all(x is cancel or cancel.before(x) for x in job.attempts)
     ]
 
 
-_NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module"})
+def _led_to_minus_one(job: Job, cancel: Exchange) -> bool:
+    """Whether a cancel was granted, if no other may have been: its answer or a later one says."""
+    if cancel.state is not None or job.dialect != "data":
+        return cancel.state == CANCELLED
+    return job.cancelled is not None and not job.cancelled_before(cancel)
+
+
+_NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module", "metadata"})
 """Fields whose texts are words of the envelope."""
 
 
@@ -192,7 +213,7 @@ def continues(job: Job) -> Iterator[Judgement]:
         return
     behind = job.last_before(refused)
     for later in job.statuses:
-        if not refused.before(later) or job.finished_before(later):
+        if not refused.before(later) or job.finished_before(later) or job.failed_before(later):
             continue
         if later.gone and not job.may_be_gone(later):
             yield Violation(REFUSED_GONE, refused, later, job=job.id)
@@ -222,7 +243,7 @@ def continues(job: Job) -> Iterator[Judgement]:
             value=late.state,
             seconds=job.seconds_allowed,
         )
-    elif any(x.state == FINISHED and refused.before(x) for x in job.seen):
+    elif any((x.state == FINISHED or x.answer.says_failed) and refused.before(x) for x in job.seen):
         yield HELD
 
 
@@ -231,7 +252,8 @@ def _refused(job: Job) -> Iterator[Exchange]:
     if job.cancellable is not False:
         return
     for cancel in job.cancels:
-        ended = job.finished_before(cancel) or job.cancelled_before(cancel)
         telling = [cancel] if cancel.state is not None else filter(cancel.before, job.seen)
-        if not ended and any(x.state != FINISHED for x in telling):
+        if job.ended_before(cancel):
+            continue
+        if any(x.state != FINISHED and not x.answer.says_failed for x in telling):
             yield cancel

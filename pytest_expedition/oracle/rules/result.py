@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange, Job
 
 
-NO_LIST: Final = Fault("no-list", "`nextStep` of job {job} is {value}.")
+NO_LIST: Final = Fault("no-list", "`{field}` of job {job} is {value}.")
 
 
 @job_rule("result.next-step")
 def next_step(job: Job) -> Iterator[Judgement]:
-    """`nextStep` is a list wherever the documentation shows it."""
+    """`nextStep` is a list wherever the documentation shows it; `next_step` in `data`."""
     for exchange in job.answers:
         if not exchange.ok:
             continue
@@ -36,7 +36,8 @@ def next_step(job: Job) -> Iterator[Judgement]:
         if isinstance(value, list):
             yield HELD
         else:
-            yield Violation(NO_LIST, exchange, job=job.id, value=value)
+            name = "next_step" if exchange.answer.dialect == "data" else "nextStep"
+            yield Violation(NO_LIST, exchange, job=job.id, value=value, field=name)
 
 
 FINISHED_GONE: Final = Fault("finished-gone", "Job {job} was finished, then it was gone.")

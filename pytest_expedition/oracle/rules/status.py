@@ -20,10 +20,11 @@ from pytest_expedition.oracle.rules.base import (
     rank,
     rule,
 )
+from pytest_expedition.protocol.envelope import FAILED as JOB_FAILED
 from pytest_expedition.protocol.envelope import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_expedition.oracle.history import Exchange, History, Job
 
@@ -32,6 +33,21 @@ SILENT = 5
 
 COMPLETED = 1
 FAILED = -1
+
+
+def _goes_on(state: float | None) -> bool:
+    return state is not None and 0 <= state < FINISHED
+
+
+WORDS: Final[dict[str, Callable[[float | None], bool]]] = {
+    "pending": _goes_on,
+    "started": _goes_on,
+    "running": _goes_on,
+    "completed": lambda state: state == FINISHED,
+    "cancelled": lambda state: state == CANCELLED,
+    "failed": lambda state: state != CANCELLED,
+}
+"""With which states each ``status_message`` of the dialect ``data`` agrees."""
 
 
 @job_rule("status.envelope")
@@ -102,7 +118,8 @@ UNFINISHED_AGAIN: Final = Fault("unfinished-again", "The state of job {job} was 
 
 @job_rule("status.terminal")
 def terminal(job: Job) -> Iterator[Judgement]:
-    """A state of 1 stays 1."""
+    """A state of 1 stays 1, and a job that has failed stays failed where it is."""
+    yield from _stays_failed(job)
     for later in job.seen:
         if not job.finished_before(later):
             continue
@@ -117,6 +134,37 @@ def terminal(job: Job) -> Iterator[Judgement]:
             )
 
 
+FAILED_NO_MORE: Final = Fault(
+    "failed-no-more",
+    "Job {job} had failed at a state of {first}; later it shows {value}, and {word} as its "
+    "status message.",
+)
+
+
+def _stays_failed(job: Job) -> Iterator[Judgement]:
+    failed = job.failed
+    if failed is None or failed.state in {None, CANCELLED}:
+        return
+    for later in job.statuses:
+        if not failed.before(later) or later.state is None or not job.is_about_it(later):
+            continue
+        if later.state == CANCELLED and job.first_cancel_sent <= later.received:
+            continue  # what a cancel does to a job that has failed is not documented
+        word = later.answer.status_message
+        if later.state == failed.state and word in {MISSING, JOB_FAILED}:
+            yield HELD
+        else:
+            yield Violation(
+                FAILED_NO_MORE,
+                failed,
+                later,
+                job=job.id,
+                first=failed.answer.state,
+                value=later.answer.state,
+                word=word,
+            )
+
+
 NEVER_COMPLETED: Final = Fault(
     "never-completed",
     "{seconds} s after its creation, the state of job {job} was still {value}. (Does the "
@@ -126,7 +174,7 @@ NEVER_COMPLETED: Final = Fault(
 
 @job_rule("status.completes")
 def completes(job: Job) -> Iterator[Judgement]:
-    """A job that nobody cancels reaches 1 within `job_seconds`."""
+    """A job that nobody cancels reaches 1, or fails, within `job_seconds`."""
     late = overdue(job)
     if late is not None and not job.may_be_cancelled_by(late):
         yield Violation(
@@ -137,8 +185,8 @@ def completes(job: Job) -> Iterator[Judgement]:
             seconds=job.seconds_allowed,
             value=late.state,
         )
-    elif job.finished is not None:
-        if job.finished.received < job.first_cancel_sent:
+    elif (ended := job.finished or job.failed) is not None:
+        if ended.received < job.first_cancel_sent:
             yield HELD
     elif job.silent >= SILENT and not job.attempts:
         yield UNSEEN
@@ -155,8 +203,9 @@ def overdue(job: Job) -> Exchange | None:
             x
             for x in job.seen
             if deadline < x.sent < job.agent_stopped
-            and x.state not in {CANCELLED, FINISHED}
+            and not x.shows_the_end
             and not job.finished_before(x)
+            and not job.failed_before(x)
         ),
         None,
     )
@@ -181,12 +230,31 @@ CODE_DISAGREES: Final = Fault(
 )
 
 
+WORD_DISAGREES: Final = Fault(
+    "word-disagrees",
+    "Job {job} shows a state of {value}, and {word} as its status message.",
+)
+
+
 @job_rule("status.message-agrees")
 def message_agrees(job: Job) -> Iterator[Judgement]:
-    """A job status code of 1 (completed) shows only with a state of 1, and a state of 1 only with
-    a code of 1, or of -1 where the job failed.
+    """What says how the job stands agrees with its state.
+
+    A job status code of 1 shows only with a state of 1, and the other way round; a finished job may
+    show -1 instead: it failed. In the dialect ``data`` a word says so.
     """
     for exchange in job.seen:
+        word = exchange.answer.status_message
+        if exchange.answer.dialect == "data":
+            if not isinstance(word, str) or word not in WORDS:
+                continue
+            if WORDS[word](exchange.state):
+                yield HELD
+            else:
+                yield Violation(
+                    WORD_DISAGREES, exchange, job=job.id, word=word, value=exchange.answer.state
+                )
+            continue
         code = exchange.answer.status_code
         if type(code) is not int:
             continue

@@ -1,0 +1,153 @@
+"""Servers that break what the API reference alone promises, in the dialect `data`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from pytest_expedition.fake.broken.base import broken, nth
+from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.simulation import CANCELLED, FINISHED
+
+if TYPE_CHECKING:
+    from pytest_expedition.fake.instance import Response
+    from pytest_expedition.fake.simulation import Job, JobScript
+
+
+class _ChangesJob(Instance):
+    """An instance that changes what `data` tells of a job."""
+
+    def change(self, told: dict[str, Any], job: Job) -> None:
+        """Change what is told of a job."""
+        raise NotImplementedError
+
+    def with_what_data_tells(self, job: Job, content: dict[str, Any]) -> dict[str, Any]:
+        told = super().with_what_data_tells(job, content)
+        self.change(told, job)
+        return told
+
+
+@broken("envelope.field-types", dialects=("data",))
+class PidIsText(_ChangesJob):
+    """The process id is a text."""
+
+    def change(self, told: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        told["pid"] = str(told["pid"] or "")
+
+
+@broken("envelope.field-types", shows="one part of a job's life", dialects=("data",))
+class LoadIsANumber(_ChangesJob):
+    """While a job runs, the share of the processor is a number."""
+
+    def change(self, told: dict[str, Any], job: Job) -> None:
+        if 0 < self.state(job) < FINISHED:
+            told["consumed_cpu"] = 12.5
+
+
+@broken("envelope.field-types", shows="one of several jobs", dialects=("data",))
+class DateOfEveryThirdIsANumber(_ChangesJob):
+    """Every third job tells its dates in seconds since 1970."""
+
+    def change(self, told: dict[str, Any], job: Job) -> None:
+        if nth(job, 3):
+            told["created_at"] = 1685491200
+
+
+@broken("status.envelope", "create.visible", dialects=("data",))
+class WordOfTheQueue(_ChangesJob):
+    """A job that waits has the queue's word as its status message: `queued`."""
+
+    def change(self, told: dict[str, Any], job: Job) -> None:
+        if self.state(job) == 0:
+            told["status_message"] = "queued"
+
+
+@broken("status.envelope", shows="one part of a job's life", dialects=("data",))
+class TasksAreTexts(_ChangesJob):
+    """The tasks of a finished job are texts."""
+
+    def change(self, told: dict[str, Any], job: Job) -> None:  # noqa: ARG002
+        if told.get("task"):
+            told["task"] = [task["statusMessage"] for task in told["task"]]
+
+
+@broken("status.message-agrees", shows="one part of a job's life", dialects=("data",))
+class PendingUntilTheEnd(_ChangesJob):
+    """The status message of a finished job is still `running` while its last task is written."""
+
+    def change(self, told: dict[str, Any], job: Job) -> None:
+        if self.state(job) == FINISHED and job.polls % 2:
+            told["status_message"] = "running"
+
+
+@broken("status.message-agrees", shows="rarely", dialects=("data",))
+class CancelledInWordsAtOnce(_ChangesJob):
+    """The status message is `cancelled` for a moment before the state is -1."""
+
+    def cancel(self, job: Job) -> bool:
+        job.script = replace(job.script, cancel_seconds=2.0)
+        return super().cancel(job)
+
+    def change(self, told: dict[str, Any], job: Job) -> None:
+        if job.cancelled_after is not None and self.state(job) != CANCELLED:
+            told["status_message"] = "cancelled"
+
+
+class _FailsNowAndThen(Instance):
+    """Every second job that can be cancelled fails at two thirds, where `data` is spoken."""
+
+    def create(self, request: str, script: JobScript) -> Job:
+        job = super().create(request, script)
+        if nth(job, 2) and self.dialect == "data":
+            progress = [state for state in job.script.progress if state <= 2 / 3]
+            job.script = replace(job.script, progress=progress, fails=True)
+        return job
+
+
+@broken("status.terminal", "status.completes", shows="one of several jobs", dialects=("data",))
+class FailedIsTriedAgain(_FailsNowAndThen):
+    """A job that has failed is tried again four seconds later: it is then `running`."""
+
+    def has_failed(self, job: Job) -> bool:
+        return super().has_failed(job) and self.age(job) < job.script.seconds_to_finish + 4
+
+
+@broken("status.completes", "refuse.continues", shows="one of several jobs", dialects=("data",))
+class FailedRunsForEver(_FailsNowAndThen):
+    """A job that has failed keeps the status message `running` for ever."""
+
+    def has_failed(self, job: Job) -> bool:  # noqa: ARG002
+        return False
+
+
+@broken("status.terminal", "cancel.isolation", shows="by a hair", dialects=("data",))
+class FailedGoesOnByAHair(_FailsNowAndThen):
+    """The state of a job that has failed still moves by a hair with each look at it."""
+
+    def state(self, job: Job) -> float:
+        state = super().state(job)
+        over = job.script.fails and self.age(job) >= job.script.seconds_to_finish
+        return state + job.polls / 10_000 if over and state != CANCELLED else state
+
+
+@broken("cancel.envelope", "refuse.message", dialects=("data",))
+class RefusalIsAServerError(Instance):
+    """A refused cancel is answered with 500, in the documented envelope."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        answer = super().answer_cancel(job)
+        if self.dialect != "data" or job.script.cancellable or self.has_ended(job):
+            return answer
+        return replace(answer, status=int(HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
+@broken("cancel.envelope", "refuse.message", dialects=("data",), shows="the second time")
+class SecondCancelSaysOk(Instance):
+    """The second cancel of a job is answered with a `success` that is a text."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        answer = super().answer_cancel(job)
+        if self.dialect != "data" or job.cancel_requests < 2:
+            return answer
+        return self.reply({"success": "ok", "messages": []})

@@ -1,0 +1,169 @@
+"""What the fake answers in the dialect `data` only, as the vendor's API reference declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from pytest_expedition import ExpeditionServer, JobScript, validate
+from pytest_expedition.fake.job_requests import JOB_REQUESTS
+
+Call = Callable[..., requests.Response]
+
+BY_REFERENCE = 29
+"""How many requests of the API reference answer with a job id."""
+
+
+@pytest.fixture(autouse=True)
+def server(expedition_server: ExpeditionServer) -> ExpeditionServer:
+    expedition_server.dialect = "data"
+    expedition_server.clock.seconds_per_poll = 0
+    return expedition_server
+
+
+def create(call: Call, server: ExpeditionServer, path: str, **script: Any) -> int:
+    server.next_job(JobScript(**{"progress": (0, 0.5, 1), **script}))
+    job_id: int = call("POST", path).json()["data"]["job_id"]
+    return job_id
+
+
+def listed(call: Call, query: str) -> list[int]:
+    answer = call("GET", f"job?{query}")
+    assert answer.status_code == 200
+    validate(answer.json(), "jobs-data")
+    validate(answer.json(), "fields-data")
+    return [job["id"] for job in answer.json()["data"]["job"]]
+
+
+def test_all_requests_of_the_reference_are_there() -> None:
+    old = {"import", "export", "push", "retrieve"}
+    names = {each.name for each in JOB_REQUESTS if "data" in each.dialects} - old
+    assert len(names) == BY_REFERENCE
+
+
+def test_the_list_of_jobs_is_filtered_by_status(call: Call, server: ExpeditionServer) -> None:
+    done = create(call, server, "project/1/export_config")
+    failed = create(call, server, "project/1/tools/reduce", progress=(0, 0.5), fails=True)
+    server.advance(5)
+    cancelled = create(call, server, "project/1/tools/combine")
+    call("DELETE", f"job/{cancelled}")
+    pending = create(call, server, "device/7/retrieve_connected_devices")
+    assert listed(call, "status=all") == [done, failed, cancelled, pending]
+    assert listed(call, "status=completed") == [done, failed]
+    assert listed(call, "status=cancelled") == [cancelled]
+    assert listed(call, "status=pending") == listed(call, "") == [pending]
+    assert listed(call, "status=all&type=retrieve_device_config") == [pending]
+
+
+def test_the_list_of_jobs_has_pages(call: Call, server: ExpeditionServer) -> None:
+    ids = [create(call, server, "project/1/tools/reduce") for _ in range(5)]
+    assert listed(call, "page=2&limit=2") == ids[2:4]
+    assert listed(call, "page=3&limit=2") == ids[4:]
+    pages = call("GET", "job?page=2&limit=2").json()["pagination"]
+    assert pages == {"total": 5, "current_page": 2, "per_page": 2, "total_pages": 3}
+
+
+@pytest.mark.parametrize("query", ["status=done", "page=0", "limit=x", "type=cooking"])
+def test_a_list_that_nobody_can_make_is_refused(call: Call, query: str) -> None:
+    answer = call("GET", f"job?{query}")
+    assert answer.status_code == 400
+    validate(answer.json(), "error-data")
+
+
+def test_project_and_device_tell_their_last_job(call: Call, server: ExpeditionServer) -> None:
+    create(call, server, "project/22/tools/reduce")
+    second = create(call, server, "project/22/tools/combine")
+    device = create(call, server, "device/7/retrieve_connected_devices")
+    assert call("GET", "project/22/job").json()["data"]["id"] == second
+    assert call("GET", "device/7/job?complete=true").json()["data"]["id"] == device
+    assert call("GET", "device/22/job").status_code == 404
+
+
+def test_delete_without_an_id_cancels_every_job_that_can_be(
+    call: Call, server: ExpeditionServer
+) -> None:
+    one = create(call, server, "project/1/tools/reduce")
+    other = create(call, server, "project/1/tools/reduce", cancellable=False)
+    answer = call("DELETE", "job")
+    assert answer.status_code == 200
+    validate(answer.json(), "cancel-data")
+    states = [call("GET", f"job/{job}").json()["data"]["state"] for job in (one, other)]
+    assert states == [-1, 0]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("project/1/export_config", {"source": 3}, 200),
+        ("project/1/export_config", {}, 200),
+        ("project/1/export_config", {"source": "3"}, 400),
+        ("project/1/export_config", [3], 400),
+        ("project/1/export_api_calls", {"operation": "set", "type": "mega"}, 200),
+        ("project/1/export_api_calls", {"operation": "remove"}, 400),
+        ("project/1/policy/nat/3/replicate", {"where": "top", "id": [1, 2]}, 200),
+        ("project/1/import/device", {"device_id": 1, "managed_by_panorama": True}, 200),
+        ("project/1/tools/filter/4/execute", {"source_id": 3}, 200),
+        ("project/1/convert", {}, 404),
+    ],
+)
+def test_json_bodies_have_the_declared_types(call: Call, path: str, body: Any, status: int) -> None:
+    assert call("POST", path, json=body).status_code == status
+
+
+def test_where_a_page_shows_a_form_it_is_taken(call: Call) -> None:
+    answer = call("POST", "project/1/tools/filter/4/execute", data={"source_id": "3"})
+    assert answer.status_code == 200
+
+
+def test_an_upload_needs_its_files(call: Call) -> None:
+    path = "project/1/migration/2/upload_and_discover/checkpoint"
+    files = {"name": (None, "x"), "objects": ("o.C", b"o"), "policy": ("p.W", b"p")}
+    assert call("POST", path, files=files).status_code == 200
+    del files["policy"]
+    assert call("POST", path, files=files).status_code == 400
+
+
+def test_the_config_to_retrieve_is_named_in_the_query(call: Call) -> None:
+    assert call("GET", "device/1/retrieve_content/config?config=running").status_code == 200
+    assert call("GET", "device/1/retrieve_content/config?config=old").status_code == 400
+    assert call("GET", "device/1/retrieve_content/config").status_code == 400
+
+
+def test_the_agent_is_told_by_type_and_by_id(call: Call, server: ExpeditionServer) -> None:
+    (agent,) = call("GET", "agent").json()["data"]["agent"]
+    assert (agent["status"], agent["type"]) == ("idle", "generic")
+    stopped = call("POST", f"agent/{agent['id']}/stop").json()["data"]
+    assert (stopped["id"], stopped["status"]) == (agent["id"], "stopped")
+    assert not server.instance.agent_running
+    create(call, server, "project/1/tools/reduce")
+    assert call("POST", "agent/generic/start").json()["data"]["status"] == "running"
+    assert call("POST", f"agent/{agent['id']}/restart").json()["data"]["status"] == "running"
+    assert call("GET", "agent/generic").json() == call("GET", "agent").json()
+    assert call("POST", f"agent/{agent['id'] + 1}/stop").status_code == 404
+    assert call("GET", "agent/generic/start").status_code == 405
+    assert "Contents" in call("GET", "agent/stop").json()  # as the page has it
+    assert not server.instance.agent_running
+
+
+def test_who_logs_in_by_json_is_answered_as_the_reference_has_it(
+    call: Call, server: ExpeditionServer
+) -> None:
+    right = {"username": "admin", "password": "paloalto"}
+    for path in ("login", "generate_api_key"):
+        by_json = call("POST", path, json=right).json()
+        assert by_json["data"]["api_key"] == server.api_key
+        assert {name: type(each) for name, each in by_json["data"].items()} == {
+            "api_key": str,
+            "csrf_token": str,
+            "user_id": int,
+        }
+        assert "Contents" in call("POST", path, data=right).json()
+        assert call("POST", path, json={**right, "password": "no"}).status_code == 401
+        assert call("POST", path, json=["admin"]).status_code == 401
+        assert (
+            call("POST", path, data=b"{", headers={"Content-Type": "application/json"}).status_code
+            == 400
+        )
