@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import io
+import itertools
 import json
 import os
 import signal
@@ -88,6 +89,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--broken", metavar="NAME", help="serve this broken server instead of an honest one"
     )
     serve.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="write a trace of all requests about jobs: `pytest-expedition check` judges it",
+    )
+    serve.add_argument(
+        "--log",
+        action="store_true",
+        default=sys.stderr.isatty(),
+        help="write a line about each request to the standard error output; at a terminal that is "
+        "done anyway",
+    )
+    serve.add_argument(
         "--scenario",
         metavar="ID",
         help="put clients into this scenario, and say at the end what they did wrong",
@@ -139,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     client_command.add_parser(commands, seconds=_seconds, report_path=_report_path)
     options = parser.parse_args(arguments)
     if options.command == "client":
-        return client_command.run(options)
+        return _run_client(options)
     if options.command == "openapi":
         return _print_openapi()
     if options.command == "list":
@@ -166,6 +180,23 @@ def _print(*lines: str) -> None:
     except BrokenPipeError:
         # What Python has not written yet would fail once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run_client(options: argparse.Namespace) -> int:
+    from pytest_expedition.recordings.answers import to_trace
+
+    path: Path | None = options.record
+    if path is None:
+        return client_command.run(options, listen=lambda _: ())
+    try:
+        path.write_bytes(b"")
+    except OSError as error:
+        print(f"pytest-expedition: {path} was not written: {error.strerror}", file=sys.stderr)
+        return EXIT_MISTAKE
+    numbers = itertools.count(1)  # ports come again, and so do job ids: each has its own part
+    return client_command.run(
+        options, listen=lambda url: [to_trace(path, url=url, part=str(next(numbers)))]
+    )
 
 
 def _print_openapi() -> int:
@@ -310,7 +341,7 @@ def _serve(
         make_instance, host=options.host, port=options.port, tls=options.tls, keep=KEPT_REQUESTS
     )
     _give_answers(parser, server, options.answers)
-    return 0 if _serve_until_interrupted(server) else EXIT_USAGE
+    return 0 if _serve_until_interrupted(server, options) else EXIT_USAGE
 
 
 def _give_answers(
@@ -346,7 +377,7 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
     _give_answers(parser, server, options.answers)
     for line in introduction(scenario, speed=speed):
         print(line, file=sys.stderr)
-    if not _serve_until_interrupted(server):
+    if not _serve_until_interrupted(server, options):
         return EXIT_USAGE
     transcript = transcript_by_hand(instance)
     results = judge(transcript)
@@ -355,10 +386,18 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
     return int(broken or not transcript.steps)
 
 
-def _serve_until_interrupted(server: ExpeditionServer) -> bool:
+def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespace) -> bool:
     """Serve; return whether it was possible."""
+    from pytest_expedition.recordings.answers import to_terminal, to_trace
+
     try:
+        if options.record is not None:
+            options.record.write_bytes(b"")
         server.start()
+        if options.record is not None:
+            server.listeners.append(to_trace(options.record, url=server.url))
+        if options.log:
+            server.listeners.append(to_terminal)
     except (OSError, ImportError) as error:
         print(f"pytest-expedition: {error}", file=sys.stderr)
         return False

@@ -186,11 +186,29 @@ def expedition_session_server(*, expedition_server_tls: bool) -> Iterator[Expedi
 
 
 @pytest.fixture
-def expedition_server(expedition_session_server: ExpeditionServer) -> Iterator[ExpeditionServer]:
+def expedition_server(
+    expedition_session_server: ExpeditionServer, request: pytest.FixtureRequest
+) -> Iterator[ExpeditionServer]:
     """A fake Expedition instance on loopback, without jobs: see ``ExpeditionServer``."""
-    expedition_session_server.reset()
-    yield expedition_session_server
-    expedition_session_server.check()
+    from pytest_expedition.session.settings import record_path
+
+    server = expedition_session_server
+    server.reset()
+    path = record_path(request.config)
+    if path is not None and "expedition_monitor" not in request.fixturenames:  # which records it
+        from pytest_expedition.recordings.answers import to_trace
+
+        server.listeners.append(to_trace(path, url=server.url, part=_part(request)))
+    yield server
+    server.listeners.clear()
+    server.check()
+
+
+def _part(request: pytest.FixtureRequest) -> str:
+    """Name the part of a trace that a test writes: one and no other."""
+    from datetime import datetime, timezone
+
+    return f"{request.node.nodeid} {datetime.now(timezone.utc).isoformat(timespec='milliseconds')}"
 
 
 @pytest.fixture
@@ -200,13 +218,10 @@ def expedition_monitor(request: pytest.FixtureRequest) -> Iterator[Monitor]:
     It watches what `expedition_server` answers, if the test uses that, and each session that is
     given to ``watch``.
     """
-    from datetime import datetime, timezone
-
     from pytest_expedition.monitor import Monitor
     from pytest_expedition.session.settings import record_path
 
-    started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    monitor = Monitor(record=record_path(request.config), part=f"{request.node.nodeid} {started}")
+    monitor = Monitor(record=record_path(request.config), part=_part(request))
     if "expedition_server" in request.fixturenames:
         monitor.watch(request.getfixturevalue("expedition_server"))
     request.node.stash[_MONITOR] = monitor

@@ -7,16 +7,16 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from pytest_expedition.clients.catalogue import Scenario
-    from pytest_expedition.clients.program import Program, Tried
+    from pytest_expedition.clients.program import Listen, Program, Tried
     from pytest_expedition.clients.report import TrialFound
     from pytest_expedition.report.entries import Document
 
@@ -105,14 +105,23 @@ def add_parser(
         help="write a report, in the format of the suffix; may be given more than once",
     )
     parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="write a trace of all requests about jobs: `pytest-expedition check` judges it",
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="a SHOULD that fails counts as a MUST that does"
     )
     parser.add_argument("program", nargs="+", metavar="COMMAND", help="the command, after --")
     parser.set_defaults(refuse=parser.error)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run a program in every scenario; return the exit status."""
+def run(options: argparse.Namespace, *, listen: Listen) -> int:
+    """Run a program in every scenario; return the exit status.
+
+    ``listen`` returns the listeners of each fake instance, by its address.
+    """
     from pytest_expedition.clients.choice import ChoiceError, choose_by_name
     from pytest_expedition.clients.program import Program
     from pytest_expedition.clients.report import promise_entries
@@ -136,9 +145,8 @@ def run(options: argparse.Namespace) -> int:
     )
     left_out = {each.id: why for each in scenarios if (why := program.lacks(each.situation))}
     try:
-        found = _try_all(
-            program, [x for x in scenarios if x.id not in left_out], options.side_by_side
-        )
+        chosen = [each for each in scenarios if each.id not in left_out]
+        found = _try_all(program, chosen, options.side_by_side, listen)
     except OSError as error:
         print(f"pytest-expedition: the command cannot be run: {error}", file=sys.stderr)
         return EXIT_MISTAKE
@@ -152,14 +160,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _try_all(
-    program: Program, scenarios: Sequence[Scenario], side_by_side: int
+    program: Program, scenarios: Sequence[Scenario], side_by_side: int, listen: Listen
 ) -> list[TrialFound]:
     """Run the program in all scenarios, and tell of each as it ends."""
     from pytest_expedition.clients.program import try_program
 
     def try_one(scenario: Scenario) -> tuple[Tried, datetime, float]:
         started, begun = datetime.now(timezone.utc), real_time.now()
-        return try_program(program, scenario.situation), started, real_time.now() - begun
+        tried = try_program(program, scenario.situation, listen=listen)
+        return tried, started, real_time.now() - begun
 
     found = []
     with ThreadPoolExecutor(side_by_side) as pool:

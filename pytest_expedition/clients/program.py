@@ -19,12 +19,15 @@ from pytest_expedition.fake.server import ExpeditionServer
 from pytest_expedition.fake.situation import SituationInstance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import IO
 
     from pytest_expedition.clients.transcript import Saying
+    from pytest_expedition.fake.instance import Handled
     from pytest_expedition.fake.situation import Situation
     from pytest_expedition.oracle.verdict import Result
+
+    Listen = Callable[[str], Sequence[Callable[[Handled], None]]]
 
 JOB_SECONDS: Final = 2.0
 LIMIT_SECONDS: Final = 60.0
@@ -96,10 +99,11 @@ class Tried:
     output: str
 
 
-def try_program(program: Program, situation: Situation) -> Tried:
+def try_program(program: Program, situation: Situation, *, listen: Listen = lambda _: ()) -> Tried:
     """Run a program in a situation, once for each job; return what became of each promise.
 
-    Raises ``OSError`` where the command cannot be run.
+    ``listen`` returns the listeners of a server, by its address. Raises ``OSError`` where the
+    command cannot be run.
     """
     speed = situation.speed_for(program.job_seconds)
     instance = SituationInstance(situation)
@@ -113,6 +117,7 @@ def try_program(program: Program, situation: Situation) -> Tried:
         try:
             for server in servers:
                 server.start()
+                server.listeners.extend(listen(server.url))
                 runs.append(_Run(program, server, output))
             _wait(runs, instance, ended, speed=speed)
         finally:

@@ -156,7 +156,9 @@ class ExpeditionScenario:
         lacking = program.lacks(scenario.situation)
         if lacking:
             pytest.skip(f"not-tested: {lacking}: run(…, cancel_signal=…)")
-        tried = try_program(program, scenario.situation)
+        tried = try_program(
+            program, scenario.situation, listen=lambda _: self._harness.server.listeners
+        )
         self.results, self._harness.transcript = tried.results, tried.transcript
         if tried.output:
             sys.stdout.write(tried.output)

@@ -69,6 +69,8 @@ class ExpeditionServer(HTTPServer):
         """The connections that are open."""
         self.own_job_answers = False
         """Whether a test's own answers win also for requests of the job API."""
+        self.listeners: list[Callable[[Handled], None]] = []
+        """Called with each request and its answer, whatever is played."""
         self._expected: list[tuple[HandlerType, RequestHandler]] = []
         self._keep = keep
         self._tls = tls
@@ -280,9 +282,10 @@ class ExpeditionServer(HTTPServer):
             if error not in self.assertions and error not in self.handler_errors:
                 self.handler_errors.append(error)
             return Response(status=500, headers={})
-        instance.journal.append(
-            Handled(request=request, response=response, begun=begun, done=real_time.now())
-        )
+        handled = Handled(request=request, response=response, begun=begun, done=real_time.now())
+        instance.journal.append(handled)
+        for listen in list(self.listeners):
+            listen(handled)
         if self._keep is not None:
             with instance.lock:
                 del instance.journal[: -self._keep]

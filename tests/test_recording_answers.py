@@ -1,0 +1,168 @@
+"""What a fake instance of this process answers is written to a trace, or to the terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from pytest_expedition.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CLIENT = """
+    import pytest, requests
+
+    def run_job(server, sleep=lambda _: None):
+        session = requests.Session()
+        session.trust_env = False
+        session.headers["Authorization"] = f"Bearer {server.api_key}"
+        url = f"{server.url}/api/v1"
+
+        def start():
+            answer = session.post(f"{url}/project/1/import").json()
+            return answer["Contents"]["response"]["data"]["content"]["system"]["jobs"]["jobId"]
+
+        def wait(job):
+            while True:
+                answer = session.get(f"{url}/job/status/{job}").json()
+                state = answer["Contents"]["response"]["data"]["content"]["system"]["jobs"]["state"]
+                if state in (1, -1):
+                    return {1: "finished", -1: "cancelled"}[state]
+                sleep(5)
+
+        return start, wait
+"""
+
+
+def judged(trace: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert main(["check", str(trace)]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["one", "two"])
+@pytest.mark.parametrize("fixture", ["expedition_server", "expedition_scenario"])
+def test_what_the_fixtures_answered_is_recorded(
+    pytester: pytest.Pytester,
+    fixture: str,
+    workers: tuple[str, ...],
+) -> None:
+    test = {
+        "expedition_server": """
+            @pytest.mark.parametrize("number", range(3))
+            def test_it(expedition_server, number):
+                start, wait = run_job(expedition_server)
+                assert wait(start()) == "finished"
+                expedition_server.reset()
+                assert wait(start()) == "finished"
+        """,
+        "expedition_scenario": """
+            @pytest.mark.expedition_scenarios("ordinary", "cancelled-by-another", "two-jobs")
+            def test_it(expedition_scenario):
+                start, wait = run_job(expedition_scenario, expedition_scenario.sleep)
+                expedition_scenario.check(start, wait)
+        """,
+    }[fixture]
+    pytester.makepyfile(textwrap.dedent(CLIENT) + textwrap.dedent(test))
+    result = pytester.runpytest_inprocess("--expedition-record=trace.jsonl", *workers)
+    result.assert_outcomes(passed=3)
+    trace = pytester.path / "trace.jsonl"
+    text = trace.read_text(encoding="utf-8")
+    assert text.count('"kind": "create"') == {"expedition_server": 6}.get(fixture, 4)
+    assert "fake-expedition-key" not in text
+
+
+def test_a_test_with_a_monitor_records_each_request_once(pytester: pytest.Pytester) -> None:
+    test = """
+        def test_it(expedition_server, expedition_monitor):
+            start, wait = run_job(expedition_server)
+            assert wait(start()) == "finished"
+    """
+    pytester.makepyfile(textwrap.dedent(CLIENT) + textwrap.dedent(test))
+    pytester.runpytest_inprocess("--expedition-record=trace.jsonl").assert_outcomes(passed=1)
+    text = (pytester.path / "trace.jsonl").read_text(encoding="utf-8")
+    assert text.count('"kind": "create"') == 1
+    assert text.count('"kind": "status"') == 5
+
+
+@pytest.fixture
+def serve() -> Callable[..., tuple[str, str]]:
+    """Run `serve`, send it some requests, and return its URL and its standard error output."""
+
+    def run(*options: str) -> tuple[str, str]:
+        command = [sys.executable, "-m", "pytest_expedition.cli", "serve", *options]
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        ) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip().partition("=")[2]
+            key = process.stdout.readline().strip().partition("=")[2]
+            with requests.Session() as session:
+                session.trust_env = False
+                session.headers["Authorization"] = f"Bearer {key}"
+                session.post(f"{url}/api/v1/project/1/import", timeout=10)
+                session.get(f"{url}/api/v1/job/status/1619", timeout=10)
+                session.get(f"{url}/api/v1/version", timeout=10)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        return url, errors
+
+    return run
+
+
+def test_serve_records_what_it_answered(
+    serve: Callable[..., tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace.jsonl"
+    url, errors = serve("--record", str(trace))
+    assert errors == ""
+    assert url in judged(trace, capsys)
+
+
+def test_serve_writes_a_line_about_each_request(serve: Callable[..., tuple[str, str]]) -> None:
+    _, errors = serve("--log")
+    said = [line.split(" ", 1)[1] for line in errors.splitlines()]
+    assert said[0] == "POST /api/v1/project/1/import → 200, state 0"
+    assert said[1].startswith("GET /api/v1/job/status/1619 → 200, state 0")
+    assert said[2] == "GET /api/v1/version → 404"
+
+
+def test_a_record_that_cannot_be_written_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "there-is-no-such-folder" / "trace.jsonl"
+    assert main(["client", "--record", str(trace), "--", "true"]) == 4
+    assert f"{trace} was not written: No such file" in capsys.readouterr().err
+
+
+def test_the_command_client_records_each_scenario_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace.jsonl"
+    code = textwrap.dedent("""
+        import sys, urllib.request
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        key = {"Authorization": f"Bearer {sys.argv[2]}"}
+        url = f"{sys.argv[1]}/api/v1/project/1/import"
+        opener.open(urllib.request.Request(url, method="POST", headers=key)).read()
+        sys.exit(1)
+    """)
+    scenarios = ["--scenario=ordinary", "--scenario=fails"]
+    command = [sys.executable, "-c", code, "{url}", "{key}"]
+    main(["client", *scenarios, "--record", str(trace), "--", *command])
+    assert trace.read_text(encoding="utf-8").count('"kind": "create"') == 2
+    assert "create.unique-id" in judged(trace, capsys)
