@@ -143,6 +143,6 @@ def test_a_client_is_tested_against_the_fake(carry_out: Any, tmp_path: Path) -> 
     piece = "github-client.yml" if carry_out is carry_out_github else "client"
     shutil.copy(Path(__file__).parent / "examples" / "test_typed_project.py", tmp_path)
     assert carry_out(piece, tmp_path) == []
-    (tmp_path / "test_failing.py").write_text(FAILING, encoding="utf-8")
+    (tmp_path / "test_typed_project.py").write_text(FAILING, encoding="utf-8")
     (line,) = carry_out(piece, tmp_path)
     assert line.startswith("pytest ")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from html import escape
 from typing import TYPE_CHECKING, Final
 
+from pytest_expedition.report.markup import NOTHING, html, join
 from pytest_expedition.report.words import duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from markupsafe import Markup
 
     from pytest_expedition.report.entries import EvidenceEntry, TimelineEntry, TimelineExchange
 
@@ -46,7 +48,7 @@ KINDS: Final = {
 
 def chart(
     timeline: TimelineEntry, evidence: Sequence[EvidenceEntry], *, width: int, name: str
-) -> str:
+) -> Markup:
     """Draw a timeline.
 
     ``width`` is in CSS pixels, ``name`` is what the ids in the SVG begin with. Pauses are drawn on
@@ -60,24 +62,25 @@ def jobs_of(exchanges: Sequence[TimelineExchange]) -> list[int]:
     return list(dict.fromkeys(x["job"] for x in exchanges if x["job"] is not None))
 
 
-def marker(kind: str, x: float, y: float, *, css: str = "") -> str:
+def marker(kind: str, x: float, y: float, *, css: str = "") -> Markup:
     """Draw the sign of a kind of request: a shape of its own, so that no colour is needed."""
     classes = f"mark {css}".strip()
     match kind:
         case "create":
-            return (
-                f'<rect class="{classes}" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>'
-            )
+            square = '<rect class="{}" x="{:.1f}" y="{:.1f}" width="10" height="10"/>'
+            return html(square, classes, x - 5, y - 5)
         case "cancel":
-            points = (
-                f"{x:.1f},{y - 7:.1f} {x + 7:.1f},{y:.1f} {x:.1f},{y + 7:.1f} {x - 7:.1f},{y:.1f}"
-            )
-            return f'<polygon class="{classes}" points="{points}"/>'
+            corners = [(x, y - 7), (x + 7, y), (x, y + 7), (x - 7, y)]
+            return html('<polygon class="{}" points="{}"/>', classes, _points(corners))
         case "status":
-            return f'<circle class="{classes}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
+            return html('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4.5"/>', classes, x, y)
         case _:
-            points = f"{x:.1f},{y - 6:.1f} {x + 6:.1f},{y + 5:.1f} {x - 6:.1f},{y + 5:.1f}"
-            return f'<polygon class="{classes}" points="{points}"/>'
+            corners = [(x, y - 6), (x + 6, y + 5), (x - 6, y + 5)]
+            return html('<polygon class="{}" points="{}"/>', classes, _points(corners))
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
 class _Chart:
@@ -121,24 +124,32 @@ class _Chart:
             return self.none
         return self.cancelled if state == -1 else self.bottom - _PLOT * float(state)
 
-    def svg(self, name: str) -> str:
+    def svg(self, name: str) -> Markup:
         """Return the whole picture."""
-        size = f'width="{self.width}" height="{self.height:.0f}"'
-        box = f'viewBox="0 0 {self.width} {self.height:.0f}"'
-        told = f'role="img" aria-labelledby="{name}-title {name}-desc"'
-        parts = [
-            f'<svg class="chart" {told} {size} {box}>',
-            f'<title id="{name}-title">The states of {self._jobs_in_words()} over time</title>',
-            f'<desc id="{name}-desc">{escape(self._description())}</desc>',
-            *self._axes(),
-            *self._ticks(),
-            *self._interventions(),
-            *self._lines(),
-            *self._flags(),
-            *map(self._mark, sorted(self.exchanges, key=self._weight)),
-            "</svg>",
-        ]
-        return "\n".join(parts)
+        return html(
+            """<svg class="chart" role="img" aria-labelledby="{name}-title {name}-desc" \
+width="{width}" height="{height:.0f}" viewBox="0 0 {width} {height:.0f}">
+<title id="{name}-title">The states of {jobs} over time</title>
+<desc id="{name}-desc">{description}</desc>
+{parts}
+</svg>""",
+            name=name,
+            width=self.width,
+            height=self.height,
+            jobs=self._jobs_in_words(),
+            description=self._description(),
+            parts=join(
+                [
+                    *self._axes(),
+                    *self._ticks(),
+                    *self._interventions(),
+                    *self._lines(),
+                    *self._flags(),
+                    *map(self._mark, sorted(self.exchanges, key=self._weight)),
+                ],
+                lines=True,
+            ),
+        )
 
     def _jobs_in_words(self) -> str:
         if not self.jobs:
@@ -164,22 +175,28 @@ class _Chart:
     def _when(self, exchange: TimelineExchange) -> str:
         return duration(exchange["sent"] - self.start)
 
-    def _axes(self) -> list[str]:
+    def _axes(self) -> list[Markup]:
         right = self.width - _RIGHT
         lanes = [(self.bottom - _PLOT * state, text) for state, text in ((1, "1"), (0.5, "0.5"))]
         lanes += [(self.bottom, "0"), (self.cancelled, MINUS_ONE)]
         lanes += [(self.none, "other")] if self.stateless else []
         parts = [
-            f'<rect class="lane" x="{_LEFT}" y="{lane - _LANE / 2 + 2:.1f}" '
-            f'width="{right - _LEFT}" height="{_LANE - 4}" rx="3"/>'
+            html(
+                '<rect class="lane" x="{}" y="{:.1f}" width="{}" height="{}" rx="3"/>',
+                _LEFT,
+                lane - _LANE / 2 + 2,
+                right - _LEFT,
+                _LANE - 4,
+            )
             for lane, _ in lanes[3:]
         ]
         for y, text in lanes:
-            parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{right}" y2="{y}"/>')
+            grid = '<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+            parts.append(html(grid, _LEFT, y, right, y))
             parts.append(_label(_LEFT - 6, y + 4, text, anchor="end"))
         return parts
 
-    def _ticks(self) -> list[str]:
+    def _ticks(self) -> list[Markup]:
         """Label the moments of the story first, then others, where there is room."""
         ordered = sorted(self.exchanges, key=lambda x: (x["evidence"] is None, x["sent"]))
         placed: list[float] = []
@@ -192,35 +209,37 @@ class _Chart:
             placed.append(x)
             anchor = "end" if x > self.width - _TICK_WIDTH / 2 else "middle"
             parts.append(
-                f'<path class="tick" d="M{x:.1f},{baseline}v5"/>'
+                html('<path class="tick" d="M{:.1f},{}v5"/>', x, baseline)
                 + _label(x, baseline + 19, self._when(exchange), anchor=anchor)
             )
         return parts
 
-    def _interventions(self) -> list[str]:
+    def _interventions(self) -> list[Markup]:
         end = self.none + _LANE / 2
         return [
-            f'<path class="intervention" d="M{self.x(each):.1f},{self.top}V{end}"/>'
+            html('<path class="intervention" d="M{:.1f},{}V{}"/>', self.x(each), self.top, end)
             for each in self.exchanges
             if each["kind"] in _INTERVENTIONS
         ]
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> list[Markup]:
         points: dict[int, list[tuple[float, float]]] = defaultdict(list)
         for exchange in self.exchanges:
             if exchange["state"] is not None and exchange["job"] is not None:
                 points[exchange["job"]].append((self.x(exchange), self.y(exchange)))
         return [
-            f'<polyline class="line {self._look(job)}" points="'
-            + " ".join(f"{x:.1f},{y:.1f}" for x, y in sorted(seen, key=lambda point: point[0]))
-            + '"/>'
+            html(
+                '<polyline class="line {}" points="{}"/>',
+                self._look(job),
+                _points(sorted(seen, key=lambda point: point[0])),
+            )
             for job, seen in points.items()
         ]
 
     def _look(self, job: int | None) -> str:
         return "s-" if job is None else f"s{self.jobs.index(job) % SERIES}"
 
-    def _flags(self) -> list[str]:
+    def _flags(self) -> list[Markup]:
         """Number the exchanges of the story above the plot, and lead to where they are."""
         flagged = [x for x in self.exchanges if x["evidence"] is not None]
         apart = min(_FLAG_WIDTH + 3, (self.width - _LEFT - _RIGHT) / max(len(flagged), 1))
@@ -233,41 +252,52 @@ class _Chart:
             limit = places[number] - apart
         return list(map(self._flag, flagged, places))
 
-    def _flag(self, exchange: TimelineExchange, place: float) -> str:
+    def _flag(self, exchange: TimelineExchange, place: float) -> Markup:
         x = self.x(exchange)
         number = "" if exchange["evidence"] is None else exchange["evidence"] + 1
         end = self.top if exchange["kind"] in _INTERVENTIONS else self.y(exchange)
-        return (
-            f'<path class="leader" d="M{place:.1f},20L{x:.1f},{self.top}V{end:.1f}"/>'
-            f'<g class="{"flag proof" if self._proves(exchange) else "flag"}">'
-            f'<rect x="{place - _FLAG_WIDTH / 2:.1f}" y="2" width="{_FLAG_WIDTH}" height="18" '
-            f'rx="4"/><text x="{place:.1f}" y="15" text-anchor="middle">{number}</text></g>'
+        return html(
+            '<path class="leader" d="M{place:.1f},20L{x:.1f},{top}V{end:.1f}"/>'
+            '<g class="{css}"><rect x="{left:.1f}" y="2" width="{width}" height="18" rx="4"/>'
+            '<text x="{place:.1f}" y="15" text-anchor="middle">{number}</text></g>',
+            place=place,
+            x=x,
+            top=self.top,
+            end=end,
+            css="flag proof" if self._proves(exchange) else "flag",
+            left=place - _FLAG_WIDTH / 2,
+            width=_FLAG_WIDTH,
+            number=number,
         )
 
     def _proves(self, exchange: TimelineExchange) -> bool:
         place = exchange["evidence"]
         return place is not None and bool(self.evidence[place]["proves"])
 
-    def _mark(self, exchange: TimelineExchange) -> str:
+    def _mark(self, exchange: TimelineExchange) -> Markup:
         x, y = self.x(exchange), self.y(exchange)
         sent, received = (self._places[time] for time in _span(exchange))
         look = self._look(exchange["job"])
         lost = exchange["received"] is None
-        ring = f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="10"/>'
+        ring = html('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="10"/>', x, y)
         about = f" of job {exchange['job']}" if exchange["job"] is not None else ""
         told = f"{KINDS[exchange['kind']]}{about} at {self._when(exchange)}: {exchange['answer']}"
-        return (
-            f"<g><title>{escape(printable(told))}</title>"
-            f'<line class="span {look}" x1="{sent:.1f}" y1="{y:.1f}" x2="{received:.1f}" '
-            f'y2="{y:.1f}"/>'
-            + marker(exchange["kind"], x, y, css=f"{look} lost" if lost else look)
-            + (ring if self._proves(exchange) else "")
-            + "</g>"
+        return html(
+            '<g><title>{told}</title><line class="span {look}" x1="{sent:.1f}" y1="{y:.1f}" '
+            'x2="{received:.1f}" y2="{y:.1f}"/>{marker}{ring}</g>',
+            told=printable(told),
+            look=look,
+            sent=sent,
+            received=received,
+            y=y,
+            marker=marker(exchange["kind"], x, y, css=f"{look} lost" if lost else look),
+            ring=ring if self._proves(exchange) else NOTHING,
         )
 
 
-def _label(x: float, y: float, text: str, *, anchor: str) -> str:
-    return f'<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+def _label(x: float, y: float, text: str, *, anchor: str) -> Markup:
+    label = '<text class="label" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
+    return html(label, x, y, anchor, text)
 
 
 def _span(exchange: TimelineExchange) -> tuple[float, float]:

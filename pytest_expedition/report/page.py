@@ -1,7 +1,7 @@
 """The report as one HTML file that needs nothing else: no network, no second file, no script.
 
-The script that is in it only adds buttons which copy. All that may come from a server goes through
-``_text`` or ``_prose``.
+The script that is in it only adds buttons which copy. The page is put together by ``html``, which
+escapes every value that is not HTML already.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from markupsafe import Markup, escape
 
 from pytest_expedition.report import words
 from pytest_expedition.report.chart import KINDS, SERIES, chart, jobs_of, marker
+from pytest_expedition.report.markup import NOTHING, html, join
 from pytest_expedition.report.words import GROUPS, MEANINGS, SIGNS, plural, printable
 
 if TYPE_CHECKING:
@@ -26,8 +28,20 @@ _WIDTHS: Final = {"wide": 900, "narrow": 318}
 """Each chart is drawn twice, in CSS pixels, and the style sheet shows the one that fits."""
 
 
+def _without_control_characters(value: Any) -> Any:
+    """Return plain data in which no text holds what a browser might obey."""
+    if isinstance(value, str):
+        return printable(value, keep="\n\t")
+    if isinstance(value, list):
+        return [_without_control_characters(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _without_control_characters(each) for name, each in value.items()}
+    return value
+
+
 def as_html(document: Document) -> str:
     """Make the page of a report."""
+    document = _without_control_characters(document)
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
@@ -37,31 +51,47 @@ def as_html(document: Document) -> str:
         (entry for entry in document["requirements"] if entry["evidence"]),
         key=lambda entry: (entry["outcome"] != "fail", entry["level"] != "MUST"),
     )
-    verdict = document["verdict"]
-    return "\n".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            '<meta name="referrer" content="no-referrer">',
-            f"<title>{verdict}: {_text(document['target']['url'])}</title>",
-            f"<style>{style}</style>\n</head>\n<body>",
-            '<a class="skip" href="#main">Skip to the report</a>',
-            _header(document),
-            '<main id="main">',
-            _contents(document, told),
-            *_failures(told),
-            _requirements(document["requirements"]),
-            "</main>",
-            _footer(document),
-            f"<script>{script}</script>\n</body>\n</html>\n",
-        ]
+    page = html(
+        """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>{}: {}</title>
+<style>{}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the report</a>
+{}
+<main id="main">
+{}
+{}{}
+</main>
+{}
+<script>{}</script>
+</body>
+</html>
+""",
+        policy,
+        document["verdict"],
+        document["target"]["url"],
+        style,
+        _header(document),
+        _contents(document, told),
+        _failures(told),
+        _requirements(document["requirements"]),
+        _footer(document),
+        script,
     )
+    return str(page)
 
 
-def _asset(name: str) -> str:
-    return "\n" + Path(__file__).with_name(name).read_text(encoding="utf-8")
+def _asset(name: str) -> Markup:
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return Markup("\n" + text)  # noqa: S704 - a file of this package
 
 
 def _digest(text: str) -> str:
@@ -69,13 +99,10 @@ def _digest(text: str) -> str:
     return f"'sha256-{digest}'"
 
 
-def _text(value: object) -> str:
-    return escape(printable(str(value), keep="\n\t"))
-
-
-def _prose(text: str) -> str:
+def _prose(text: str) -> Markup:
     """Escape a sentence, in which `code` stands between backticks."""
-    return re.sub("`([^`]+)`", r"<code>\1</code>", _text(text))
+    escaped = re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(escaped)  # noqa: S704 - escaped a line above
 
 
 def _name(requirement: str) -> str:
@@ -83,31 +110,30 @@ def _name(requirement: str) -> str:
     return "r-" + re.sub("[^a-z-]", "-", requirement)
 
 
-def _sign(outcome: str) -> str:
-    return f'<span aria-hidden="true">{SIGNS[outcome]}</span>'
+def _sign(outcome: str) -> Markup:
+    return html('<span aria-hidden="true">{}</span>', SIGNS[outcome])
 
 
-def _badge(outcome: str) -> str:
-    return f'<span class="badge {outcome}">{_sign(outcome)} {outcome}</span>'
+def _badge(outcome: str) -> Markup:
+    return html('<span class="badge {}">{} {}</span>', outcome, _sign(outcome), outcome)
 
 
-def _header(document: Document) -> str:
+def _header(document: Document) -> Markup:
     target, verdict = document["target"], document["verdict"]
     outcomes = [entry["outcome"] for entry in document["requirements"]]
+    where = " (in the process of the suite)" if target["embedded"] else ""
     facts = {
-        "Target": f"<code>{_text(target['url'])}</code>"
-        + (" (in the process of the suite)" if target["embedded"] else ""),
-        "Dialect": _text(target["dialect"] or "none seen"),
-        "Started": f"<time>{_text(document['started'][:19].replace('T', ' '))} UTC</time>",
+        "Target": html("<code>{}</code>{}", target["url"], where),
+        "Dialect": target["dialect"] or "none seen",
+        "Started": html("<time>{} UTC</time>", document["started"][:19].replace("T", " ")),
         "Took": words.duration(document["seconds"]),
         "Traffic": f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
         + (f", {document['unanswered']} unanswered" if document["unanswered"] else ""),
     }
-    tally = "".join(
-        f'<li class="{outcome}">{_sign(outcome)} <strong>{outcomes.count(outcome)}</strong> '
-        f"{outcome}</li>"
-        for outcome in words.OUTCOMES
-        if outcome in outcomes
+    counts = [(each, outcomes.count(each)) for each in words.OUTCOMES if each in outcomes]
+    tally = join(
+        html('<li class="{}">{} <strong>{}</strong> {}</li>', each, _sign(each), count, each)
+        for each, count in counts
     )
     behind = words.left_behind(document["left_behind"], document["unconfirmed_creations"])
     notes = [
@@ -115,137 +141,191 @@ def _header(document: Document) -> str:
         "" if target["verified"] else "The certificate was not verified.",
         "" if target["embedded"] else behind,
     ]
-    return (
-        f'<header class="verdict {verdict}">\n<p class="kind">The job API of Expedition 2.0</p>'
-        f'\n<h1>{_sign(verdict)} <span class="said">{verdict}</span></h1>'
-        f'\n<p class="meaning">{_text(MEANINGS[verdict])}</p>'
-        + "".join(f'\n<p class="note">{_prose(note)}</p>' for note in notes if note)
-        + f'\n<ul class="tally" aria-label="Requirements by outcome">{tally}</ul>\n<dl>'
-        + "".join(f"<div><dt>{term}</dt><dd>{fact}</dd></div>" for term, fact in facts.items())
-        + "</dl>\n</header>"
+    return html(
+        """<header class="verdict {}">
+<p class="kind">The job API of Expedition 2.0</p>
+<h1>{} <span class="said">{}</span></h1>
+<p class="meaning">{}</p>{}
+<ul class="tally" aria-label="Requirements by outcome">{}</ul>
+<dl>{}</dl>
+</header>""",
+        verdict,
+        _sign(verdict),
+        verdict,
+        MEANINGS[verdict],
+        join(html('\n<p class="note">{}</p>', _prose(note)) for note in notes if note),
+        tally,
+        join(html("<div><dt>{}</dt><dd>{}</dd></div>", *each) for each in facts.items()),
     )
 
 
-def _contents(document: Document, told: list[RequirementEntry]) -> str:
-    broken = "".join(
-        f'<li>{_badge(entry["outcome"])} <a href="#{_name(entry["id"])}">{_text(entry["id"])}</a> '
-        f'<small>{entry["level"]}</small> <span class="said">{_prose(entry["reason"])}</span></li>'
+def _contents(document: Document, told: list[RequirementEntry]) -> Markup:
+    broken = join(
+        html(
+            '<li>{} <a href="#{}">{}</a> <small>{}</small> <span class="said">{}</span></li>',
+            _badge(entry["outcome"]),
+            _name(entry["id"]),
+            entry["id"],
+            entry["level"],
+            _prose(entry["reason"]),
+        )
         for entry in told
     )
-    groups = "".join(
-        f'<li><a href="#g-{group}">{_text(GROUPS.get(group, group))}</a></li>'
+    groups = join(
+        html('<li><a href="#g-{}">{}</a></li>', group, GROUPS.get(group, group))
         for group in _grouped(document["requirements"])
     )
-    return (
-        '<nav aria-label="Contents">'
-        + (f'<ul class="broken">{broken}</ul>' if broken else "")
-        + f'<ul class="groups">{groups}</ul></nav>'
+    return html(
+        '<nav aria-label="Contents">{}<ul class="groups">{}</ul></nav>',
+        html('<ul class="broken">{}</ul>', broken) if broken else NOTHING,
+        groups,
     )
 
 
-def _failures(told: list[RequirementEntry]) -> list[str]:
+def _failures(told: list[RequirementEntry]) -> Markup:
     if not told:
-        return []
-    stories = "\n".join(_failure(entry) for entry in told)
-    head = '<h2 id="broken">What is broken</h2>'
-    return [f'<section aria-labelledby="broken">\n{head}\n{stories}\n</section>']
-
-
-def _failure(entry: RequirementEntry) -> str:
-    name, evidence = _name(entry["id"]), entry["evidence"]
-    return "\n".join(
-        [
-            f'<article id="{name}" class="{entry["outcome"]}" aria-labelledby="{name}-head">',
-            f'<h3 id="{name}-head">{_text(entry["id"])} <small>{entry["level"]}</small>',
-            f"{_badge(entry['outcome'])}</h3>",
-            f'<p class="promise">{_prose(entry["text"])}</p>',
-            f'<p class="source">{entry["basis"].capitalize()}: {_source(entry)}</p>',
-            "<h4>What was seen</h4>",
-            f'<p class="seen">{_prose(entry["reason"])}</p>',
-            _figure(entry, name),
-            "<h4>The exchanges that prove it, and how it came to them</h4>",
-            _story(evidence),
-            _again("To do it again", entry["curl"], name),
-            _again("To set the fake up that way", entry.get("python", []), name),
-            "</article>",
-        ]
+        return NOTHING
+    return html(
+        """<section aria-labelledby="broken">
+<h2 id="broken">What is broken</h2>
+{}
+</section>
+""",
+        join((_failure(entry) for entry in told), lines=True),
     )
 
 
-def _figure(entry: RequirementEntry, name: str) -> str:
+def _failure(entry: RequirementEntry) -> Markup:
+    name = _name(entry["id"])
+    return html(
+        """<article id="{0}" class="{1}" aria-labelledby="{0}-head">
+<h3 id="{0}-head">{2} <small>{3}</small>
+{4}</h3>
+<p class="promise">{5}</p>
+<p class="source">{6}: {7}</p>
+<h4>What was seen</h4>
+<p class="seen">{8}</p>
+{9}
+<h4>The exchanges that prove it, and how it came to them</h4>
+{10}
+{11}
+{12}
+</article>""",
+        name,
+        entry["outcome"],
+        entry["id"],
+        entry["level"],
+        _badge(entry["outcome"]),
+        _prose(entry["text"]),
+        entry["basis"].capitalize(),
+        _source(entry),
+        _prose(entry["reason"]),
+        _figure(entry, name),
+        _story(entry["evidence"]),
+        _again("To do it again", entry["curl"], name),
+        _again("To set the fake up that way", entry.get("python", []), name),
+    )
+
+
+def _figure(entry: RequirementEntry, name: str) -> Markup:
     timeline = entry["timeline"]
     exchanges = timeline["exchanges"]
     if not exchanges:
-        return ""
-    charts = ""
-    for size, width in _WIDTHS.items():
-        svg = chart(timeline, entry["evidence"], width=width, name=f"{name}-{size}")
-        charts += f'<div class="{size}">{svg}</div>\n'
+        return NOTHING
+    charts = join(
+        html(
+            '<div class="{}">{}</div>\n',
+            size,
+            chart(timeline, entry["evidence"], width=width, name=f"{name}-{size}"),
+        )
+        for size, width in _WIDTHS.items()
+    )
+    line = '<line class="line s{}" x1="0" y1="8" x2="20" y2="8"/>'
     kinds = {x["kind"] for x in exchanges}
-    signs = [(marker(kind, 10, 8), called) for kind, called in KINDS.items() if kind in kinds]
-    looks = [
-        (f'<line class="line s{place % SERIES}" x1="0" y1="8" x2="20" y2="8"/>', f"job {job}")
-        for place, job in enumerate(jobs_of(exchanges))
+    signs = [
+        *(
+            (html(line, place % SERIES), f"job {job}")
+            for place, job in enumerate(jobs_of(exchanges))
+        ),
+        *((marker(kind, 10, 8), called) for kind, called in KINDS.items() if kind in kinds),
+        (html('<circle class="ring" cx="10" cy="8" r="6.5"/>'), "proof"),
     ]
-    signs += [('<circle class="ring" cx="10" cy="8" r="6.5"/>', "proof")]
-    keys = "".join(
-        f'<li><svg width="20" height="16" viewBox="0 0 20 16" aria-hidden="true">{sign}</svg> '
-        f"{text}</li>"
-        for sign, text in looks + signs
+    keys = join(
+        html(
+            '<li><svg width="20" height="16" viewBox="0 0 20 16" aria-hidden="true">{}</svg> '
+            "{}</li>",
+            sign,
+            text,
+        )
+        for sign, text in signs
     )
     omitted = timeline["omitted"]
-    other = "“other” is an answer that shows no state, or none that is allowed. "
     stateless = any(x["state"] is None for x in exchanges)
-    left_out = f" {plural(omitted, 'further exchange')} left out." if omitted else ""
-    return (
-        f'<figure>\n{charts}<ul class="key" aria-label="Key">{keys}</ul>\n<figcaption>'
-        f"State of the jobs over time, from the first request on. {other if stateless else ''}"
-        "The numbers are those of the exchanges below. Pauses are drawn the shorter the longer "
-        f"they are.{left_out}"
-        "</figcaption>\n</figure>"
+    return html(
+        """<figure>
+{}<ul class="key" aria-label="Key">{}</ul>
+<figcaption>State of the jobs over time, from the first request on. {}\
+The numbers are those of the exchanges below. Pauses are drawn the shorter the longer they are.{}\
+</figcaption>
+</figure>""",
+        charts,
+        keys,
+        "“other” is an answer that shows no state, or none that is allowed. " if stateless else "",
+        f" {plural(omitted, 'further exchange')} left out." if omitted else "",
     )
 
 
-def _story(evidence: list[EvidenceEntry]) -> str:
+def _columns(*titles: str) -> Markup:
+    cells = (html('<th role="columnheader" scope="col">{}</th>', title) for title in titles)
+    return html('<thead role="rowgroup"><tr role="row">{}</tr></thead>', join(cells))
+
+
+def _story(evidence: list[EvidenceEntry]) -> Markup:
     start = min(each["sent"] for each in evidence)
-    rows = "\n".join(_exchange(place, each, start) for place, each in enumerate(evidence, 1))
-    head = "".join(
-        f'<th role="columnheader" scope="col">{title}</th>'
-        for title in ("No.", "Sent", "Request", "Answer")
-    )
-    return (
-        '<table role="table" class="story"><caption>Times count from the first request.</caption>'
-        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'
-        f'<tbody role="rowgroup">\n{rows}\n</tbody></table>'
-    )
-
-
-def _exchange(place: int, each: EvidenceEntry, start: float) -> str:
-    proof = ' <span class="proof">proof</span>' if each["proves"] else ""
-    return (
-        f'<tr role="row" class="{"proves" if each["proves"] else "led"}">'
-        f'<th role="rowheader" scope="row">{place}{proof}</th>'
-        f'<td role="cell">{words.duration(each["sent"] - start)}</td>'
-        f'<td role="cell"><code>{_text(each["asked"])}</code>{_body(each["request"])}</td>'
-        f'<td role="cell"><span class="answer">{_text(each["answer"])}</span>'
-        f"{_body(each['body'])}</td></tr>"
+    rows = (_exchange(place, each, start) for place, each in enumerate(evidence, 1))
+    return html(
+        """<table role="table" class="story"><caption>Times count from the first request.</caption>\
+{}<tbody role="rowgroup">
+{}
+</tbody></table>""",
+        _columns("No.", "Sent", "Request", "Answer"),
+        join(rows, lines=True),
     )
 
 
-def _body(body: str) -> str:
+def _exchange(place: int, each: EvidenceEntry, start: float) -> Markup:
+    return html(
+        """<tr role="row" class="{}"><th role="rowheader" scope="row">{}{}</th>\
+<td role="cell">{}</td>\
+<td role="cell"><code>{}</code>{}</td>\
+<td role="cell"><span class="answer">{}</span>{}</td></tr>""",
+        "proves" if each["proves"] else "led",
+        place,
+        html(' <span class="proof">proof</span>') if each["proves"] else NOTHING,
+        words.duration(each["sent"] - start),
+        each["asked"],
+        _body(each["request"]),
+        each["answer"],
+        _body(each["body"]),
+    )
+
+
+def _body(body: str) -> Markup:
     if not body:
-        return ""
-    return f"<details><summary>body</summary><pre>{_text(body)}</pre></details>"
+        return NOTHING
+    return html("<details><summary>body</summary><pre>{}</pre></details>", body)
 
 
-def _again(head: str, lines: list[str], name: str) -> str:
+def _again(head: str, lines: list[str], name: str) -> Markup:
     if not lines:
-        return ""
-    commands = _text("\n".join(lines))
-    return (
-        f'<h4 id="{name}-again">{head}</h4>\n<div class="curl">'
-        '<button type="button" hidden>Copy</button>'
-        f'<pre tabindex="0" role="region" aria-labelledby="{name}-again">{commands}</pre></div>'
+        return NOTHING
+    return html(
+        """<h4 id="{0}-again">{1}</h4>
+<div class="curl"><button type="button" hidden>Copy</button>\
+<pre tabindex="0" role="region" aria-labelledby="{0}-again">{2}</pre></div>""",
+        name,
+        head,
+        "\n".join(lines),
     )
 
 
@@ -256,49 +336,62 @@ def _grouped(entries: Iterable[RequirementEntry]) -> dict[str, list[RequirementE
     return groups
 
 
-def _requirements(entries: list[RequirementEntry]) -> str:
-    head = "".join(
-        f'<th role="columnheader" scope="col">{title}</th>'
-        for title in ("Requirement", "Level", "Basis", "Outcome", "Why", "Source")
-    )
-    tables = "\n".join(
-        f'<table role="table" class="requirements" id="g-{group}">'
-        f"<caption>{_text(GROUPS.get(group, group))}</caption>"
-        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead><tbody role="rowgroup">\n'
-        + "\n".join(_requirement(entry) for entry in members)
-        + "\n</tbody></table>"
+def _requirements(entries: list[RequirementEntry]) -> Markup:
+    columns = _columns("Requirement", "Level", "Basis", "Outcome", "Why", "Source")
+    tables = (
+        html(
+            """<table role="table" class="requirements" id="g-{}"><caption>{}</caption>\
+{}<tbody role="rowgroup">
+{}
+</tbody></table>""",
+            group,
+            GROUPS.get(group, group),
+            columns,
+            join((_requirement(entry) for entry in members), lines=True),
+        )
         for group, members in _grouped(entries).items()
     )
-    return (
-        '<section aria-labelledby="requirements">\n<h2 id="requirements">All requirements</h2>\n'
-        f"{tables}\n</section>"
+    return html(
+        """<section aria-labelledby="requirements">
+<h2 id="requirements">All requirements</h2>
+{}
+</section>""",
+        join(tables, lines=True),
     )
 
 
-def _source(entry: RequirementEntry) -> str:
-    text, url = _text(entry["source"]), entry["source_url"]
-    return f'<a href="{_text(url)}">{text}</a>' if url else text
+def _source(entry: RequirementEntry) -> Markup:
+    text, url = entry["source"], entry["source_url"]
+    return html('<a href="{}">{}</a>', url, text) if url else escape(text)
 
 
-def _requirement(entry: RequirementEntry) -> str:
-    name = _text(entry["id"])
+def _requirement(entry: RequirementEntry) -> Markup:
+    name = escape(entry["id"])
     if entry["evidence"]:
-        name = f'<a href="#{_name(entry["id"])}">{name}</a>'
-    return (
-        f'<tr role="row"><th role="rowheader" scope="row"><span class="id">{name}</span> '
-        f'<span class="promise">{_prose(entry["text"])}</span></th>'
-        f'<td role="cell">{entry["level"]}</td>'
-        f'<td role="cell">{entry["basis"]}</td>'
-        f'<td role="cell">{_badge(entry["outcome"])}</td>'
-        f'<td role="cell" class="why">{_prose(entry["reason"])}</td>'
-        f'<td role="cell" class="source">{_source(entry)}</td></tr>'
+        name = html('<a href="#{}">{}</a>', _name(entry["id"]), name)
+    return html(
+        """<tr role="row"><th role="rowheader" scope="row"><span class="id">{}</span> \
+<span class="promise">{}</span></th>\
+<td role="cell">{}</td>\
+<td role="cell">{}</td>\
+<td role="cell">{}</td>\
+<td role="cell" class="why">{}</td>\
+<td role="cell" class="source">{}</td></tr>""",
+        name,
+        _prose(entry["text"]),
+        entry["level"],
+        entry["basis"],
+        _badge(entry["outcome"]),
+        _prose(entry["reason"]),
+        _source(entry),
     )
 
 
-def _footer(document: Document) -> str:
+def _footer(document: Document) -> Markup:
     tool = document["tool"]
-    return (
-        f"<footer><p>{_text(tool['name'])} {_text(tool['version'])}. A requirement is "
-        "<em>stated</em> or <em>shown</em> by the documentation, or <em>assumed</em> of any "
-        "sensible server.</p></footer>"
+    return html(
+        "<footer><p>{} {}. A requirement is <em>stated</em> or <em>shown</em> by the "
+        "documentation, or <em>assumed</em> of any sensible server.</p></footer>",
+        tool["name"],
+        tool["version"],
     )
