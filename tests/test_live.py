@@ -479,6 +479,18 @@ class TestStoppedAgent:
         assert f"the agent of {server.url} was stopped and is not seen to run again" in found.reason
         assert "was answered with HTTP 503; start it by hand" in found.reason
 
+    def test_an_agent_that_refuses_to_stop_is_left_in_peace(self, serve: Any) -> None:
+        class NeverStops(Instance):
+            def answer_agent(self, path: str) -> Response:
+                if path.endswith("/stop"):
+                    return self.error(HTTPStatus.FORBIDDEN, "not to you")
+                return super().answer_agent(path)
+
+        server, target = serve(NeverStops, control_agent=True)
+        found = run_contract(target, seed=1)
+        assert found.verdict in {"conformant", "inconclusive"}
+        assert not [x for x in server.requests if x.path.endswith("/restart")]
+
     def test_the_tries_stay_within_the_limits(self, serve: Any) -> None:
         for requests in (80, 100, 120):
             server, target = serve(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,12 +13,9 @@ from pytest_expedition.fake import readings
 from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.instance import PASSWORD, USERNAME, Instance
 from pytest_expedition.fake.odd import Minefield
-from pytest_expedition.suite.client import Client
 from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target
-from pytest_expedition.suite.executor import Executor
 from pytest_expedition.suite.plan import Act, JobPlan, Plan, covering
-from pytest_expedition.suite.probes import run_plan
 from pytest_expedition.suite.request_list import (
     FAR,
     MALFORMED_IDS,
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_expedition.fake.dialects import DialectName
-    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.instance import Request, Response
     from pytest_expedition.suite.target import Target
 
 OWN = 1619
@@ -56,6 +54,7 @@ def listed(request: Request, own: set[int], recipes: Iterable[str]) -> list[str]
         "job": set(map(str, own)),
         "far": {str(each + FAR) for each in own},
         "malformed": {text for text, methods in malformed.items() if request.method in methods},
+        "agent": {"7"},
     }
     found = []
     for name, each in REQUESTS.items():
@@ -83,6 +82,24 @@ def make_instances(made: list[Instance], dialect: DialectName, make: Any = Insta
         return made[-1]
 
     return instance
+
+
+class ByReference(Instance):
+    """Takes orders to its agent by POST alone, and logs in at the older path."""
+
+    def route(self, request: Request) -> Response:
+        path = request.path.removeprefix("/api/v1/")
+        if path in {"agent/start", "agent/stop", "agent/restart", "generate_api_key"}:
+            return self.error(HTTPStatus.NOT_FOUND, "There is no such resource")
+        order = re.fullmatch("agent/(generic/start|7/stop|7/restart|generic)", path)
+        if order is None:
+            return super().route(request)
+        assert request.method == ("GET" if path == "agent/generic" else "POST")
+        if path != "agent/generic":
+            self.answer_agent("/api/v1/agent/" + path.rpartition("/")[2])
+        agent = {"id": 7, "status": "idle" if self.agent_running else "stopped"}
+        data = {"agent": [agent]} if path == "agent/generic" else agent
+        return self.reply({"success": True, "data": data, "metadata": [], "messages": []})
 
 
 class TestReadings:
@@ -211,7 +228,8 @@ class TestTraffic:
         status = {name for name in REQUESTS if "status" in name}
         in_data = {name for name in status if name.endswith("-data")}
         spoken = in_data if dialect == "data" else status - in_data
-        unused = {"older-login"}
+        unused = {name for name in REQUESTS if "agent" in name and name.endswith("-data")}
+        unused.add("older-login")
         if profile == "smoke":  # its four jobs are spent before the agent is stopped
             unused |= {"agent-stop", "agent-restart"}
         assert used == (set(REQUESTS) - status | spoken) - unused
@@ -226,6 +244,22 @@ class TestTraffic:
             run_contract(replace(target, limits=limits), profile="smoke")
         (instance,) = [each for each in made if each.requests]
         assert unlisted(instance, target) == []
+
+
+def test_a_target_by_the_api_reference_is_asked_in_its_way() -> None:
+    made: list[Instance] = []
+    with embedded_target(make_instances(made, "data", ByReference)) as target:
+        by_name = replace(target, api_key="", username=USERNAME, password=PASSWORD)
+        done = run_contract(by_name, profile="default", seed=1)
+    (instance,) = [each for each in made if each.requests]
+    assert done.verdict in {"conformant", "inconclusive"}
+    outcomes = {each.requirement.id: each.outcome for each in done.results}
+    assert outcomes["agent.gates"] == outcomes["agent.idempotent"] == "pass"
+    assert unlisted(instance, target) == []
+    sent = {f"{each.method} {each.path}" for each in instance.requests}
+    assert "POST /api/v1/login" in sent
+    assert {f"POST /api/v1/agent/7/{order}" for order in ("stop", "restart")} <= sent
+    assert instance.agent_running
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -278,10 +312,3 @@ def test_the_mines_go_off(method: str, path: str, harm: str) -> None:
     own = instance.create("import", instance.usual_scripts["import"]).id
     (other,) = instance.others
     assert any(harm in each for each in instance.harm_of(method, path.format(own=own, other=other)))
-
-
-def test_a_client_can_make_no_request_that_is_not_on_the_list() -> None:
-    with embedded_target() as target, Client(target) as client:
-        run_plan(Executor(client), Plan(jobs=(JobPlan(recipe="import"),)))
-        with pytest.raises(KeyError):
-            client.tell_agent("reboot")

@@ -137,6 +137,9 @@ class Client:
         self._agent_started = False
         self._agent_stopped = ""
         """What the last answer was since the agent was stopped; empty where it was not."""
+        self._agent_by_post = False
+        """Whether the target takes no GET for the agent, as the API reference has it."""
+        self._agent_id: int | None = None
         self._bytes = 0
         self._key = Secret(target.api_key)
         self._renewed = False
@@ -214,12 +217,27 @@ class Client:
     def start_agent_once(self) -> None:
         """Start the agent, unless this run has done so."""
         if not self._agent_started:
-            self.tell_agent("start")
+            self._agent_started = True
+            self.start_agent()
 
-    def stop_agent(self) -> None:
-        """Stop the agent; the clean-up starts it if nothing else does."""
+    def start_agent(self) -> None:
+        """Start the agent, in the way that the target knows."""
+        self._tell_agent("start")
+
+    def stop_agent(self) -> bool:
+        """Stop the agent, and return whether that may have been done.
+
+        The clean-up starts it if nothing else does.
+        """
+        if self._agent_by_post:
+            self._find_agent()
+            if self._agent_id is None:
+                return False
         self._agent_stopped = "no answer"  # noted before: an answer may be lost
-        self.tell_agent("stop")
+        answer = self._tell_agent("stop")
+        if answer.answered and answer.status is not None and 400 <= answer.status < 500:
+            self._agent_stopped = ""  # the application refused to
+        return bool(self._agent_stopped)
 
     def restart_agent(self) -> None:
         """Restart the agent. Raises ``TargetUnusableError`` if it is not seen to run then."""
@@ -227,23 +245,40 @@ class Client:
         if self._agent_stopped:
             raise TargetUnusableError(self.leftovers.agent)
 
-    def tell_agent(self, command: str) -> None:
-        """Start, stop or restart the agent."""
-        self._agent_started = command != "stop"  # noted before: an answer may be lost
-        self.send([_to_agent(command)])
+    def _tell_agent(self, command: str) -> Exchange:
+        """Start, stop or restart the agent; by POST where the target knows no GET for it."""
+        (answer,) = self.send([self._to_agent(command)])
+        unknown = answer.answered and answer.status in {404, 405}
+        if unknown and command == "start" and not self._agent_by_post:
+            self._agent_by_post = True
+            (answer,) = self.send([self._to_agent(command)])
+        return answer
+
+    def _find_agent(self) -> None:
+        """Learn the id of the agent, if there is one agent alone."""
+        method, path = _listed("agent-list-data")
+        (answer,) = self.send([Call(kind="other", method=method, path=path)])
+        data = answer.document.get("data") if isinstance(answer.document, dict) else None
+        agents = data.get("agent") if isinstance(data, dict) else None
+        if answer.ok and isinstance(agents, list) and len(agents) == 1:
+            number = agents[0].get("id") if isinstance(agents[0], dict) else None
+            self._agent_id = number if type(number) is int and number >= 0 else None
+
+    def _to_agent(self, command: str) -> Call:
+        name = f"agent-{command}-data" if self._agent_by_post else f"agent-{command}"
+        method, path = _listed(name, agent=self._agent_id)
+        return Call(kind="agent", method=method, path=path)
 
     def _make_agent_run(self, send: Callable[[Call], Exchange | None]) -> None:
         """Tell the agent to run until it says that it does, or the tries are over."""
         for number in range(AGENT_TRIES):
             if number:
-                pause = self.target.limits.poll_seconds
-                self.clock.sleep(
-                    min(pause, self._until - time.monotonic()) if self.clock.waits else pause
-                )
-            answer = send(_to_agent("start" if number % 2 else "restart"))
+                left = max(self._until - time.monotonic(), 0.0)
+                self.clock.sleep(min(self.target.limits.poll_seconds, left))
+            answer = send(self._to_agent("start" if number % 2 else "restart"))
             if answer is None:
                 return
-            if answer.answered and answer.ok and answer.answer.success is not False:
+            if _says_that_it_runs(answer):
                 self._agent_stopped = ""
                 return
             came = answer.lost if answer.status is None else f"HTTP {answer.status}"
@@ -307,7 +342,7 @@ class Client:
     def about(self, request: Request, job_id: int | str, probe: Probe = "") -> Call:
         """Make a request of a plan about a job, or a probe about an id."""
         if request == "start-agent":
-            return _to_agent("start")
+            return self._to_agent("start")
         ids = {"unknown-id": "far", "bad-id": "malformed"}.get(probe, "job")
         kind: Kind = "cancel" if request == "cancel" else "status"
         dialect = self.ledger.dialects.get(job_id) if isinstance(job_id, int) else None
@@ -477,9 +512,14 @@ def _listed(name: str, **parts: object) -> tuple[str, str]:
     return listed.method.format(**parts), listed.path.format(**parts)
 
 
-def _to_agent(command: str) -> Call:
-    method, path = _listed(f"agent-{command}")
-    return Call(kind="agent", method=method, path=path)
+def _says_that_it_runs(answer: Exchange) -> bool:
+    """Whether the answer to a start or restart of the agent is a success.
+
+    In the dialect `data` it also tells how the agent stands.
+    """
+    data = answer.document.get("data") if isinstance(answer.document, dict) else None
+    stopped = isinstance(data, dict) and data.get("status") == "stopped"
+    return answer.answered and answer.ok and answer.answer.success is not False and not stopped
 
 
 def _key_in(document: Any) -> Secret | None:

@@ -91,7 +91,8 @@ class Executor:
         if self.client.ledger.jobs_left < 1:
             raise LimitReachedError("jobs")
         self._make_room()
-        self.client.stop_agent()
+        if not self.client.stop_agent():
+            return
         waiting = list(plan.jobs)
         running = self._start(waiting, [], reached=plan.jobs[0].after)
         restart = self.client.now + seconds
@@ -102,7 +103,7 @@ class Executor:
         for job in running:
             job.created = job.due = self.client.now
         self._watch_to_the_end(plan, waiting, running)
-        self.client.tell_agent("start")
+        self.client.start_agent()
 
     @property
     def seconds_until_room(self) -> float:
@@ -181,20 +182,26 @@ class Executor:
                 )
             )
             self._learn(started[-1], [creation])
-        busy = [
-            job
-            for job, creation in zip(starting, creations, strict=True)
-            if creation.refused_as_busy
-        ]
-        if busy and ledger.ids:
-            waiting[:0] = busy
-            ledger.lower_jobs_at_once(self.client.now)
-        self._busy_in_a_row = self._busy_in_a_row + 1 if busy and not (running or started) else 0
-        if self._busy_in_a_row:
-            if self._busy_in_a_row >= BUSY_TRIES:
-                raise LimitReachedError("concurrent_jobs")
-            self._sleep(self.client.now + self.target.limits.poll_seconds)
+        if ledger.ids:
+            answered = zip(starting, creations, strict=True)
+            waiting[:0] = [job for job, creation in answered if creation.refused_as_busy]
+            busy = any(creation.refused_as_busy for creation in creations)
+            self._run_fewer(busy=busy, ours_run=bool(running or started))
         return started
+
+    def _run_fewer(self, *, busy: bool, ours_run: bool) -> None:
+        """Run fewer jobs at once if the server was too ``busy`` for another.
+
+        Where none of ours runs, those of others do: this waits for them a little. Raises
+        ``LimitReachedError`` if that does not help.
+        """
+        if busy:
+            self.client.ledger.lower_jobs_at_once(self.client.now)
+        self._busy_in_a_row = self._busy_in_a_row + 1 if busy and not ours_run else 0
+        if self._busy_in_a_row >= BUSY_TRIES:
+            raise LimitReachedError("concurrent_jobs")
+        if self._busy_in_a_row:
+            self._sleep(self.client.now + self.target.limits.poll_seconds)
 
     def _require_creations(self, creations: Sequence[Exchange]) -> None:
         """Refuse to judge a target for requests that it does not know."""

@@ -30,8 +30,8 @@ class ListedRequest:
     """A request that the suite can send.
 
     In its ``path``, `{job}` is the id of a job that the run created, `{far}` an id far above
-    these, and `{malformed}` one of ``MALFORMED_IDS``. ``method`` and ``path`` of the creation are
-    those of a recipe. ``condition`` is what the target must allow.
+    these, `{malformed}` one of ``MALFORMED_IDS``, and `{agent}` the id of the agent. ``method`` and
+    ``path`` of the creation are those of a recipe. ``condition`` is what the target must allow.
     """
 
     method: str
@@ -137,6 +137,34 @@ REQUESTS: Final[dict[str, ListedRequest]] = {
         method="GET",
         path="/api/v1/agent/restart",
         when="once after each stop, until the agent is seen to run",
+        safe="only `control = true` allows it",
+        condition="control",
+    ),
+    "agent-start-data": ListedRequest(
+        method="POST",
+        path="/api/v1/agent/generic/start",
+        when="instead of the GET, where that is answered with 404 or 405",
+        safe="it changes nothing where the agent runs; `start = true` allows it",
+        condition="start",
+    ),
+    "agent-list-data": ListedRequest(
+        method="GET",
+        path="/api/v1/agent/generic",
+        when="before the agent is stopped by a POST, to learn its id",
+        safe="it only reads",
+        condition="control",
+    ),
+    "agent-stop-data": ListedRequest(
+        method="POST",
+        path="/api/v1/agent/{agent}/stop",
+        when="instead of the GET, if there is one agent alone",
+        safe="only `control = true` allows it; the agent is started again",
+        condition="control",
+    ),
+    "agent-restart-data": ListedRequest(
+        method="POST",
+        path="/api/v1/agent/{agent}/restart",
+        when="instead of the GET, after the stop",
         safe="only `control = true` allows it",
         condition="control",
     ),
