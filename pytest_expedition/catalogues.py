@@ -78,7 +78,7 @@ def broken() -> Catalogue:
         rows=tuple(
             (
                 each.name,
-                each.lie,
+                each.defect,
                 each.shows,
                 "all" if each.dialects == DIALECTS else _list(each.dialects),
                 fails(each.breaks, each.nameless),
@@ -94,7 +94,7 @@ def odd() -> Catalogue:
 
     return Catalogue(
         columns=("odd but honest server", "its quirk", "SHOULDs it may fail"),
-        rows=tuple((each.name, each.habit, _list(each.bends)) for each in ODD.values()),
+        rows=tuple((each.name, each.quirk, _list(each.may_fail)) for each in ODD.values()),
     )
 
 

@@ -82,7 +82,7 @@ class Run(NamedTuple):
     def declared(self) -> set[str]:
         """The requirements that the server may fail."""
         if self.name in ODD:
-            return set(ODD[self.name].bends)
+            return set(ODD[self.name].may_fail)
         return set(BROKEN[self.name].breaks_in(self.dialect)) if self.about else set()
 
 

@@ -48,7 +48,7 @@ def require_found_out(name: str, dialect: DialectName) -> None:
     declared = broken.breaks_in(dialect)
     conformance = run_against(name, SEED, dialect=dialect, until_broken=declared[:1])
     found = set(failed(conformance))
-    assert declared[0] in found, f"{broken.lie} Not found out. {told(conformance)}"
+    assert declared[0] in found, f"{broken.defect} Not found out. {told(conformance)}"
     assert found & MUST <= set(declared), told(conformance)
     assert not conformance.reason
     assert [result for result in conformance.results if result.crash] == []
@@ -63,7 +63,7 @@ def test_a_broken_server_is_found_out(name: str) -> None:
 def test_an_odd_server_is_left_in_peace(name: str) -> None:
     odd = ODD[name]
     conformance = run_against(name, SEED)
-    assert set(failed(conformance)) <= set(odd.bends), told(conformance)
+    assert set(failed(conformance)) <= set(odd.may_fail), told(conformance)
     assert conformance.verdict in {"conformant", "inconclusive"}
     assert not conformance.reason
 
@@ -78,14 +78,14 @@ def test_a_broken_server_is_found_out_in_other_dialects(name: str, dialect: Dial
         require_found_out(name, dialect)
     else:
         conformance = run_against(name, SEED, dialect=dialect, profile="smoke")
-        assert failed(conformance) == {}, f"Yet it is said to tell no lie in {dialect}."
+        assert failed(conformance) == {}, f"Its defect is declared not to show in {dialect}."
 
 
 @pytest.mark.parametrize("dialect", OTHER_DIALECTS)
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_server_is_left_in_peace_in_other_dialects(name: str, dialect: DialectName) -> None:
     conformance = run_against(name, SEED, dialect=dialect, profile="smoke")
-    assert set(failed(conformance)) <= set(ODD[name].bends), told(conformance)
+    assert set(failed(conformance)) <= set(ODD[name].may_fail), told(conformance)
     assert conformance.verdict in {"conformant", "inconclusive"}
     assert not conformance.reason
 
@@ -103,16 +103,16 @@ def test_there_are_enough_and_half_of_them_are_not_plain() -> None:
 
 
 @pytest.mark.parametrize("server", BROKEN.values(), ids=lambda server: server.name)
-def test_a_lie_is_one_sentence_and_names_requirements(server: object) -> None:
+def test_a_defect_is_one_sentence_and_names_requirements(server: object) -> None:
     from pytest_expedition.fake.broken import BrokenServer
 
     assert isinstance(server, BrokenServer)
-    assert server.lie.endswith(".")
-    assert "\n" not in server.lie
+    assert server.defect.endswith(".")
+    assert "\n" not in server.defect
     assert set(server.breaks) <= set(CATALOGUE)
     assert len(set(server.breaks)) == len(server.breaks)
 
 
-def test_odd_servers_bend_no_must() -> None:
+def test_odd_servers_fail_no_must() -> None:
     for server in ODD.values():
-        assert not set(server.bends) & MUST, server.name
+        assert not set(server.may_fail) & MUST, server.name

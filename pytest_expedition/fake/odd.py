@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pytest_expedition.fake import readings
-from pytest_expedition.fake.broken.base import name_of
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
 
@@ -28,12 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OddServer:
-    """An odd but honest server: how to make it, its habit, and the SHOULDs that it may not keep."""
+    """An odd but honest server: how to make it, its quirk, and the SHOULDs that it may fail."""
 
     name: str
     make: Callable[[], Instance]
-    habit: str
-    bends: tuple[str, ...]
+    quirk: str
+    may_fail: tuple[str, ...]
 
 
 ODD: Final[dict[str, OddServer]] = {}
@@ -42,13 +41,13 @@ ODD: Final[dict[str, OddServer]] = {}
 _Server = TypeVar("_Server", bound=type[Instance])
 
 
-def odd(*bends: str) -> Callable[[_Server], _Server]:
-    """Declare an odd server, and the requirements of the level SHOULD that it may not keep."""
+def odd(name: str, *may_fail: str) -> Callable[[_Server], _Server]:
+    """Declare an odd server: its name, and the SHOULDs that it may fail."""
 
     def declare(server: _Server) -> _Server:
-        name = name_of(server)
+        assert name not in ODD
         assert server.__doc__ is not None
-        ODD[name] = OddServer(name=name, make=server, habit=server.__doc__, bends=bends)
+        ODD[name] = OddServer(name=name, make=server, quirk=server.__doc__, may_fail=may_fail)
         return server
 
     return declare
@@ -69,12 +68,12 @@ class _OddPace(Instance):
             )
 
 
-@odd()
+@odd("plain")
 class Plain(Instance):
     """Nothing is odd: the honest instance itself."""
 
 
-@odd()
+@odd("finished-at-creation")
 class FinishedAtCreation(_OddPace):
     """Every job is finished when its creation answers."""
 
@@ -82,7 +81,7 @@ class FinishedAtCreation(_OddPace):
         return JobScript(progress=(1,))
 
 
-@odd()
+@odd("some-finished-at-creation")
 class SomeFinishedAtCreation(Instance):
     """Every third job is finished when its creation answers."""
 
@@ -90,7 +89,7 @@ class SomeFinishedAtCreation(Instance):
         return FINISHED if job.id % 3 == 0 else super().state(job)
 
 
-@odd()
+@odd("plateaus-and-jumps")
 class PlateausAndJumps(_OddPace):
     """Progress stands still for long, and jumps."""
 
@@ -98,7 +97,7 @@ class PlateausAndJumps(_OddPace):
         return JobScript(progress=(0, 0, 0.3, 0.3, 0.3, 0.95, 0.95, 1), step_seconds=seconds / 7)
 
 
-@odd()
+@odd("all-or-nothing")
 class AllOrNothing(_OddPace):
     """Progress is 0 until it is 1."""
 
@@ -106,7 +105,7 @@ class AllOrNothing(_OddPace):
         return JobScript(progress=(0, 1), step_seconds=seconds)
 
 
-@odd()
+@odd("last-hundredth-takes-longest")
 class LastHundredthTakesLongest(_OddPace):
     """A job is at 0.99 soon, and stays there for most of its life."""
 
@@ -114,7 +113,7 @@ class LastHundredthTakesLongest(_OddPace):
         return JobScript(progress=(0, 0.5, *[0.99] * 8, 1), step_seconds=seconds / 10)
 
 
-@odd()
+@odd("many-digits")
 class ManyDigits(_OddPace):
     """Progress has all the digits that a floating-point number can have."""
 
@@ -123,7 +122,7 @@ class ManyDigits(_OddPace):
         return JobScript(progress=(*progress, 1), step_seconds=seconds / 10)
 
 
-@odd("cancel.immediate")
+@odd("cancel-takes-a-moment", "cancel.immediate")
 class CancelTakesAMoment(Instance):
     """-1 shows two seconds after the cancel, which is answered with the progress."""
 
@@ -132,7 +131,7 @@ class CancelTakesAMoment(Instance):
         return super().cancel(job)
 
 
-@odd()
+@odd("cancel-loses-the-race")
 class CancelLosesTheRace(Instance):
     """A cancel that comes after two thirds of a job lets it finish at once instead."""
 
@@ -144,7 +143,7 @@ class CancelLosesTheRace(Instance):
         return super().cancel(job)
 
 
-@odd()
+@odd("refuses-the-ended-with-conflict")
 class RefusesTheEndedWithConflict(Instance):
     """Cancelling a job that has ended is a conflict: 409 and an error envelope."""
 
@@ -154,7 +153,7 @@ class RefusesTheEndedWithConflict(Instance):
         return super().answer_cancel(job)
 
 
-@odd()
+@odd("refuses-with-conflict")
 class RefusesWithConflict(Instance):
     """A refused cancel is HTTP 409 and no success, with the state and the message."""
 
@@ -167,7 +166,7 @@ class RefusesWithConflict(Instance):
         return self.reply(document, status=409)
 
 
-@odd()
+@odd("refuses-in-the-tasks")
 class RefusesInTheTasks(Instance):
     """The message of a refused cancel stands among the messages of the tasks, in Greek."""
 
@@ -181,7 +180,7 @@ class RefusesInTheTasks(Instance):
         return self.reply(self.envelope(self.content(described)))
 
 
-@odd()
+@odd("extra-fields")
 class ExtraFields(Instance):
     """Every object carries fields that nobody has documented."""
 
@@ -193,7 +192,7 @@ class ExtraFields(Instance):
         return super().reply({**document, "version": "2.0.5", "data-version": []}, **options)
 
 
-@odd()
+@odd("empty-lists-for-objects")
 class EmptyListsForObjects(Instance):
     """Empty objects are written as empty lists, as PHP does."""
 
@@ -210,7 +209,7 @@ class EmptyListsForObjects(Instance):
         } or []
 
 
-@odd()
+@odd("tasks-as-objects")
 class TasksAsObjects(Instance):
     """Tasks are objects with codes, not texts."""
 
@@ -223,7 +222,7 @@ class TasksAsObjects(Instance):
         return described
 
 
-@odd()
+@odd("under-msg-now-and-then")
 class UnderMsgNowAndThen(Instance):
     """Where jobs stand at `system.jobs`, every second answer has them at `msg` instead."""
 
@@ -233,7 +232,7 @@ class UnderMsgNowAndThen(Instance):
         return {"msg": described} if self.memory["at_msg"] and "system" in content else content
 
 
-@odd()
+@odd("only-what-is-needed")
 class OnlyWhatIsNeeded(Instance):
     """A status tells the state and nothing else of a job."""
 
@@ -241,7 +240,7 @@ class OnlyWhatIsNeeded(Instance):
         return super().content({"state": described["state"]}, first=first)
 
 
-@odd("status.wire-number")
+@odd("every-number-with-fraction", "status.wire-number")
 class EveryNumberWithFraction(Instance):
     """Every state is spelled with a fraction: 0.0, 1.0, -1.0."""
 
@@ -250,7 +249,7 @@ class EveryNumberWithFraction(Instance):
         return {**described, "state": float(described["state"])}
 
 
-@odd()
+@odd("moves-when-polled")
 class MovesWhenPolled(Instance):
     """Progress only moves when the job is polled."""
 
@@ -263,7 +262,7 @@ class MovesWhenPolled(Instance):
             job.polled_seconds += job.script.seconds_to_finish / 12
 
 
-@odd()
+@odd("one-job-at-a-time")
 class OneJobAtATime(Instance):
     """The agent runs one job at a time; the others wait at 0."""
 
@@ -285,7 +284,7 @@ class OneJobAtATime(Instance):
         super().set_pace(seconds / 4)  # four may have to wait for one another
 
 
-@odd()
+@odd("refuses-a-second-job")
 class RefusesASecondJob(Instance):
     """A creation while another job runs is refused: 409 and an error envelope."""
 
@@ -298,7 +297,7 @@ class RefusesASecondJob(Instance):
         super().set_pace(seconds / 4)  # four may have to wait for one another
 
 
-@odd()
+@odd("nothing-can-be-cancelled")
 class NothingCanBeCancelled(Instance):
     """No job can be cancelled, whatever the recipes say: none of them does."""
 
@@ -306,7 +305,7 @@ class NothingCanBeCancelled(Instance):
         return super().create(request, replace(script, cancellable=False))
 
 
-@odd()
+@odd("every-job-fails")
 class EveryJobFails(Instance):
     """Every job ends in failure: state 1 and job status code -1."""
 
@@ -314,7 +313,7 @@ class EveryJobFails(Instance):
         return super().create(request, replace(script, fails=True))
 
 
-@odd()
+@odd("ids-jump")
 class IdsJump(Instance):
     """Ids jump, backwards too, and lie beyond 32 bits."""
 
@@ -323,7 +322,7 @@ class IdsJump(Instance):
         return 9_000_000_000 - number * 37 % 1009 * 1_000_003
 
 
-@odd("result.stable")
+@odd("finished-are-forgotten", "result.stable")
 class FinishedAreForgotten(Instance):
     """A finished job is gone twenty seconds after its end."""
 
@@ -334,7 +333,7 @@ class FinishedAreForgotten(Instance):
         return None if self.age(job) > job.script.seconds_to_finish + 20 else job
 
 
-@odd()
+@odd("unavailable-now-and-then")
 class UnavailableNowAndThen(Instance):
     """Every ninth status request meets a gateway that answers 503."""
 
@@ -346,7 +345,7 @@ class UnavailableNowAndThen(Instance):
         return replace(answer, status=503, headers={"Retry-After": "1"}, body=b"<h1>Later</h1>")
 
 
-@odd()
+@odd("slow-answers")
 class SlowAnswers(Instance):
     """An answer takes some milliseconds, one more than the other."""
 
@@ -357,7 +356,7 @@ class SlowAnswers(Instance):
         return answer
 
 
-@odd()
+@odd("closes-each-time")
 class ClosesEachTime(Instance):
     """The connection is closed after each answer."""
 
@@ -366,14 +365,14 @@ class ClosesEachTime(Instance):
         return replace(answer, headers={**answer.headers, "Connection": "close"})
 
 
-@odd()
+@odd("speaks-http10")
 class SpeaksHttp10(Instance):
     """The server speaks HTTP/1.0."""
 
     http_version = "HTTP/1.0"
 
 
-@odd()
+@odd("answers-in-chunks")
 class AnswersInChunks(Instance):
     """Answers come in chunks, their length untold."""
 
@@ -382,7 +381,7 @@ class AnswersInChunks(Instance):
         return replace(answer, headers={**answer.headers, "Transfer-Encoding": "chunked"})
 
 
-@odd()
+@odd("answers-in-gzip")
 class AnswersInGzip(Instance):
     """Answers are compressed."""
 
@@ -392,7 +391,7 @@ class AnswersInGzip(Instance):
         return replace(answer, headers=headers, body=gzip.compress(answer.body))
 
 
-@odd()
+@odd("pretty-printed")
 class PrettyPrinted(Instance):
     """JSON is indented, its keys are sorted, its text is UTF-8, its type is text/html."""
 
@@ -404,7 +403,7 @@ class PrettyPrinted(Instance):
         )
 
 
-@odd()
+@odd("minefield")
 class Minefield(Instance):
     """Jobs of others are at stake: once a request could have hit one, every answer is a 500."""
 
@@ -458,7 +457,7 @@ class _AnswersCancelsInData(Instance):
         return self.reply({**json.loads(answer.body), **self.told_by_cancel(job)})
 
 
-@odd()
+@odd("cancel-tells-null")
 class CancelTellsNull(_AnswersCancelsInData):
     """In the dialect `data` the answer to a cancel has null at `data`."""
 
@@ -466,7 +465,7 @@ class CancelTellsNull(_AnswersCancelsInData):
         return {"data": None}
 
 
-@odd()
+@odd("cancel-tells-an-empty-list")
 class CancelTellsAnEmptyList(_AnswersCancelsInData):
     """In the dialect `data` the answer to a cancel has an empty list at `data`."""
 
@@ -474,7 +473,7 @@ class CancelTellsAnEmptyList(_AnswersCancelsInData):
         return {"data": []}
 
 
-@odd()
+@odd("cancel-tells-the-job")
 class CancelTellsTheJob(_AnswersCancelsInData):
     """In the dialect `data` the answer to a cancel has the job at `data`, as a status does."""
 
@@ -482,7 +481,7 @@ class CancelTellsTheJob(_AnswersCancelsInData):
         return {"data": self.with_what_data_tells(job, self.content(self.describe(job)))}
 
 
-@odd()
+@odd("cancel-says-success-alone")
 class CancelSaysSuccessAlone(Instance):
     """In the dialect `data` a granted cancel is answered with `success` and nothing else."""
 
@@ -505,21 +504,21 @@ class _RefusesWith(Instance):
         return self.error(self.status, job.script.refusal)
 
 
-@odd()
+@odd("refuses-with-conflict-alone")
 class RefusesWithConflictAlone(_RefusesWith):
     """In the dialect `data` a refused cancel is HTTP 409, its message in `messages`."""
 
     status = HTTPStatus.CONFLICT
 
 
-@odd()
+@odd("refuses-with-bad-request")
 class RefusesWithBadRequest(_RefusesWith):
     """In the dialect `data` a refused cancel is HTTP 400, its message in `messages`."""
 
     status = HTTPStatus.BAD_REQUEST
 
 
-@odd()
+@odd("job-id-in-the-status-too")
 class JobIdInTheStatusToo(Instance):
     """In the dialect `data` a status names the job by `job_id`, as the creation does."""
 
@@ -528,7 +527,7 @@ class JobIdInTheStatusToo(Instance):
         return {"job_id": told.pop("id", job.id), **told}
 
 
-@odd()
+@odd("names-no-job")
 class NamesNoJob(Instance):
     """In the dialect `data` a status tells the state alone, without any id."""
 
@@ -536,7 +535,7 @@ class NamesNoJob(Instance):
         return {"state": content["state"]}
 
 
-@odd()
+@odd("nulls-for-what-is-unknown")
 class NullsForWhatIsUnknown(Instance):
     """In the dialect `data` all that is not known of a job is null, and the times are not there."""
 
@@ -547,7 +546,7 @@ class NullsForWhatIsUnknown(Instance):
         return {name: each for name, each in told.items() if not name.endswith("_at")}
 
 
-@odd()
+@odd("thirds-as-progress")
 class ThirdsAsProgress(_OddPace):
     """Progress is the share of the completed tasks, of which there are three."""
 
@@ -555,7 +554,7 @@ class ThirdsAsProgress(_OddPace):
         return JobScript(progress=(0, 1 / 3, 2 / 3, 1), step_seconds=seconds / 3)
 
 
-@odd()
+@odd("fails-on-the-way")
 class FailsOnTheWay(Instance):
     """In the dialect `data` every second job fails at two thirds, where its state stays."""
 

@@ -1,4 +1,4 @@
-"""Broken servers: each is the honest instance with one small defect, and its docstring the lie.
+"""Broken servers: each is the honest instance with one small defect, which its docstring tells.
 
 They prove the oracle: every requirement has servers that break it, and the contract suite must
 find each of them out.

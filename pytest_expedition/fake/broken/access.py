@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.instance import Request
 
 
-@broken("auth.required")
+@broken("status-for-everybody", "auth.required")
 class StatusForEverybody(Instance):
     """The status is told without a key."""
 
@@ -22,7 +22,7 @@ class StatusForEverybody(Instance):
         return asks or super().is_authorized(request)
 
 
-@broken("auth.required", shows="by a hair")
+@broken("any-key-will-do", "auth.required", shows="by a hair")
 class AnyKeyWillDo(Instance):
     """A key must be there; which one is not looked at."""
 
@@ -30,7 +30,7 @@ class AnyKeyWillDo(Instance):
         return request.header("Authorization").startswith("Bearer ")
 
 
-@broken("auth.required", shows="rarely")
+@broken("cancels-before-it-asks", "auth.required", shows="rarely")
 class CancelsBeforeItAsks(Instance):
     """A cancel is carried out first, and the key is asked for then: 401, yet the job is -1."""
 
@@ -43,7 +43,7 @@ class CancelsBeforeItAsks(Instance):
         return super().route(request)
 
 
-@broken("input.bad-id", shows="by a hair")
+@broken("cast-to-number", "input.bad-id", shows="by a hair")
 class CastToNumber(Instance):
     """The id is cast to a number: `1619abc` is 1619."""
 
@@ -53,7 +53,7 @@ class CastToNumber(Instance):
         return super().answer_about_job(method, digits[0] or job_id)
 
 
-@broken("input.bad-id")
+@broken("quote-breaks-the-query", "input.bad-id")
 class QuoteBreaksTheQuery(Instance):
     """A quote in the id ends in an error of the database, with 500."""
 
@@ -63,7 +63,7 @@ class QuoteBreaksTheQuery(Instance):
         return super().answer_about_job(method, job_id)
 
 
-@broken("input.bad-id", shows="rarely")
+@broken("slashes-in-html", "input.bad-id", shows="rarely")
 class SlashesInHtml(Instance):
     """An encoded slash is refused by the web server itself, in HTML."""
 
@@ -75,7 +75,7 @@ class SlashesInHtml(Instance):
         return super().answer_about_job(method, job_id)
 
 
-@broken("input.bad-id", shows="rarely")
+@broken("huge-id-overflows", "input.bad-id", shows="rarely")
 class HugeIdOverflows(Instance):
     """An id of many digits overflows and is answered with 200 and an empty list."""
 

@@ -27,7 +27,7 @@ class _StartedAgain(Instance):
         raise NotImplementedError
 
 
-@broken("agent.idempotent")
+@broken("start-of-running-is-conflict", "agent.idempotent")
 class StartOfRunningIsConflict(_StartedAgain):
     """Starting an agent that runs is a conflict: 409."""
 
@@ -35,7 +35,13 @@ class StartOfRunningIsConflict(_StartedAgain):
         return self.error(HTTPStatus.CONFLICT, "The agent is already running")
 
 
-@broken("agent.idempotent", "status.completes", *GOES_BACK, shows="one part of a job's life")
+@broken(
+    "start-begins-anew",
+    "agent.idempotent",
+    "status.completes",
+    *GOES_BACK,
+    shows="one part of a job's life",
+)
 class StartBeginsAnew(_StartedAgain):
     """Starting an agent that runs starts a second one, which begins anew what is under way."""
 
@@ -46,7 +52,7 @@ class StartBeginsAnew(_StartedAgain):
         return super(_StartedAgain, self).answer_agent(path)
 
 
-@broken("agent.gates")
+@broken("stop-is-only-noted", "agent.gates")
 class StopIsOnlyNoted(Instance):
     """The agent is said to be stopped, and goes on."""
 
@@ -56,7 +62,7 @@ class StopIsOnlyNoted(Instance):
         return answer
 
 
-@broken("agent.gates", shows="one of several jobs")
+@broken("idle-worker-takes-one-more", "agent.gates", shows="one of several jobs")
 class IdleWorkerTakesOneMore(Instance):
     """A worker only looks whether it shall stop after its next job, which it waits for."""
 
@@ -71,7 +77,7 @@ class IdleWorkerTakesOneMore(Instance):
         return self.clock.now() - job.created if job.memory.get("runs") else super().age(job)
 
 
-@broken("agent.gates", shows="one part of a job's life")
+@broken("queue-is-lost-on-start", "agent.gates", shows="one part of a job's life")
 class QueueIsLostOnStart(Instance):
     """What was queued while the agent was stopped is forgotten when it starts."""
 
@@ -84,7 +90,7 @@ class QueueIsLostOnStart(Instance):
         return 0.0 if job.memory.get("forgotten") else super().age(job)
 
 
-@broken("agent.gates")
+@broken("restart-only-stops", "agent.gates")
 class RestartOnlyStops(Instance):
     """Restarting the agent is stop and start, and the start is skipped where nothing ran."""
 

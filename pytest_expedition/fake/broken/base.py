@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
@@ -30,17 +29,17 @@ Shows = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class BrokenServer:
-    """A broken server: how to make it, the lie it tells, and the requirements that it breaks.
+    """A broken server: how to make it, its defect, and the requirements that it breaks.
 
     The first of ``breaks`` is the promise that it is about; the others are broken with it, always
-    or now and then. ``dialects`` are those that carry what the lie is about. ``nameless`` is what
-    it breaks instead where the status does not say which job it is about, ``in_data`` what it
+    or now and then. ``dialects`` are those that carry what the defect is about. ``nameless`` is
+    what it breaks instead where the status does not say which job it is about, ``in_data`` what it
     breaks instead in the dialect `data`, whose answers to cancels do not show the job.
     """
 
     name: str
     make: Callable[[], Instance]
-    lie: str
+    defect: str
     breaks: tuple[str, ...]
     shows: Shows
     dialects: tuple[DialectName, ...] = DIALECTS
@@ -76,30 +75,26 @@ BROKEN: Final[dict[str, BrokenServer]] = {}
 """Every broken server, by its name."""
 
 
-def name_of(server: type[Instance]) -> str:
-    """Return the name of a server: that of its class, as options are spelled."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", server.__name__).lower()
-
-
 _Server = TypeVar("_Server", bound=type[Instance])
 
 
 def broken(
+    name: str,
     *breaks: str,
     shows: Shows = "always",
     dialects: tuple[DialectName, ...] = DIALECTS,
     nameless: tuple[str, ...] = (),
     in_data: tuple[str, ...] = (),
 ) -> Callable[[_Server], _Server]:
-    """Declare a broken server: the requirements that it breaks, and when and where that shows."""
+    """Declare a broken server: its name, what it breaks, and when and where that shows."""
 
     def declare(server: _Server) -> _Server:
-        name = name_of(server)
         assert server.__doc__ is not None
+        assert name not in BROKEN
         BROKEN[name] = BrokenServer(
             name=name,
             make=server,
-            lie=server.__doc__,
+            defect=server.__doc__,
             breaks=tuple(dict.fromkeys(breaks)),
             shows=shows,
             dialects=dialects,

@@ -30,7 +30,7 @@ def since_cancel(instance: Instance, job: Job) -> float:
     return -1 if job.cancelled_after is None else instance.age(job) - job.cancelled_after
 
 
-@broken("cancel.envelope", "cancel.immediate", "refuse.state", "refuse.message")
+@broken("no-content", "cancel.envelope", "cancel.immediate", "refuse.state", "refuse.message")
 class NoContent(Instance):
     """A cancel is answered with 204 and nothing else."""
 
@@ -39,7 +39,13 @@ class NoContent(Instance):
         return Response(status=204, headers={})
 
 
-@broken("cancel.envelope", "refuse.state", "refuse.message", shows="the second time")
+@broken(
+    "second-cancel-in-plain-text",
+    "cancel.envelope",
+    "refuse.state",
+    "refuse.message",
+    shows="the second time",
+)
 class SecondCancelInPlainText(Instance):
     """The second cancel of a job is answered in plain text."""
 
@@ -50,7 +56,7 @@ class SecondCancelInPlainText(Instance):
         return Response(headers={"Content-Type": "text/plain"}, body=b"Job already handled")
 
 
-@broken("cancel.envelope", shows="one of several jobs", dialects=FULL)
+@broken("cancel-message-as-text", "cancel.envelope", shows="one of several jobs", dialects=FULL)
 class CancelMessageAsText(Instance):
     """In the cancel answers of every second job, `JobMsg` is a text."""
 
@@ -67,7 +73,7 @@ class CancelMessageAsText(Instance):
         return described
 
 
-@broken("cancel.envelope", shows="one part of a job's life")
+@broken("ended-elsewhere", "cancel.envelope", shows="one part of a job's life")
 class EndedElsewhere(Instance):
     """The cancel of a job that has ended is answered by another node, in another dialect."""
 
@@ -78,7 +84,7 @@ class EndedElsewhere(Instance):
             return super().answer_cancel(job)
 
 
-@broken("cancel.minus-one", "cancel.immediate")
+@broken("cancel-ignored", "cancel.minus-one", "cancel.immediate")
 class CancelIgnored(Instance):
     """A cancel is answered nicely and forgotten."""
 
@@ -87,7 +93,7 @@ class CancelIgnored(Instance):
         return job.script.cancellable
 
 
-@broken("cancel.minus-one", "cancel.immediate", shows="one part of a job's life")
+@broken("cancel-too-late", "cancel.minus-one", "cancel.immediate", shows="one part of a job's life")
 class CancelTooLate(Instance):
     """From 0.4 on the worker no longer looks whether it is to stop."""
 
@@ -98,7 +104,9 @@ class CancelTooLate(Instance):
         return job.script.cancellable and self.state(job) < FINISHED
 
 
-@broken("cancel.minus-one", "cancel.immediate", shows="one part of a job's life")
+@broken(
+    "cancel-too-early", "cancel.minus-one", "cancel.immediate", shows="one part of a job's life"
+)
 class CancelTooEarly(Instance):
     """A cancel that comes before the worker has begun (up to 0.15) is lost."""
 
@@ -109,7 +117,7 @@ class CancelTooEarly(Instance):
         return job.script.cancellable
 
 
-@broken("cancel.minus-one", "cancel.immediate")
+@broken("cancel-takes-its-time", "cancel.minus-one", "cancel.immediate")
 class CancelTakesItsTime(Instance):
     """A cancel takes effect after twelve seconds, when the worker looks next."""
 
@@ -122,7 +130,7 @@ class CancelTakesItsTime(Instance):
         return super().state(job)
 
 
-@broken("cancel.minus-one", "status.envelope", shows="one of several jobs")
+@broken("cancel-deletes", "cancel.minus-one", "status.envelope", shows="one of several jobs")
 class CancelDeletes(Instance):
     """Cancelling every second job deletes it: its status is 404 from then on."""
 
@@ -135,7 +143,7 @@ class CancelDeletes(Instance):
         return self.reply(self.envelope(self.content(before)))
 
 
-@broken("cancel.immediate")
+@broken("answers-before-cancelling", "cancel.immediate")
 class AnswersBeforeCancelling(Instance):
     """The answer to a cancel is written before the cancel is carried out."""
 
@@ -146,7 +154,12 @@ class AnswersBeforeCancelling(Instance):
         return self.reply(self.envelope(self.content(before), messages=messages))
 
 
-@broken("cancel.immediate", shows="while others are under way", dialects=SHOWN_BY_DELETE)
+@broken(
+    "cancel-queues-behind-others",
+    "cancel.immediate",
+    shows="while others are under way",
+    dialects=SHOWN_BY_DELETE,
+)
 class CancelQueuesBehindOthers(Instance):
     """While other jobs run, a cancel takes a second to get to its worker."""
 
@@ -157,7 +170,7 @@ class CancelQueuesBehindOthers(Instance):
         return super().cancel(job)
 
 
-@broken("cancel.persists", "cancel.race", "cancel.repeat", shows="rarely")
+@broken("worker-writes-on", "cancel.persists", "cancel.race", "cancel.repeat", shows="rarely")
 class WorkerWritesOn(Instance):
     """The worker is not stopped: four seconds after the cancel it writes its progress again."""
 
@@ -167,7 +180,13 @@ class WorkerWritesOn(Instance):
         return super().state(job)
 
 
-@broken("cancel.persists", "cancel.race", "cancel.repeat", shows="one part of a job's life")
+@broken(
+    "finishes-all-the-same",
+    "cancel.persists",
+    "cancel.race",
+    "cancel.repeat",
+    shows="one part of a job's life",
+)
 class FinishesAllTheSame(Instance):
     """A cancelled job that had got beyond a third finishes after all, and then shows 1."""
 
@@ -179,7 +198,7 @@ class FinishesAllTheSame(Instance):
         return state
 
 
-@broken("cancel.persists", shows="rarely")
+@broken("cancelled-rows-are-purged", "cancel.persists", shows="rarely")
 class CancelledRowsArePurged(Instance):
     """A minute after its cancel a job is gone."""
 
@@ -188,7 +207,13 @@ class CancelledRowsArePurged(Instance):
         return None if job is not None and since_cancel(self, job) > 60 else job
 
 
-@broken("cancel.persists", "cancel.repeat", "cancel.race", shows="the second time")
+@broken(
+    "cancelled-shows-once",
+    "cancel.persists",
+    "cancel.repeat",
+    "cancel.race",
+    shows="the second time",
+)
 class CancelledShowsOnce(Instance):
     """-1 is only told once; then the state is the progress that the job had."""
 
@@ -204,7 +229,7 @@ class CancelledShowsOnce(Instance):
         return super().state(job)
 
 
-@broken("cancel.completed", "cancel.race", "status.terminal")
+@broken("cancels-the-finished", "cancel.completed", "cancel.race", "status.terminal")
 class CancelsTheFinished(Instance):
     """A finished job can be cancelled, and then shows -1."""
 
@@ -218,6 +243,7 @@ class CancelsTheFinished(Instance):
 
 
 @broken(
+    "cancel-restarts-the-finished",
     "cancel.completed",
     "status.terminal",
     "cancel.minus-one",
@@ -235,7 +261,13 @@ class CancelRestartsTheFinished(Instance):
         return super().cancel(job)
 
 
-@broken("cancel.completed", "cancel.race", "status.terminal", shows="rarely")
+@broken(
+    "cancels-the-finished-later",
+    "cancel.completed",
+    "cancel.race",
+    "status.terminal",
+    shows="rarely",
+)
 class CancelsTheFinishedLater(Instance):
     """The cancel of a finished job waits in the queue: three seconds later the job is -1."""
 
@@ -249,7 +281,7 @@ class CancelsTheFinishedLater(Instance):
         return CANCELLED if late else super().state(job)
 
 
-@broken("cancel.repeat", "cancel.envelope", shows="the second time")
+@broken("second-cancel-fails", "cancel.repeat", "cancel.envelope", shows="the second time")
 class SecondCancelFails(Instance):
     """Cancelling a cancelled job ends in a server error."""
 
@@ -260,7 +292,12 @@ class SecondCancelFails(Instance):
 
 
 @broken(
-    "cancel.repeat", "cancel.persists", "cancel.race", "cancel.minus-one", shows="the second time"
+    "second-cancel-revives",
+    "cancel.repeat",
+    "cancel.persists",
+    "cancel.race",
+    "cancel.minus-one",
+    shows="the second time",
 )
 class SecondCancelRevives(Instance):
     """Cancel toggles: the second one lets the job go on."""
@@ -273,7 +310,9 @@ class SecondCancelRevives(Instance):
         return super().cancel(job)
 
 
-@broken("cancel.isolation", "status.no-spontaneous-cancel", "refuse.state")
+@broken(
+    "cancels-the-whole-project", "cancel.isolation", "status.no-spontaneous-cancel", "refuse.state"
+)
 class CancelsTheWholeProject(Instance):
     """A cancel stops all running jobs: the condition names the project only."""
 
@@ -287,6 +326,7 @@ class CancelsTheWholeProject(Instance):
 
 
 @broken(
+    "cancel-resets-the-next",
     "cancel.isolation",
     "status.completes",
     "cancel.minus-one",
@@ -304,7 +344,7 @@ class CancelResetsTheNext(Instance):
         return granted
 
 
-@broken("cancel.isolation", *GOES_BACK, shows="by a hair")
+@broken("cancel-nudges-others", "cancel.isolation", *GOES_BACK, shows="by a hair")
 class CancelNudgesOthers(Instance):
     """With each granted cancel the progress of all others is written anew, a thousandth lower."""
 
@@ -323,6 +363,7 @@ class CancelNudgesOthers(Instance):
 
 
 @broken(
+    "poll-revives-while-cancelling",
     "cancel.race",
     "cancel.persists",
     "cancel.repeat",
@@ -364,7 +405,13 @@ class PollRevivesWhileCancelling(Instance):
         return answer
 
 
-@broken("cancel.race", "cancel.persists", "cancel.repeat", shows="one part of a job's life")
+@broken(
+    "cancelled-but-done",
+    "cancel.race",
+    "cancel.persists",
+    "cancel.repeat",
+    shows="one part of a job's life",
+)
 class CancelledButDone(Instance):
     """Near its end a job is told cancelled and finishes all the same."""
 
@@ -377,6 +424,7 @@ class CancelledButDone(Instance):
 
 
 @broken(
+    "two-cancels-cancel-each-other",
     "cancel.race",
     "cancel.persists",
     "cancel.repeat",
@@ -395,7 +443,7 @@ class TwoCancelsCancelEachOther(Instance):
         return super().cancel(job)
 
 
-@broken("cancel.unknown")
+@broken("unknown-cancel-succeeds", "cancel.unknown")
 class UnknownCancelSucceeds(Instance):
     """Cancelling an unknown id affects no row, and is a success."""
 
@@ -406,7 +454,7 @@ class UnknownCancelSucceeds(Instance):
         return answer
 
 
-@broken("cancel.unknown")
+@broken("unknown-is-cancelled", "cancel.unknown")
 class UnknownIsCancelled(Instance):
     """Cancelling an unknown id answers with a cancelled job."""
 

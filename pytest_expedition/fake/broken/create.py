@@ -31,7 +31,7 @@ class _ChangesCreation(Instance):
         raise NotImplementedError
 
 
-@broken("create.envelope")
+@broken("creation-success-as-text", "create.envelope")
 class CreationSuccessAsText(Instance):
     """`success` of the creation answer is the text "true"."""
 
@@ -42,7 +42,9 @@ class CreationSuccessAsText(Instance):
         return self.reply(document)
 
 
-@broken("create.envelope", shows="one of several jobs", dialects=FULL)
+@broken(
+    "creation-without-description", "create.envelope", shows="one of several jobs", dialects=FULL
+)
 class CreationWithoutDescription(_ChangesCreation):
     """Every third creation answer lacks the description."""
 
@@ -51,7 +53,7 @@ class CreationWithoutDescription(_ChangesCreation):
             del described["description"]
 
 
-@broken("create.envelope", "create.job-id", shows="one of several jobs")
+@broken("creation-after-notice", "create.envelope", "create.job-id", shows="one of several jobs")
 class CreationAfterNotice(Instance):
     """Before every fourth creation answer stands a notice of PHP."""
 
@@ -62,7 +64,7 @@ class CreationAfterNotice(Instance):
         return replace(answer, body=b"<br />\nNotice: Undefined index<br />\n" + answer.body)
 
 
-@broken("create.envelope", shows="the second time")
+@broken("creation-twice-is-conflict", "create.envelope", shows="the second time")
 class CreationTwiceIsConflict(Instance):
     """The second creation is answered with 409, though the job is created."""
 
@@ -72,6 +74,7 @@ class CreationTwiceIsConflict(Instance):
 
 
 @broken(
+    "creation-by-another-node",
     "create.envelope",
     "create.visible",
     "status.envelope",
@@ -91,7 +94,7 @@ class CreationByAnotherNode(Instance):
             return super().answer_creation(job_request)
 
 
-@broken("create.job-id", "create.envelope")
+@broken("text-job-id", "create.job-id", "create.envelope")
 class TextJobId(_ChangesCreation):
     """`jobId` is a text of digits."""
 
@@ -99,7 +102,7 @@ class TextJobId(_ChangesCreation):
         described["jobId"] = str(job.id)
 
 
-@broken("create.job-id", "create.envelope", shows="one of several jobs")
+@broken("job-id-zero", "create.job-id", "create.envelope", shows="one of several jobs")
 class JobIdZero(Instance):
     """The first job of all has the id 0."""
 
@@ -107,7 +110,7 @@ class JobIdZero(Instance):
         return super().new_id() - FIRST_JOB_ID
 
 
-@broken("create.job-id", shows="by a hair")
+@broken("job-id-with-fraction", "create.job-id", shows="by a hair")
 class JobIdWithFraction(_ChangesCreation):
     """`jobId` of the creation answer is spelled with a fraction: 1619.0."""
 
@@ -115,7 +118,7 @@ class JobIdWithFraction(_ChangesCreation):
         described["jobId"] = float(job.id)
 
 
-@broken("create.unique-id", shows="while others are under way")
+@broken("ids-of-the-second", "create.unique-id", shows="while others are under way")
 class IdsOfTheSecond(Instance):
     """The id is made of the time in seconds: two jobs of the same second share it."""
 
@@ -123,7 +126,7 @@ class IdsOfTheSecond(Instance):
         return FIRST_JOB_ID + int(self.clock.now())
 
 
-@broken("create.unique-id", shows="while others are under way")
+@broken("id-read-then-written", "create.unique-id", shows="while others are under way")
 class IdReadThenWritten(Instance):
     """The highest id is read, one is added, the row is written: no lock keeps these together."""
 
@@ -141,7 +144,7 @@ class IdReadThenWritten(Instance):
         return mine
 
 
-@broken("create.unique-id", shows="one of several jobs")
+@broken("cancelled-ids-again", "create.unique-id", shows="one of several jobs")
 class CancelledIdsAgain(Instance):
     """A new job is given the id of a cancelled one."""
 
@@ -163,7 +166,13 @@ class _Hides(Instance):
         raise NotImplementedError
 
 
-@broken("create.visible", "status.envelope", "cancel.persists", "refuse.continues")
+@broken(
+    "visible-after-the-queue",
+    "create.visible",
+    "status.envelope",
+    "cancel.persists",
+    "refuse.continues",
+)
 class VisibleAfterTheQueue(_Hides):
     """A job has no row before the queue has taken it: its status is 404 for half a second."""
 
@@ -172,6 +181,7 @@ class VisibleAfterTheQueue(_Hides):
 
 
 @broken(
+    "first-poll-finds-nothing",
     "create.visible",
     "status.envelope",
     "cancel.persists",
@@ -186,6 +196,7 @@ class FirstPollFindsNothing(_Hides):
 
 
 @broken(
+    "last-of-many-invisible",
     "create.visible",
     "status.envelope",
     "cancel.persists",
@@ -200,6 +211,7 @@ class LastOfManyInvisible(_Hides):
 
 
 @broken(
+    "queued-is-minus-one",
     "create.initial-state",
     "create.envelope",
     "status.no-spontaneous-cancel",
@@ -215,7 +227,13 @@ class QueuedIsMinusOne(_ChangesCreation):
         described["state"] = -1
 
 
-@broken("create.initial-state", "create.envelope", shows="one of several jobs", dialects=FULL)
+@broken(
+    "queued-is-two",
+    "create.initial-state",
+    "create.envelope",
+    shows="one of several jobs",
+    dialects=FULL,
+)
 class QueuedIsTwo(_ChangesCreation):
     """The creation answer of every third job carries a code of the queue as its state."""
 
@@ -224,7 +242,13 @@ class QueuedIsTwo(_ChangesCreation):
             described["state"] = 2
 
 
-@broken("create.initial-state", "create.envelope", shows="one part of a job's life", dialects=FULL)
+@broken(
+    "initial-state-null",
+    "create.initial-state",
+    "create.envelope",
+    shows="one part of a job's life",
+    dialects=FULL,
+)
 class InitialStateNull(_ChangesCreation):
     """A job that has not begun yet has no state: null."""
 

@@ -28,7 +28,7 @@ class _ChangesJob(Instance):
         return told
 
 
-@broken("envelope.field-types", dialects=("data",))
+@broken("pid-is-text", "envelope.field-types", dialects=("data",))
 class PidIsText(_ChangesJob):
     """The process id is a text."""
 
@@ -36,7 +36,9 @@ class PidIsText(_ChangesJob):
         told["pid"] = str(told["pid"] or "")
 
 
-@broken("envelope.field-types", shows="one part of a job's life", dialects=("data",))
+@broken(
+    "load-is-a-number", "envelope.field-types", shows="one part of a job's life", dialects=("data",)
+)
 class LoadIsANumber(_ChangesJob):
     """While a job runs, the share of the processor is a number."""
 
@@ -45,7 +47,12 @@ class LoadIsANumber(_ChangesJob):
             told["consumed_cpu"] = 12.5
 
 
-@broken("envelope.field-types", shows="one of several jobs", dialects=("data",))
+@broken(
+    "date-of-every-third-is-a-number",
+    "envelope.field-types",
+    shows="one of several jobs",
+    dialects=("data",),
+)
 class DateOfEveryThirdIsANumber(_ChangesJob):
     """Every third job tells its dates in seconds since 1970."""
 
@@ -54,7 +61,7 @@ class DateOfEveryThirdIsANumber(_ChangesJob):
             told["created_at"] = 1685491200
 
 
-@broken("status.envelope", "create.visible", dialects=("data",))
+@broken("word-of-the-queue", "status.envelope", "create.visible", dialects=("data",))
 class WordOfTheQueue(_ChangesJob):
     """A job that waits has the queue's word as its status message: `queued`."""
 
@@ -63,7 +70,7 @@ class WordOfTheQueue(_ChangesJob):
             told["status_message"] = "queued"
 
 
-@broken("status.envelope", shows="one part of a job's life", dialects=("data",))
+@broken("tasks-are-texts", "status.envelope", shows="one part of a job's life", dialects=("data",))
 class TasksAreTexts(_ChangesJob):
     """The tasks of a finished job are texts."""
 
@@ -72,7 +79,12 @@ class TasksAreTexts(_ChangesJob):
             told["task"] = [task["statusMessage"] for task in told["task"]]
 
 
-@broken("status.message-agrees", shows="one part of a job's life", dialects=("data",))
+@broken(
+    "pending-until-the-end",
+    "status.message-agrees",
+    shows="one part of a job's life",
+    dialects=("data",),
+)
 class PendingUntilTheEnd(_ChangesJob):
     """The status message of a finished job is still `running` while its last task is written."""
 
@@ -81,7 +93,7 @@ class PendingUntilTheEnd(_ChangesJob):
             told["status_message"] = "running"
 
 
-@broken("status.message-agrees", shows="rarely", dialects=("data",))
+@broken("cancelled-in-words-at-once", "status.message-agrees", shows="rarely", dialects=("data",))
 class CancelledInWordsAtOnce(_ChangesJob):
     """The status message is `cancelled` for a moment before the state is -1."""
 
@@ -105,7 +117,13 @@ class _FailsNowAndThen(Instance):
         return job
 
 
-@broken("status.terminal", "status.completes", shows="one of several jobs", dialects=("data",))
+@broken(
+    "failed-is-tried-again",
+    "status.terminal",
+    "status.completes",
+    shows="one of several jobs",
+    dialects=("data",),
+)
 class FailedIsTriedAgain(_FailsNowAndThen):
     """A job that has failed is tried again four seconds later: it is then `running`."""
 
@@ -113,7 +131,13 @@ class FailedIsTriedAgain(_FailsNowAndThen):
         return super().has_failed(job) and self.age(job) < job.script.seconds_to_finish + 4
 
 
-@broken("status.completes", "refuse.continues", shows="one of several jobs", dialects=("data",))
+@broken(
+    "failed-runs-for-ever",
+    "status.completes",
+    "refuse.continues",
+    shows="one of several jobs",
+    dialects=("data",),
+)
 class FailedRunsForEver(_FailsNowAndThen):
     """A job that has failed keeps the status message `running` for ever."""
 
@@ -121,7 +145,13 @@ class FailedRunsForEver(_FailsNowAndThen):
         return False
 
 
-@broken("status.terminal", "cancel.isolation", shows="by a hair", dialects=("data",))
+@broken(
+    "failed-goes-on-by-a-hair",
+    "status.terminal",
+    "cancel.isolation",
+    shows="by a hair",
+    dialects=("data",),
+)
 class FailedGoesOnByAHair(_FailsNowAndThen):
     """The state of a job that has failed still moves by a hair with each look at it."""
 
@@ -131,7 +161,7 @@ class FailedGoesOnByAHair(_FailsNowAndThen):
         return state + job.polls / 10_000 if over and state != CANCELLED else state
 
 
-@broken("cancel.envelope", "refuse.message", dialects=("data",))
+@broken("refusal-is-a-server-error", "cancel.envelope", "refuse.message", dialects=("data",))
 class RefusalIsAServerError(Instance):
     """A refused cancel is answered with 500, in the documented envelope."""
 
@@ -142,7 +172,13 @@ class RefusalIsAServerError(Instance):
         return replace(answer, status=int(HTTPStatus.INTERNAL_SERVER_ERROR))
 
 
-@broken("cancel.envelope", "refuse.message", dialects=("data",), shows="the second time")
+@broken(
+    "second-cancel-says-ok",
+    "cancel.envelope",
+    "refuse.message",
+    dialects=("data",),
+    shows="the second time",
+)
 class SecondCancelSaysOk(Instance):
     """The second cancel of a job is answered with a `success` that is a text."""
 

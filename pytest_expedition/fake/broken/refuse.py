@@ -43,7 +43,9 @@ class _AnswersRefusal(Instance):
         raise NotImplementedError
 
 
-@broken("refuse.state", "cancel.persists", "cancel.race", "cancel.repeat")
+@broken(
+    "refusal-shows-minus-one", "refuse.state", "cancel.persists", "cancel.race", "cancel.repeat"
+)
 class RefusalShowsMinusOne(_AnswersRefusal):
     """The answer to a refused cancel shows -1, though the job goes on."""
 
@@ -51,7 +53,13 @@ class RefusalShowsMinusOne(_AnswersRefusal):
         described["state"] = -1
 
 
-@broken("refuse.state", "status.monotonic", "cancel.race", "cancel.isolation")
+@broken(
+    "refusal-shows-nothing-done",
+    "refuse.state",
+    "status.monotonic",
+    "cancel.race",
+    "cancel.isolation",
+)
 class RefusalShowsNothingDone(_AnswersRefusal):
     """The answer to a refused cancel shows 0 instead of the progress."""
 
@@ -59,7 +67,14 @@ class RefusalShowsNothingDone(_AnswersRefusal):
         described["state"] = 0
 
 
-@broken("refuse.state", "status.monotonic", "cancel.race", "cancel.isolation", shows="by a hair")
+@broken(
+    "refusal-is-rounded",
+    "refuse.state",
+    "status.monotonic",
+    "cancel.race",
+    "cancel.isolation",
+    shows="by a hair",
+)
 class RefusalIsRounded(_AnswersRefusal):
     """The answer to a refused cancel rounds the progress down to tenths."""
 
@@ -67,7 +82,14 @@ class RefusalIsRounded(_AnswersRefusal):
         described["state"] = int(described["state"] * 10) / 10
 
 
-@broken("refuse.state", "status.monotonic", "cancel.race", "cancel.isolation", shows="by a hair")
+@broken(
+    "refusal-looks-ahead",
+    "refuse.state",
+    "status.monotonic",
+    "cancel.race",
+    "cancel.isolation",
+    shows="by a hair",
+)
 class RefusalLooksAhead(_AnswersRefusal):
     """The answer to a refused cancel shows the progress that the job will have in ten seconds."""
 
@@ -76,7 +98,7 @@ class RefusalLooksAhead(_AnswersRefusal):
         described["state"] = min(ahead, 0.99)
 
 
-@broken("refuse.state", shows="rarely")
+@broken("refused-ends-at-minus-one", "refuse.state", shows="rarely")
 class RefusedEndsAtMinusOne(_Refuses):
     """A job whose cancel was refused runs to its end, and then shows -1."""
 
@@ -88,7 +110,7 @@ class RefusedEndsAtMinusOne(_Refuses):
         return CANCELLED if state == FINISHED and job.memory.get("refused") else state
 
 
-@broken("refuse.state", dialects=SHOWN_BY_DELETE)
+@broken("refusal-is-an-empty-error", "refuse.state", dialects=SHOWN_BY_DELETE)
 class RefusalIsAnEmptyError(Instance):
     """A refused cancel is answered with 403 and an error that tells no state."""
 
@@ -99,7 +121,7 @@ class RefusalIsAnEmptyError(Instance):
         return self.error(HTTPStatus.FORBIDDEN, job.script.refusal)
 
 
-@broken("refuse.message")
+@broken("refuses-silently", "refuse.message")
 class RefusesSilently(Instance):
     """A refused cancel is answered without any message."""
 
@@ -107,7 +129,7 @@ class RefusesSilently(Instance):
         return super().cancel_messages(job, granted=granted) if granted else []
 
 
-@broken("refuse.message")
+@broken("refuses-with-blanks", "refuse.message")
 class RefusesWithBlanks(Instance):
     """The message of a refused cancel is not translated: it is blank."""
 
@@ -115,7 +137,7 @@ class RefusesWithBlanks(Instance):
         return super().cancel_messages(job, granted=granted) if granted else ["  "]
 
 
-@broken("refuse.message")
+@broken("refuses-as-if-granted", "refuse.message")
 class RefusesAsIfGranted(Instance):
     """A refused cancel is answered with the words of a granted one."""
 
@@ -123,7 +145,7 @@ class RefusesAsIfGranted(Instance):
         return super().cancel_messages(job, granted=True)
 
 
-@broken("refuse.message", shows="the second time")
+@broken("refuses-once", "refuse.message", shows="the second time")
 class RefusesOnce(Instance):
     """Only the first refused cancel of a job carries a message."""
 
@@ -132,7 +154,7 @@ class RefusesOnce(Instance):
         return messages if granted or job.cancel_requests < 2 else []
 
 
-@broken("refuse.message", shows="one part of a job's life")
+@broken("refuses-silently-near-the-end", "refuse.message", shows="one part of a job's life")
 class RefusesSilentlyNearTheEnd(Instance):
     """From 0.5 on a refused cancel is answered without any message."""
 
@@ -141,7 +163,7 @@ class RefusesSilentlyNearTheEnd(Instance):
         return [] if late else super().cancel_messages(job, granted=granted)
 
 
-@broken("refuse.continues", *GOES_BACK)
+@broken("refusal-begins-anew", "refuse.continues", *GOES_BACK)
 class RefusalBeginsAnew(_Refuses):
     """A refused cancel lets the job begin anew."""
 
@@ -149,7 +171,7 @@ class RefusalBeginsAnew(_Refuses):
         job.polled_seconds -= self.age(job)
 
 
-@broken("refuse.continues", shows="one of several jobs")
+@broken("refusal-stops", "refuse.continues", shows="one of several jobs")
 class RefusalStops(_Refuses):
     """A refused cancel stops every second job where it is."""
 
@@ -158,7 +180,7 @@ class RefusalStops(_Refuses):
             job.script = replace(job.script, progress=(self.state(job),))
 
 
-@broken("refuse.continues", shows="the second time")
+@broken("second-refusal-stops", "refuse.continues", shows="the second time")
 class SecondRefusalStops(_Refuses):
     """The second refused cancel stops the job where it is."""
 
@@ -167,7 +189,7 @@ class SecondRefusalStops(_Refuses):
             job.script = replace(job.script, progress=(self.state(job),))
 
 
-@broken("refuse.continues", *GOES_BACK, shows="one part of a job's life")
+@broken("refusal-costs-a-tenth", "refuse.continues", *GOES_BACK, shows="one part of a job's life")
 class RefusalCostsATenth(_Refuses):
     """From 0.5 on a refused cancel costs the job a tenth of its progress, a moment later."""
 

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.simulation import Job
 
 
-@broken("result.next-step", "create.envelope", "status.envelope", "cancel.envelope", dialects=NAMED)
+@broken(
+    "no-next-step-is-null",
+    "result.next-step",
+    "create.envelope",
+    "status.envelope",
+    "cancel.envelope",
+    dialects=NAMED,
+)
 class NoNextStepIsNull(Instance):
     """Where there is no next step, `nextStep` is null."""
 
@@ -24,6 +31,7 @@ class NoNextStepIsNull(Instance):
 
 
 @broken(
+    "next-step-is-object",
     "result.next-step",
     "status.envelope",
     "cancel.envelope",
@@ -41,6 +49,7 @@ class NextStepIsObject(Instance):
 
 
 @broken(
+    "one-next-step-is-text",
     "result.next-step",
     "status.envelope",
     "cancel.envelope",
@@ -57,7 +66,7 @@ class OneNextStepIsText(Instance):
         return described
 
 
-@broken("result.stable", shows="the second time")
+@broken("tasks-are-told-once", "result.stable", shows="the second time")
 class TasksAreToldOnce(Instance):
     """The tasks of a finished job are told once; then they are cleared away."""
 
@@ -74,7 +83,7 @@ class TasksAreToldOnce(Instance):
         return described
 
 
-@broken("result.stable", shows="rarely")
+@broken("result-expires", "result.stable", shows="rarely")
 class ResultExpires(Instance):
     """A finished job is gone half a minute after its end."""
 
@@ -87,7 +96,7 @@ class ResultExpires(Instance):
         return super().answer_about_job(method, job_id)
 
 
-@broken("result.stable", shows="rarely")
+@broken("each-result-is-new", "result.stable", shows="rarely")
 class EachResultIsNew(Instance):
     """The result is made anew each time, and says how often it was asked for."""
 

@@ -57,7 +57,9 @@ class _ChangesStatus(Instance):
         raise NotImplementedError
 
 
-@broken("status.envelope", "create.visible", shows="one part of a job's life")
+@broken(
+    "zero-is-filtered-out", "status.envelope", "create.visible", shows="one part of a job's life"
+)
 class ZeroIsFilteredOut(_ChangesStatus):
     """Empty values are filtered out of the status: at 0 the state is missing."""
 
@@ -66,7 +68,7 @@ class ZeroIsFilteredOut(_ChangesStatus):
             del described["state"]
 
 
-@broken("status.envelope", shows="rarely")
+@broken("every-eighth-poll-fails", "status.envelope", shows="rarely")
 class EveryEighthPollFails(Instance):
     """Every eighth status request about a job ends in a page of HTML with 500."""
 
@@ -77,7 +79,7 @@ class EveryEighthPollFails(Instance):
         return Response(status=500, headers={"Content-Type": "text/html"}, body=b"<h1>Oops</h1>")
 
 
-@broken("status.envelope")
+@broken("empty-tasks-as-object", "status.envelope")
 class EmptyTasksAsObject(_ChangesStatus):
     """While there are no tasks, `TasksMsg` is an empty object."""
 
@@ -85,7 +87,7 @@ class EmptyTasksAsObject(_ChangesStatus):
         described["TasksMsg"] = described["TasksMsg"] or {}
 
 
-@broken("status.envelope", shows="one part of a job's life")
+@broken("debug-output-near-the-end", "status.envelope", shows="one part of a job's life")
 class DebugOutputNearTheEnd(Instance):
     """From 0.8 on, debug output follows the JSON of the status until the job is done."""
 
@@ -95,7 +97,7 @@ class DebugOutputNearTheEnd(Instance):
         return replace(answer, body=answer.body + b"\narray(0) {}") if late else answer
 
 
-@broken("status.envelope", shows="rarely")
+@broken("status-from-another-node", "status.envelope", shows="rarely")
 class StatusFromAnotherNode(Instance):
     """Every seventh status of a job is answered by a node of another generation, in its dialect."""
 
@@ -106,7 +108,13 @@ class StatusFromAnotherNode(Instance):
             return super().answer_status(job)
 
 
-@broken("status.identity", "create.visible", shows="one of several jobs", dialects=NAMED)
+@broken(
+    "cache-key-too-short",
+    "status.identity",
+    "create.visible",
+    shows="one of several jobs",
+    dialects=NAMED,
+)
 class CacheKeyTooShort(_ChangesStatus):
     """The cache key of a status is the last two bits of the id: jobs are taken for one another."""
 
@@ -116,7 +124,11 @@ class CacheKeyTooShort(_ChangesStatus):
 
 
 @broken(
-    "status.identity", "create.visible", shows="while others are under way", nameless=OTHER_STATES
+    "answers-swapped",
+    "status.identity",
+    "create.visible",
+    shows="while others are under way",
+    nameless=OTHER_STATES,
 )
 class AnswersSwapped(Instance):
     """Two status requests that are under way at the same time may be answered crosswise."""
@@ -131,7 +143,13 @@ class AnswersSwapped(Instance):
             return super().handle(replace(request, path=self.memory["path"]))
 
 
-@broken("status.identity", "create.visible", shows="rarely", nameless=OTHER_STATES)
+@broken(
+    "neighbour-now-and-then",
+    "status.identity",
+    "create.visible",
+    shows="rarely",
+    nameless=OTHER_STATES,
+)
 class NeighbourNowAndThen(_ChangesStatus):
     """Every sixth status of a job is that of the job before it."""
 
@@ -141,7 +159,7 @@ class NeighbourNowAndThen(_ChangesStatus):
             described.update(self.describe(neighbour))
 
 
-@broken("status.bounds", "status.envelope")
+@broken("percent", "status.bounds", "status.envelope")
 class Percent(_ChangesStatus):
     """The status counts in percent."""
 
@@ -149,7 +167,7 @@ class Percent(_ChangesStatus):
         described["state"] *= 100
 
 
-@broken("status.bounds", "status.envelope", shows="by a hair")
+@broken("one-and-a-hair", "status.bounds", "status.envelope", shows="by a hair")
 class OneAndAHair(_ChangesStatus):
     """Floating-point sums overshoot: near its end a job is at 1.0000000000000002."""
 
@@ -158,7 +176,7 @@ class OneAndAHair(_ChangesStatus):
             described["state"] = math.nextafter(1, 2)
 
 
-@broken("status.bounds", "status.envelope", shows="one part of a job's life")
+@broken("finished-as-text", "status.bounds", "status.envelope", shows="one part of a job's life")
 class FinishedAsText(_ChangesStatus):
     """The state of a finished job comes from the database as a text."""
 
@@ -167,7 +185,7 @@ class FinishedAsText(_ChangesStatus):
             described["state"] = "1"
 
 
-@broken("status.bounds", "status.envelope", shows="one part of a job's life")
+@broken("finished-as-true", "status.bounds", "status.envelope", shows="one part of a job's life")
 class FinishedAsTrue(_ChangesStatus):
     """The state of a finished job is true."""
 
@@ -176,7 +194,7 @@ class FinishedAsTrue(_ChangesStatus):
             described["state"] = True
 
 
-@broken("status.bounds", "status.envelope", shows="rarely")
+@broken("null-while-written", "status.bounds", "status.envelope", shows="rarely")
 class NullWhileWritten(_ChangesStatus):
     """Every seventh status finds the row while it is being written: the state is null."""
 
@@ -185,7 +203,7 @@ class NullWhileWritten(_ChangesStatus):
             described["state"] = None
 
 
-@broken("status.bounds", "status.envelope", shows="one part of a job's life")
+@broken("nothing-of-nothing", "status.bounds", "status.envelope", shows="one part of a job's life")
 class NothingOfNothing(_ChangesStatus):
     """Before there are tasks, none of none are done: NaN."""
 
@@ -194,7 +212,13 @@ class NothingOfNothing(_ChangesStatus):
             described["state"] = math.nan
 
 
-@broken("status.bounds", "status.envelope", "cancel.envelope", shows="one part of a job's life")
+@broken(
+    "cancelled-is-minus-its-progress",
+    "status.bounds",
+    "status.envelope",
+    "cancel.envelope",
+    shows="one part of a job's life",
+)
 class CancelledIsMinusItsProgress(Instance):
     """A cancelled job shows the progress that it had, with a minus."""
 
@@ -205,7 +229,7 @@ class CancelledIsMinusItsProgress(Instance):
         return described
 
 
-@broken(*GOES_BACK, shows="by a hair")
+@broken("back-by-a-hair", *GOES_BACK, shows="by a hair")
 class BackByAHair(_ChangesStatus):
     """The fifth status of a job is smaller than the fourth by the last bit."""
 
@@ -215,7 +239,7 @@ class BackByAHair(_ChangesStatus):
         job.memory["shown"] = described["state"]
 
 
-@broken(*GOES_BACK, shows="rarely")
+@broken("total-grows", *GOES_BACK, shows="rarely")
 class TotalGrows(_ChangesStatus):
     """Half-way new tasks turn up: once, the state falls back by a tenth of itself."""
 
@@ -227,7 +251,7 @@ class TotalGrows(_ChangesStatus):
         job.memory["shown"] = described["state"]
 
 
-@broken(*OLD_STATES, shows="rarely")
+@broken("lagging-replica", *OLD_STATES, shows="rarely")
 class LaggingReplica(_ChangesStatus):
     """Every third status of a job is read from a replica that lags by five seconds."""
 
@@ -241,7 +265,7 @@ class LaggingReplica(_ChangesStatus):
         job.polled_seconds += 5
 
 
-@broken(*GOES_BACK, "status.completes", shows="one of several jobs")
+@broken("redelivered-by-the-queue", *GOES_BACK, "status.completes", shows="one of several jobs")
 class RedeliveredByTheQueue(Instance):
     """Every third job is delivered twice by the queue: at 0.6 it begins anew."""
 
@@ -254,7 +278,7 @@ class RedeliveredByTheQueue(Instance):
         return state
 
 
-@broken(*GOES_BACK, shows="rarely")
+@broken("old-answer-from-the-cache", *GOES_BACK, shows="rarely")
 class OldAnswerFromTheCache(_ChangesStatus):
     """Once in a job's life the status comes from a cache that is two polls old."""
 
@@ -266,6 +290,7 @@ class OldAnswerFromTheCache(_ChangesStatus):
 
 
 @broken(
+    "finished-is-rounded",
     "status.terminal",
     "status.message-agrees",
     "cancel.completed",
@@ -282,6 +307,7 @@ class FinishedIsRounded(_ChangesStatus):
 
 
 @broken(
+    "row-is-recycled",
     "status.terminal",
     "status.message-agrees",
     "cancel.completed",
@@ -298,6 +324,7 @@ class RowIsRecycled(_ChangesStatus):
 
 
 @broken(
+    "cleaned-up-is-cancelled",
     "status.terminal",
     "status.no-spontaneous-cancel",
     "status.message-agrees",
@@ -319,7 +346,13 @@ class CleanedUpIsCancelled(_ChangesStatus):
                 described["state"] = -1
 
 
-@broken("status.completes", "refuse.continues", "cancel.minus-one", shows="one of several jobs")
+@broken(
+    "stuck-at-ninety-nine",
+    "status.completes",
+    "refuse.continues",
+    "cancel.minus-one",
+    shows="one of several jobs",
+)
 class StuckAtNinetyNine(Instance):
     """Every second job stands at 0.99 for ever."""
 
@@ -328,7 +361,11 @@ class StuckAtNinetyNine(Instance):
 
 
 @broken(
-    "status.completes", "refuse.continues", "cancel.minus-one", shows="while others are under way"
+    "worker-lost",
+    "status.completes",
+    "refuse.continues",
+    "cancel.minus-one",
+    shows="while others are under way",
 )
 class WorkerLost(Instance):
     """Of jobs created at the same time the first is never begun."""
@@ -339,7 +376,7 @@ class WorkerLost(Instance):
         return 0 if len(twins) > 1 and job is twins[0] and state != CANCELLED else state
 
 
-@broken("status.completes", "refuse.continues", "cancel.minus-one")
+@broken("never-quite-done", "status.completes", "refuse.continues", "cancel.minus-one")
 class NeverQuiteDone(Instance):
     """The last step is forgotten: no job gets beyond 0.97."""
 
@@ -348,6 +385,7 @@ class NeverQuiteDone(Instance):
 
 
 @broken(
+    "killed-for-memory",
     "status.no-spontaneous-cancel",
     "refuse.state",
     "status.terminal",
@@ -364,6 +402,7 @@ class KilledForMemory(Instance):
 
 
 @broken(
+    "timeout-is-cancelled",
     "status.no-spontaneous-cancel",
     "refuse.state",
     "cancel.isolation",
@@ -378,7 +417,11 @@ class TimeoutIsCancelled(Instance):
 
 
 @broken(
-    "status.no-spontaneous-cancel", "refuse.state", "cancel.isolation", shows="one of several jobs"
+    "failed-is-minus-one",
+    "status.no-spontaneous-cancel",
+    "refuse.state",
+    "cancel.isolation",
+    shows="one of several jobs",
 )
 class FailedIsMinusOne(Instance):
     """Every second job fails, and a failed job has the state -1 instead of 1."""
@@ -388,7 +431,9 @@ class FailedIsMinusOne(Instance):
         return CANCELLED if nth(job, 2) and state == FINISHED else state
 
 
-@broken("status.message-agrees", shows="one part of a job's life", dialects=NAMED)
+@broken(
+    "completed-too-early", "status.message-agrees", shows="one part of a job's life", dialects=NAMED
+)
 class CompletedTooEarly(_ChangesStatus):
     """From 0.9 on the job status code says that the job is completed."""
 
@@ -397,7 +442,9 @@ class CompletedTooEarly(_ChangesStatus):
             described["JobMsg"] = {"statusCode": 1, "statusMessage": "Completed"}
 
 
-@broken("status.message-agrees", "result.stable", shows="rarely", dialects=NAMED)
+@broken(
+    "code-comes-later", "status.message-agrees", "result.stable", shows="rarely", dialects=NAMED
+)
 class CodeComesLater(_ChangesStatus):
     """In the first status of a finished job the code still says that it runs."""
 
@@ -406,7 +453,12 @@ class CodeComesLater(_ChangesStatus):
             described["JobMsg"] = {"statusCode": 0, "statusMessage": "Running"}
 
 
-@broken("status.message-agrees", shows="one part of a job's life", dialects=NAMED)
+@broken(
+    "cancelled-is-completed",
+    "status.message-agrees",
+    shows="one part of a job's life",
+    dialects=NAMED,
+)
 class CancelledIsCompleted(Instance):
     """A cancelled job has the job status code of a completed one."""
 
@@ -417,7 +469,7 @@ class CancelledIsCompleted(Instance):
         return described
 
 
-@broken("status.wire-number", shows="by a hair")
+@broken("finished-with-fraction", "status.wire-number", shows="by a hair")
 class FinishedWithFraction(Instance):
     """A finished state is spelled 1.0."""
 
@@ -426,7 +478,7 @@ class FinishedWithFraction(Instance):
         return {**described, "state": 1.0} if described["state"] == FINISHED else described
 
 
-@broken("status.wire-number", shows="by a hair")
+@broken("cancelled-with-fraction", "status.wire-number", shows="by a hair")
 class CancelledWithFraction(Instance):
     """A cancelled state is spelled -1.0."""
 
@@ -435,7 +487,7 @@ class CancelledWithFraction(Instance):
         return {**described, "state": -1.0} if described["state"] == CANCELLED else described
 
 
-@broken("status.wire-number", shows="rarely")
+@broken("finished-with-exponent", "status.wire-number", shows="rarely")
 class FinishedWithExponent(_ChangesStatus):
     """The first status of a finished job is computed, and spelled 1e0; later ones are read."""
 
@@ -451,7 +503,7 @@ class FinishedWithExponent(_ChangesStatus):
             job.memory.update(done=True, computed=True)
 
 
-@broken("status.unknown", "input.bad-id")
+@broken("unknown-is-empty", "status.unknown", "input.bad-id")
 class UnknownIsEmpty(Instance):
     """The status of an unknown id is a success without content."""
 
@@ -462,7 +514,7 @@ class UnknownIsEmpty(Instance):
         return super().answer_about_job(method, job_id)
 
 
-@broken("status.unknown", "input.bad-id")
+@broken("unknown-is-done", "status.unknown", "input.bad-id")
 class UnknownIsDone(Instance):
     """What is not in the queue is taken to be done: an unknown id has the state 1."""
 
@@ -473,7 +525,13 @@ class UnknownIsDone(Instance):
         return self.reply(self.envelope(self.content({"state": 1})))
 
 
-@broken("status.envelope", "cancel.envelope", shows="one of several jobs", dialects=("system",))
+@broken(
+    "places-disagree",
+    "status.envelope",
+    "cancel.envelope",
+    shows="one of several jobs",
+    dialects=("system",),
+)
 class PlacesDisagree(Instance):
     """Of every second job `content.msg` is written once, at its creation: its state stays 0."""
 
@@ -484,7 +542,9 @@ class PlacesDisagree(Instance):
         return content
 
 
-@broken("status.identity", "create.visible", shows="by a hair", dialects=NAMED)
+@broken(
+    "next-id-with-fraction", "status.identity", "create.visible", shows="by a hair", dialects=NAMED
+)
 class NextIdWithFraction(_ChangesStatus):
     """The status carries the id of the next job, spelled with a fraction."""
 
@@ -492,7 +552,7 @@ class NextIdWithFraction(_ChangesStatus):
         described["jobId"] = float(job.id + 1)
 
 
-@broken("status.identity", "refuse.state", dialects=NAMED)
+@broken("cancel-answers-for-another", "status.identity", "refuse.state", dialects=NAMED)
 class CancelAnswersForAnother(Instance):
     """The answer to a cancel carries the id of the next job."""
 
@@ -504,7 +564,11 @@ class CancelAnswersForAnother(Instance):
 
 
 @broken(
-    "status.no-spontaneous-cancel", "refuse.state", "cancel.isolation", shows="one of several jobs"
+    "new-job-ends-older",
+    "status.no-spontaneous-cancel",
+    "refuse.state",
+    "cancel.isolation",
+    shows="one of several jobs",
 )
 class NewJobEndsOlder(Instance):
     """The agent holds one job: a new one ends all that have begun, and they show -1."""
@@ -516,7 +580,7 @@ class NewJobEndsOlder(Instance):
         return super().create(request, script)
 
 
-@broken(*GOES_BACK, "status.completes", shows="one of several jobs")
+@broken("new-job-restarts-older", *GOES_BACK, "status.completes", shows="one of several jobs")
 class NewJobRestartsOlder(Instance):
     """A new job restarts the worker: all that have begun begin anew."""
 
