@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Monitor(Watch):
-    """Watches sessions, or a fake instance, and judges what the server told its clients.
+    """Watches clients (requests, httpx) or a fake instance, and judges what the server told them.
 
     As a context manager it raises ``AssertionError`` at the end if a MUST was broken, with the
     proof. ``jobs`` are recipes that say which jobs can be cancelled, ``job_seconds`` is how long a

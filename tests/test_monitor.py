@@ -142,7 +142,7 @@ def test_only_what_is_sent_while_it_watches_is_judged(
 
 
 def test_what_it_cannot_watch_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"watch a requests\.Session or an .*, not 'x'"):
+    with pytest.raises(TypeError, match=r"watch a requests\.Session, an .*, not 'x'"):
         Monitor("x")  # type: ignore[arg-type]
 
 
@@ -380,4 +380,5 @@ class TestFixture:
             assert [line.whose.part.partition("::")[2].split()[0] for line in lines] == [
                 *["test_of_a_session"] * 3,
                 *["test_of_any_client"] * 3,
+                *["test_that_does_not_ask_for_it"] * 5,
             ]

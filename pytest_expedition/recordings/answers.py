@@ -7,37 +7,28 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_expedition import real_time
 from pytest_expedition.protocol import envelope
-from pytest_expedition.recordings.classification import ForeignExchange, classify
+from pytest_expedition.recordings.classification import classify
 from pytest_expedition.recordings.trace import Recorder
+from pytest_expedition.recordings.watch import as_exchange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pytest_expedition.recordings.watch import Handled
 
-def to_trace(path: Path, *, url: str, part: str = "") -> Callable[[Any], None]:
+
+def to_trace(path: Path, *, url: str, part: str = "") -> Callable[[Handled], None]:
     """Return what adds each answer about jobs to a trace, as a part of it, without secrets."""
     begun = real_time.now()
     secrets: dict[str, None] = {}
 
-    def write(handled: Any) -> None:
-        request, response = handled.request, handled.response
-        lost = response.cut is not None
-        exchange = ForeignExchange(
-            method=request.method,
-            url=f"{url}{request.path}" + (f"?{request.query}" if request.query else ""),
-            headers=request.headers,
-            request_body=request.body,
-            sent=handled.begun - begun,
-            received=handled.done - begun,
-            status=None if lost else response.status,
-            body=b"" if lost else response.body,
-            lost="the connection broke before all was sent" if lost else "",
-        )
+    def write(handled: Handled) -> None:
+        exchange = as_exchange(handled, url=url, begun=begun)
         found = classify([exchange], all_headers=True)
         secrets.update(dict.fromkeys(found.secrets))
         for exchanges in found.servers.values():
@@ -48,7 +39,7 @@ def to_trace(path: Path, *, url: str, part: str = "") -> Callable[[Any], None]:
     return write
 
 
-def to_terminal(handled: Any) -> None:
+def to_terminal(handled: Handled) -> None:
     """Write a line about an answer to the standard error output."""
     request, response = handled.request, handled.response
     said = "no answer: the connection broke" if response.cut is not None else str(response.status)

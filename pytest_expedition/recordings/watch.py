@@ -10,12 +10,13 @@ import math
 import weakref
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import requests
 
 from pytest_expedition import real_time
 from pytest_expedition.recordings.classification import ForeignExchange, classify
+from pytest_expedition.recordings.httpx_client import STREAMED, Listener, is_httpx_client
 from pytest_expedition.recordings.judging import judge, record_of
 from pytest_expedition.recordings.trace import Recorder
 
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.protocol.recipe import JobRecipe
-
-STREAMED: Final = "the answer was streamed: what it said was not kept"
-
+    from pytest_expedition.recordings.httpx_client import HttpxClient
 
 STILL_UNDER_WAY: Final = "no answer was there yet when it was judged"
 
@@ -111,7 +110,7 @@ class Watch:
 
     def __init__(
         self,
-        *watched: requests.Session | Journaled,
+        *watched: requests.Session | HttpxClient | Journaled,
         jobs: Sequence[JobRecipe] = (),
         job_seconds: float = math.inf,
         record: Path | None = None,
@@ -122,6 +121,7 @@ class Watch:
         self._record = record
         self._part = part
         self._sent: list[_Sent] = []
+        self._sent_by_httpx: list[ForeignExchange] = []
         self._servers: list[Journaled] = []
         self._let_go: list[Callable[[], None]] = []
         self._secrets: dict[str, None] = {}
@@ -130,15 +130,25 @@ class Watch:
         for each in watched:
             self.watch(each)
 
-    def watch(self, watched: requests.Session | Journaled) -> None:
-        """Watch a session from now on; or all that a fake instance answers, whoever asks."""
+    def watch(self, watched: requests.Session | HttpxClient | Journaled) -> None:
+        """Watch a session, or a client of httpx, from now on; or all that a fake instance answers.
+
+        Raises ``TypeError`` for anything else.
+        """
         if isinstance(watched, requests.Session):
             heard = self._sent.append if self._record is None else self._hear_and_write
             self._let_go.append(_listen(watched, heard))
+        elif is_httpx_client(watched):
+            client = cast("HttpxClient", watched)
+            listener = Listener(client, self._hear_httpx, begun=self._begun)
+            self._let_go.append(listener.let_go)
         elif hasattr(watched, "journal"):
-            self._servers.append(watched)
+            self._servers.append(cast("Journaled", watched))
         else:
-            raise TypeError(f"watch a requests.Session or an ExpeditionServer, not {watched!r}")
+            raise TypeError(
+                "watch a requests.Session, an httpx.Client, an httpx.AsyncClient or an "
+                f"ExpeditionServer, not {watched!r}"
+            )
 
     def stop(self) -> None:
         """Let all sessions go: what they send from now on is not judged."""
@@ -158,18 +168,24 @@ class Watch:
     def _all(self) -> Iterator[ForeignExchange]:
         for server in self._servers:
             yield from self._journal(server)
-        yield from (
-            self._as_exchange(each) for each in list(self._sent) if self._is_only_heard(each)
-        )
+        for each in list(self._sent):
+            if self._is_only_heard(str(each.request.url)):
+                yield self._as_exchange(each)
+        yield from (each for each in list(self._sent_by_httpx) if self._is_only_heard(each.url))
 
-    def _is_only_heard(self, each: _Sent) -> bool:
+    def _is_only_heard(self, url: str) -> bool:
         """Whether a request went to a server that is not watched itself."""
-        return not any(str(each.request.url).startswith(server.url) for server in self._servers)
+        return not any(url.startswith(server.url) for server in self._servers)
 
     def _hear_and_write(self, each: _Sent) -> None:
         self._sent.append(each)
-        if self._is_only_heard(each):
+        if self._is_only_heard(str(each.request.url)):
             self._write([self._as_exchange(each)])
+
+    def _hear_httpx(self, each: ForeignExchange) -> None:
+        self._sent_by_httpx.append(each)
+        if self._record is not None and self._is_only_heard(each.url):
+            self._write([each])
 
     def _write(self, seen: Iterable[ForeignExchange]) -> None:
         """Add to the trace, without the keys and passwords that were seen so far."""
@@ -204,18 +220,23 @@ class Watch:
 
     def _journal(self, server: Journaled) -> Iterator[ForeignExchange]:
         for handled in server.journal:
-            request, response = handled.request, handled.response
-            yield ForeignExchange(
-                method=request.method,
-                url=f"{server.url}{request.path}" + (f"?{request.query}" if request.query else ""),
-                headers=request.headers,
-                request_body=request.body,
-                sent=handled.begun - self._begun,
-                received=handled.done - self._begun,
-                status=response.status if response.cut is None else None,
-                body=response.body if response.cut is None else b"",
-                lost="" if response.cut is None else "the connection broke before all was sent",
-            )
+            yield as_exchange(handled, url=server.url, begun=self._begun)
+
+
+def as_exchange(handled: Handled, *, url: str, begun: float) -> ForeignExchange:
+    """Return what a server with that address was asked and answered; times count from ``begun``."""
+    request, response = handled.request, handled.response
+    return ForeignExchange(
+        method=request.method,
+        url=f"{url}{request.path}" + (f"?{request.query}" if request.query else ""),
+        headers=request.headers,
+        request_body=request.body,
+        sent=handled.begun - begun,
+        received=handled.done - begun,
+        status=response.status if response.cut is None else None,
+        body=response.body if response.cut is None else b"",
+        lost="" if response.cut is None else "the connection broke before all was sent",
+    )
 
 
 def _listen(session: requests.Session, heard: Callable[[_Sent], None]) -> Callable[[], None]:
