@@ -11,9 +11,17 @@ import pytest
 import requests
 from model_client import Expedition, JobCancelled, JobFailed
 
-from pytest_expedition import ExpeditionServer, Monitor, real_time
+from pytest_expedition import (
+    ExpeditionServer,
+    JobRecipe,
+    Limits,
+    Monitor,
+    Target,
+    real_time,
+)
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import PASSWORD, USERNAME
+from pytest_expedition.suite.run import run_contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,3 +107,25 @@ def test_the_real_time_passes(replaced: Replace) -> None:
         real_time.pause(0.01)
         assert real_time.now() > begun
         time.sleep(0)
+
+
+def test_a_run_on_the_real_clock_is_judged_as_ever(replaced: Replace) -> None:
+    server = ExpeditionServer()
+    server.instance.clock.run()
+    server.instance.set_pace(1.0)
+    server.start()
+    recipe = JobRecipe(name="import", path="/api/v1/project/1/import", cancellable=True)
+    target = Target(
+        url=server.url,
+        api_key=server.api_key,
+        jobs=(recipe,),
+        limits=Limits(poll_seconds=0.1, job_seconds=20.0, seconds=60.0),
+    )
+    try:
+        with replaced():
+            found = run_contract(target, profile="smoke")
+    finally:
+        server.stop()
+    outcomes = {each.requirement.id: each.outcome for each in found.results}
+    assert (outcomes["status.monotonic"], outcomes["status.completes"]) == ("pass", "pass")
+    assert found.left_behind == ()

@@ -328,6 +328,34 @@ class TestSeconds:
         assert set(running) <= set(found.left_behind)
         assert target.clock.now() < 10
 
+    @pytest.mark.parametrize("plan", ["shrunk", "hostile"])
+    def test_nothing_is_sent_beyond_the_seconds_though_plans_are_shrunk_or_large(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch, plan: str
+    ) -> None:
+        class SlipsBack(Instance):
+            def state(self, job: Job) -> float:
+                return super().state(job) * (0.5 if job.polls == 5 else 1)
+
+        server, target = serve(SlipsBack, limits={"seconds": 100.0, "requests": 100_000})
+        now, sent = [0.0], []
+
+        def send(transport: Transport, request: Any, **options: Any) -> Reply:
+            sent.append(now[0])
+            now[0] += 0.3
+            return honest(transport, request, **options)
+
+        honest = Transport.send
+        monkeypatch.setattr(Transport, "send", send)
+        monkeypatch.setattr("pytest_expedition.suite.client.machine_now", lambda: now[0])
+        act = Act(progress=0.0, requests=("poll",) * 16)
+        hostile = Plan(jobs=(JobPlan(recipe="import", acts=(act,) * 100),) * 1000, framed=True)
+        chosen = hostile if plan == "hostile" else None
+        found = run_contract(target, profile="thorough", seed=3, plan=chosen)
+        assert {result.limit for result in found.results} <= {"", "seconds"}
+        assert found.requests == len(server.requests) == len(sent)
+        assert 50 < len(sent) <= 100 / 0.3 + 20
+        assert all(server.state(job) in {1, -1} for job in server.jobs if job.script.cancellable)
+
     def test_a_run_that_waits_for_room_ends_with_its_seconds(self, serve: Any) -> None:
         server, target = serve(
             CreatesAndAnswers, limits={"seconds": 5.0, "concurrent_jobs": 1, "job_seconds": 600.0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from urllib3.exceptions import InsecureRequestWarning
 
 from pytest_expedition.oracle.history import NO_KEY, Exchange
 from pytest_expedition.protocol.redaction import Secret, spellings
+from pytest_expedition.real_time import now as machine_now
 from pytest_expedition.suite.ledger import Ledger
 from pytest_expedition.suite.request_list import REQUESTS
 from pytest_expedition.suite.transport import Transport
@@ -131,7 +131,7 @@ class Client:
         """Those for which there was no connection."""
         self._recipes = {recipe.name: recipe for recipe in target.jobs}
         self._started = self.clock.now()
-        self._until = time.monotonic() + target.limits.seconds
+        self._until = machine_now() + target.limits.seconds
         self._reached = False
         self._lost_in_a_row = 0
         self._agent_started = False
@@ -171,7 +171,7 @@ class Client:
     @property
     def seconds_left(self) -> float:
         """Seconds until the last request that is not for cleaning up, on the machine's clock."""
-        return self._last_start - time.monotonic()
+        return self._last_start - machine_now()
 
     # Cleaning up
 
@@ -201,7 +201,7 @@ class Client:
     def _send_while_cleaning_up(self, call: Call) -> Exchange | None:
         """Send a request as long as requests and seconds are left."""
         requests_left = self.target.limits.requests - self.requests
-        if requests_left <= 0 or time.monotonic() >= self._until:
+        if requests_left <= 0 or machine_now() >= self._until:
             return None
         return self._send_once([call])[0]
 
@@ -273,7 +273,7 @@ class Client:
         """Tell the agent to run until it says that it does, or the tries are over."""
         for number in range(AGENT_TRIES):
             if number:
-                left = max(self._until - time.monotonic(), 0.0)
+                left = max(self._until - machine_now(), 0.0)
                 self.clock.sleep(min(self.target.limits.poll_seconds, left))
             answer = send(self._to_agent("start" if number % 2 else "restart"))
             if answer is None:
@@ -399,7 +399,7 @@ class Client:
         kept = 2 * to_be_cancelled + AGENT_TRIES * self.target.control_agent
         if self.requests + len(calls) + kept > self.target.limits.requests:
             raise LimitReachedError("requests")
-        if time.monotonic() > self._last_start:
+        if machine_now() > self._last_start:
             raise LimitReachedError("seconds")
 
     def _send_once(self, calls: Sequence[Call]) -> list[Exchange]:
@@ -472,7 +472,7 @@ class Client:
         request = self._transport.prepare(
             call.method, call.path, headers=self._headers(call), form=call.form, json=call.json
         )
-        left = max(self._until - time.monotonic(), LEAST_SECONDS)
+        left = max(self._until - machine_now(), LEAST_SECONDS)
         # Noted before the barrier: of requests sent at the same instant none was first.
         sent = self.now
         if barrier is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import TYPE_CHECKING, Final, Protocol
+
+from pytest_expedition import real_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +34,11 @@ class WallClock:
 
     def now(self) -> float:
         """Return the seconds of the machine's monotonic clock."""
-        return time.monotonic()
+        return real_time.now()
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
-        time.sleep(seconds)
+        real_time.pause(seconds)
 
 
 class SkippingClock:
