@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def document_of(
             seconds=12.5,
             requests=len(story.exchanges),
             jobs=len(history.jobs),
-            unanswered=sum(not exchange.answered for exchange in history.exchanges),
+            unanswered=Counter(x.status for x in history.exchanges if not x.answered),
             reason=reason,
             left_behind=left_behind,
             secrets=(KEY,),

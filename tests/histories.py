@@ -88,6 +88,10 @@ def in_data(**job: Any) -> dict[str, Any]:
     }
 
 
+PAGE = b"<html><body><h1>Try again later</h1></body></html>"
+"""What a gateway answers in the place of the application."""
+
+
 class Story:
     """A history in the making."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ from test_executor import run
 from test_readme import rows
 
 from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Target
+from pytest_expedition.fake import instance
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.report.document import assemble, run_entry
 from pytest_expedition.report.text import verdict_lines
@@ -80,7 +82,7 @@ class Loses(Watched):
 
     def answer_creation(self, job_request: Any) -> Response:
         answer = super().answer_creation(job_request)
-        return self.error(HTTPStatus.GATEWAY_TIMEOUT, "late") if len(self.jobs) % 2 else answer
+        return Response(status=504, body=b"<h1>Late</h1>") if len(self.jobs) % 2 else answer
 
 
 class Silent(Watched):
@@ -88,7 +90,7 @@ class Silent(Watched):
 
     def answer_status(self, job: Job) -> Response:
         if job.id % 2:
-            return self.error(HTTPStatus.BAD_GATEWAY, "late")
+            return Response(status=502, body=b"<h1>Late</h1>")
         return super().answer_status(job)
 
 
@@ -386,6 +388,107 @@ class TestLedger:
         assert other.cancel_requests == 0
 
 
+GATEWAYS: dict[str, tuple[Response, str]] = {
+    "maintenance": (
+        Response(status=503, body=b"<h1>Down for maintenance</h1>"),
+        "HTTP 503 from something before the application: it begins with “<h1>Down for",
+    ),
+    "https": (
+        Response(status=301, headers={"Location": "https://192.0.2.9/x"}),
+        "HTTP 301, a redirect to https://192.0.2.9/x",
+    ),
+    "a firewall": (
+        Response(status=403, headers={}),
+        "HTTP 403 from something before the application, without a body",
+    ),
+}
+
+
+class TestGateways:
+    @pytest.mark.parametrize("name", GATEWAYS)
+    def test_where_nothing_else_comes_the_verdict_is_error_and_says_what_came(
+        self, serve: Any, name: str
+    ) -> None:
+        answer, told = GATEWAYS[name]
+
+        class Gateway(Instance):
+            def handle(self, request: Request) -> Response:
+                self.requests.append(request)
+                return answer
+
+        for credentials in ({}, BY_NAME):
+            _, target = serve(Gateway, **credentials)
+            found = run_contract(target, seed=1)
+            assert found.verdict == "error"
+            assert told in found.reason
+
+    @pytest.mark.parametrize("profile", ["smoke", "default"])
+    def test_who_is_shut_out_after_the_probes_is_told_since_when(
+        self, serve: Any, profile: Any
+    ) -> None:
+        class ShutsOut(Instance):
+            """A firewall that lets nothing of a client through once it has asked for a quote."""
+
+            def handle(self, request: Request) -> Response:
+                if "%27" in request.path or self.memory.get("shut"):
+                    self.memory["shut"] = True
+                    self.requests.append(request)
+                    return Response(status=403, body=b"<h1>Blocked</h1>")
+                return super().handle(request)
+
+        _, target = serve(ShutsOut)
+        found = run_contract(target, profile=profile, seed=1)
+        failed = [name for name, outcome in outcomes(found).items() if outcome == "fail"]
+        assert failed == []
+        lines = verdict_lines(assemble([run_entry(found)], []))
+        answers = found.unanswered[403]
+        assert f"{answers} answers were HTTP 403 from something before the application" in lines
+        if profile == "default":
+            assert found.verdict == "error"
+            assert "has not answered since " in found.reason
+
+    def test_a_throttle_is_heeded_and_leaves_no_job_behind(self, serve: Any) -> None:
+        class Throttles(Instance):
+            """Lets twenty requests through every ten seconds, and says when the next may come."""
+
+            def handle(self, request: Request) -> Response:
+                window = self.clock.now() // 10
+                counts = self.memory.setdefault("counts", {})
+                counts[window] = counts.get(window, 0) + 1
+                if counts[window] <= 20:
+                    return super().handle(request)
+                self.requests.append(request)
+                headers = {"Retry-After": str(math.ceil(10 * (window + 1) - self.clock.now()))}
+                return self.reply({"message": "Too Many"}, status=429, headers=headers)
+
+        server, target = serve(Throttles)
+        found = run_contract(target, profile="smoke", seed=1)
+        assert "fail" not in outcomes(found).values()
+        assert found.verdict != "error"
+        assert found.left_behind == ()
+        assert 0 < found.unanswered[429] < len(server.requests) / 5
+
+    def test_nobody_waits_longer_than_the_run_may_take(self, serve: Any) -> None:
+        class FarAway(Instance):
+            def answer_status(self, _: Job) -> Response:
+                return Response(status=503, headers={"Retry-After": "86400"}, body=b"Later")
+
+        _, target = serve(FarAway)
+        found = run_contract(target, profile="smoke", seed=1)
+        assert "seconds" in {result.limit for result in found.results}
+        assert found.verdict == "inconclusive"
+        assert target.clock.now() < target.limits.seconds
+
+    def test_an_answer_of_the_application_is_not_waited_for(self, serve: Any) -> None:
+        class Asks(Instance):
+            def answer_cancel(self, job: Job) -> Response:
+                answer = super().answer_cancel(job)
+                return replace(answer, headers={**answer.headers, "Retry-After": "86400"})
+
+        _, target = serve(Asks)
+        assert run_contract(target, profile="smoke", seed=1).verdict == "conformant"
+
+
 class TestKeys:
     def test_a_key_that_expires_is_fetched_again_and_what_was_refused_is_sent_again(
         self, serve: Any
@@ -400,8 +503,27 @@ class TestKeys:
         assert not any(x.answered for x in refused)
         assert {"secret-key-1", "secret-key-2", "paloalto"} <= set(client.secrets)
 
-    def test_once_is_enough(self, serve: Any) -> None:
+    def test_a_key_may_expire_as_often_as_it_likes(self, serve: Any) -> None:
         server, target = serve(Expiring, **BY_NAME)
+        found = run_contract(target, profile="smoke", seed=1)
+        assert (found.verdict, found.reason) == ("conformant", "")
+        assert found.left_behind == ()
+        assert server.instance.memory["logins"] > 5
+
+    def test_jobs_are_cancelled_at_the_end_though_the_key_has_expired(self, serve: Any) -> None:
+        server, target = serve(Expiring, **BY_NAME)
+        with Client(target) as client:
+            client.log_in()
+            client.send([client.creation("import")])
+            server.instance.memory["left"] = 0
+        assert server.jobs[0].cancelled_after is not None
+
+    def test_a_key_that_is_refused_at_once_ends_the_run(self, serve: Any) -> None:
+        class Never(Expiring):
+            def is_authorized(self, _: Request) -> bool:
+                return False
+
+        server, target = serve(Never, **BY_NAME)
         with Client(target) as client, pytest.raises(TargetUnusableError, match="refuses the key"):
             run(client, covering((IMPORT, EXPORT)))
         assert server.instance.memory["logins"] == 2
@@ -417,6 +539,23 @@ class TestKeys:
         with Client(target) as client:
             client.log_in()
         assert [x.path.rsplit("/", 1)[1] for x in server.requests] == ["generate_api_key", "login"]
+
+    @pytest.mark.parametrize(
+        "secret", ["1", "x", "0.5", "data", "state", "success", "1619", "16", "jobId", "Contents"]
+    )
+    @pytest.mark.parametrize("credentials", ["key", "password"])
+    def test_a_key_or_password_may_be_any_text(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch, secret: str, credentials: str
+    ) -> None:
+        known = {"api_key": secret}
+        if credentials == "password":
+            known = {**BY_NAME, "password": secret}
+            monkeypatch.setattr(instance, "PASSWORD", secret)
+        server, target = serve(**known)
+        server.instance.api_key = secret if credentials == "key" else "a-key-of-sixteen"
+        found = run_contract(target, profile="smoke", seed=1)
+        assert found.verdict == "conformant"
+        assert found.left_behind == ()
 
 
 class TestTime:
@@ -705,6 +844,7 @@ class TestTLS:
 
 PARROT_CONFTEST = """
 import pytest
+from pytest_expedition.fake import instance
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle import rules
 
@@ -761,7 +901,7 @@ def test_secrets_are_nowhere_in_what_a_failing_run_leaves_behind(
     logins = server.instance.memory["logins"]
     server.stop()
     assert result.ret in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERNAL_ERROR}
-    assert logins == 2
+    assert logins >= 2
     files = [each for each in pytester.path.rglob("*") if each.is_file()]
     names = {each.name for each in files}
     assert {"junit.xml", "log.txt", "debug.txt", "report.json", "report.html"} <= names
@@ -773,7 +913,10 @@ def test_secrets_are_nowhere_in_what_a_failing_run_leaves_behind(
         for spelled in (secret, secret.replace("/", r"\/"), quote(secret, safe=""), quote(secret))
     ]
     assert any("***" in text for text in left)
-    assert not [secret for secret in spellings for text in left if secret in text]
+    shown = [
+        text[max(text.find(x) - 200, 0) :][:400] for x in spellings for text in left if x in text
+    ]
+    assert shown == []
 
 
 class Drops(Instance):

@@ -407,7 +407,7 @@ def test_minus_one_has_a_place_of_its_own_below_nothing_done() -> None:
 
 
 def test_an_answer_without_a_state_has_another() -> None:
-    story = slipping_back().answer_poll({"nothing": 1}, status=500)
+    story = slipping_back().answer_poll({"success": False, "data": []}, status=500)
     _, drawn = shapes(story, "status.monotonic")
     assert height_of(drawn, "HTTP 500") > height_of(drawn, "state 0") + 30
     assert "other" in {x["text"] for x in drawn.all("text")}

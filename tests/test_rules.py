@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from histories import JOB, RAISED, Story, envelope, error, in_data, job_fields, verdict_on
+from histories import JOB, PAGE, RAISED, Story, envelope, error, in_data, job_fields, verdict_on
 
 from pytest_expedition.oracle.history import History
 from pytest_expedition.oracle.rules import HELD, RULES, Violation, judge, refuse
@@ -16,6 +16,7 @@ from pytest_expedition.protocol.envelope import LARGE
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 OTHER = JOB + 1
+LARAVEL_PAGE = b'<html><title>Oops</title><body class="antialiased">Oops</body></html>'
 REFUSAL = ("The current job cannot be cancelled",)
 
 
@@ -118,7 +119,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["not-the-envelope"],
     ),
     ("create.envelope", "lost", Story().lose("create"), "no chance"),
-    ("create.envelope", "a gateway answers", Story().create(status=503), "no chance"),
+    (
+        "create.envelope",
+        "a gateway answers",
+        Story().add("create", "POST", "/", PAGE, status=503),
+        "no chance",
+    ),
     (
         "create.envelope",
         "the same request in two dialects",
@@ -185,7 +191,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         Story().create().poll(0, fields={"jobId": 7}),
         ["not-visible"],
     ),
-    ("create.visible", "a gateway answers", Story().create().poll(0, status=502), "no chance"),
+    (
+        "create.visible",
+        "a gateway answers",
+        Story().create().answer_poll(PAGE, status=502),
+        "no chance",
+    ),
     # The promise create.initial-state:
     ("create.initial-state", "0", Story().create(state=0), "held"),
     ("create.initial-state", "finished at once", Story().create(state=1), "held"),
@@ -427,7 +438,9 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         for requirement, kind in (("status.unknown", "status"), ("cancel.unknown", "cancel"))
         for name, document, status, outcome in (
             ("404", error(), 404, "held"),
-            ("404 as HTML", b"<html>", 404, "held"),
+            ("404 as HTML: not the application", b"<html>", 404, "no chance"),
+            ("404 as JSON of whomever", {"message": "Not Found"}, 404, "held"),
+            ("a throttle", {"message": "Too Many Attempts."}, 429, "no chance"),
             ("an error in the envelope", error(), 200, "held"),
             ("a job", A_JOB, 200, ["unknown-accepted"]),
             ("a job as an error", A_JOB, 404, ["unknown-accepted"]),
@@ -511,7 +524,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "cancel.minus-one",
         "a gateway answers",
-        cancellable().cancel(0.5, status=503).poll(0.6, at=9),
+        cancellable().answer_cancel(PAGE, status=503).poll(0.6, at=9),
         "no chance",
     ),
     (
@@ -850,7 +863,10 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     # The promise auth.required:
     ("auth.required", "401", keyless(error(), 401), "held"),
-    ("auth.required", "a redirect", keyless(b"", 302), "held"),
+    ("auth.required", "a redirect", keyless(b"", 302), "no chance"),
+    ("auth.required", "401 of whomever", keyless(b"<html>", 401), "held"),
+    ("auth.required", "403 as JSON of whomever", keyless({"message": "No"}, 403), "held"),
+    ("auth.required", "a firewall's page", keyless(b"<html>", 403), "no chance"),
     ("auth.required", "an error in the envelope", keyless(error(), 200), "held"),
     ("auth.required", "let in", keyless(A_JOB, 200), ["let-in"]),
     ("auth.required", "refused, yet told", keyless(A_JOB, 401), ["let-in"]),
@@ -880,17 +896,49 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("input.bad-id", "500", bad_id(error(), 500), ["bad-id-status"]),
     ("input.bad-id", "200", bad_id(error(), 200), ["bad-id-status"]),
     ("input.bad-id", "a gateway answers", bad_id(b"", 503), "no chance"),
-    ("input.bad-id", "HTML", bad_id(b"<html>", 404), ["bad-id-no-json"]),
+    ("input.bad-id", "HTML of whomever", bad_id(b"<html>", 404), "no chance"),
+    ("input.bad-id", "Laravel's page", bad_id(LARAVEL_PAGE, 404), ["bad-id-no-json"]),
+    ("input.bad-id", "Laravel's crash", bad_id(LARAVEL_PAGE, 500), ["bad-id-status"]),
     ("input.bad-id", "another job", bad_id(A_JOB, 200), ["bad-id-accepted"]),
     # Which answers count at all:
     *[
         (
             "status.envelope",
-            f"HTTP {status} tells nothing of a job",
-            Story().create().poll(0.2, status=status),
+            f"HTTP {status} without the envelope tells nothing of a job",
+            Story().create().answer_poll(document, status=status),
             "no chance",
         )
-        for status in (401, 407, 408, 429, 502, 503, 504)
+        for status in (302, 400, 401, 403, 404, 407, 408, 410, 429, 500, 502, 503, 504, 520)
+        for document in (PAGE, b"", {"message": "No"}, {"success": False})
+    ],
+    *[
+        (
+            "status.envelope",
+            f"HTTP {status} in the envelope: about the key or the number of requests",
+            Story().create().answer_poll(error(), status=status),
+            "no chance",
+        )
+        for status in (401, 429)
+    ],
+    *[
+        (
+            "status.envelope",
+            f"HTTP {status} of the application itself",
+            Story().create().answer_poll(document, status=status),
+            ["not-a-success"],
+        )
+        for status, document in (
+            (403, error()),
+            (500, error()),
+            (503, error()),
+            (500, {"success": False, "messages": []}),
+            (500, {"message": "Server Error"}),
+            (404, {"message": "No query results for model [Job] 7"}),
+            (422, {"message": "Wrong", "errors": {"id": ["wrong"]}}),
+            (500, {"message": "?", "exception": "ErrorException", "trace": []}),
+            (500, LARAVEL_PAGE),
+            (500, b"<br />\n<b>Fatal error</b>:  Uncaught Error"),
+        )
     ],
     *[
         (
@@ -911,7 +959,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "status.monotonic",
         "a gateway shows no state",
-        running().poll(0.2, status=503).poll(0.6),
+        running().answer_poll(PAGE, status=503).poll(0.6),
         "held",
     ),
     *[
@@ -922,8 +970,8 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
             ["cancelled-gone"],
         )
         for name, document, status in (
-            ("404", b"<html>", 404),
-            ("410", b"<html>", 410),
+            ("404", error(), 404),
+            ("410", error(), 410),
             ("an error in the envelope", error(), 200),
             ("an error in the envelope, 409", error(), 409),
         )
@@ -961,7 +1009,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "create.initial-state",
         "of a gateway's answer",
-        Story().create(state=-1, status=503),
+        Story().add("create", "POST", "/", PAGE, status=503),
         "no chance",
     ),
     (
@@ -1153,10 +1201,10 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "status.completes",
         "no answer any more",
         running()
-        .poll(0, status=503)
-        .poll(0, status=503)
-        .poll(0, status=503)
-        .poll(0, status=503)
+        .answer_poll(PAGE, status=503)
+        .answer_poll(PAGE, status=503)
+        .answer_poll(PAGE, status=503)
+        .answer_poll(PAGE, status=503)
         .lose("status"),
         "unseen",
     ),
@@ -1330,7 +1378,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     ("status.unknown", "a cancel", unknown("cancel", A_JOB, 200), "no chance"),
     ("cancel.unknown", "a status", unknown("status", A_JOB, 200), "no chance"),
-    ("status.unknown", "a gateway answers", unknown("status", A_JOB, 503), "no chance"),
+    ("status.unknown", "a gateway answers", unknown("status", PAGE, 503), "no chance"),
     ("status.completes", "four without an answer", silent(running(), 4), "no chance"),
     ("status.completes", "five without an answer", silent(running(), 5), "unseen"),
     (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_expedition import validate
 from pytest_expedition.oracle.history import Exchange
+from pytest_expedition.protocol.redaction import Redaction
 from pytest_expedition.recordings.files import RecordingError, open_recordings
 from pytest_expedition.recordings.trace import Line, Recorder, Trace, Whose, as_line
 
@@ -95,7 +96,7 @@ def test_a_trace_can_be_read_while_it_grows(tmp_path: Path) -> None:
 def test_secrets_are_struck_out_in_every_spelling() -> None:
     key = 'to/p"secret'
     body = json.dumps({"key": key, "php": "x"}).encode() + rb' "to\/p\"secret" to%2Fp%22secret'
-    line = as_line(replace(POLL, body=body, path=f"/x?key={key}"), HERE, secrets=[key])
+    line = as_line(replace(POLL, body=body, path=f"/x?key={key}"), HERE, Redaction([key]))
     assert b"secret" not in line
     assert json.loads(line)["path"] == "/x?key=***"
 

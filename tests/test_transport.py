@@ -7,6 +7,7 @@ import queue
 import socket
 import threading
 import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,14 +109,66 @@ def test_a_zipped_answer(ask: Any) -> None:
     assert ask(zipped(gzip.compress(b"text"))).body == b"text"
     assert ask(zipped(gzip.compress(b"a" * 200_000))).body == b"a" * 200_000
     assert ask(zipped(gzip.compress(b"one") + gzip.compress(b"two"))).body == b"onetwo"
-    assert ask(zipped(b"")).body == b""
+    assert ask(zipped(b"")) == Reply(status=200)
 
 
 def test_what_is_not_zipped_or_zipped_otherwise_cannot_be_read(ask: Any) -> None:
     assert "cannot be unzipped" in ask(zipped(b"text")).unreadable
     assert "it breaks off" in ask(zipped(gzip.compress(b"text")[:-9])).unreadable
-    deflated = OK + b"Connection: close\r\nContent-Encoding: br\r\n\r\nx"
-    assert ask(deflated) == Reply(status=200, unreadable="it is encoded as br, unasked")
+
+
+@pytest.mark.parametrize("junk", [bytes(16), b"\0\0\0\0\r\n", b"x", b"\x1f\x8b", b"\0" * 200_000])
+def test_what_follows_the_end_of_a_zipped_body_is_ignored(ask: Any, junk: bytes) -> None:
+    assert ask(zipped(gzip.compress(b"text") + junk)) == Reply(status=200, body=b"text")
+    twice = gzip.compress(b"one") + gzip.compress(b"two")
+    assert ask(zipped(twice + junk)).body == b"onetwo"
+
+
+@pytest.mark.parametrize("body", [zlib.compress(b"text"), zlib.compress(b"text")[2:-4]])
+def test_deflate_is_read_with_and_without_its_wrapper(ask: Any, body: bytes) -> None:
+    answer = OK + b"Connection: close\r\nContent-Encoding: deflate\r\n\r\n" + body
+    assert ask(answer) == Reply(status=200, body=b"text")
+
+
+@pytest.mark.parametrize("encoding", [b"utf-8", b"UTF-8", b"none", b"br", b""])
+def test_an_encoding_that_clients_do_not_know_changes_nothing(ask: Any, encoding: bytes) -> None:
+    answer = OK + b"Connection: close\r\nContent-Encoding: " + encoding + b"\r\n\r\n{}"
+    assert ask(answer) == Reply(status=200, body=b"{}")
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("times", [1, 3])
+def test_interim_answers_are_passed_over(ask: Any, interim: bytes, times: int) -> None:
+    for body in (b"one", b"two"):
+        final = OK + b"Content-Length: 3\r\nConnection: close\r\n\r\n" + body
+        assert ask(interim * times + final) == Reply(status=200, body=body)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        (b"Retry-After: 7", 7.0),
+        (b"Retry-After: 0", 0.0),
+        (
+            b"Date: Wed, 21 Oct 2026 07:28:00 GMT\r\nRetry-After: Wed, 21 Oct 2026 07:28:30 GMT",
+            30.0,
+        ),
+        (b"Retry-After: soon", None),
+        (b"Retry-After: -3", None),
+        (b"Retry-After: Wed, 21 Oct 2026 07:28:30 GMT", None),
+        (b"X: y", None),
+    ],
+)
+def test_how_long_a_server_asks_to_wait(ask: Any, headers: bytes, seconds: float | None) -> None:
+    answer = b"HTTP/1.1 429 Later\r\nConnection: close\r\n" + headers + b"\r\n\r\n"
+    assert ask(answer).retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -194,7 +247,8 @@ def test_what_is_no_http_is_told_and_breaks_nothing(ask: Any, answer: bytes) -> 
 
 def test_a_redirect_is_an_answer_and_the_key_goes_nowhere(raw: RawServer, ask: Any) -> None:
     where = f"Location: http://127.0.0.1:{raw.port}/elsewhere\r\nContent-Length: 0\r\n\r\n"
-    assert ask(b"HTTP/1.1 302 Found\r\n" + where.encode()).status == 302
+    reply = ask(b"HTTP/1.1 302 Found\r\n" + where.encode())
+    assert (reply.status, reply.location) == (302, f"http://127.0.0.1:{raw.port}/elsewhere")
     assert len(raw.received) == 1
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from pytest_expedition.protocol.envelope import spelled
+from pytest_expedition.protocol.redaction import Redaction
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
-from pytest_expedition.report.document import Strike, evidence, outcome_entry, timeline
+from pytest_expedition.report.document import evidence, outcome_entry, timeline
 from pytest_expedition.report.words import answer, asked, cut, plural, printable
 
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ def scenario_entry(
             "requests": len(transcript.steps),
             "jobs": sum(step.created is not None for step in transcript.steps),
             "unanswered": sum(step.outage for step in transcript.steps),
+            "gateway_answers": {},
             "left_behind": [],
             "unconfirmed_creations": 0,
             "reason": "",
@@ -228,8 +230,8 @@ def _broken(scenario: Scenario, transcript: Transcript, violation: Violation) ->
     return {
         "reason": client_fault(violation),
         "python": set_up(scenario.situation),
-        "evidence": evidence(told, proof, Strike()),
-        "timeline": timeline(by_the_clock.values(), told, Strike()),
+        "evidence": evidence(told, proof, Redaction()),
+        "timeline": timeline(by_the_clock.values(), told, Redaction()),
     }
 
 

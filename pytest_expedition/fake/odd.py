@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 import time
 from dataclasses import dataclass, replace
@@ -14,13 +15,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pytest_expedition.fake import readings
-from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_expedition.fake.instance import Request, Response
+    from pytest_expedition.fake.instance import Request
     from pytest_expedition.fake.job_requests import JobRequest
     from pytest_expedition.fake.simulation import Job
 
@@ -343,6 +344,55 @@ class UnavailableNowAndThen(Instance):
         if len(self.requests) % 9 or not asks:
             return answer
         return replace(answer, status=503, headers={"Retry-After": "1"}, body=b"<h1>Later</h1>")
+
+
+_GATEWAY_ANSWERS: Final = (
+    (520, {"Content-Type": "text/html"}, b"<h1>Error 520</h1>"),
+    (404, {"Content-Type": "text/plain"}, b"404 page not found"),
+    (403, {"Content-Type": "text/html"}, b"<h1>Request blocked</h1>"),
+    (500, {"Content-Type": "text/html"}, b"<h1>500 Internal Server Error</h1><hr>nginx"),
+    (302, {"Location": "/portal/login"}, b""),
+    (404, {"Content-Type": "application/json"}, b'{"message": "no Route matched"}'),
+    (503, {"Content-Type": "application/json"}, b'{"error": {"code": 503}}'),
+    (429, {"Content-Type": "application/json"}, b'{"message": "Too Many Attempts."}'),
+)
+
+
+@odd("behind-gateways")
+class BehindGateways(Instance):
+    """Every seventh request is answered by something before the application, each time another."""
+
+    def handle(self, request: Request) -> Response:
+        self.memory["came"] = came = self.memory.get("came", 0) + 1
+        if came % 7:
+            return super().handle(request)
+        status, headers, body = _GATEWAY_ANSWERS[came // 7 % len(_GATEWAY_ANSWERS)]
+        self.requests.append(request)
+        return Response(status=status, headers=headers, body=body)
+
+
+@odd("throttled")
+class Throttled(Instance):
+    """More than thirty requests a minute are refused with 429 and the seconds left to wait."""
+
+    def handle(self, request: Request) -> Response:
+        now = self.clock.now()
+        if now >= self.memory.get("until", 0.0):
+            self.memory.update(until=now + 60, came=0)
+        self.memory["came"] += 1
+        if self.memory["came"] <= 30:
+            return super().handle(request)
+        self.requests.append(request)
+        seconds = {"Retry-After": str(math.ceil(self.memory["until"] - now))}
+        return self.reply({"message": "Too Many Attempts."}, status=429, headers=seconds)
+
+
+@odd("refuses-as-laravel-does")
+class RefusesAsLaravelDoes(Instance):
+    """What is refused carries a bare message in JSON, no envelope."""
+
+    def error(self, status: HTTPStatus, message: str, **headers: str) -> Response:
+        return self.reply({"message": message}, status=int(status), headers=headers)
 
 
 @odd("slow-answers")

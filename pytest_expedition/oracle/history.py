@@ -7,12 +7,13 @@ answer was there before the other's request was sent; all else is at the same ti
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition.protocol import envelope
 from pytest_expedition.protocol.envelope import MISSING, Answer
+from pytest_expedition.protocol.origin import ABOUT_ACCESS, is_from_application
 from pytest_expedition.protocol.reading_cache import read_cached
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ Kind = Literal["create", "status", "cancel", "agent", "other"]
 Probe = Literal["", "unknown-id", "bad-id", "no-key", "wrong-key"]
 
 NO_KEY: Final = 401
-
-UNAVAILABLE: Final = frozenset({NO_KEY, 407, 408, 429, 502, 503, 504})
-"""HTTP statuses that say nothing of a job: the key, a limit or a gateway stood in between."""
 
 BUSY: Final = frozenset({409, 429, 503})
 """HTTP statuses by which a server refuses a job because others run."""
@@ -44,8 +42,9 @@ class Exchange:
 
     ``sent`` and ``received`` are seconds; of a lost answer ``received`` is when it was given up,
     ``status`` is ``None`` and ``lost`` says why; ``unreadable`` says why nothing was kept of a body
-    that did come. ``job_id`` is the id that the request names, ``cancellable`` what is known of the
-    job that the request creates. A ``probe`` is a request that is meant to be refused.
+    that did come. ``location`` is where a redirect leads. ``job_id`` is the id that the request
+    names, ``cancellable`` what is known of the job that the request creates. A ``probe`` is a
+    request that is meant to be refused.
     ``position`` is the exchange's number in the recording that it was read from.
     """
 
@@ -55,12 +54,13 @@ class Exchange:
     sent: float
     received: float
     status: int | None = None
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     lost: str = ""
     unreadable: str = ""
+    location: str = ""
     job_id: int | None = None
     request_type: str = ""
-    request_body: str = ""
+    request_body: str = field(default="", repr=False)
     cancellable: bool | None = None
     probe: Probe = ""
     position: int = 0
@@ -69,12 +69,28 @@ class Exchange:
         """Whether this answer was there before the other request was sent."""
         return self.received < other.sent
 
-    @property
+    @functools.cached_property
     def answered(self) -> bool:
-        """Whether the application itself answered."""
-        if self.probe and self.status == NO_KEY:
+        """Whether the application itself answered: see ``protocol/origin.py``."""
+        if self.status is None:
+            return False
+        if self.ok or (self.probe and self.status == NO_KEY):
             return True
-        return self.status is not None and self.status not in UNAVAILABLE
+        return is_from_application(self.status, self.body, self.document)
+
+    @property
+    def refused_in_json(self) -> bool:
+        """Whether an answer in JSON says that a request was wrong, whoever wrote it.
+
+        What is about the key or the number of requests says nothing of the request.
+        """
+        status = self.status
+        return (
+            status is not None
+            and 400 <= status < 500
+            and status not in ABOUT_ACCESS
+            and isinstance(self.document, dict)
+        )
 
     @property
     def ok(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_expedition.oracle.verdict import conclude
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
@@ -22,11 +23,12 @@ class RunRecord:
     ``url`` is the address of the target, ``verify`` how its certificate was verified, ``embedded``
     whether the target was a fake instance in the process of the suite. ``dialect`` is the one that
     the answers show. ``results`` are in the catalogue's order. ``reason`` says why the run could
-    not be carried out to its end, if so. ``seconds`` are those of the wall clock. ``left_behind``
-    are the ids of jobs that the run created and has not seen end; ``unconfirmed_creations`` counts
-    creations that may have created a job, though no answer gives its id. ``secrets`` must not be
-    shown by any report. ``plans`` has, by requirement, the smallest plan that showed it broken: see
-    `schemas/plan.json`.
+    not be carried out to its end, if so. ``seconds`` are those of the wall clock. ``unanswered``
+    counts, by HTTP status (``None``: no answer at all), the requests that the application did not
+    answer. ``left_behind`` are the ids of jobs that the run created and has not seen end;
+    ``unconfirmed_creations`` counts creations that may have created a job, though no answer gives
+    its id. ``secrets`` must not be shown by any report. ``plans`` has, by requirement, the smallest
+    plan that showed it broken: see `schemas/plan.json`.
     """
 
     url: str
@@ -38,7 +40,7 @@ class RunRecord:
     seconds: float
     requests: int
     jobs: int
-    unanswered: int
+    unanswered: Counter[int | None]
     reason: str = ""
     left_behind: tuple[int, ...] = ()
     unconfirmed_creations: int = 0

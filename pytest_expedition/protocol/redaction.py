@@ -1,13 +1,45 @@
-"""Secrets, and how they are struck out of what is written."""
+"""Secrets, and how they are struck out of what is written.
+
+What was received is judged as it came; only what leaves the suite is redacted: reports, traces,
+logs. A secret is struck in every spelling that servers and tools give it.
+
+A key or a password may also be a text that stands everywhere, such as `1` or `state`. To strike
+that would destroy what is told and what is judged again. Such an indistinct secret is struck only
+where it stands for itself: as a whole value of JSON or of a form, and behind `Bearer`. In no JSON
+are keys, numbers, and the words of the API's own fields changed.
+"""
 
 from __future__ import annotations
 
-from json import dumps
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+import json
+import logging
+import re
+import traceback
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+STRUCK_OUT: Final = "***"
+
+_SHORTEST_DISTINCT: Final = 4
+_ALWAYS_DISTINCT: Final = 8
+"""Characters from which on a secret of letters or digits alone is struck wherever it stands."""
+
+_TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?')
+_FORM_FIELD: Final = re.compile(r"(?<==)[^&]*")
+
+_NAME: Final = re.compile("[A-Za-z_-]{1,24}")
+"""What may be the name of a documented field."""
+
+_WORD: Final = re.compile(r"[A-Za-z_]+|[\d.-]+")
+"""What may be a word of the API, an id or a state."""
+
+_OWN_WORDS: Final = frozenset(
+    {"Type", "type", "Contents-Format", "status_message", "resource_type"}
+    | {"state", "success", "id", "jobId", "job_id"}
+)
+"""Fields whose values are words of the API, or tell jobs apart."""
 
 
 class Secret(str):
@@ -16,19 +48,141 @@ class Secret(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "'***'"
+        return f"'{STRUCK_OUT}'"
 
 
-def spellings(secrets: Iterable[str]) -> list[bytes]:
-    """The ways in which an answer may repeat a secret: plain, in JSON, in PHP's JSON, in a URL."""
-    ways = {
-        way
-        for secret in secrets
-        for way in (
-            secret,
-            dumps(secret)[1:-1],
-            dumps(secret)[1:-1].replace("/", r"\/"),
-            quote(secret, safe=""),
-        )
-    }
-    return [way.encode() for way in sorted(ways, key=len, reverse=True)]
+def is_distinct(secret: str) -> bool:
+    """Whether a secret can be told from other texts wherever it stands."""
+    if len(secret) >= _ALWAYS_DISTINCT:
+        return True
+    return len(secret) >= _SHORTEST_DISTINCT and not (secret.isalpha() or secret.isdecimal())
+
+
+class Redaction:
+    """Strikes secrets out of texts."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._whole = frozenset(known)
+        distinct = [secret for secret in known if is_distinct(secret)]
+        ways = [_spelled(secret) for secret in distinct]
+        ways += [_cut_short(secret) for secret in distinct]
+        ways += [f"(?<=[Bb]earer ){_spelled(secret)}(?![\\w-])" for secret in known]
+        self._anywhere = re.compile("|".join(ways)) if ways else None
+        self._indistinct = any(not is_distinct(secret) for secret in known)
+
+    def prose(self, text: str) -> str:
+        """Return a text without the secrets that can be told from its words."""
+        return text if self._anywhere is None else self._anywhere.sub(STRUCK_OUT, text)
+
+    def value(self, text: str) -> str:
+        """Return a value that somebody else wrote, without secrets."""
+        return STRUCK_OUT if text in self._whole else self.prose(text)
+
+    def fact(self, value: Any) -> Any:
+        """Return a JSON value that somebody else wrote, without secrets in its texts."""
+        if isinstance(value, str):
+            return self.value(value)
+        if isinstance(value, list | tuple):
+            return [self.fact(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self.fact(item) for name, item in value.items()}
+        return value
+
+    def form(self, text: str) -> str:
+        """Return the body of a form, or a query, without secrets in its values."""
+        return _FORM_FIELD.sub(lambda found: self.value(found[0]), text)
+
+    def path(self, path: str) -> str:
+        """Return a path with its query, without secrets; ids stay as they are."""
+        before, mark, query = path.partition("?")
+        steps = [step if step.isdecimal() else self.prose(step) for step in before.split("/")]
+        return "/".join(steps) + mark + self.form(query)
+
+    def body(self, body: bytes) -> bytes:
+        """Return the body of a request or an answer without secrets; JSON stays valid."""
+        if not self._whole:
+            return body
+        try:
+            text = body.decode("utf-8")
+        except UnicodeDecodeError:
+            return self.prose(body.decode("latin-1")).encode("latin-1", "replace")
+        return self.text_body(text).encode("utf-8", "surrogatepass")
+
+    def text_body(self, text: str) -> str:
+        """Return the text of a body without secrets; JSON stays valid."""
+        found = self._anywhere is not None and self._anywhere.search(text)
+        if not (found or self._indistinct):
+            return text
+        try:
+            json.loads(text, parse_int=float)
+        except (ValueError, RecursionError):
+            return self.form(text) if _is_form(text) else self.prose(text)
+        return self._json(text)
+
+    def _json(self, text: str) -> str:
+        field = ""
+
+        def strike(token: re.Match[str]) -> str:
+            nonlocal field
+            value = json.loads(f'"{token[1]}"', strict=False)
+            if token[2] is not None:
+                field = value
+                struck = value if _NAME.fullmatch(value) else self.prose(value)
+            elif field in _OWN_WORDS and _WORD.fullmatch(value):
+                struck = value
+            else:
+                struck = self.value(value)
+            return token[0] if struck == value else json.dumps(struck) + (token[2] or "")
+
+        return _TOKEN.sub(strike, text)
+
+
+NO_REDACTION: Final = Redaction()
+"""What strikes nothing."""
+
+
+def _is_form(text: str) -> bool:
+    return re.fullmatch(r"[^\s=&<>{]+=[^\s<>{]*", text) is not None
+
+
+def _spelled(secret: str) -> str:
+    """Return the pattern of a secret in any spelling: plain, in a URL, in JSON, in HTML."""
+    return "".join(map(_spelled_character, secret))
+
+
+def _spelled_character(character: str) -> str:
+    ways = [re.escape(character)]
+    encoded = character.encode("utf-8", "surrogatepass")
+    ways.append("".join(f"(?i:%{byte:02x})" for byte in encoded))
+    ways += [rf"(?i:\\u{ord(character):04x})"] if ord(character) < 0x10000 else []
+    ways += [re.escape(f"\\{character}")] if character in '/"\\' else []
+    ways += [r"\+"] if character == " " else []
+    named = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;|&#39;"}
+    ways += [named[character]] if character in named else []
+    return f"(?:{'|'.join(ways)})"
+
+
+def _cut_short(secret: str) -> str:
+    """Return the pattern of the beginning of a secret where a text was cut within it."""
+    first = _spelled(secret[:_SHORTEST_DISTINCT])
+    rest = ""
+    for character in reversed(secret[_SHORTEST_DISTINCT:]):
+        rest = f"(?:{_spelled_character(character)}{rest})?"
+    return f"{first}{rest}(?=…)"
+
+
+class LogFilter(logging.Filter):
+    """Strikes secrets out of the records of a logger, tracebacks included."""
+
+    def __init__(self, redaction: Redaction) -> None:
+        super().__init__()
+        self.redaction = redaction
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change a record; let all pass."""
+        record.msg, record.args = self.redaction.prose(record.getMessage()), ()
+        if record.exc_info and record.exc_info[0] is not None:
+            told = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            record.exc_text, record.exc_info = self.redaction.prose(told), None
+        return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import marshal
 import math
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -64,7 +65,7 @@ def judge_history(history: History, *, server: str) -> Judged:
         servers=[server],
         requests=len(exchanges),
         jobs=history.count_jobs(),
-        unanswered=sum(not x.answered for x in exchanges),
+        unanswered=Counter(x.status for x in exchanges if not x.answered),
         seconds=max(x.received for x in exchanges) - exchanges[0].sent,
         created_in=history.created_in,
         dialects=history.dialects,
@@ -85,7 +86,7 @@ class Judged:
     servers: list[str] = field(default_factory=list)
     requests: int = 0
     jobs: int = 0
-    unanswered: int = 0
+    unanswered: Counter[int | None] = field(default_factory=Counter)
     told_twice: int = 0
     seconds: float = 0.0
     created_in: Dialect | None = None
@@ -185,7 +186,7 @@ class _Judge:
             self._add(name, find(rule, history), server)
         judged = self._judged
         judged.requests += len(history.exchanges)
-        judged.unanswered += sum(not x.answered for x in history.exchanges)
+        judged.unanswered.update(x.status for x in history.exchanges if not x.answered)
         judged.jobs += history.count_jobs()
         judged.dialects |= history.dialects
         judged.cancellable.update(x.cancellable for x in history.creations)

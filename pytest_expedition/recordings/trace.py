@@ -13,13 +13,13 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition.oracle.history import Exchange
-from pytest_expedition.protocol.redaction import spellings
+from pytest_expedition.protocol.redaction import NO_REDACTION, Redaction
 from pytest_expedition.protocol.validation import find_violation
 from pytest_expedition.recordings.bodies import is_json
 from pytest_expedition.recordings.files import RecordingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from typing_extensions import Self
@@ -54,6 +54,8 @@ class Recorder:
 
     def __init__(self, path: Path, *, server: str, part: str = "") -> None:
         self._whose = Whose(server, part)
+        self._known: tuple[str, ...] = ()
+        self._redaction = Redaction()
         # One write for each line, always at the end: so lines of several writers do not mix.
         self._file = path.open("ab", buffering=0)
 
@@ -67,19 +69,21 @@ class Recorder:
         """Close the file."""
         self._file.close()
 
-    def write(self, exchange: Exchange, *, secrets: Iterable[str] = ()) -> None:
+    def write(self, exchange: Exchange, secrets: Iterable[str] = ()) -> None:
         """Write one exchange, with secrets struck out."""
-        self._file.write(as_line(exchange, self._whose, secrets=secrets))
+        known = tuple(secrets)
+        if known != self._known:
+            self._known, self._redaction = known, Redaction(known)
+        self._file.write(as_line(exchange, self._whose, self._redaction))
 
 
-def as_line(exchange: Exchange, whose: Whose, *, secrets: Iterable[str] = ()) -> bytes:
+def as_line(exchange: Exchange, whose: Whose, redaction: Redaction = NO_REDACTION) -> bytes:
     """Return the line of an exchange; what has its usual value is left out."""
-    ways = spellings(secrets)
     line: dict[str, Any] = {}
     for name, default in _DEFAULTS.items():
         value = getattr(exchange, name)
-        if name in _FREE_TEXTS:
-            value = _struck_out(value, ways)
+        if name in _REDACTED:
+            value = _REDACTED[name](redaction, value)
         if name == "body":
             line |= _body_fields(value)
         elif value != default or name == "status":
@@ -88,16 +92,14 @@ def as_line(exchange: Exchange, whose: Whose, *, secrets: Iterable[str] = ()) ->
     return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-_FREE_TEXTS: Final = {"path", "body", "request_body", "lost"}
-
-
-def _struck_out(text: str | bytes, ways: Iterable[bytes]) -> str | bytes:
-    for way in ways:
-        if isinstance(text, bytes):
-            text = text.replace(way, b"***")
-        else:
-            text = text.replace(way.decode(), "***")
-    return text
+_REDACTED: Final[Mapping[str, Callable[[Redaction, Any], Any]]] = {
+    "path": Redaction.path,
+    "body": Redaction.body,
+    "request_body": Redaction.text_body,
+    "lost": Redaction.prose,
+    "unreadable": Redaction.prose,
+    "location": Redaction.prose,
+}
 
 
 def _body_fields(body: bytes) -> dict[str, str]:

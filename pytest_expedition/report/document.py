@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import created_id
+from pytest_expedition.oracle.rules import Violation
 from pytest_expedition.oracle.verdict import conclude
+from pytest_expedition.protocol.redaction import Redaction
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 from pytest_expedition.report import words
 
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
         WaiverEntry,
     )
 
-STRUCK_OUT = "***"
 BODY_SHOWN = 2000
 """Characters of a body that the report keeps."""
 TIMELINE_LENGTH: Final = 100
@@ -61,24 +63,30 @@ def run_entry(record: RunRecord) -> RunEntry:
         "seconds": round(record.seconds, 3),
         "requests": record.requests,
         "jobs": record.jobs,
-        "unanswered": record.unanswered,
+        "unanswered": record.unanswered.total(),
+        "gateway_answers": {
+            str(status): count
+            for status, count in sorted(record.unanswered.items(), key=str)
+            if status is not None
+        },
         "left_behind": list(record.left_behind),
         "unconfirmed_creations": record.unconfirmed_creations,
-        "reason": Strike(record.secrets).out(record.reason),
+        "reason": Redaction(record.secrets).prose(record.reason),
     }
 
 
 def requirement_entry(record: RunRecord, result: Result) -> RequirementEntry:
     """Return what the report says of one requirement."""
-    strike = Strike(record.secrets)
+    redaction = Redaction(record.secrets)
     story = _story(result)
     proof = () if result.violation is None else result.violation.proof
-    reason = strike.out(words.reason(result, record.reason))
+    shown = replace(result, violation=_without_secrets(result.violation, redaction))
+    reason = redaction.prose(words.reason(shown, record.reason))
     entry = outcome_entry(result.requirement, result.outcome, reason)
-    entry["waiver"] = _waiver(result, strike)
-    entry["evidence"] = evidence(story, proof, strike)
-    entry["timeline"] = timeline(_jobs_of(story, result), story, strike)
-    entry["curl"] = [strike.out(line) for line in _curl(story, record, result)]
+    entry["waiver"] = _waiver(result, redaction)
+    entry["evidence"] = evidence(story, proof, redaction)
+    entry["timeline"] = timeline(_jobs_of(story, result), story, redaction)
+    entry["curl"] = [redaction.prose(line) for line in _curl(story, record, result)]
     name = result.requirement.id
     if result.violation is not None and name in record.plans:
         entry["plan"] = record.plans[name]
@@ -90,11 +98,22 @@ def broken_down(name: str, reason: str) -> RequirementEntry:
     return outcome_entry(CATALOGUE[name], "error", words.printable(reason))
 
 
-def _waiver(result: Result, strike: Strike) -> WaiverEntry | None:
+def _without_secrets(violation: Violation | None, redaction: Redaction) -> Violation | None:
+    """Return a violation whose facts may be shown."""
+    if violation is None:
+        return None
+    facts = {
+        name: redaction.prose(value) if name in words.PLAIN else redaction.fact(value)
+        for name, value in violation.facts.items()
+    }
+    return Violation(violation.fault, *violation.proof, **facts)
+
+
+def _waiver(result: Result, redaction: Redaction) -> WaiverEntry | None:
     if result.waiver is None:
         return None
     return {
-        "reason": strike.out(result.waiver.reason),
+        "reason": redaction.prose(result.waiver.reason),
         "until": result.waiver.until.isoformat(),
         "state": result.waiver_state,
     }
@@ -140,6 +159,7 @@ def assemble(
         "requests": sum(run["requests"] for run in runs),
         "jobs": sum(run["jobs"] for run in runs),
         "unanswered": sum(run["unanswered"] for run in runs),
+        "gateway_answers": dict(sum((Counter(run["gateway_answers"]) for run in runs), Counter())),
         "left_behind": [job_id for run in runs for job_id in run["left_behind"]],
         "unconfirmed_creations": sum(run["unconfirmed_creations"] for run in runs),
         "verdict": conclude(
@@ -158,19 +178,6 @@ def _span(runs: Sequence[RunEntry]) -> float:
     begun = [datetime.fromisoformat(run["started"]).timestamp() for run in runs]
     ended = [start + run["seconds"] for start, run in zip(begun, runs, strict=True)]
     return round(max(ended) - min(begun), 3) if runs else 0.0
-
-
-@dataclass(frozen=True)
-class Strike:
-    """Strikes secrets out of texts."""
-
-    secrets: tuple[str, ...] = ()
-
-    def out(self, text: str) -> str:
-        """Return a text without them."""
-        for secret in self.secrets:
-            text = text.replace(secret, STRUCK_OUT)
-        return text
 
 
 def _story(result: Result) -> list[Exchange]:
@@ -197,7 +204,9 @@ def _jobs_of(story: list[Exchange], result: Result) -> Iterable[Exchange]:
     return (x for x in about if x.kind == "cancel" or (x.answered and not x.probe))
 
 
-def timeline(exchanges: Iterable[Exchange], story: list[Exchange], strike: Strike) -> TimelineEntry:
+def timeline(
+    exchanges: Iterable[Exchange], story: list[Exchange], redaction: Redaction
+) -> TimelineEntry:
     """Return the life of the story's jobs in short: what a chart of their states needs."""
     others = set(exchanges).difference(story)
     ordered = sorted(others, key=lambda exchange: exchange.sent)
@@ -213,7 +222,7 @@ def timeline(exchanges: Iterable[Exchange], story: list[Exchange], strike: Strik
                 "sent": round(exchange.sent, 6),
                 "received": None if exchange.status is None else round(exchange.received, 6),
                 "state": exchange.state,
-                "answer": strike.out(words.answer(exchange)),
+                "answer": words.answer(without_secrets(exchange, redaction)),
             }
             for exchange in kept
         ],
@@ -227,27 +236,40 @@ def _about(exchange: Exchange) -> int | None:
 
 
 def evidence(
-    story: Iterable[Exchange], proof: Collection[Exchange], strike: Strike
+    story: Iterable[Exchange], proof: Collection[Exchange], redaction: Redaction
 ) -> list[EvidenceEntry]:
     """Return the exchanges that tell how something was broken, and which of them prove it."""
-    return [_told(exchange, strike, proves=exchange in proof) for exchange in story]
+    return [_told(exchange, redaction, proves=exchange in proof) for exchange in story]
 
 
-def _told(exchange: Exchange, strike: Strike, *, proves: bool) -> EvidenceEntry:
-    body = exchange.body[: 4 * BODY_SHOWN].decode("utf-8", "replace")
+def _told(exchange: Exchange, redaction: Redaction, *, proves: bool) -> EvidenceEntry:
+    exchange = without_secrets(exchange, redaction)
     return {
         "proves": proves,
         "sent": round(exchange.sent, 6),
         "received": None if exchange.status is None else round(exchange.received, 6),
         "method": exchange.method,
-        "path": strike.out(exchange.path),
-        "request": strike.out(exchange.request_body),
+        "path": exchange.path,
+        "request": exchange.request_body,
         "status": exchange.status,
-        "body": strike.out(body)[:BODY_SHOWN],
-        "asked": strike.out(words.asked(exchange)),
-        "answer": strike.out(words.answer(exchange)),
-        "summary": strike.out(words.summary(exchange)),
+        "body": exchange.body[: 4 * BODY_SHOWN].decode("utf-8", "replace")[:BODY_SHOWN],
+        "asked": words.asked(exchange),
+        "answer": words.answer(exchange),
+        "summary": words.summary(exchange),
     }
+
+
+def without_secrets(exchange: Exchange, redaction: Redaction) -> Exchange:
+    """Return an exchange as it may be shown."""
+    return replace(
+        exchange,
+        path=redaction.path(exchange.path),
+        body=redaction.body(exchange.body),
+        request_body=redaction.text_body(exchange.request_body),
+        lost=redaction.prose(exchange.lost),
+        unreadable=redaction.prose(exchange.unreadable),
+        location=redaction.prose(exchange.location),
+    )
 
 
 def _curl(story: list[Exchange], record: RunRecord, result: Result) -> list[str]:

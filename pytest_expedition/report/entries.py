@@ -30,6 +30,7 @@ class RunEntry(TypedDict):
     requests: int
     jobs: int
     unanswered: int
+    gateway_answers: dict[str, int]
     left_behind: list[int]
     unconfirmed_creations: int
     reason: str

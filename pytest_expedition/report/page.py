@@ -128,7 +128,8 @@ def _header(document: Document) -> Markup:
         "Started": html("<time>{} UTC</time>", document["started"][:19].replace("T", " ")),
         "Took": words.duration(document["seconds"]),
         "Traffic": f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
-        + (f", {document['unanswered']} unanswered" if document["unanswered"] else ""),
+        + (f", {document['unanswered']} unanswered" if document["unanswered"] else "")
+        + "".join(f"; {line}" for line in words.gateway_lines(document["gateway_answers"])),
     }
     counts = [(each, outcomes.count(each)) for each in words.OUTCOMES if each in outcomes]
     tally = join(

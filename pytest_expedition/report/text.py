@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
-from pytest_expedition.report.words import left_behind, plural, printable, tally
+from pytest_expedition.report.words import gateway_lines, left_behind, plural, printable, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,6 +68,7 @@ def verdict_lines(document: Document) -> list[str]:
         f"{len(entries)} of {plural(_known(entries), 'requirement')}: "
         + tally([entry["outcome"] for entry in entries]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
+        *gateway_lines(document["gateway_answers"]),
         *([behind] if behind and not embedded else []),
         *waiver_lines(entries),
         *([f"reason: {document['reason']}"] if document["reason"] else []),

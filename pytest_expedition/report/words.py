@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_expedition.oracle.history import NO_KEY
 from pytest_expedition.protocol.envelope import MISSING, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.rules import Violation
@@ -84,7 +85,7 @@ WAIVERS: Final[dict[WaiverState, str]] = {
 }
 """What became of a waiver."""
 
-_PLAIN: Final = {"field", "problem", "envelope", "key", "dialect", "created_in"}
+PLAIN: Final = {"field", "problem", "envelope", "key", "dialect", "created_in"}
 """Facts that are words already."""
 
 _KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}
@@ -93,7 +94,7 @@ _KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}
 def seen(violation: Violation) -> str:
     """Say what was seen."""
     facts = {
-        name: cut(str(value)) if name in _PLAIN else _spelled(value)
+        name: cut(str(value)) if name in PLAIN else _spelled(value)
         for name, value in violation.facts.items()
     }
     if "key" in facts:
@@ -207,6 +208,17 @@ def left_behind(jobs: Sequence[int], unconfirmed_creations: int) -> str:
         more = f"perhaps the jobs of {requests} whose answer gives no id"
     both = " and ".join(part for part in (known, more) if part)
     return f"left behind, not seen to have ended: {both}" if both else ""
+
+
+def gateway_lines(counts: Mapping[str, int]) -> list[str]:
+    """Tell which answers something before the application wrote, by their HTTP statuses."""
+    lines = []
+    for status, count in counts.items():
+        answers = "1 answer was" if count == 1 else f"{count} answers were"
+        about_key = int(status) == NO_KEY
+        why = ": the key was refused" if about_key else " from something before the application"
+        lines.append(f"{answers} HTTP {status}{why}")
+    return lines
 
 
 def plural(count: int, noun: str) -> str:

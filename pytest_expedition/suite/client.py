@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -12,7 +14,8 @@ from urllib.parse import urlencode
 from urllib3.exceptions import InsecureRequestWarning
 
 from pytest_expedition.oracle.history import NO_KEY, Exchange
-from pytest_expedition.protocol.redaction import Secret, spellings
+from pytest_expedition.protocol.origin import described
+from pytest_expedition.protocol.redaction import LogFilter, Redaction, Secret
 from pytest_expedition.real_time import now as machine_now
 from pytest_expedition.suite.ledger import Ledger
 from pytest_expedition.suite.request_list import REQUESTS
@@ -47,6 +50,12 @@ BARRIER_SECONDS: Final = 60.0
 LOST_IN_A_ROW: Final = 8
 """Answers that may be lost one after the other until the target is taken to be down."""
 
+SECONDS_OF_GATEWAYS: Final = 30.0
+"""Seconds for which something else may answer in the application's place until the run ends."""
+
+MOST_WAITS: Final = 3
+"""How often a request is sent again because its answer asked to wait (Retry-After)."""
+
 CLEANING_UP: Final = 0.1
 """Part of the seconds of a run that is kept for cancelling what still runs."""
 
@@ -55,8 +64,14 @@ MOST_SECONDS_OF_CLEANING_UP: Final = 30.0
 AGENT_TRIES: Final = 3
 """How often a stopped agent is told to run until it is given up."""
 
+LOGGERS: Final = tuple(
+    f"urllib3.{name}" for name in ("connection", "connectionpool", "poolmanager", "response")
+)
+"""Who may log what a server has sent, or where to."""
+
 WRONG_KEY: Final = "not-a-key"
 NO_SUCH_RESOURCE: Final = 404
+TOO_MANY_REQUESTS: Final = 429
 
 
 class LimitReachedError(Exception):
@@ -114,12 +129,14 @@ class Client:
     ``exchanges`` are all of the run, ``ledger`` knows the jobs that it created, which alone are
     ever cancelled. ``requests`` counts what was sent. ``dialect`` is the one that the target
     speaks, once an answer has shown it. ``secrets`` are the keys and the password. ``record`` is
-    told each exchange.
+    told each exchange as it came, and the secrets that are known by then.
 
     A client is a context manager: at its end it cleans up and closes its connections.
     """
 
-    def __init__(self, target: Target, *, record: Callable[[Exchange], None] | None = None) -> None:
+    def __init__(
+        self, target: Target, *, record: Callable[[Exchange, Sequence[str]], object] | None = None
+    ) -> None:
         self.target = target
         self.clock = target.clock
         self.ledger = Ledger(target.limits)
@@ -134,6 +151,12 @@ class Client:
         self._until = machine_now() + target.limits.seconds
         self._reached = False
         self._lost_in_a_row = 0
+        self._unanswered_in_a_row: list[Exchange] = []
+        """Those at the end that the application did not answer, without the probes."""
+        self._retry_after: dict[Exchange, float] = {}
+        """For how many seconds an answer asked to wait."""
+        self._not_before = 0.0
+        """When the next request may be sent, by what the target asked."""
         self._agent_started = False
         self._agent_stopped = ""
         """What the last answer was since the agent was stopped; empty where it was not."""
@@ -142,8 +165,8 @@ class Client:
         self._agent_id: int | None = None
         self._bytes = 0
         self._key = Secret(target.api_key)
-        self._renewed = False
         self.secrets: tuple[str, ...] = ()
+        self._log_filter = LogFilter(Redaction())
         self._keep_secret(target.api_key, target.password)
         self._transport = Transport(target.url, verify=target.verify, connections=MOST_AT_ONCE)
         self._pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="expedition")
@@ -151,6 +174,8 @@ class Client:
 
     def __enter__(self) -> Self:
         self._quiet.__enter__()
+        for name in LOGGERS:
+            logging.getLogger(name).addFilter(self._log_filter)
         if self.target.verify is False:  # said once, in the report, and not for each request
             warnings.simplefilter("ignore", InsecureRequestWarning)
         return self
@@ -161,6 +186,8 @@ class Client:
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._transport.close()
+            for name in LOGGERS:
+                logging.getLogger(name).removeFilter(self._log_filter)
             self._quiet.__exit__(None, None, None)
 
     @property
@@ -199,11 +226,22 @@ class Client:
         return self.leftovers
 
     def _send_while_cleaning_up(self, call: Call) -> Exchange | None:
-        """Send a request as long as requests and seconds are left."""
-        requests_left = self.target.limits.requests - self.requests
-        if requests_left <= 0 or machine_now() >= self._until:
-            return None
-        return self._send_once([call])[0]
+        """Send a request as long as requests and seconds are left; again where it was put off."""
+        exchange: Exchange | None = None
+        for _ in range(MOST_WAITS):
+            left = min(self._until - machine_now(), self.target.limits.answer_seconds)
+            pause = max(self._not_before - self.now, 0.0)
+            requests_left = self.target.limits.requests - self.requests
+            if requests_left <= 0 or left <= 0 or (self.clock.waits and pause > left):
+                break
+            self.clock.sleep(pause)
+            (exchange,) = self._send_once([call])
+            if exchange.status == NO_KEY and self.target.password:
+                with contextlib.suppress(TargetUnusableError):
+                    self._fetch_key(cleaning_up=True)
+            elif not self._is_put_off(exchange):
+                break
+        return exchange
 
     def _cancel_what_still_runs(self) -> None:
         """Cancel the jobs of the ledger that have not ended and may be cancelled."""
@@ -294,17 +332,23 @@ class Client:
         if not self._key:
             self._fetch_key()
 
-    def _fetch_key(self) -> None:
+    def _fetch_key(self, *, cleaning_up: bool = False) -> None:
         form = {"username": self.target.username, "password": self.target.password}
         for login in ("login", "older-login"):
             method, path = _listed(login)
             call = Call(kind="other", method=method, path=path, probe="no-key", form=form)
-            self._require_limits(call)
-            (exchange,) = self._send_once([call])
+            if cleaning_up:
+                (exchange,) = self._send_once([call])
+            else:
+                self._require_limits(call)
+                (exchange,) = self._send_in_time([call])
             if exchange.status != NO_SUCH_RESOURCE:
                 break
         if exchange.status is None:
             raise TargetUnusableError(f"{self.target.url} does not answer: {exchange.lost}")
+        if not exchange.answered and exchange.status != NO_KEY:
+            what = described(exchange.status, exchange.body, exchange.location)
+            raise TargetUnusableError(f"{self.target.url}: POST {path} got {what}")
         key = _key_in(exchange.document)
         if not exchange.ok or key is None:
             raise TargetUnusableError(
@@ -314,14 +358,9 @@ class Client:
         self._key = key
         self._keep_secret(key)
 
-    def _struck_out(self, body: bytes) -> bytes:
-        for secret in self._spellings:
-            body = body.replace(secret, b"***")
-        return body
-
     def _keep_secret(self, *secrets: str) -> None:
         self.secrets = (*self.secrets, *(text for text in secrets if text))
-        self._spellings = spellings(self.secrets)
+        self._log_filter.redaction = Redaction(self.secrets)
 
     # Requests
 
@@ -359,28 +398,70 @@ class Client:
     def send(self, calls: Sequence[Call]) -> list[Exchange]:
         """Send requests, several at the same instant, and return the exchanges in their order.
 
-        Where the key has expired, and there is a user name and a password, a new one is fetched
-        once, and what was refused is sent again.
+        Where the key has expired, and there is a user name and a password, a new one is fetched,
+        and what was refused is sent again. Where an answer that is not the application's asks
+        to wait (Retry-After), this waits within the limits, and sends again what was put off.
 
         Raises ``LimitReachedError`` before a request that a limit forbids, and
         ``TargetUnusableError`` where the target does not answer at all or refuses the key.
         """
         self._require_limits(*calls)
-        exchanges = self._send_once(calls)
+        exchanges = self._send_in_time(calls)
         refused = [
             number
             for number, exchange in enumerate(exchanges)
             if exchange.status == NO_KEY and not exchange.probe
         ]
-        if refused and self.target.password and not self._renewed:
-            self._renewed = True
+        if refused and self.target.password:
             self._fetch_key()
             again = [calls[number] for number in refused]
             self._require_limits(*again)
-            for number, exchange in zip(refused, self._send_once(again), strict=True):
+            for number, exchange in zip(refused, self._send_in_time(again), strict=True):
                 exchanges[number] = exchange
         self._require_usable(exchanges)
         return exchanges
+
+    def require_answers(self) -> None:
+        """Raise ``TargetUnusableError`` if the application answered nothing at the end of a run."""
+        silent = self._unanswered_in_a_row
+        if len(silent) >= LOST_IN_A_ROW or (silent and not self.ledger.ids):
+            raise TargetUnusableError(self._why_unanswered())
+
+    def _send_in_time(self, calls: Sequence[Call]) -> list[Exchange]:
+        """Send requests; wait, and send again, what an answer put off until later."""
+        self._wait(self._seconds_until_end())
+        exchanges = self._send_once(calls)
+        for _ in range(MOST_WAITS):
+            put_off = [number for number, each in enumerate(exchanges) if self._is_put_off(each)]
+            if not put_off:
+                break
+            again = [calls[number] for number in put_off]
+            self._require_limits(*again)
+            self._wait(self._seconds_until_end())
+            for number, exchange in zip(put_off, self._send_once(again), strict=True):
+                exchanges[number] = exchange
+        return exchanges
+
+    def _is_put_off(self, exchange: Exchange) -> bool:
+        """Whether a request is to be sent again later: it asked for nothing that was done."""
+        if exchange not in self._retry_after or exchange.answered:
+            return False
+        return exchange.kind != "create" or exchange.status == TOO_MANY_REQUESTS
+
+    def _wait(self, longest: float) -> None:
+        """Wait until the target wants to be asked again.
+
+        Raises ``LimitReachedError`` where that is later than the run may wait.
+        """
+        pause = self._not_before - self.now
+        if pause <= 0:
+            return
+        if pause > longest:
+            raise LimitReachedError("seconds")
+        self.clock.sleep(pause)
+
+    def _seconds_until_end(self) -> float:
+        return self.seconds_left if self.clock.waits else float("inf")
 
     @property
     def _last_start(self) -> float:
@@ -444,12 +525,16 @@ class Client:
         self._bytes += sum(len(each.body) for each in exchanges)
         if self._record is not None:  # last of all: it may fail, and no job may be lost by that
             for exchange in about_jobs:
-                self._record(exchange)
+                self._record(exchange, self.secrets)
 
     def _require_usable(self, exchanges: Sequence[Exchange]) -> None:
         url = self.target.url
         for exchange in exchanges:
             self._lost_in_a_row = self._lost_in_a_row + 1 if exchange.status is None else 0
+            if exchange.answered:
+                self._unanswered_in_a_row = []
+            elif not exchange.probe:
+                self._unanswered_in_a_row.append(exchange)
             if exchange.status == NO_KEY and not exchange.probe:
                 raise TargetUnusableError(
                     f"{url} refuses the key: {exchange.method} {exchange.path} was answered with "
@@ -463,8 +548,25 @@ class Client:
                 f"{url} stopped answering {exchanges[-1].sent:.1f} s after the start: "
                 f"{exchanges[-1].lost}"
             )
+        silent = self._unanswered_in_a_row
+        lasted = silent[-1].sent - silent[0].sent if silent else 0.0
+        if lasted >= SECONDS_OF_GATEWAYS and len(silent) >= LOST_IN_A_ROW:
+            self.require_answers()
         if self._bytes > MOST_BYTES_IN_ALL:
             raise TargetUnusableError(f"{url} has sent more than {MOST_BYTES_IN_ALL} bytes in all")
+
+    def _why_unanswered(self) -> str:
+        """Say since when, and with what, something else answers in the application's place."""
+        silent = self._unanswered_in_a_row
+        first, last = silent[0], silent[-1]
+        what = last.lost
+        if last.status is not None:
+            what = described(last.status, last.body, last.location)
+        return (
+            f"{self.target.url} has not answered since {first.method} {first.path}, "
+            f"{first.sent:.1f} s after the start: the last {len(silent)} requests got no answer of "
+            f"the application; the last one got {what}"
+        )
 
     def _exchange(self, call: Call, barrier: threading.Barrier | None) -> Exchange:
         """Send one request, at the barrier's instant."""
@@ -486,17 +588,21 @@ class Client:
             sent=sent,
             received=self.now,
             status=reply.status,
-            body=self._struck_out(reply.body),
+            body=reply.body,
             lost=reply.lost,
             unreadable=reply.unreadable,
+            location=reply.location,
             job_id=call.job_id,
             request_type=request.headers.get("Content-Type", ""),
-            request_body=self._struck_out(asked).decode("utf-8", "replace"),
+            request_body=asked.decode("utf-8", "replace"),
             cancellable=recipe.cancellable if recipe is not None else None,
             probe=call.probe,
         )
         if reply.unsent:
             self._unsent.add(exchange)
+        if reply.retry_after is not None and not exchange.answered:
+            self._retry_after[exchange] = reply.retry_after
+            self._not_before = max(self._not_before, self.now + reply.retry_after)
         return exchange
 
     def _headers(self, call: Call) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED, created_id
+from pytest_expedition.protocol.origin import described
 from pytest_expedition.suite.client import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.plan import AT_THE_END
 
@@ -208,9 +209,13 @@ class Executor:
         url, dialect = self.target.url, self.target.dialect
         refused = [x for x in creations if x.status is not None and 300 <= x.status < 500]
         if not self.client.ledger.ids and len(refused) == len(creations):
+            first = refused[0]
+            assert first.status is not None
+            what = described(first.status, first.body, first.location)
+            if first.answered:
+                what = f"HTTP {first.status}; is it the request of a [[job]] that works?"
             raise TargetUnusableError(
-                f"{url} creates no job: {refused[0].method} {refused[0].path} was "
-                f"answered with {refused[0].status}; is it the request of a [[job]] that works?"
+                f"{url} creates no job: {first.method} {first.path} got {what}"
             )
         for creation in creations:
             spoken = creation.answer.dialect if creation.answer.tells_of_a_job else None

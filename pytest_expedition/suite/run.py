@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from pytest_expedition.suite.search import Search
 from pytest_expedition.suite.share import Share, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.record import RunRecord
@@ -57,7 +58,7 @@ def run_contract(
     seed: int | None = None,
     until_broken: Collection[str] = (),
     watch: Callable[[Progress], None] | None = None,
-    record: Callable[[Exchange], None] | None = None,
+    record: Callable[[Exchange, Sequence[str]], object] | None = None,
     plan: Plan | None = None,
 ) -> RunRecord:
     """Run the contract against a target, or one ``plan`` alone: all of it, in one share.
@@ -83,7 +84,7 @@ def run_share(
     seed: int | None = None,
     until_broken: Collection[str] = (),
     watch: Callable[[Progress], None] | None = None,
-    record: Callable[[Exchange], None] | None = None,
+    record: Callable[[Exchange, Sequence[str]], object] | None = None,
     plan: Plan | None = None,
     share: tuple[int, int] = (0, 1),
 ) -> Share:
@@ -124,6 +125,7 @@ def run_share(
         with client:
             try:
                 work()
+                client.require_answers()
             except TargetUnusableError as error:
                 reason = str(error)
     except KeyboardInterrupt:
@@ -142,7 +144,7 @@ def run_share(
         seconds=time.monotonic() - begun,
         requests=client.requests,
         jobs=len(client.ledger.ids),
-        unanswered=sum(not exchange.answered for exchange in history.exchanges),
+        unanswered=Counter(x.status for x in history.exchanges if not x.answered),
         reason=reason,
         left_behind=client.leftovers.jobs,
         unconfirmed_creations=client.leftovers.unconfirmed_creations,

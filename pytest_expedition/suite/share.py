@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ class Share:
     seconds: float
     requests: int
     jobs: int
-    unanswered: int
+    unanswered: Counter[int | None]
     reason: str
     left_behind: tuple[int, ...]
     unconfirmed_creations: int
@@ -75,7 +76,7 @@ def merge(target: Target, shares: Sequence[Share]) -> RunRecord:
         seconds=max((x.started - started).total_seconds() + x.seconds for x in shares),
         requests=sum(share.requests for share in shares),
         jobs=sum(share.jobs for share in shares),
-        unanswered=sum(share.unanswered for share in shares),
+        unanswered=sum((share.unanswered for share in shares), Counter()),
         reason=reason,
         left_behind=tuple(job_id for share in shares for job_id in share.left_behind),
         unconfirmed_creations=sum(share.unconfirmed_creations for share in shares),

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import itertools
 import socket
 import ssl
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CONNECT_SECONDS: Final = 10.0
+LONGEST_NUMBER: Final = 9
+"""Digits of a number of seconds that are read."""
+
 MOST_BYTES: Final = 1024 * 1024
 """Bytes that the body of an answer may have, unzipped."""
 
@@ -47,14 +52,17 @@ class Reply:
 
     ``status`` is ``None`` where no answer came, or not all of it, and ``lost`` says why.
     ``unsent`` says that there was no connection by which the server could have learnt of the
-    request. ``unreadable`` says why nothing is kept of a body that did come.
+    request. ``unreadable`` says why nothing is kept of a body that did come. ``location`` is where
+    a redirect leads, ``retry_after`` how many seconds the server asks to wait.
     """
 
     status: int | None = None
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     lost: str = ""
     unsent: bool = False
     unreadable: str = ""
+    location: str = ""
+    retry_after: float | None = None
 
 
 class Transport:
@@ -94,7 +102,11 @@ class Transport:
                 proxies=self._proxies,
             )
             with contextlib.closing(response):
-                return _read(response)
+                return replace(
+                    _read(response),
+                    location=response.headers.get("Location", "") if response.is_redirect else "",
+                    retry_after=_retry_after(response.headers),
+                )
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             return Reply(lost=_why_lost(error), unsent=_is_unsent(error))
         except http.client.HTTPException as error:
@@ -115,7 +127,7 @@ def _read(response: requests.Response) -> Reply:
 
     body = bytearray()
     try:
-        for piece in _unzipped(pieces()) if encoding in {"gzip", "x-gzip"} else pieces():
+        for piece in _decoded(pieces(), encoding):
             body += piece
             if len(body) > MOST_BYTES:
                 return Reply(status=status, unreadable=_TOO_LONG)
@@ -126,25 +138,60 @@ def _read(response: requests.Response) -> Reply:
     told = headers.get("Content-Length", "")
     if told.isdecimal() and "Transfer-Encoding" not in headers and came < int(told):
         return Reply(lost=f"the answer broke off: {came} of {told} bytes came")
-    if encoding not in {"identity", "", "gzip", "x-gzip"}:
-        return Reply(status=status, unreadable=f"it is encoded as {encoding}, unasked")
     return Reply(status=status, body=bytes(body))
 
 
-def _unzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Unzip piece by piece, so that little input cannot become much output at once."""
-    unzip = zlib.decompressobj(_GZIP)
+def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Decode a body as requests and curl do: an encoding that they do not know changes nothing."""
+    if encoding in {"gzip", "x-gzip"}:
+        return _unzipped(pieces, _GZIP)
+    if encoding == "deflate":
+        first = next(pieces, b"")
+        # Its name means zlib; many servers send the bare stream.
+        window = zlib.MAX_WBITS if first.startswith(b"\x78") else -zlib.MAX_WBITS
+        return _unzipped(itertools.chain([first], pieces), window)
+    return pieces
+
+
+def _unzipped(pieces: Iterator[bytes], window: int) -> Iterator[bytes]:
+    """Unzip piece by piece, so that little input cannot become much output at once.
+
+    Bytes that follow the end, and are not another member, are ignored: so do the common clients.
+    """
+    unzip = zlib.decompressobj(window)
+    came = whole = garbage = False
     for piece in pieces:
-        rest = piece
+        came = True
+        rest = b"" if garbage else piece
         while rest:
-            if unzip.eof:  # another member follows
-                unzip = zlib.decompressobj(_GZIP)
-            yield unzip.decompress(rest, _PIECE)
+            if unzip.eof:
+                unzip, whole = zlib.decompressobj(window), True
+            try:
+                text = unzip.decompress(rest, _PIECE)
+            except zlib.error:
+                if not whole:
+                    raise
+                garbage = True
+                break
+            yield text
             rest = unzip.unconsumed_tail or unzip.unused_data
-    if not unzip.eof:
+    if came and not unzip.eof and not whole:
         yield unzip.flush()
-    if not unzip.eof:
-        raise zlib.error("it breaks off")
+        if not unzip.eof:
+            raise zlib.error("it breaks off")
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds the server asks to wait before the next request."""
+    told = headers.get("Retry-After", "").strip()
+    if told.isascii() and told.isdecimal():
+        return float(told[:LONGEST_NUMBER])
+    try:
+        until = parsedate_to_datetime(told)
+        since = parsedate_to_datetime(headers.get("Date", ""))
+        return max((until - since).total_seconds(), 0.0)
+    except (ValueError, TypeError, IndexError):  # no date, or one with a time zone and one without
+        return None
 
 
 class _TooLongError(HTTPError):
@@ -217,6 +264,14 @@ class _Source:
 class _BoundedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(_Source(sock), *args, **options)  # type: ignore[arg-type]
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Read the status line of the final answer; pass over interim ones (1xx)."""
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
 
 class _BoundedHTTPConnection(HTTPConnection):

@@ -6,7 +6,7 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from pytest_expedition.fake.broken.base import broken
+from pytest_expedition.fake.broken.base import broken, laravel_page
 from pytest_expedition.fake.instance import Instance, Response
 
 if TYPE_CHECKING:
@@ -63,16 +63,14 @@ class QuoteBreaksTheQuery(Instance):
         return super().answer_about_job(method, job_id)
 
 
-@broken("slashes-in-html", "input.bad-id", shows="rarely")
-class SlashesInHtml(Instance):
-    """An encoded slash is refused by the web server itself, in HTML."""
+@broken("unknown-routes-in-html", "input.bad-id")
+class UnknownRoutesInHtml(Instance):
+    """An id that fits no route is refused with Laravel's page for people, in HTML."""
 
     def answer_about_job(self, method: str, job_id: str) -> Response:
-        if "%2F" in job_id:
-            return Response(
-                status=404, headers={"Content-Type": "text/html"}, body=b"<h1>Not Found</h1>"
-            )
-        return super().answer_about_job(method, job_id)
+        if job_id.isdecimal():
+            return super().answer_about_job(method, job_id)
+        return laravel_page(404, "Not Found")
 
 
 @broken("huge-id-overflows", "input.bad-id", shows="rarely")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from pytest_expedition.fake.dialects import DIALECTS
-from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.instance import Instance, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,6 +104,15 @@ def broken(
         return server
 
     return declare
+
+
+def laravel_page(status: int, title: str) -> Response:
+    """Return the page that Laravel shows to people where it has caught an error."""
+    page = (
+        f'<!DOCTYPE html><html lang="en"><head><title>{title}</title></head>'
+        f'<body class="antialiased"><div>{status}</div><div>{title}</div></body></html>'
+    )
+    return Response(status=status, headers={"Content-Type": "text/html"}, body=page.encode())
 
 
 def nth(job: Job, every: int) -> bool:

@@ -30,6 +30,16 @@ def since_cancel(instance: Instance, job: Job) -> float:
     return -1 if job.cancelled_after is None else instance.age(job) - job.cancelled_after
 
 
+@broken("second-cancel-crashes", "cancel.repeat", "cancel.envelope", shows="the second time")
+class SecondCancelCrashes(Instance):
+    """The cancel of a cancelled job ends in a server error, as Laravel writes it in JSON."""
+
+    def answer_cancel(self, job: Job) -> Response:
+        if self.state(job) == CANCELLED:
+            return self.reply({"message": "Server Error"}, status=500)
+        return super().answer_cancel(job)
+
+
 @broken("no-content", "cancel.envelope", "cancel.immediate", "refuse.state", "refuse.message")
 class NoContent(Instance):
     """A cancel is answered with 204 and nothing else."""

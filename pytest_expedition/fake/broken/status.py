@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pytest_expedition.fake.broken.base import (
@@ -13,6 +14,7 @@ from pytest_expedition.fake.broken.base import (
     another_dialect,
     born_together,
     broken,
+    laravel_page,
     nth,
 )
 from pytest_expedition.fake.instance import Instance, Response
@@ -70,13 +72,36 @@ class ZeroIsFilteredOut(_ChangesStatus):
 
 @broken("every-eighth-poll-fails", "status.envelope", shows="rarely")
 class EveryEighthPollFails(Instance):
-    """Every eighth status request about a job ends in a page of HTML with 500."""
+    """Every eighth status request about a job ends in Laravel's page for a crash, with 500."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)
         if job.polls % 8:
             return answer
-        return Response(status=500, headers={"Content-Type": "text/html"}, body=b"<h1>Oops</h1>")
+        return laravel_page(500, "Server Error")
+
+
+@broken("unavailable-in-the-envelope", "status.envelope", "create.visible", shows="rarely")
+class UnavailableInTheEnvelope(Instance):
+    """Every sixth status request about a job is answered with 503 in the envelope."""
+
+    def answer_status(self, job: Job) -> Response:
+        answer = super().answer_status(job)
+        if job.polls % 6:
+            return answer
+        return self.error(HTTPStatus.SERVICE_UNAVAILABLE, "The database has gone away")
+
+
+@broken("fatal-error-near-the-end", "status.envelope", shows="one part of a job's life")
+class FatalErrorNearTheEnd(Instance):
+    """From 0.8 on the status ends in a fatal error of PHP, with 500."""
+
+    def answer_status(self, job: Job) -> Response:
+        answer = super().answer_status(job)
+        if not 0.8 <= self.state(job) < FINISHED:
+            return answer
+        message = b"PHP Fatal error:  Uncaught Error: Call to a member function on null in Job.php"
+        return Response(status=500, headers={"Content-Type": "text/html"}, body=message)
 
 
 @broken("empty-tasks-as-object", "status.envelope")

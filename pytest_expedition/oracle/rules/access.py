@@ -30,7 +30,9 @@ DONE_ALL_THE_SAME: Final = Fault(
 def required(history: History) -> Iterator[Judgement]:
     """Without a key, or with a wrong one, nothing is told and nothing is done."""
     for probe in history.probes:
-        if probe.probe not in {"no-key", "wrong-key"} or not probe.answered:
+        if probe.probe not in {"no-key", "wrong-key"}:
+            continue
+        if not (probe.answered or probe.refused_in_json):
             continue
         let_in = probe.ok and probe.answer.problem is None and probe.answer.success is not False
         done = _cancelled_by(probe, history)
@@ -65,7 +67,11 @@ def bad_id(history: History) -> Iterator[Judgement]:
     a client error in JSON, never a server error, never another job.
     """
     for probe in history.probes:
-        if probe.probe != "bad-id" or not probe.answered:
+        if probe.probe != "bad-id":
+            continue
+        if not probe.answered:
+            if probe.refused_in_json:
+                yield HELD
             continue
         status = probe.status
         assert status is not None

@@ -62,7 +62,7 @@ class Violation:
         self.facts = facts
 
     def __repr__(self) -> str:
-        return f"Violation({self.fault.id!r}, {len(self.proof)} exchanges, {self.facts!r})"
+        return f"Violation({self.fault.id!r}, {len(self.proof)} exchanges)"
 
 
 Judgement = Tested | Violation

@@ -299,7 +299,9 @@ UNKNOWN_ACCEPTED: Final = Fault(
 def unknown_id(history: History, kind: str) -> Iterator[Judgement]:
     """Judge the answers to requests of a kind about ids that were never given out."""
     for probe in history.probes:
-        if probe.probe != "unknown-id" or probe.kind != kind or not probe.answered:
+        if probe.probe != "unknown-id" or probe.kind != kind:
+            continue
+        if not (probe.answered or probe.refused_in_json):
             continue
         says_error = not probe.ok or probe.answer.success is False
         if says_error and not probe.answer.tells_of_a_job:
