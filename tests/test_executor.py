@@ -260,7 +260,7 @@ def test_a_key_that_is_refused(make_target: Any) -> None:
 def test_a_request_that_the_instance_does_not_know(make_target: Any) -> None:
     jobs = (JobRecipe(name="import", path="/api/v1/nothing"),)
     with (
-        pytest.raises(TargetUnusableError, match="POST /api/v1/nothing was answered with 404"),
+        pytest.raises(TargetUnusableError, match="POST /api/v1/nothing got HTTP 404"),
         Client(make_target(jobs=jobs)) as client,
     ):
         run(client, one())
