@@ -376,7 +376,7 @@ class TestAnswers:
         response = call(job_request.method, path)
         validate(response.json(), "creation")
         assert job_of(response)["description"] == job_request.script.description
-        other = "GET" if job_request.method == "POST" else "POST"
+        other = "PUT"
         refused = call(other, path)
         assert (refused.status_code, refused.headers["Allow"]) == (405, job_request.method)
 

@@ -332,7 +332,12 @@ class TestMemory:
         from pytest_expedition import cli
 
         made: list[ExpeditionServer] = []
-        monkeypatch.setattr(cli, "_serve_until_interrupted", made.append)
+
+        def start(server: ExpeditionServer) -> None:
+            made.append(server)
+            raise OSError("not today")
+
+        monkeypatch.setattr(ExpeditionServer, "start", start)
         cli.main(["serve"])
         (server,) = made
         assert server._keep == 10_000

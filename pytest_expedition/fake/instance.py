@@ -22,6 +22,7 @@ from pytest_expedition.fake.bodies import JSON, Refusal, names_in_multipart, rea
 from pytest_expedition.fake.dialects import DIALECTS, WRITTEN, contents_envelope
 from pytest_expedition.fake.job_requests import CHOICES, JOB_REQUESTS
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, Clock, Job, JobScript, Simulation
+from pytest_expedition.fake.workflows import Workflows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +86,7 @@ def is_of_job_api(path: str) -> bool:
         or path in AGENT_COMMANDS
         or f"{path}/".startswith("/api/v1/job/")
         or any(each.pattern.fullmatch(path) for each in JOB_REQUESTS)
+        or any(pattern.fullmatch(path) for pattern, _ in DATA_ROUTES)
     )
 
 
@@ -188,6 +190,7 @@ class Instance(Simulation):
         self.api_key = api_key
         self.dialect = dialect
         self.requests: list[Request] = []
+        self.workflows = Workflows(self)
         self.unknown_requests: list[Request] = []
         """The requests to paths that the instance does not know."""
         self.journal: list[Handled] = []
@@ -254,8 +257,20 @@ class Instance(Simulation):
             return self.answer_about_job(request.method, job_ids[request.method])
         if job_ids:
             return self.not_allowed(", ".join(job_ids))
+        return self.answer_workflow(request) or self.not_found(request)
+
+    def not_found(self, request: Request) -> Response:
+        """Answer that there is no such path."""
         self.unknown_requests.append(request)
         return self.error(HTTPStatus.NOT_FOUND, "There is no such resource")
+
+    def answer_workflow(self, request: Request) -> Response | None:
+        """Answer a request that a documented workflow sends besides jobs, if it is one."""
+        told = self.workflows.answer(request)
+        if told is None:
+            return None
+        document, status, headers = told
+        return self.reply(document, status=status, headers={**_JSON, **headers})
 
     def route_data(self, request: Request) -> Response | None:
         """Answer what only the dialect `data` knows; nothing if it does not know it either."""
@@ -271,7 +286,9 @@ class Instance(Simulation):
     def route_creation(self, request: Request, job_request: JobRequest) -> Response:
         """Answer a request to the path of one that creates jobs."""
         if request.method != job_request.method:
-            return self.not_allowed(job_request.method)
+            answer = self.answer_workflow(request)
+            known = answer is not None and answer.status != HTTPStatus.METHOD_NOT_ALLOWED
+            return answer if answer and known else self.not_allowed(job_request.method)
         for name in job_request.query:
             request.choice(name, CHOICES[name])
         if request.method == "POST":
@@ -315,7 +332,11 @@ class Instance(Simulation):
         """Create a job and answer with it."""
         job = self.create(job_request.name, self.usual_scripts[job_request.name])
         job.path = self.requests[-1].path
-        return self.reply(self.envelope(self.creation_content(self.describe(job))))
+        self.workflows.note(job, self.requests[-1])
+        # The page on exports reads a message; the envelope of `data` shows none here.
+        messages = [] if self.dialect == "data" else ["The job has been created"]
+        content = self.creation_content(self.describe(job))
+        return self.reply(self.envelope(content, messages=messages))
 
     def answer_agent(self, path: str) -> Response:
         """Start, stop or restart the agent, and say so."""

@@ -46,7 +46,8 @@ def describe() -> Document:
             "title": "Job API of Expedition 2.0",
             "version": version("pytest-expedition"),
             "description": "What the fake instance of pytest-expedition answers, by the "
-            "documentation of Expedition 2.0. Any other path is answered with 404, any other "
+            "documentation of Expedition 2.0, to the requests of the job API. What the documented "
+            "workflows send besides is left out. Any other path is answered with 404, any other "
             "method with 405, in the error envelope.",
         },
         "servers": [{"url": "/"}],
