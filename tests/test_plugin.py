@@ -192,7 +192,7 @@ def test_a_waiver_that_has_expired_excuses_nothing(pytester: pytest.Pytester) ->
     result.assert_outcomes(passed=len(CATALOGUE) - 2, failed=1, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "*; its waiver has expired, its last day was ????-??-?? (ticket 7)",
+            "*; its waiver expired after ????-??-?? (ticket 7)",
             "waived, but no longer: auth.required",
             "verdict: conformant",
         ]
@@ -209,7 +209,7 @@ def test_a_waiver_that_is_not_needed_fails_its_test(pytester: pytest.Pytester) -
     result.assert_outcomes(passed=len(CATALOGUE) - 2, failed=1, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "status.bounds: held * times; its waiver is not needed, take it out * (ticket 7)",
+            "status.bounds: held * times; its waiver is not needed: remove it * (ticket 7)",
             "waived, yet not needed: status.bounds",
         ]
     )
@@ -275,7 +275,7 @@ def test_what_a_target_lacks_is_skipped_with_its_reason(
         *[name for name in found if name.startswith(("refuse.", "agent."))],
     }
     (entry,) = [x for x in document["requirements"] if x["id"] == "cancel.minus-one"]
-    assert entry["reason"] == "no job recipe says `cancellable = true`"
+    assert entry["reason"] == "skipped: no job recipe has `cancellable = true`"
     used = expedition_server.requests
     assert {x.header("Authorization") for x in used} <= {
         f"Bearer {expedition_server.api_key}",
@@ -294,7 +294,7 @@ def test_a_must_that_had_no_chance_makes_the_verdict_inconclusive(
     assert document["requests"] <= 30
     (entry,) = [x for x in document["requirements"] if x["id"] == "status.terminal"]
     assert entry["outcome"] == "inconclusive"
-    assert entry["reason"].endswith("the limit `requests` ended the run first")
+    assert entry["reason"].endswith("; the limit `requests` ended the run")
 
 
 def test_an_instance_that_does_not_answer_is_an_error_said_once(

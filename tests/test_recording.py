@@ -222,7 +222,7 @@ def test_a_rule_that_breaks_down_is_an_error(
     monkeypatch.setitem(judge.__globals__["RULES"], "status.bounds", crash)
     path = write(tmp_path / "trace.jsonl", Story().create().poll(0.5).exchanges)
     assert main(["check", str(path)]) == 3
-    assert "the rule broke down: ZeroDivisionError: too odd" in capsys.readouterr().out
+    assert "the rule crashed: ZeroDivisionError: too odd" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from pytest_expedition.protocol.requirements import CATALOGUE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_expedition.protocol.requirements import Need
+    from pytest_expedition.protocol.requirements import Capability
 
 LONG = Violation(WENT_BACK, *Story().create().poll(0.5).poll(0.4).exchanges)
 SHORT = Violation(WENT_BACK, *Story().create().exchanges)
@@ -142,7 +142,9 @@ def test_what_a_run_that_broke_did_not_judge_is_error() -> None:
         ("agent.gates", {"agent-control"}, "inconclusive"),
     ],
 )
-def test_what_the_target_lacks_is_not_tested(name: str, offers: set[Need], expected: str) -> None:
+def test_what_the_target_lacks_is_not_tested(
+    name: str, offers: set[Capability], expected: str
+) -> None:
     assert outcome(name, Finding(), offers=offers).outcome == expected
 
 

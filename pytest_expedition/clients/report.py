@@ -256,9 +256,9 @@ def promise_entries(runs: Sequence[TrialFound]) -> Iterator[RequirementEntry]:
         if outcome == "pass":
             reason = f"kept in {plural(len(scenarios), 'scenario')}"
         elif outcome == "inconclusive":
-            reason = f"it never came about that {promise.chance}"
+            reason = f"not exercised: {promise.unexercised}"
         elif outcome == "error":
-            reason = f"the rule broke down in {cut(', '.join(scenarios))}"
+            reason = f"the rule crashed in {cut(', '.join(scenarios))}"
         else:
             found = [run["broken"][promise.id] for run in by_outcome[outcome]]
             broken = min(found, key=lambda each: len(each["evidence"]))
@@ -275,7 +275,7 @@ def promise_lines(result: Result) -> list[str]:
     """Tell a broken promise, and how it was broken."""
     promise = result.requirement
     if result.violation is None:
-        seen = f"The rule broke down: {result.crash.strip().splitlines()[-1]}"
+        seen = f"The rule crashed: {result.crash.strip().splitlines()[-1]}"
     else:
         seen = client_fault(result.violation)
     return [f"{promise.id} ({promise.level}, {promise.basis}): {promise.text}", f"  {seen}"]

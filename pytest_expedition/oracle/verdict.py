@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from pytest_expedition.oracle.rules import Finding, Violation
-    from pytest_expedition.protocol.requirements import Level, Need, Requirement
+    from pytest_expedition.protocol.requirements import Capability, Level, Requirement
 
 Outcome = Literal["pass", "fail", "waived", "inconclusive", "not-tested", "error"]
 Verdict = Literal[
@@ -72,7 +72,7 @@ class Result:
     held: int = 0
     violation: Violation | None = None
     unseen: int = 0
-    lacking: Need | None = None
+    lacking: Capability | None = None
     dialect: str = ""
     limit: str = ""
     crash: str = ""
@@ -83,7 +83,7 @@ class Result:
 def decide_outcomes(
     findings: Mapping[str, Finding],
     *,
-    offers: Collection[Need],
+    offers: Collection[Capability],
     dialect: str | None = None,
     limit: str = "",
     broke: bool = False,
@@ -120,8 +120,10 @@ def decide_outcomes(
                 lacking="field",
                 dialect=dialect or "",
             )
-        elif _is_lacking(requirement.need, offers, limit):
-            result = Result(requirement=requirement, outcome="not-tested", lacking=requirement.need)
+        elif _is_lacking(requirement.capability, offers, limit):
+            result = Result(
+                requirement=requirement, outcome="not-tested", lacking=requirement.capability
+            )
         else:
             result = Result(requirement=requirement, outcome="inconclusive", limit=limit)
         results.append(result)
@@ -191,9 +193,9 @@ def exit_status(results: Collection[Result], *, strict: bool, broke: bool = Fals
     return EXIT_OK if judged else EXIT_NOTHING_JUDGED
 
 
-def _is_lacking(need: Need | None, offers: Collection[Need], limit: str) -> bool:
-    """Whether there was no chance because the target does not have what it takes."""
-    if need == "field":
+def _is_lacking(capability: Capability | None, offers: Collection[Capability], limit: str) -> bool:
+    """Whether the promise could not be tested because the target lacks a capability."""
+    if capability == "field":
         # Had the field been there, its rule would have had something to judge.
         return not limit
-    return need is not None and need not in offers
+    return capability is not None and capability not in offers

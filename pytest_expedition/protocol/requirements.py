@@ -11,7 +11,7 @@ Level = Literal["MUST", "SHOULD"]
 Basis = Literal["stated", "shown", "reference", "assumed"]
 """Why a promise is held: a page states it, a page's sample shows it, the vendor's API reference
 declares it, or no source says it and any sensible server does it."""
-Need = Literal["cancellable", "refusable", "granted", "field", "agent-start", "agent-control"]
+Capability = Literal["cancellable", "refusable", "granted", "field", "agent-start", "agent-control"]
 
 DOCUMENTATION: Final = "https://pan.dev/expedition/docs/"
 
@@ -68,8 +68,8 @@ class ByReference:
 
     source: Source
     text: str | None = None
-    chance: str | None = None
-    need: Need | None = None
+    unexercised: str | None = None
+    capability: Capability | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +77,9 @@ class Requirement:
     """One promise of the job API.
 
     ``level`` says what failing means, ``basis`` why the promise is held, ``text`` is the promise
-    in one sentence, ``source`` the place of the documentation that makes it. ``chance`` is the
-    situation in which the promise is put to the test: without it nothing can be judged. ``need``
-    is what an instance must have for that situation to be possible at all:
+    in one sentence, ``source`` the place of the documentation that makes it. ``unexercised``
+    says what did not happen in a run that could not put the promise to the test. ``capability`` is
+    what an instance must have for the promise to be tested at all:
 
     * ``cancellable``: a job recipe with ``cancellable = true``;
     * ``refusable``: a job recipe with ``cancellable = false``;
@@ -96,8 +96,8 @@ class Requirement:
     basis: Basis
     text: str
     source: Source
-    chance: str
-    need: Need | None = None
+    unexercised: str
+    capability: Capability | None = None
     dialects: tuple[Dialect, ...] = get_args(Dialect)
     in_data: ByReference | None = None
 
@@ -110,8 +110,8 @@ class Requirement:
             basis="reference",
             source=self.in_data.source,
             text=self.in_data.text or self.text,
-            chance=self.in_data.chance or self.chance,
-            need=self.in_data.need or self.need,
+            unexercised=self.in_data.unexercised or self.unexercised,
+            capability=self.in_data.capability or self.capability,
         )
 
     def is_about(self, dialect: str | None) -> bool:
@@ -126,7 +126,7 @@ _ALL: Final = (
         basis="shown",
         text="The creation answer is a success, is JSON, and validates.",
         source=CREATION,
-        chance="a request to create a job is answered",
+        unexercised="no request to create a job was answered",
         in_data=ByReference(source=CREATION_REFERENCE),
     ),
     Requirement(
@@ -135,7 +135,7 @@ _ALL: Final = (
         basis="shown",
         text="`jobId` is a whole number of at least 1, at the documented place.",
         source=CREATION,
-        chance="a job is created",
+        unexercised="no job was created",
         in_data=ByReference(
             source=CREATION_REFERENCE,
             text="`data.job_id` is a whole number of at least 1.",
@@ -147,7 +147,7 @@ _ALL: Final = (
         basis="assumed",
         text="No two creations answer the same `jobId`, also when they run at the same time.",
         source=NOWHERE,
-        chance="two jobs are created",
+        unexercised="no two jobs were created",
     ),
     Requirement(
         id="create.visible",
@@ -155,7 +155,7 @@ _ALL: Final = (
         basis="assumed",
         text="As soon as creation has answered, the status of that `jobId` answers with that job.",
         source=NOWHERE,
-        chance="the status of a job is asked for after its creation has answered",
+        unexercised="no status of a job was asked for after its creation",
     ),
     Requirement(
         id="create.initial-state",
@@ -163,8 +163,8 @@ _ALL: Final = (
         basis="stated",
         text="Where the creation answer carries a state, it is from 0 to 1.",
         source=STATUS,
-        chance="a creation answer carries a state",
-        need="field",
+        unexercised="no creation answer carried a state",
+        capability="field",
         dialects=("system",),
     ),
     Requirement(
@@ -173,7 +173,7 @@ _ALL: Final = (
         basis="shown",
         text="The status answer is a success, is JSON, and validates.",
         source=STATUS,
-        chance="the status of a job is asked for",
+        unexercised="no status of a job was asked for",
         in_data=ByReference(
             source=JOB_REFERENCE,
             text="The status answer is a success, is JSON, and carries the job's state at `data`; "
@@ -186,8 +186,8 @@ _ALL: Final = (
         basis="assumed",
         text="The answer is about the job asked for.",
         source=NOWHERE,
-        chance="the answer to a status request or a cancel carries a job id",
-        need="field",
+        unexercised="no answer to a status request or a cancel carried a job id",
+        capability="field",
         dialects=("system", "data"),
     ),
     Requirement(
@@ -196,7 +196,7 @@ _ALL: Final = (
         basis="stated",
         text="The state is a number (no text, no boolean, no null, no NaN) from 0 to 1, or -1.",
         source=STATUS,
-        chance="an answer carries the state of a job",
+        unexercised="no answer carried the state of a job",
     ),
     Requirement(
         id="status.monotonic",
@@ -204,7 +204,7 @@ _ALL: Final = (
         basis="stated",
         text="While a job is not cancelled, its state never goes back, not by a hair.",
         source=STATUS,
-        chance="the state of a job is seen twice, one after the other",
+        unexercised="no state of a job was seen twice, one after the other",
     ),
     Requirement(
         id="status.terminal",
@@ -212,12 +212,12 @@ _ALL: Final = (
         basis="stated",
         text="A state of 1 stays 1.",
         source=STATUS,
-        chance="the status of a finished job is asked for again",
+        unexercised="no status of a finished job was asked for again",
         in_data=ByReference(
             source=JOB_REFERENCE,
             text="A state of 1 stays 1; a job that has failed stays failed, and its state stays "
             "where it was.",
-            chance="the status of a job that has finished or failed is asked for again",
+            unexercised="no status of a finished or failed job was asked for again",
         ),
     ),
     Requirement(
@@ -226,7 +226,7 @@ _ALL: Final = (
         basis="stated",
         text="A job that nobody cancels reaches 1 within `job_seconds`.",
         source=STATUS,
-        chance="a job that nobody cancels is watched for `job_seconds` or to its end",
+        unexercised="no job without a cancel was watched for `job_seconds` or to its end",
         in_data=ByReference(
             source=JOB_REFERENCE,
             text="A job that nobody cancels reaches 1, or says that it has failed, within "
@@ -239,7 +239,7 @@ _ALL: Final = (
         basis="stated",
         text="-1 only shows on a job for which a cancel was sent.",
         source=CANCEL,
-        chance="the state of a job is seen before any cancel is sent to it",
+        unexercised="no state of a job was seen before a cancel was sent to it",
     ),
     Requirement(
         id="status.message-agrees",
@@ -248,14 +248,14 @@ _ALL: Final = (
         text="A job status code of 1 (completed) shows only with a state of 1, and a state of 1 "
         "only with a code of 1, or of -1 where the job failed.",
         source=CREATION,
-        chance="an answer carries a state and a job status code",
-        need="field",
+        unexercised="no answer carried a state and a job status code",
+        capability="field",
         dialects=("system", "data"),
         in_data=ByReference(
             source=JOB_REFERENCE,
             text="`status_message` agrees with the state: `completed` only at 1, `cancelled` only "
             "at -1, `pending`, `started` and `running` only below 1.",
-            chance="an answer carries a state and a `status_message`",
+            unexercised="no answer carried a state and a `status_message`",
         ),
     ),
     Requirement(
@@ -265,7 +265,7 @@ _ALL: Final = (
         text="A finished state is spelled `1`, a cancelled one `-1`: the documented client "
         "compares text.",
         source=STATUS,
-        chance="an answer shows a job finished or cancelled",
+        unexercised="no answer showed a job finished or cancelled",
     ),
     Requirement(
         id="status.unknown",
@@ -273,7 +273,7 @@ _ALL: Final = (
         basis="assumed",
         text="The status of an id that was never given out is an error, not a job.",
         source=NOWHERE,
-        chance="the status of an id that was never given out is asked for",
+        unexercised="no status of an id that was never given out was asked for",
     ),
     Requirement(
         id="cancel.envelope",
@@ -281,7 +281,7 @@ _ALL: Final = (
         basis="shown",
         text="The answer to a cancel is JSON and validates, whether it is granted or refused.",
         source=CANCEL,
-        chance="a cancel is answered",
+        unexercised="no cancel was answered",
         in_data=ByReference(
             source=CANCEL_REFERENCE,
             text="The answer to a cancel is JSON and the envelope, with or without the job, and no "
@@ -295,9 +295,10 @@ _ALL: Final = (
         text="Cancelling a running job that can be cancelled brings its state to -1 within a "
         "short grace.",
         source=CANCEL,
-        chance="a running job that can be cancelled is cancelled, and then shows -1 or is still "
-        "running 5 s later (use a recipe whose jobs take ten seconds or more)",
-        need="cancellable",
+        unexercised="no running job that can be cancelled was cancelled, and then showed -1 or "
+        "was still running 5 s later (use a recipe whose jobs take ten seconds or "
+        "more)",
+        capability="cancellable",
     ),
     Requirement(
         id="cancel.immediate",
@@ -305,15 +306,15 @@ _ALL: Final = (
         basis="shown",
         text="The answer to the cancel of a running job that can be cancelled already shows -1.",
         source=CANCEL,
-        chance="the cancel of a running job that can be cancelled is answered, and leads to -1",
-        need="cancellable",
+        unexercised="no answered cancel of a running job that can be cancelled led to -1",
+        capability="cancellable",
         in_data=ByReference(
             source=CANCEL_REFERENCE,
             text="Where the answer to the cancel of a running job that can be cancelled carries a "
             "state, it is -1.",
-            chance="the answer to the cancel of a running job that can be cancelled carries a "
-            "state, and leads to -1",
-            need="field",
+            unexercised="no cancel of a running job that can be cancelled led to -1 and had a "
+            "state in its answer",
+            capability="field",
         ),
     ),
     Requirement(
@@ -323,8 +324,8 @@ _ALL: Final = (
         text="Once -1 has shown, in any answer, the job is -1 for good, and still there to be "
         "asked.",
         source=CANCEL,
-        chance="a job is asked for after an answer has shown it cancelled",
-        need="granted",
+        unexercised="no job was asked for after an answer had shown it cancelled",
+        capability="granted",
     ),
     Requirement(
         id="cancel.completed",
@@ -332,7 +333,7 @@ _ALL: Final = (
         basis="stated",
         text="Cancelling a finished job leaves it at 1.",
         source=STATUS,
-        chance="a cancel is sent to a finished job",
+        unexercised="no finished job was cancelled",
     ),
     Requirement(
         id="cancel.repeat",
@@ -340,8 +341,8 @@ _ALL: Final = (
         basis="assumed",
         text="Cancelling a cancelled job leaves it at -1 and is no server error.",
         source=NOWHERE,
-        chance="a cancel is sent to a cancelled job",
-        need="granted",
+        unexercised="no cancelled job was cancelled again",
+        capability="granted",
     ),
     Requirement(
         id="cancel.isolation",
@@ -349,7 +350,7 @@ _ALL: Final = (
         basis="assumed",
         text="Cancelling one job changes no other.",
         source=NOWHERE,
-        chance="a cancel is sent to one job while another is watched",
+        unexercised="no job was cancelled while another was watched",
     ),
     Requirement(
         id="cancel.race",
@@ -358,7 +359,7 @@ _ALL: Final = (
         text="Cancels and polls sent at the same time admit one order of events: no job is ever "
         "both finished and cancelled.",
         source=NOWHERE,
-        chance="a cancel of an unfinished job overlaps another request about it",
+        unexercised="no cancel of an unfinished job overlapped another request about it",
     ),
     Requirement(
         id="cancel.unknown",
@@ -366,7 +367,7 @@ _ALL: Final = (
         basis="assumed",
         text="Cancelling an id that was never given out is an error.",
         source=NOWHERE,
-        chance="a cancel is sent for an id that was never given out",
+        unexercised="no cancel was sent for an id that was never given out",
     ),
     Requirement(
         id="refuse.state",
@@ -375,8 +376,8 @@ _ALL: Final = (
         text="The answer to a refused cancel shows the current progress, never -1, and the job "
         "never becomes -1.",
         source=CANCEL,
-        chance="a cancel is sent to a running job that cannot be cancelled",
-        need="refusable",
+        unexercised="no cancel was sent to a running job that cannot be cancelled",
+        capability="refusable",
         in_data=ByReference(
             source=CANCEL_REFERENCE,
             text="After a refused cancel the job never becomes -1; where the answer carries a "
@@ -389,8 +390,8 @@ _ALL: Final = (
         basis="stated",
         text="The answer to a refused cancel carries a message, not empty, that says so.",
         source=CANCEL,
-        chance="a cancel is sent to a running job that cannot be cancelled",
-        need="refusable",
+        unexercised="no cancel was sent to a running job that cannot be cancelled",
+        capability="refusable",
     ),
     Requirement(
         id="refuse.continues",
@@ -399,8 +400,8 @@ _ALL: Final = (
         text="After a refused cancel the job goes on uninfluenced: not reset, not stopped, and "
         "it reaches 1.",
         source=CANCEL,
-        chance="a job is watched after its cancel was refused",
-        need="refusable",
+        unexercised="no job was watched after its cancel was refused",
+        capability="refusable",
     ),
     Requirement(
         id="result.next-step",
@@ -408,13 +409,13 @@ _ALL: Final = (
         basis="stated",
         text="`nextStep` is a list wherever the documentation shows it.",
         source=RESULT,
-        chance="an answer carries, or should carry, `nextStep`",
-        need="field",
+        unexercised="no answer carried, or should have carried, `nextStep`",
+        capability="field",
         dialects=("system", "data"),
         in_data=ByReference(
             source=JOB_REFERENCE,
             text="`next_step` is a list of objects.",
-            chance="an answer carries `next_step`",
+            unexercised="no answer carried `next_step`",
         ),
     ),
     Requirement(
@@ -423,7 +424,7 @@ _ALL: Final = (
         basis="assumed",
         text="Asking for a finished job's result again gives the same, and it is still there.",
         source=NOWHERE,
-        chance="a finished job is asked for twice",
+        unexercised="no finished job was asked for twice",
     ),
     Requirement(
         id="envelope.field-types",
@@ -432,7 +433,7 @@ _ALL: Final = (
         text="The fields of a job and of the envelope that no other requirement reads have the "
         "declared types; null is as good as absent.",
         source=JOB_REFERENCE,
-        chance="an answer tells of a job",
+        unexercised="no answer told of a job",
         dialects=("data",),
     ),
     Requirement(
@@ -441,7 +442,7 @@ _ALL: Final = (
         basis="stated",
         text="Without a key, or with a wrong one, nothing is told and nothing is done.",
         source=AUTHENTICATION,
-        chance="a request is sent without a key or with a wrong one",
+        unexercised="no request was sent without a key or with a wrong one",
     ),
     Requirement(
         id="input.bad-id",
@@ -450,7 +451,7 @@ _ALL: Final = (
         text="An id that is no id (text, `1619abc`, 0, negative, huge, empty, encoded slashes, "
         "quotes) is a client error in JSON, never a server error, never another job.",
         source=NOWHERE,
-        chance="a request names an id that is no id",
+        unexercised="no request named a malformed id",
     ),
     Requirement(
         id="agent.idempotent",
@@ -458,8 +459,8 @@ _ALL: Final = (
         basis="stated",
         text="Starting an agent that runs is a success and changes nothing: all jobs go on.",
         source=AGENT,
-        chance="an agent that runs is started",
-        need="agent-start",
+        unexercised="no running agent was started",
+        capability="agent-start",
     ),
     Requirement(
         id="agent.gates",
@@ -467,8 +468,8 @@ _ALL: Final = (
         basis="assumed",
         text="A job created while the agent is stopped stands still; after its start it goes on.",
         source=NOWHERE,
-        chance="a job is created while the agent is stopped, and watched until it ends",
-        need="agent-control",
+        unexercised="no job was created while the agent was stopped, and watched until it ended",
+        capability="agent-control",
     ),
 )
 
@@ -482,7 +483,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="Every request of the job API but the login carries `Authorization: Bearer <key>`.",
         source=AUTHENTICATION,
-        chance="the client sends a request that needs the key",
+        unexercised="the client sent no request that needs the key",
     ),
     Requirement(
         id="client.asks-properly",
@@ -490,7 +491,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="Each request of the job API that it sends has a path, method and body of that API.",
         source=STATUS,
-        chance="the client sends a request",
+        unexercised="the client sent no request",
     ),
     Requirement(
         id="client.asks-for-its-job",
@@ -498,7 +499,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="Status requests and cancels name a job that it created, by the id that it was given.",
         source=STATUS,
-        chance="the client asks for a job or cancels one",
+        unexercised="the client asked for no job and cancelled none",
     ),
     Requirement(
         id="client.keeps-digits",
@@ -506,7 +507,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="It asks for its job by all digits of the id, also where the id lies beyond 2^53.",
         source=NOWHERE,
-        chance="the client asks for a job whose id lies beyond 2^53",
+        unexercised="the client asked for no job whose id lies beyond 2^53",
     ),
     Requirement(
         id="client.does-as-told",
@@ -514,7 +515,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="Told to start a job, or to cancel one that runs, it sends the request that does so.",
         source=NOWHERE,
-        chance="the client is told to start a job",
+        unexercised="the client was not told to start a job",
     ),
     Requirement(
         id="client.creates-once",
@@ -522,7 +523,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="Told to start a job once, it creates no second one, also when the answer was lost.",
         source=NOWHERE,
-        chance="the client starts a job",
+        unexercised="the client started no job",
     ),
     Requirement(
         id="client.understands-answers",
@@ -530,7 +531,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="It stumbles over no answer that the documentation allows.",
         source=NOWHERE,
-        chance="the client is answered about its job",
+        unexercised="no answer about its job reached the client",
     ),
     Requirement(
         id="client.waits-to-the-end",
@@ -538,7 +539,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="It does not say that a job has ended before an answer shows 1 or -1.",
         source=STATUS,
-        chance="the client says how a job ended",
+        unexercised="the client did not say how a job ended",
     ),
     Requirement(
         id="client.sees-success",
@@ -546,7 +547,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="Of a job that has finished, it says so.",
         source=STATUS,
-        chance="an answer shows that a job has finished",
+        unexercised="no answer showed that a job had finished",
     ),
     Requirement(
         id="client.sees-failure",
@@ -554,7 +555,7 @@ _OF_CLIENTS: Final = (
         basis="shown",
         text="Of a job that ended in failure, it says so: state 1 is not success.",
         source=RESULT,
-        chance="an answer shows that a job has failed",
+        unexercised="no answer showed that a job had failed",
     ),
     Requirement(
         id="client.sees-cancel",
@@ -562,7 +563,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="Of a job that somebody has cancelled, it says so.",
         source=CANCEL,
-        chance="an answer shows -1 of a job that the client did not cancel",
+        unexercised="no answer showed -1 of a job that the client did not cancel",
     ),
     Requirement(
         id="client.trusts-the-state",
@@ -570,7 +571,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="Whether its own cancel took effect it learns from the state: -1, or 1.",
         source=CANCEL,
-        chance="an answer shows how a job ended that the client was to cancel",
+        unexercised="no answer showed how a job ended that the client was told to cancel",
     ),
     Requirement(
         id="client.keeps-jobs-apart",
@@ -578,7 +579,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="Of two jobs that run at once, it says of each how that one ended.",
         source=NOWHERE,
-        chance="an answer shows how one of several jobs ended",
+        unexercised="no answer showed how one of several jobs ended",
     ),
     Requirement(
         id="client.stops-when-finished",
@@ -586,7 +587,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="A job that was seen finished is not polled on (twice more at the most).",
         source=STATUS,
-        chance="an answer shows 1",
+        unexercised="no answer showed 1",
     ),
     Requirement(
         id="client.stops-on-cancel",
@@ -594,7 +595,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="A job that was seen at -1 is not polled on (twice more at the most).",
         source=CANCEL,
-        chance="an answer shows -1",
+        unexercised="no answer showed -1",
     ),
     Requirement(
         id="client.polls-not-for-ever",
@@ -602,7 +603,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="A job that never ends is given up after two hours at the most.",
         source=NOWHERE,
-        chance="a job does not end for ten minutes",
+        unexercised="no job went on for ten minutes",
     ),
     Requirement(
         id="client.is-patient",
@@ -610,7 +611,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="It waits for a job that runs, ten minutes at least.",
         source=NOWHERE,
-        chance="a job takes longer than a minute",
+        unexercised="no job took longer than a minute",
     ),
     Requirement(
         id="client.bears-outages",
@@ -618,7 +619,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="A status request that met a gateway (502, 503) or was lost is sent again.",
         source=NOWHERE,
-        chance="a status request is not answered by the instance",
+        unexercised="the instance answered every status request",
     ),
     Requirement(
         id="client.renews-key",
@@ -626,7 +627,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="When the key is not taken amid the polls, it goes on, logging in again where it can.",
         source=AUTHENTICATION,
-        chance="a status request is answered with 401",
+        unexercised="no status request was answered with 401",
     ),
     Requirement(
         id="client.does-not-hammer",
@@ -634,7 +635,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="It sends no ten polls of a job within two seconds.",
         source=NOWHERE,
-        chance="the client polls a job twice",
+        unexercised="the client polled no job twice",
     ),
     Requirement(
         id="client.cancels-when-told",
@@ -642,7 +643,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="It cancels no job that still runs unless it was told to, or has given it up.",
         source=NOWHERE,
-        chance="the client is done with a job",
+        unexercised="the client was not done with any job",
     ),
     Requirement(
         id="client.does-not-insist",
@@ -650,7 +651,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="A cancel that was refused is not sent again and again (three times at the most).",
         source=CANCEL,
-        chance="the client sends a cancel",
+        unexercised="the client sent no cancel",
     ),
 )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.oracle.verdict import Waiver
     from pytest_expedition.protocol.recipe import JobRecipe
-    from pytest_expedition.protocol.requirements import Need
+    from pytest_expedition.protocol.requirements import Capability
     from pytest_expedition.recordings.classification import Classified
     from pytest_expedition.recordings.files import Recording
 
@@ -47,7 +47,7 @@ def check(
     *,
     recipes: Sequence[JobRecipe] = (),
     job_seconds: float = math.inf,
-    offers: Collection[Need] = (),
+    offers: Collection[Capability] = (),
     waivers: Collection[Waiver] = (),
     verify: bool | str = True,
 ) -> Recorded:
@@ -135,7 +135,7 @@ def record_of(
     *,
     started: datetime,
     secrets: tuple[str, ...] = (),
-    offers: Collection[Need] = (),
+    offers: Collection[Capability] = (),
     waivers: Collection[Waiver] = (),
     verify: bool | str = True,
 ) -> RunRecord:
@@ -159,7 +159,7 @@ def record_of(
     )
 
 
-def _shown(judged: Judged) -> Iterator[Need]:
+def _shown(judged: Judged) -> Iterator[Capability]:
     """What a recording says that its servers have."""
     if True in judged.cancellable:
         yield "cancellable"

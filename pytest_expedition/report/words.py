@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result, Verdict, WaiverState
-    from pytest_expedition.protocol.requirements import Need
+    from pytest_expedition.protocol.requirements import Capability
 
 LONGEST: Final = 200
 """Characters of a text from elsewhere that a sentence quotes."""
 
-LACKING: Final[dict[Need, str]] = {
-    "cancellable": "no job recipe says `cancellable = true`",
-    "granted": "no cancel led to -1, and no job recipe says `cancellable = true`",
-    "refusable": "no job recipe says `cancellable = false`",
-    "field": "no answer carries the field that it is about",
-    "agent-start": "the target file does not allow it: `[agent] start = true`",
-    "agent-control": "the target file does not allow it: `[agent] control = true`",
+LACKING: Final[dict[Capability, str]] = {
+    "cancellable": "skipped: no job recipe has `cancellable = true`",
+    "granted": "skipped: no cancel led to -1, and no job recipe has `cancellable = true`",
+    "refusable": "skipped: no job recipe has `cancellable = false`",
+    "field": "skipped: no answer has the field that the requirement is about",
+    "agent-start": "skipped: the target file does not have `start = true` under `[agent]`",
+    "agent-control": "skipped: the target file does not have `control = true` under `[agent]`",
 }
 
-NOT_CARRIED: Final = "the dialect {dialect} does not have what it is about"
+NOT_CARRIED: Final = "skipped: the dialect {dialect} does not have what the requirement is about"
 
 OUTCOMES: Final[tuple[Outcome, ...]] = (
     "pass",
@@ -79,9 +79,9 @@ GROUPS: Final = {
 
 WAIVERS: Final[dict[WaiverState, str]] = {
     "used": "waived until {until}: {reason}",
-    "undecided": "nothing to be waived, until {until}, came up ({reason})",
-    "not-needed": "its waiver is not needed, take it out of the target ({reason})",
-    "expired": "its waiver has expired, its last day was {until} ({reason})",
+    "undecided": "not exercised, so its waiver until {until} was not needed yet ({reason})",
+    "not-needed": "its waiver is not needed: remove it from the target ({reason})",
+    "expired": "its waiver expired after {until} ({reason})",
 }
 """What became of a waiver."""
 
@@ -131,14 +131,14 @@ def _judged(result: Result, broke: str) -> str:
             return LACKING[result.lacking]
         case "inconclusive" if result.unseen:
             return (
-                f"what came of it could not be seen {plural(result.unseen, 'time')}: the server "
-                "gave no answer that tells anything"
+                f"exercised {plural(result.unseen, 'time')}, but lost or unusable answers hide the "
+                "result"
             )
         case "inconclusive":
-            ended = f"the limit `{result.limit}` ended the run first" if result.limit else ""
-            return f"it never came about that {requirement.chance}" + (ended and f": {ended}")
+            ended = f"; the limit `{result.limit}` ended the run" if result.limit else ""
+            return f"not exercised: {requirement.unexercised}{ended}"
         case "error":
-            return broke or f"the rule broke down: {result.crash.strip().splitlines()[-1]}"
+            return broke or f"the rule crashed: {result.crash.strip().splitlines()[-1]}"
 
 
 def summary(exchange: Exchange) -> str:

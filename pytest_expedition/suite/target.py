@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_expedition.oracle.verdict import Waiver
-    from pytest_expedition.protocol.requirements import Need
+    from pytest_expedition.protocol.requirements import Capability
     from pytest_expedition.suite.clock import Clock
 
 DialectChoice = Literal["auto", "system", "msg", "data"]
@@ -112,17 +112,17 @@ class Target:
             )
 
     @property
-    def offers(self) -> set[Need]:
+    def offers(self) -> set[Capability]:
         """What the instance is known to have of all that requirements need."""
         cancellable = {recipe.cancellable for recipe in self.jobs}
-        known: dict[Need, bool] = {
+        known: dict[Capability, bool] = {
             "cancellable": True in cancellable,
             "granted": True in cancellable,
             "refusable": False in cancellable,
             "agent-start": self.start_agent,
             "agent-control": self.control_agent,
         }
-        return {need for need, there in known.items() if there}
+        return {capability for capability, there in known.items() if there}
 
 
 def _repeated(names: list[str]) -> list[str]:
