@@ -34,7 +34,11 @@ CANCEL_GRACE: Final = 5.0
 
 @job_rule("cancel.envelope")
 def envelope(job: Job) -> Iterator[Judgement]:
-    """The answer to a cancel is JSON and validates, whether it is granted or refused."""
+    """The answer to a cancel is JSON and validates, whether it is granted or refused.
+
+    In the dialect `data`: The answer to a cancel is JSON and the envelope, with or without the job,
+    and no server error, whether the cancel is granted or refused.
+    """
     for cancel in job.cancels:
         if job.dialect == "data" and cancel.failed:
             yield Violation(NOT_A_SUCCESS, cancel, job=job.id, status=cancel.status)
@@ -94,6 +98,9 @@ CANCELLED_LATER: Final = Fault(
 @job_rule("cancel.immediate")
 def immediate(job: Job) -> Iterator[Judgement]:
     """The answer to the cancel of a running job that can be cancelled already shows -1.
+
+    In the dialect `data`: Where the answer to the cancel of a running job that can be cancelled
+    carries a state, it is -1.
 
     In the dialect ``data`` the answer need not show a state; then nothing is judged.
     """

@@ -56,7 +56,10 @@ NO_JOB_ID: Final = Fault("no-job-id", "The job id at the documented place is {va
 
 @rule("create.job-id")
 def job_id(history: History) -> Iterator[Judgement]:
-    """`jobId` is a whole number of at least 1, at the documented place."""
+    """`jobId` is a whole number of at least 1, at the documented place.
+
+    In the dialect `data`: `data.job_id` is a whole number of at least 1.
+    """
     for creation in history.creations:
         if not (creation.answered and creation.ok):
             continue

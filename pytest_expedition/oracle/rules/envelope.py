@@ -26,7 +26,9 @@ FIELD_TYPE: Final = Fault(
 
 @job_rule("envelope.field-types")
 def field_types(job: Job) -> Iterator[Judgement]:
-    """The fields that no other requirement reads have the types that the reference declares."""
+    """The fields of a job and of the envelope that no other requirement reads have the declared
+    types; null is as good as absent.
+    """
     for exchange in job.answers:
         if exchange.answer.dialect != "data" or exchange.answer.problem is not None:
             continue

@@ -46,6 +46,9 @@ REFUSED_AHEAD: Final = Fault(
 def state(job: Job) -> Iterator[Judgement]:
     """The answer to a refused cancel shows the current progress, never -1, and the job never
     becomes -1.
+
+    In the dialect `data`: After a refused cancel the job never becomes -1; where the answer carries
+    a state, it is the current progress.
     """
     for refused in _refused(job):
         shown = refused.state

@@ -25,7 +25,10 @@ NO_LIST: Final = Fault("no-list", "`{field}` of job {job} is {value}.")
 
 @job_rule("result.next-step")
 def next_step(job: Job) -> Iterator[Judgement]:
-    """`nextStep` is a list wherever the documentation shows it; `next_step` in `data`."""
+    """`nextStep` is a list wherever the documentation shows it.
+
+    In the dialect `data`: `next_step` is a list of objects.
+    """
     for exchange in job.answers:
         if not exchange.ok:
             continue

@@ -52,7 +52,11 @@ WORDS: Final[dict[str, Callable[[float | None], bool]]] = {
 
 @job_rule("status.envelope")
 def envelope(job: Job) -> Iterator[Judgement]:
-    """The status answer is a success, is JSON, and validates."""
+    """The status answer is a success, is JSON, and validates.
+
+    In the dialect `data`: The status answer is a success, is JSON, and carries the job's state at
+    `data`; `id`, `status_message`, `next_step`, `task` and `messages` have the declared types.
+    """
     for poll in job.statuses:
         if poll.gone and job.may_be_gone(poll):
             continue  # whether the ended are still there is promised elsewhere
@@ -118,7 +122,11 @@ UNFINISHED_AGAIN: Final = Fault("unfinished-again", "The state of job {job} was 
 
 @job_rule("status.terminal")
 def terminal(job: Job) -> Iterator[Judgement]:
-    """A state of 1 stays 1, and a job that has failed stays failed where it is."""
+    """A state of 1 stays 1.
+
+    In the dialect `data`: A state of 1 stays 1; a job that has failed stays failed, and its state
+    stays where it was.
+    """
     yield from _stays_failed(job)
     for later in job.seen:
         if not job.finished_before(later):
@@ -174,7 +182,11 @@ NEVER_COMPLETED: Final = Fault(
 
 @job_rule("status.completes")
 def completes(job: Job) -> Iterator[Judgement]:
-    """A job that nobody cancels reaches 1, or fails, within `job_seconds`."""
+    """A job that nobody cancels reaches 1 within `job_seconds`.
+
+    In the dialect `data`: A job that nobody cancels reaches 1, or says that it has failed, within
+    `job_seconds`.
+    """
     late = overdue(job)
     if late is not None and not job.may_be_cancelled_by(late):
         yield Violation(
@@ -238,10 +250,11 @@ WORD_DISAGREES: Final = Fault(
 
 @job_rule("status.message-agrees")
 def message_agrees(job: Job) -> Iterator[Judgement]:
-    """What says how the job stands agrees with its state.
+    """A job status code of 1 (completed) shows only with a state of 1, and a state of 1 only with a
+    code of 1, or of -1 where the job failed.
 
-    A job status code of 1 shows only with a state of 1, and the other way round; a finished job may
-    show -1 instead: it failed. In the dialect ``data`` a word says so.
+    In the dialect `data`: `status_message` agrees with the state: `completed` only at 1,
+    `cancelled` only at -1, `pending`, `started` and `running` only below 1.
     """
     for exchange in job.seen:
         word = exchange.answer.status_message
