@@ -72,6 +72,8 @@ LOGGERS: Final = tuple(
 WRONG_KEY: Final = "not-a-key"
 NO_SUCH_RESOURCE: Final = 404
 TOO_MANY_REQUESTS: Final = 429
+_BODY_REFUSED: Final = frozenset({400, 401, 415, 422})
+"""The statuses with which a login by form may be refused where JSON is asked for, or by JSON."""
 
 
 class LimitReachedError(Exception):
@@ -96,12 +98,13 @@ class Call:
     job_id: int | None = None
     recipe: JobRecipe | None = None
     form: Mapping[str, str] | None = None
+    document: Any = None
     probe: Probe = ""
 
     @property
     def json(self) -> Any:
         """The JSON document that the request carries; ``None`` where it carries a form."""
-        return self.recipe.json if self.recipe is not None else None
+        return self.recipe.json if self.recipe is not None else self.document
 
     @property
     def may_be_cancelled(self) -> bool:
@@ -333,30 +336,45 @@ class Client:
             self._fetch_key()
 
     def _fetch_key(self, *, cleaning_up: bool = False) -> None:
-        form = {"username": self.target.username, "password": self.target.password}
+        """Log in by form as the pages have it, and by JSON as the API reference has it."""
         for login in ("login", "older-login"):
-            method, path = _listed(login)
-            call = Call(kind="other", method=method, path=path, probe="no-key", form=form)
-            if cleaning_up:
-                (exchange,) = self._send_once([call])
-            else:
-                self._require_limits(call)
-                (exchange,) = self._send_in_time([call])
+            exchange = self._log_in_at(
+                login, by_json=self.dialect == "data", cleaning_up=cleaning_up
+            )
             if exchange.status != NO_SUCH_RESOURCE:
                 break
         if exchange.status is None:
             raise TargetUnusableError(f"{self.target.url} does not answer: {exchange.lost}")
-        if not exchange.answered and exchange.status != NO_KEY:
+        key = _key_in(exchange.document) if exchange.ok else None
+        if key is None and exchange.status in _BODY_REFUSED:
+            again = self._log_in_at(login, by_json=self.dialect != "data", cleaning_up=cleaning_up)
+            key = _key_in(again.document) if again.ok else None
+        if key is None and not exchange.answered and exchange.status != NO_KEY:
             what = described(exchange.status, exchange.body, exchange.location)
-            raise TargetUnusableError(f"{self.target.url}: POST {path} got {what}")
-        key = _key_in(exchange.document)
-        if not exchange.ok or key is None:
+            raise TargetUnusableError(f"{self.target.url}: POST {exchange.path} got {what}")
+        if key is None:
             raise TargetUnusableError(
                 f"{self.target.url} gives no key for the user name and the password: "
-                f"{method} {path} was answered with {exchange.status}"
+                f"{exchange.method} {exchange.path} was answered with {exchange.status}"
             )
         self._key = key
         self._keep_secret(key)
+
+    def _log_in_at(self, login: str, *, by_json: bool, cleaning_up: bool) -> Exchange:
+        credentials = {"username": self.target.username, "password": self.target.password}
+        method, path = _listed(login)
+        call = Call(
+            kind="other",
+            method=method,
+            path=path,
+            probe="no-key",
+            form=None if by_json else credentials,
+            document=credentials if by_json else None,
+        )
+        if cleaning_up:
+            return self._send_once([call])[0]
+        self._require_limits(call)
+        return self._send_in_time([call])[0]
 
     def _keep_secret(self, *secrets: str) -> None:
         self.secrets = (*self.secrets, *(text for text in secrets if text))
@@ -519,7 +537,8 @@ class Client:
         about_jobs = [each for each in exchanges if each.kind != "other"]
         for exchange in about_jobs:
             self.ledger.enter(exchange, unsent=exchange in self._unsent)
-            if self.dialect is None and exchange.kind == "create" and exchange.ok:
+            tells = exchange.ok and exchange.answer.tells_of_a_job
+            if self.dialect is None and exchange.kind == "create" and tells:
                 self.dialect = exchange.answer.dialect
         self.exchanges += about_jobs
         self._bytes += sum(len(each.body) for each in exchanges)
@@ -629,11 +648,14 @@ def _says_that_it_runs(answer: Exchange) -> bool:
 
 
 def _key_in(document: Any) -> Secret | None:
-    """Find the key in the answer to a login."""
-    for step in ("Contents", "response", "data", "content", "api_key"):
-        document = document.get(step) if isinstance(document, dict) else None
-    usable = isinstance(document, str) and document.isascii() and document.isprintable()
-    return Secret(document) if usable and document else None
+    """Find the key in the answer to a login, as the pages or the API reference show it."""
+    for path in (("Contents", "response", "data", "content", "api_key"), ("data", "api_key")):
+        found = document
+        for step in path:
+            found = found.get(step) if isinstance(found, dict) else None
+        if isinstance(found, str) and found and found.isascii() and found.isprintable():
+            return Secret(found)
+    return None
 
 
 def _as_bytes(body: bytes | str | None) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pytest_expedition.oracle.history import CANCELLED, FINISHED, created_id
+from pytest_expedition.oracle.history import created_id
 from pytest_expedition.protocol.origin import described
 from pytest_expedition.suite.client import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.plan import AT_THE_END
@@ -306,7 +306,7 @@ class Executor:
                 job.silent_polls += exchange.kind == "status"
                 continue
             job.silent_polls = 0
-            if state in {CANCELLED, FINISHED}:
+            if exchange.shows_the_end:
                 job.ended = True
             job.progress = max(job.progress, state)
             allowed = self.target.limits.job_seconds
