@@ -615,6 +615,8 @@ class TestAgent:
             run_contract(target, seed=1)
             assert server.agent_running, requests
             assert len(server.requests) <= requests
+            orders = [x.path.rsplit("/", 1)[1] for x in server.requests if "/agent/" in x.path]
+            assert "stop" in orders or "restart" not in orders
 
 
 class AgentStaysDown(Instance):

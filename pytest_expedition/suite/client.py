@@ -224,7 +224,8 @@ class Client:
         It takes the requests that were kept for it, and ends with the seconds of the run.
         """
         if self._agent_stopped:
-            self._make_agent_run(self._send_while_cleaning_up)
+            # A restart could end what runs, if the agent was never stopped.
+            self._make_agent_run("start", self._send_while_cleaning_up)
         self._cancel_what_still_runs()
         return self.leftovers
 
@@ -262,8 +263,12 @@ class Client:
             self.start_agent()
 
     def start_agent(self) -> None:
-        """Start the agent, in the way that the target knows."""
-        self._tell_agent("start")
+        """Start the agent; by POST where the target knows no GET for it."""
+        (answer,) = self.send([self._to_agent("start")])
+        unknown = answer.answered and answer.status in {404, 405}
+        if unknown and not self._agent_by_post:
+            self._agent_by_post = True
+            self.send([self._to_agent("start")])
 
     def stop_agent(self) -> bool:
         """Stop the agent, and return whether that may have been done.
@@ -274,26 +279,21 @@ class Client:
             self._find_agent()
             if self._agent_id is None:
                 return False
-        self._agent_stopped = "no answer"  # noted before: an answer may be lost
-        answer = self._tell_agent("stop")
+        stop = self._to_agent("stop")
+        self._require_limits(stop)
+        self._agent_stopped = (
+            "no request to start it was sent"  # noted first: the answer may be lost
+        )
+        (answer,) = self.send([stop])
         if answer.answered and answer.status is not None and 400 <= answer.status < 500:
             self._agent_stopped = ""  # the application refused to
         return bool(self._agent_stopped)
 
     def restart_agent(self) -> None:
         """Restart the agent. Raises ``TargetUnusableError`` if it is not seen to run then."""
-        self._make_agent_run(lambda call: self.send([call])[0])
+        self._make_agent_run("restart", lambda call: self.send([call])[0])
         if self._agent_stopped:
             raise TargetUnusableError(self.leftovers.agent)
-
-    def _tell_agent(self, command: str) -> Exchange:
-        """Start, stop or restart the agent; by POST where the target knows no GET for it."""
-        (answer,) = self.send([self._to_agent(command)])
-        unknown = answer.answered and answer.status in {404, 405}
-        if unknown and command == "start" and not self._agent_by_post:
-            self._agent_by_post = True
-            (answer,) = self.send([self._to_agent(command)])
-        return answer
 
     def _find_agent(self) -> None:
         """Learn the id of the agent, if there is one agent alone."""
@@ -310,13 +310,13 @@ class Client:
         method, path = _listed(name, agent=self._agent_id)
         return Call(kind="agent", method=method, path=path)
 
-    def _make_agent_run(self, send: Callable[[Call], Exchange | None]) -> None:
+    def _make_agent_run(self, first: str, send: Callable[[Call], Exchange | None]) -> None:
         """Tell the agent to run until it says that it does, or the tries are over."""
         for number in range(AGENT_TRIES):
             if number:
                 left = max(self._until - machine_now(), 0.0)
                 self.clock.sleep(min(self.target.limits.poll_seconds, left))
-            answer = send(self._to_agent("start" if number % 2 else "restart"))
+            answer = send(self._to_agent("start" if number else first))
             if answer is None:
                 return
             if _says_that_it_runs(answer):
