@@ -7,6 +7,7 @@ import math
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from pytest_httpserver import HTTPServer
 from test_executor import run
 from test_readme import rows
 
@@ -32,6 +34,7 @@ from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.plan import Act, JobPlan, Plan, covering
 from pytest_expedition.suite.run import Progress, run_contract
 from pytest_expedition.suite.search import SPARE_SECONDS
+from pytest_expedition.suite.target_file import load
 from pytest_expedition.suite.transport import Reply, Transport
 
 if TYPE_CHECKING:
@@ -833,6 +836,42 @@ class TestTLS:
         assert 'verify = "ca.pem"' in conformance.reason
         assert conformance.unconfirmed_creations == 0
         assert secure.requests == []
+
+    def test_a_server_that_asks_for_a_client_certificate(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trustme = pytest.importorskip("trustme")
+        ca = trustme.CA()
+        ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert("127.0.0.1").configure_cert(context)
+        ca.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        ca.issue_cert("client.example").private_key_and_cert_chain_pem.write_to_path(
+            tmp_path / "client.pem"
+        )
+        monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+        config = tmp_path / "expedition.toml"
+        for named, told in (("", "client certificate"), ('cert = "client.pem"\n', "HTTP 503")):
+            with HTTPServer(ssl_context=context) as server:
+                server.expect_request(re.compile(".*")).respond_with_data("Down", status=503)
+                config.write_text(
+                    f'url = "https://127.0.0.1:{server.port}"\nverify = "ca.pem"\n{named}'
+                    '[[job]]\nname = "import"\npath = "/api/v1/project/1/import"\n'
+                )
+                found = run_contract(load(config), profile="smoke")
+            assert found.verdict == "error"
+            assert told in found.reason
+            assert "verify = false" not in found.reason
+
+    def test_a_port_without_tls_says_so(self) -> None:
+        server = ExpeditionServer()
+        server.start()
+        url = server.url.replace("http:", "https:")
+        found = run_contract(Target(url=url, api_key="key", verify=False), profile="smoke")
+        server.stop()
+        assert "does not speak TLS" in found.reason
+        assert "verify = false" not in found.reason
 
     def test_what_is_not_verified_is_said_once_and_warns_of_nothing(
         self, secure: ExpeditionServer

@@ -93,6 +93,25 @@ def ask(raw: RawServer) -> Iterator[Callable[..., Reply]]:
     transport.close()
 
 
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("http://127.0.0.1:8080", ""),
+        ("http://127.1.2.3", ""),
+        ("http://[::1]:8080/x", ""),
+        ("http://localhost", ""),
+        ("http://192.0.2.1", "http://192.0.2.9:3128"),
+    ],
+)
+def test_this_machine_is_never_asked_by_way_of_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, url: str, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:secret@192.0.2.9:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert Transport(url, verify=True, connections=1).proxy == proxy
+
+
 def zipped(body: bytes) -> bytes:
     return OK + b"Connection: close\r\nContent-Encoding: gzip\r\n\r\n" + body
 

@@ -127,7 +127,7 @@ def _split(url: str) -> tuple[str, str] | None:
     except ValueError:
         return None
     prefix, root, rest = parts.path.partition(ROOT)
-    if parts.scheme not in _DEFAULT_PORTS or not host or not root or "/api/" in f"{prefix}/":
+    if parts.scheme not in _DEFAULT_PORTS or not host or not root:
         return None
     host = f"[{host}]" if ":" in host else host
     if port not in {None, _DEFAULT_PORTS[parts.scheme]}:

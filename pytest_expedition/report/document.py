@@ -302,6 +302,7 @@ def _command(exchange: Exchange, url: str, verify: bool | str, names: dict[int, 
         parts += ["-H", '"Authorization: Bearer not-a-key"']
     elif exchange.probe != "no-key":
         parts += ["-H", '"Authorization: Bearer $EXPEDITION_API_KEY"']
+    parts += ["-H", "'Accept: application/json'"]
     if exchange.request_body:
         if exchange.request_type and "form-urlencoded" not in exchange.request_type:
             parts += ["-H", shlex.quote(f"Content-Type: {exchange.request_type}")]

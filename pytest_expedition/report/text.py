@@ -71,7 +71,7 @@ def verdict_lines(document: Document) -> list[str]:
         *gateway_lines(document["gateway_answers"]),
         *([behind] if behind and not embedded else []),
         *waiver_lines(entries),
-        *([f"reason: {document['reason']}"] if document["reason"] else []),
+        *([f"reason: {printable(document['reason'])}"] if document["reason"] else []),
         f"verdict: {document['verdict']}",
     ]
 

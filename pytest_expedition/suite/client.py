@@ -171,7 +171,9 @@ class Client:
         self.secrets: tuple[str, ...] = ()
         self._log_filter = LogFilter(Redaction())
         self._keep_secret(target.api_key, target.password)
-        self._transport = Transport(target.url, verify=target.verify, connections=MOST_AT_ONCE)
+        self._transport = Transport(
+            target.url, verify=target.verify, cert=target.certificate, connections=MOST_AT_ONCE
+        )
         self._pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="expedition")
         self._quiet = warnings.catch_warnings()
 
@@ -192,6 +194,12 @@ class Client:
             for name in LOGGERS:
                 logging.getLogger(name).removeFilter(self._log_filter)
             self._quiet.__exit__(None, None, None)
+
+    @property
+    def by_proxy(self) -> str:
+        """Name the proxy by way of which requests go, for the end of a reason."""
+        proxy = self._transport.proxy
+        return f"; requests go by way of the proxy {proxy}" if proxy else ""
 
     @property
     def now(self) -> float:

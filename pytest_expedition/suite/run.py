@@ -127,7 +127,7 @@ def run_share(
                 work()
                 client.require_answers()
             except TargetUnusableError as error:
-                reason = str(error)
+                reason = f"{error}{client.by_proxy}"
     except KeyboardInterrupt:
         # Without its traceback, which holds what was being sent.
         raise Interrupted(client) from None

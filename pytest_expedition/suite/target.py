@@ -64,9 +64,11 @@ class Target:
     """The instance under test.
 
     ``url`` is its address without ``/api/v1``; ``verify`` whether its certificate is verified, or
-    the path of a CA bundle. Either ``api_key`` is given, or ``username`` and ``password``, for
-    which the instance gives a key. ``waivers`` are what it is known to break. ``clock`` is the time
-    that the suite goes by: that of the world, unless the instance has one of its own.
+    the path of a CA bundle. ``cert`` is the path of a client certificate, ``cert_key`` that of its
+    key where it is in a file of its own. Either ``api_key`` is given, or ``username`` and
+    ``password``, for which the instance gives a key. ``waivers`` are what it is known to break.
+    ``clock`` is the time that the suite goes by: that of the world, unless the instance has one of
+    its own.
     ``start_agent`` lets the suite start the instance's agent, ``control_agent`` lets it stop the
     agent for a while, too, which disturbs everybody.
     """
@@ -74,6 +76,8 @@ class Target:
     url: str
     jobs: Sequence[JobRecipe] = (DOCUMENTED_IMPORT,)
     verify: bool | str = True
+    cert: str = ""
+    cert_key: str = ""
     dialect: DialectChoice = "auto"
     api_key: str = field(default="", repr=False)
     username: str = field(default="", repr=False)
@@ -86,6 +90,8 @@ class Target:
 
     def __post_init__(self) -> None:
         check_url(self.url, "Target: url")
+        if self.cert_key and not self.cert:
+            raise TargetError("Target: cert_key: must be left out where there is no cert")
         if not self.jobs:
             raise TargetError("Target: jobs must hold at least one JobRecipe")
         for name in _repeated([recipe.name for recipe in self.jobs]):
@@ -110,6 +116,11 @@ class Target:
             raise TargetError(
                 "Target: api_key begins with `Bearer `: give the key alone, without that word"
             )
+
+    @property
+    def certificate(self) -> str | tuple[str, str] | None:
+        """The client certificate, as requests takes it."""
+        return (self.cert, self.cert_key) if self.cert_key else self.cert or None
 
     @property
     def offers(self) -> set[Capability]:

@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import os
 import re
+import ssl
 import sys
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
@@ -76,6 +77,7 @@ def load(
     if not url:
         check_url(document["url"], f"{where}: url")
     agent = document.get("agent", {})
+    certificate = _certificate(document, path)
     verify = _verify(document.get("verify", True), path, environ)
     known = _credentials(document.get("auth", {}), where, environ) if credentials else _NO_KEY
     jobs = []
@@ -90,6 +92,7 @@ def load(
         return Target(
             url=document["url"],
             verify=verify,
+            **certificate,
             dialect=document.get("dialect", "auto"),
             jobs=jobs,
             limits=_limits(document.get("limits", {})),
@@ -216,6 +219,30 @@ def _verify(value: bool | str, path: Path, environ: Mapping[str, str]) -> bool |
         allowed = "must be true, false or the path of a CA bundle that exists"
         raise TargetError(f"{path}: verify = {value!r}: {allowed}")
     return str(bundle)
+
+
+def _certificate(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Find the client certificate beside the target file, and try whether it can be used."""
+    files = {key: str(path.parent / document[key]) for key in _CERTIFICATE if key in document}
+    if "cert" not in files:
+        return files
+
+    def refuse() -> str:  # else OpenSSL would ask for it at the terminal
+        raise ValueError("its key is protected by a password")
+
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_cert_chain(files["cert"], files.get("cert_key"), password=refuse)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise TargetError(
+            f"{path}: cert = {document['cert']!r}: must be a PEM file with a certificate and, "
+            f"unless cert_key names it, its key: {why}"
+        ) from None
+    return files
+
+
+_CERTIFICATE: Final = ("cert", "cert_key")
 
 
 def _credentials(auth: Mapping[str, str], where: str, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -18,10 +18,13 @@ import zlib
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import urldefragauth
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
@@ -65,13 +68,23 @@ class Reply:
     retry_after: float | None = None
 
 
+Certificate = str | tuple[str, str] | None
+"""A client certificate: a file that holds its key, too, or two files."""
+
+
 class Transport:
     """The way to one server; safe to use from several threads."""
 
-    def __init__(self, url: str, *, verify: bool | str, connections: int) -> None:
+    def __init__(
+        self, url: str, *, verify: bool | str, connections: int, cert: Certificate = None
+    ) -> None:
         self._url = url
         self._verify = verify
-        self._proxies = requests.utils.get_environ_proxies(url)
+        self._cert = cert
+        self._proxies = {} if _is_loopback(url) else requests.utils.get_environ_proxies(url)
+        proxy = requests.utils.select_proxy(url, self._proxies)
+        self.proxy = "" if proxy is None else urldefragauth(proxy)
+        """The proxy that requests go through, without its credentials; empty if there is none."""
         self._adapter = _BoundedAdapter(pool_maxsize=connections)
 
     def close(self) -> None:
@@ -99,6 +112,7 @@ class Transport:
                 stream=True,
                 timeout=(min(CONNECT_SECONDS, seconds), seconds),
                 verify=self._verify,
+                cert=self._cert,
                 proxies=self._proxies,
             )
             with contextlib.closing(response):
@@ -112,6 +126,15 @@ class Transport:
         except http.client.HTTPException as error:
             # Some headers break the library itself: it raises what the parser raised.
             return Reply(lost=_why_lost(error))
+
+
+def _is_loopback(url: str) -> bool:
+    """Whether an address is one of this machine, which is never asked by way of a proxy."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _read(response: requests.Response) -> Reply:
@@ -308,16 +331,44 @@ class _BoundedAdapter(HTTPAdapter):
 
 
 def _why_lost(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
-        return (
-            f"the TLS connection cannot be trusted: {_root_cause(error)}; the target file can name "
-            'the CA (verify = "ca.pem") or do without (verify = false)'
-        )
+    tls = [cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)]
+    if tls:
+        return _why_not_trusted(tls[-1])
     if isinstance(error, requests.Timeout | TimeoutError) or "timed out" in str(error):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ConnectionError):
         return f"the connection failed: {_root_cause(error)}"
     return f"the answer broke off: {_root_cause(error)}"
+
+
+def _why_not_trusted(error: ssl.SSLError) -> str:
+    """Say what the matter is with TLS, and what helps."""
+    said = f"{error.reason or ''} {error}".lower().replace("_", " ")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the TLS connection cannot be trusted: {error.verify_message or error.strerror}; the "
+            'target file can name the CA (verify = "ca.pem") or do without (verify = false)'
+        )
+    if "wrong version number" in said or "http request" in said or "record layer" in said:
+        return f"the port does not speak TLS: {error.strerror or error}; is the url http://…?"
+    if any(alert in said for alert in _ASKS_FOR_A_CERTIFICATE):
+        return (
+            f"the server refused the TLS connection: {error.strerror or error}; it may ask for a "
+            'client certificate, which the target file can name (cert = "client.pem", and '
+            'cert_key = "client.key" where the key is in a file of its own)'
+        )
+    return f"the TLS connection failed: {error.strerror or error}"
+
+
+_ASKS_FOR_A_CERTIFICATE: Final = (
+    "certificate required",
+    "handshake failure",
+    "bad certificate",
+    "certificate unknown",
+    "unknown ca",
+    "eof occurred",
+)
+"""What comes of a server that got no client certificate, or one that it does not trust."""
 
 
 def _is_unsent(error: Exception) -> bool:
@@ -342,4 +393,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
         yield cause
-        cause = cause.__cause__ or cause.__context__
+        held = (each for each in cause.args if isinstance(each, BaseException))
+        cause = cause.__cause__ or cause.__context__ or next(held, None)
