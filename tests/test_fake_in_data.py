@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
+from jsonschema import Draft202012Validator
 
 from pytest_expedition import ExpeditionServer, JobScript, validate
 from pytest_expedition.fake.job_requests import JOB_REQUESTS
@@ -167,3 +169,109 @@ def test_who_logs_in_by_json_is_answered_as_the_reference_has_it(
             call("POST", path, data=b"{", headers={"Content-Type": "application/json"}).status_code
             == 400
         )
+
+
+NUMBER, TEXT, FLAG = {"type": "integer"}, {"type": "string"}, {"type": "boolean"}
+
+
+def typed(**fields: dict[str, Any]) -> dict[str, Any]:
+    """An object with fields of these types, all of which are there."""
+    return {"type": "object", "properties": fields, "required": list(fields)}
+
+
+def or_null(field: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [field, {"type": "null"}]}
+
+
+MESSAGE = typed(
+    message=TEXT,
+    code=NUMBER,
+    details=typed(module=or_null(TEXT), description=or_null(TEXT)),
+)
+ENVELOPE = typed(
+    success=FLAG,
+    metadata={"type": "object"},
+    pagination=typed(total=NUMBER, current_page=NUMBER, per_page=NUMBER, total_pages=NUMBER),
+    messages={"type": "array", "items": MESSAGE},
+)
+WORDS = ["pending", "started", "running", "completed", "failed", "cancelled"]
+JOB = typed(
+    id=NUMBER,
+    description=TEXT,
+    state={"type": "number"},
+    status_message={"enum": WORDS},
+    type=TEXT,
+    resource=NUMBER,
+    resource_type=TEXT,
+    task_message=or_null({"type": "object"}),
+    next_step={"type": "array", "items": {"type": "object"}},
+    total_tasks=NUMBER,
+    created_at=TEXT,
+    updated_at=TEXT,
+    pid=or_null(NUMBER),  # a job that has not begun has none
+    consumed_memory=TEXT,
+    consumed_cpu=TEXT,
+)
+JOB["properties"]["task"] = {"type": "array", "items": {"type": "object"}}
+AGENT = typed(
+    id=NUMBER,
+    type={"const": "generic"},
+    status={"enum": ["running", "stopped", "idle"]},
+    agent_started=TEXT,
+    killable=FLAG,
+    cpu=NUMBER,
+)
+AGENTS = typed(agent={"type": "array", "items": AGENT})
+CREATED = typed(job_id=NUMBER)
+NO_DATA: None = None
+
+REQUESTS: list[tuple[str, str, int, dict[str, Any] | None]] = [
+    *(
+        (each.method, each.path + ("?config=running" if each.query else ""), 200, CREATED)
+        for each in JOB_REQUESTS
+        if "data" in each.dialects and not each.files
+    ),
+    ("GET", "/api/v1/job/1619", 200, JOB),
+    ("GET", "/api/v1/job/1619?complete=true", 200, JOB),
+    ("GET", "/api/v1/job?status=all", 200, typed(job={"type": "array", "items": JOB})),
+    ("GET", "/api/v1/project/7/job", 200, JOB),
+    ("GET", "/api/v1/device/8/job", 404, NO_DATA),
+    ("DELETE", "/api/v1/job/1619", 200, NO_DATA),
+    ("DELETE", "/api/v1/job", 200, NO_DATA),
+    ("GET", "/api/v1/job/9", 404, NO_DATA),
+    ("GET", "/api/v1/job/x", 400, NO_DATA),
+    ("DELETE", "/api/v1/job/9", 404, NO_DATA),
+    ("GET", "/api/v1/agent", 200, AGENTS),
+    ("GET", "/api/v1/agent/generic", 200, AGENTS),
+    ("POST", "/api/v1/agent/generic/start", 200, AGENT),
+    ("POST", "/api/v1/agent/1/stop", 200, AGENT),
+    ("POST", "/api/v1/agent/1/restart", 200, AGENT),
+    ("POST", "/api/v1/agent/9/stop", 404, NO_DATA),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "data"),
+    REQUESTS,
+    ids=[f"{each[0]} {each[1]}" for each in REQUESTS],
+)
+def test_every_answer_is_as_the_reference_declares_it(
+    call: Call,
+    server: ExpeditionServer,
+    method: str,
+    path: str,
+    status: int,
+    data: dict[str, Any] | None,
+) -> None:
+    create(call, server, "project/7/tools/reduce", tasks=["Read"], next_step=[{"resource": 255}])
+    server.advance(1)
+    filled = re.sub("{.*?}", "7", path.replace("{config}", "running"))
+    answer = call(method, filled.removeprefix("/api/v1/"))
+    assert answer.status_code == status
+    document = answer.json()
+    assert not list(Draft202012Validator(ENVELOPE).iter_errors(document))
+    assert document["success"] == (status == 200)
+    if data is NO_DATA:
+        assert "data" not in document
+    else:
+        assert not list(Draft202012Validator(data).iter_errors(document["data"]))
