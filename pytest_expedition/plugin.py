@@ -10,7 +10,7 @@ PYTEST_DONT_REWRITE: there is no assertion in here.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -39,6 +39,8 @@ WITHOUT_SCENARIOS: Final = (
 )
 
 _MONITOR = pytest.StashKey["Monitor"]()
+_COLLECTED = pytest.StashKey[bool]()
+"""Whether tests of the contract were collected, selected or not."""
 _MISTAKES = pytest.StashKey[list[str]]()
 _SCENARIO = pytest.StashKey["ExpeditionScenario"]()
 
@@ -110,7 +112,18 @@ class _Listener:
         self.config = config
 
     def pytest_sessionstart(self) -> None:
-        """Begin the trace anew, if there is one: all processes of this session add to it."""
+        """Begin the trace anew, if there is one: all processes of this session add to it.
+
+        A live instance is refused here where several processes would judge it.
+        """
+        if (
+            (self.is_set("url") or self.is_set("config"))
+            and self.config.getoption("dist", "no") != "no"
+            and any(CONTRACT_MODULE in argument for argument in self.config.args)
+        ):
+            from pytest_expedition.session.settings import live_target
+
+            live_target(self.config)
         if self.is_set("record"):
             from pytest_expedition.session.settings import begin_trace
 
@@ -136,18 +149,36 @@ class _Listener:
                 gathered.add_contract(found)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note whether there are tests of the contract, before others deselect some."""
+    config.stash[_COLLECTED] = any(_is_contract(item) for item in items)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse markers, and settings of a contract about to run, that cannot be followed."""
     mistakes = session.config.stash.get(_MISTAKES, [])
     if mistakes:
         raise pytest.UsageError("\n".join(mistakes))
     judged = any(_is_contract(item) for item in session.items)
+    if judged:
+        from pytest_expedition.session.settings import note_process
+
+        note_process(session.config)
+    if hasattr(session.config, "workerinput"):
+        return  # the controller refuses, or the test that needs what cannot be followed
+    asked_for = any(CONTRACT_MODULE in argument for argument in session.config.args)
+    if asked_for and not session.config.stash.get(_COLLECTED, False) and not session.testsfailed:
+        from pytest_expedition.session.settings import hidden_contract
+
+        raise pytest.UsageError(hidden_contract(session.config))
     if judged or any(_puts_in_scenarios(item) for item in session.items):
         from pytest_expedition.session import settings
 
         settings.strict(session.config)
         settings.report_paths(session.config)
         if judged:
+            settings.require_one_run(session)
             settings.profile(session.config)
             settings.live_target(session.config)
             settings.replay(session.config)
@@ -160,6 +191,23 @@ def _is_contract(item: pytest.Item) -> bool:
 
 def _puts_in_scenarios(item: pytest.Item) -> bool:
     return "expedition_scenario" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
+    """Let no thread of pytest-timeout end the process while the contract's jobs run."""
+    if not _is_contract(item) or settings.method != "thread":
+        return None
+    from importlib import import_module
+
+    from pytest_expedition.contract.run import end_run_by_timer
+
+    end_run_by_timer(
+        item,
+        settings.timeout,
+        lambda: import_module("pytest_timeout").timeout_timer(item, settings),
+    )
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -308,7 +356,10 @@ def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
     """
     from pytest_expedition.session.settings import live_target, require_no_other_target
 
-    live = live_target(pytestconfig)
+    try:
+        live = live_target(pytestconfig)
+    except pytest.UsageError as error:  # a worker of pytest-xdist finds out this late
+        pytest.fail(str(error), pytrace=False)
     if live is not None:
         yield live
         return

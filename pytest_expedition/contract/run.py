@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import functools
 import os
 import shutil
-from typing import TYPE_CHECKING
+import signal
+import threading
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -14,6 +18,8 @@ from pytest_expedition.report.words import left_behind
 from pytest_expedition.session.results import ContractFound, JudgedRun, session_report
 from pytest_expedition.session.settings import (
     ONE_PROCESS,
+    ONE_RUN,
+    is_another_process,
     live_target,
     profile,
     record_path,
@@ -22,14 +28,16 @@ from pytest_expedition.session.settings import (
     seed,
     workers,
 )
-from pytest_expedition.suite.run import Interrupted, run_share
+from pytest_expedition.suite.run import RunEndedEarly, RunStoppedError, run_share
 from pytest_expedition.suite.share import merge
 from pytest_expedition.suite.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.report.entries import RequirementEntry
     from pytest_expedition.suite.plan import Replay
@@ -41,6 +49,7 @@ found_key = pytest.StashKey[ContractFound]()
 """Where a contract test leaves what it found."""
 
 _JUDGED = pytest.StashKey[JudgedRun]()
+_BEGUN = pytest.StashKey[bool]()
 
 
 def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
@@ -48,13 +57,14 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
     config = request.config
     again = replay(config)
     _require_usable(target, again, config)
+    _require_first_run(config)
     if config.getoption("--expedition-dry-run"):
         from pytest_expedition.suite.dry_run import preview
 
         session_report(config).preview = list(preview(target, profile=profile(config)))
         pytest.skip("dry run: nothing is sent")
     progress = _ProgressLine(config)
-    recorder = _recorder(config, server=target.url)
+    trace = _Trace(config, server=target.url)
     count = (again is None and workers(config)) or 1
 
     def share(number: int) -> Share:
@@ -63,20 +73,105 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
             profile=profile(config),
             seed=seed(config),
             watch=progress.show,
-            record=None if recorder is None else recorder.write,
+            record=trace.write,
             plan=None if again is None else again.plan,
             share=(number, count),
+            before_clean_up=functools.partial(_tell_of_clean_up, progress, target),
         )
 
     try:
-        return merge(target, _all_shares(count, share, request))
-    except Interrupted as interrupt:
-        told = left_behind(interrupt.left_behind, interrupt.unconfirmed_creations)
-        pytest.exit(told or "no job is left behind", returncode=pytest.ExitCode.INTERRUPTED)
+        with _signals_end_the_run():
+            return merge(target, _all_shares(count, share, request))
+    except RunEndedEarly as ended:
+        return _end(merge(target, [ended.share]), ended.cause, config)
     finally:
         progress.clear()
-        if recorder is not None:
-            recorder.close()
+        trace.close()
+
+
+def _require_first_run(config: pytest.Config) -> None:
+    """Fail where a session would have a second run: its limits are those of one."""
+    if is_another_process(config):
+        pytest.fail(ONE_RUN, pytrace=False)
+    if config.stash.get(_BEGUN, False):
+        pytest.fail("the one run of this session has ended already, see above", pytrace=False)
+    config.stash[_BEGUN] = True
+
+
+def _end(record: RunRecord, cause: BaseException, config: pytest.Config) -> RunRecord:
+    """Report a run that was ended early, and pass on what ended it.
+
+    A timeout of pytest-timeout fails the test that it hits, as does every mistake.
+    """
+    if not workers(config):
+        session_report(config).write_ended_run(judged_run(record, config))
+    if isinstance(cause, KeyboardInterrupt):
+        left = (
+            left_behind(record.left_behind, record.unconfirmed_creations) or "no job is left behind"
+        )
+        pytest.exit(f"{record.reason}; {left}", returncode=pytest.ExitCode.INTERRUPTED)
+    if isinstance(cause, pytest.fail.Exception):
+        return record
+    raise cause
+
+
+def _tell_of_clean_up(progress: _ProgressLine, target: Target, why: str) -> None:
+    """Say what the clean-up of an ended run does, and for how long."""
+    if target.clock.waits:
+        progress.tell(
+            f"{why}: the jobs that still run are being cancelled, which takes "
+            f"{target.limits.answer_seconds:g} s at the most; Ctrl-C ends it at once"
+        )
+
+
+_END_REASON: Final[list[str]] = []
+"""Why the signal that is on its way ends the run, if it is not the signal itself."""
+
+
+@contextlib.contextmanager
+def _signals_end_the_run() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the run as Ctrl-C does, so that it cleans up.
+
+    Signals that somebody handles, or that are ignored, stay as they are.
+    """
+
+    def end(number: int, _: object) -> None:
+        why = _END_REASON.pop() if _END_REASON else f"ended by {signal.Signals(number).name}"
+        raise KeyboardInterrupt(why)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+        for each in known:
+            if each is not None and signal.getsignal(each) is signal.SIG_DFL:
+                before[each] = signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def end_run_by_timer(item: pytest.Item, seconds: float, otherwise: Callable[[], object]) -> None:
+    """Set a timer of pytest-timeout that ends the run, which cleans up, and then the session.
+
+    Its own would end the process at once. ``otherwise`` is called where no run is under way.
+    """
+
+    def end() -> None:
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            otherwise()
+            return
+        _END_REASON.append(f"timeout after {seconds:g} s (pytest-timeout)")
+        if hasattr(signal, "pthread_kill"):  # it also wakes what waits for an answer
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        else:
+            _thread.interrupt_main(signal.SIGTERM)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    item.cancel_timeout = timer.cancel  # type: ignore[attr-defined] # pytest-timeout calls it
 
 
 def _all_shares(
@@ -174,10 +269,29 @@ def _add_properties(item: pytest.Item, entry: RequirementEntry) -> None:
         ]
 
 
-def _recorder(config: pytest.Config, *, server: str) -> Recorder | None:
-    """Open the trace file for exchanges to come, if one is asked for."""
-    path = record_path(config)
-    return None if path is None else Recorder(path, server=server)
+class _Trace:
+    """The trace file of the run, if one is asked for."""
+
+    def __init__(self, config: pytest.Config, *, server: str) -> None:
+        self._path = record_path(config)
+        self._recorder = None if self._path is None else Recorder(self._path, server=server)
+
+    def write(self, exchange: Exchange, secrets: Sequence[str]) -> None:
+        """Write an exchange. Raises ``RunStoppedError``, once, where that is not possible."""
+        if self._recorder is None:
+            return
+        try:
+            self._recorder.write(exchange, secrets)
+        except OSError as error:
+            self._recorder = None
+            raise RunStoppedError(
+                f"the trace {self._path} cannot be written: {error.strerror}"
+            ) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._recorder is not None:
+            self._recorder.close()
 
 
 def _progress_line(progress: Progress) -> str:
@@ -192,6 +306,7 @@ class _ProgressLine:
     def __init__(self, config: pytest.Config) -> None:
         reporter = config.pluginmanager.getplugin("terminalreporter")
         watched = reporter is not None and reporter.isatty and not os.environ.get("CI")
+        self._any_reporter: pytest.TerminalReporter | None = reporter
         self._reporter: pytest.TerminalReporter | None = reporter if watched else None
         self._capture = config.pluginmanager.getplugin("capturemanager")
 
@@ -205,13 +320,24 @@ class _ProgressLine:
         if self._reporter is not None:
             self._write(self._reporter, "")
 
+    def tell(self, line: str) -> None:
+        """Write a line that stays, also where nobody watches the other."""
+        self.clear()
+        reporter = self._any_reporter
+        if reporter is not None:
+            with self._uncaptured(), contextlib.suppress(OSError):  # the terminal may be gone
+                reporter.ensure_newline()
+                reporter.write_line(line)
+                reporter.flush()
+
     def _write(self, reporter: pytest.TerminalReporter, line: str) -> None:
-        uncaptured = (
-            contextlib.nullcontext()
-            if self._capture is None
-            else self._capture.global_and_fixture_disabled()
-        )
-        with uncaptured:
+        with self._uncaptured(), contextlib.suppress(OSError):
             reporter.rewrite(line[: shutil.get_terminal_size().columns - 1], erase=True)
             reporter.rewrite("")  # back to the beginning, where the next may write
             reporter.flush()
+
+    def _uncaptured(self) -> AbstractContextManager[None]:
+        if self._capture is None:
+            return contextlib.nullcontext()
+        uncaptured: AbstractContextManager[None] = self._capture.global_and_fixture_disabled()
+        return uncaptured

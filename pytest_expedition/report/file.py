@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.validation import validate
@@ -47,5 +48,20 @@ def read(path: Path) -> Document:
 
 
 def write(document: Document, path: Path) -> None:
-    """Write a report. Raises ``OSError`` where that is not possible."""
-    path.write_text(FORMATS[path.suffix](document), encoding="utf-8")
+    """Write a report. Raises ``OSError`` where that is not possible: the old one is there then."""
+    replace_text(path, FORMATS[path.suffix](document))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file as a whole, or leave it as it was."""
+    path = path.resolve()  # where it is a link, that stays
+    if path.exists() and not path.is_file():  # a device or a pipe
+        path.write_text(text, encoding="utf-8")
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

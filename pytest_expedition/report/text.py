@@ -60,25 +60,30 @@ def verdict_lines(document: Document) -> list[str]:
     embedded = " (in this process)" if target["embedded"] else ""
     behind = left_behind(document["left_behind"], document["unconfirmed_creations"])
     unverified = not target["verified"]
+    selected = [entry for entry in entries if entry["id"] not in document["not_selected"]]
+    untold = [entry["id"] for entry in entries if entry["id"] in document["not_selected"]]
+    known = _known(document)
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
     if document["unanswered"]:
         used += f" ({document['unanswered']} without an answer that tells anything)"
     return [
         f"{target['url']}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
-        f"{len(entries)} of {plural(_known(entries), 'requirement')}: "
-        + tally([entry["outcome"] for entry in entries]),
+        f"{len(selected)} of {plural(known, 'requirement')}: "
+        + tally([entry["outcome"] for entry in selected]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
         *gateway_lines(document["gateway_answers"]),
         *([behind] if behind and not embedded else []),
         *waiver_lines(entries),
         *([f"reason: {printable(document['reason'])}"] if document["reason"] else []),
-        f"verdict: {document['verdict']}",
+        *([f"broken, too, though not selected: {', '.join(untold)}"] if untold else []),
+        f"verdict: {document['verdict']}"
+        + (f" (of {len(selected)} of {known} requirements)" if document["not_selected"] else ""),
     ]
 
 
-def _known(entries: list[RequirementEntry]) -> int:
+def _known(document: Document) -> int:
     """Return how many requirements there are, of servers or clients, whichever were judged."""
-    judged = {entry["id"] for entry in entries}
+    judged = {entry["id"] for entry in document["requirements"]} | {*document["not_selected"]}
     return sum(len(all_of) for all_of in (CATALOGUE, CLIENT_CATALOGUE) if judged & all_of.keys())
 
 

@@ -124,11 +124,14 @@ class SessionReport:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
     def _write(self, document: Document, path: Path) -> None:
-        from pytest_expedition.report.file import write
+        from pytest_expedition.report.file import replace_text, write
 
         try:
             write(document, path)
-            self._keep_plans(document, path)
+            for entry in document["requirements"]:
+                if "plan" in entry:  # kept in a file of its own, to be carried out again
+                    text = json.dumps(entry["plan"], indent=2) + "\n"
+                    replace_text(plan_path(path, entry["id"]), text)
         except OSError as error:
             self.unwritten.append(f"the report was not written to {path}: {error.strerror}")
 
@@ -143,13 +146,6 @@ class SessionReport:
             for writer in writers:
                 writer.add_global_property("expedition_target", document["target"]["url"])
                 writer.add_global_property("expedition_verdict", document["verdict"])
-
-    def _keep_plans(self, document: Document, report: Path) -> None:
-        """Write the plans of what failed to files of their own."""
-        for entry in document["requirements"]:
-            if "plan" in entry:
-                text = json.dumps(entry["plan"], indent=2) + "\n"
-                plan_path(report, entry["id"]).write_text(text, encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Tell the verdict, and the outcome of each requirement."""

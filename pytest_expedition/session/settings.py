@@ -5,6 +5,7 @@ All raise ``pytest.UsageError`` for what cannot be followed.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shlex
 from typing import TYPE_CHECKING, Final
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 
 ONE_PROCESS: Final = (
     "a live instance is judged by one process: each worker of pytest-xdist would create jobs of "
-    "its own; leave -n out"
+    "its own; leave -n, --dist and --tx out"
 )
 
+ONE_RUN: Final = (
+    "the contract's tests share one run, which a process for each test would carry out again and "
+    "again; leave --forked out, and the marker `forked`"
+)
+
+_PROCESS = pytest.StashKey[int]()
 _TARGET = pytest.StashKey["Target"]()
 _REPORTS = pytest.StashKey[list["Path"]]()
 
@@ -190,6 +197,37 @@ def workers(config: pytest.Config) -> int:
     return int(getattr(config, "workerinput", {"workercount": 0})["workercount"])
 
 
+def note_process(config: pytest.Config) -> None:
+    """Remember the process of the session; pytest-forked runs each test in another."""
+    config.stash[_PROCESS] = os.getpid()
+
+
+def is_another_process(config: pytest.Config) -> bool:
+    """Whether this is not the process of the session."""
+    return config.stash.get(_PROCESS, None) not in {None, os.getpid()}
+
+
+def require_one_run(session: pytest.Session) -> None:
+    """Refuse what would carry the run out once for each test."""
+    marked = any(item.get_closest_marker("forked") for item in session.items)
+    if marked or session.config.getoption("forked", None):
+        raise pytest.UsageError(ONE_RUN)
+
+
+def hidden_contract(config: pytest.Config) -> str:
+    """Say why pytest collected no test of the contract, though it was asked for."""
+    rules = (("python_files", "test_*.py"), ("python_functions", "test_*"))
+    changed = [
+        f"{name} = {' '.join(config.getini(name))!r} (add `-o {name}={usual}`)"
+        for name, usual in rules
+        if not any(fnmatch.fnmatch(usual.replace("*", "contract"), x) for x in config.getini(name))
+    ]
+    return (
+        "pytest_expedition.contract was asked for, but pytest collected none of its tests: they "
+        f"are hidden by {' and '.join(changed) or 'rules of collection, such as --ignore'}"
+    )
+
+
 def seed(config: pytest.Config) -> int | None:
     """Return the number that `--hypothesis-seed` gives, if it gives one."""
     given = str(config.getoption("--hypothesis-seed", None))
@@ -217,7 +255,7 @@ def live_target(config: pytest.Config) -> Target | None:
     url, file = setting(config, "url"), path_setting(config, "config")
     if not url and file is None:
         return None
-    if workers(config) or config.getoption("numprocesses", None):
+    if workers(config) or config.getoption("dist", "no") != "no":
         raise pytest.UsageError(ONE_PROCESS)
     if _TARGET not in config.stash:
         from pytest_expedition.suite.target import TargetError

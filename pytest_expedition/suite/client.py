@@ -226,6 +226,10 @@ class Client:
             agent=stopped,
         )
 
+    def end_within(self, seconds: float) -> None:
+        """Let nothing be waited for any longer than this."""
+        self._until = min(self._until, machine_now() + seconds)
+
     def clean_up(self) -> Leftovers:
         """Start the agent if this run stopped it, cancel the jobs that still run; say what is left.
 
@@ -233,7 +237,8 @@ class Client:
         """
         if self._agent_stopped:
             # A restart could end what runs, if the agent was never stopped.
-            self._make_agent_run("start", self._send_while_cleaning_up)
+            with contextlib.suppress(Exception):  # jobs are to be cancelled whatever happens
+                self._make_agent_run("start", self._send_while_cleaning_up)
         self._cancel_what_still_runs()
         return self.leftovers
 
@@ -260,7 +265,8 @@ class Client:
         requests: tuple[Request, ...] = ("cancel", "poll")  # a cancel may take a moment
         for request in requests:
             for job_id in self.ledger.to_be_cancelled:
-                self._send_while_cleaning_up(self.about(request, job_id))
+                with contextlib.suppress(Exception):  # the others are to be cancelled, too
+                    self._send_while_cleaning_up(self.about(request, job_id))
 
     # The agent
 
@@ -531,14 +537,17 @@ class Client:
 
     def _keep_what_arrives(self, calls: Sequence[Call], under_way: list[Future[Exchange]]) -> None:
         """Wait a little for what was sent before the run was ended: it may have created jobs."""
-        arrived, _ = wait(under_way, timeout=SECONDS_AFTER_INTERRUPT)
-        kept = []
-        for call, each in zip(calls, under_way, strict=True):
-            if each in arrived and each.exception() is None:
-                kept.append(each.result())
-            elif call.kind == "create":
-                self.ledger.enter_lost_creation(self.now)
-        self._keep(kept)
+        self.end_within(self.target.limits.answer_seconds)
+        try:
+            wait(under_way, min(SECONDS_AFTER_INTERRUPT, self.target.limits.answer_seconds))
+        finally:  # the second Ctrl-C may come here
+            kept = []
+            for call, each in zip(calls, under_way, strict=True):
+                if each.done() and each.exception() is None:
+                    kept.append(each.result())
+                elif call.kind == "create":
+                    self.ledger.enter_lost_creation(self.now)
+            self._keep(kept)
 
     def _keep(self, exchanges: Sequence[Exchange]) -> None:
         """Keep exchanges, and enter into the ledger what they tell of jobs."""

@@ -42,13 +42,20 @@ class Progress:
     seconds_left: float
 
 
-class Interrupted(KeyboardInterrupt):
-    """A run was interrupted, and has cleaned up; ``left_behind`` are the jobs that still run."""
+class RunStoppedError(Exception):
+    """The suite cannot go on, though the target is not the reason; the message says why."""
 
-    def __init__(self, client: Client) -> None:
-        super().__init__("the run was interrupted")
-        self.left_behind = client.leftovers.jobs
-        self.unconfirmed_creations = client.leftovers.unconfirmed_creations
+
+class RunEndedEarly(Exception):  # noqa: N818 - no error of ours
+    """Something from outside ended a run, which has cleaned up: Ctrl-C, a timeout, a mistake.
+
+    ``share`` is what the run found until then, ``cause`` what ended it.
+    """
+
+    def __init__(self, share: Share, cause: BaseException) -> None:
+        super().__init__(share.reason)
+        self.share = share
+        self.cause = cause
 
 
 def run_contract(
@@ -77,7 +84,7 @@ def run_contract(
     return merge(target, [done])
 
 
-def run_share(
+def run_share(  # noqa: PLR0913 - all but the target by name
     target: Target,
     *,
     profile: ProfileName,
@@ -87,6 +94,7 @@ def run_share(
     record: Callable[[Exchange, Sequence[str]], object] | None = None,
     plan: Plan | None = None,
     share: tuple[int, int] = (0, 1),
+    before_clean_up: Callable[[str], None] | None = None,
 ) -> Share:
     """Carry out one share of a run, or one ``plan`` alone.
 
@@ -94,9 +102,10 @@ def run_share(
     everything; the random ones are shared evenly. The same ``seed`` draws the same plans; ``None``
     leaves the choice to Hypothesis, which takes that of `--hypothesis-seed`. Once a requirement of
     ``until_broken`` has shown broken, no further plan begins. ``watch`` is told how the run stands
-    before each pause that takes time, ``record`` each exchange. A target that cannot be used is
-    the ``reason`` why the share ended. Raises ``Interrupted`` once jobs are cancelled where it is
-    interrupted.
+    before each pause that takes time, ``record`` each exchange; ``record`` may raise
+    ``RunStoppedError``. That, and a target that cannot be used, is the ``reason`` why the share
+    ended. Whatever else ends it is told to ``before_clean_up``, and raised as ``RunEndedEarly``
+    once the jobs are cancelled, for which there are as many seconds as for one answer.
     """
     number, count = share
     started = datetime.now(timezone.utc)
@@ -121,6 +130,7 @@ def run_share(
     )
     work = search.run if plan is None else functools.partial(search.run_alone, plan)
     reason = ""
+    ended: BaseException | None = None
     try:
         with client:
             try:
@@ -128,13 +138,20 @@ def run_share(
                 client.require_answers()
             except TargetUnusableError as error:
                 reason = f"{error}{client.by_proxy}"
-    except KeyboardInterrupt:
-        # Without its traceback, which holds what was being sent.
-        raise Interrupted(client) from None
-    reason = reason or client.leftovers.agent
+            except RunStoppedError as error:
+                reason = str(error)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, jobs are cancelled
+                ended = error
+                client.end_within(target.limits.answer_seconds)
+                if before_clean_up is not None:
+                    before_clean_up(_why(error))
+    except BaseException as error:  # noqa: BLE001 - the second Ctrl-C, say
+        ended = ended or error
+    why = "" if ended is None else _why(ended)
+    reason = "; ".join(each for each in (reason or why, client.leftovers.agent) if each)
     # Of a target that never let us create a job, nothing is held against it.
     history = search.history(client.exchanges if client.ledger.ids or not reason else [])
-    return Share(
+    done = Share(
         findings=judge(history),
         created_in=history.created_in,
         dialects=history.dialects,
@@ -150,6 +167,17 @@ def run_share(
         unconfirmed_creations=client.leftovers.unconfirmed_creations,
         secrets=client.secrets,
     )
+    if ended is not None:
+        raise RunEndedEarly(done, ended) from None
+    return done
+
+
+def _why(ended: BaseException) -> str:
+    """Say in a line what ended a run."""
+    said = str(ended).strip().partition("\n")[0]
+    if isinstance(ended, KeyboardInterrupt):
+        return said or "interrupted by Ctrl-C"
+    return f"the run was ended by {type(ended).__name__}: {said}"
 
 
 def _own_seed(seed: int | None, number: int) -> int:

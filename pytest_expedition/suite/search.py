@@ -69,7 +69,8 @@ class Search:
         self.target = executor.target
         self.limit = ""
         self.smallest: dict[str, tuple[Plan, Violation]] = {}
-        self._unusable: TargetUnusableError | None = None
+        self._ended: BaseException | None = None
+        """What ended the run, other than a limit."""
         self._clock_begun = self.target.clock.now()
         self._shrinking_plans = 0
 
@@ -86,15 +87,15 @@ class Search:
             self._try(plan)
         if self.random_plans:
             self._search()
-        if self._unusable is not None:
-            raise self._unusable
+        if self._ended is not None:
+            raise self._ended
         self._within_limits(self._ask_again)
 
     def run_alone(self, plan: Plan) -> None:
         """Run one plan."""
         self._try(plan)
-        if self._unusable is not None:
-            raise self._unusable
+        if self._ended is not None:
+            raise self._ended
 
     def _search(self) -> None:
         """Try random plans; shrink those that show a requirement broken that none has before."""
@@ -111,7 +112,12 @@ class Search:
             left -= not shrinking
             if not self._has_time_for(plan):
                 return
-            fresh = [name for name in self._try(plan) if name not in shrunk]
+            try:
+                broken = self._try(plan)
+            except BaseException as error:  # noqa: BLE001 - Hypothesis would try it again
+                self._ended = error
+                return
+            fresh = [name for name in broken if name not in shrunk]
             if fresh:
                 shrinking = True
                 raise _BROKEN[fresh[0]]
@@ -139,7 +145,7 @@ class Search:
 
     def _spent(self) -> bool:
         """Whether no further random plan may begin."""
-        if self.limit or self._unusable is not None:
+        if self.limit or self._ended is not None:
             return True
         if not self.until_broken.isdisjoint(self.smallest):
             return True
@@ -195,4 +201,4 @@ class Search:
         except LimitReachedError as error:
             self.limit = self.limit or error.limit
         except TargetUnusableError as error:
-            self._unusable = error
+            self._ended = error

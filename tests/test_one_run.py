@@ -1,0 +1,195 @@
+"""A session has one run: no plugin, option or environment multiplies what its limits allow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from test_plugin import LETS_ANYBODY_IN, SLIPS_BACK, SMOKE, report_of
+
+from pytest_expedition.protocol.requirements import CATALOGUE
+
+if TYPE_CHECKING:
+    from pytest_expedition import ExpeditionServer
+
+SMOKE_JOBS = 4
+ALL = len(CATALOGUE)
+
+
+@pytest.fixture(autouse=True)
+def live(
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment names an instance."""
+    expedition_server.clock.seconds_per_poll = 4
+    expedition_server.instance.set_pace(20)
+    monkeypatch.setenv("EXPEDITION_URL", expedition_server.url)
+    monkeypatch.setenv("EXPEDITION_API_KEY", expedition_server.api_key)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
+    assert pytester.path.is_dir()
+
+
+def test_forked_tests_are_refused(
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer
+) -> None:
+    pytest.importorskip("pytest_forked")
+    result = pytester.runpytest_subprocess(*SMOKE, "--forked")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: the contract's tests share one run, *leave --forked out*"])
+    assert expedition_server.requests == []
+
+
+def test_a_marker_that_forks_tests_is_refused(
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer
+) -> None:
+    pytest.importorskip("pytest_forked")
+    pytester.makeconftest(
+        "import pytest\n"
+        "def pytest_collection_modifyitems(items):\n"
+        "    for item in items: item.add_marker(pytest.mark.forked)\n"
+    )
+    result = pytester.runpytest_subprocess(*SMOKE, "-k", "create")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: the contract's tests share one run, *marker `forked`"])
+    assert expedition_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("plugin", "options"),
+    [
+        ("pytest_rerunfailures", ["--reruns=2"]),
+        ("pytest_repeat", ["--count=2"]),
+        ("pytest_repeat", ["--count=2", "--repeat-scope=session"]),
+    ],
+)
+def test_tests_that_run_again_share_the_one_run(
+    pytester: pytest.Pytester,
+    expedition_server: ExpeditionServer,
+    plugin: str,
+    options: list[str],
+) -> None:
+    pytest.importorskip(plugin)
+    result = pytester.runpytest_subprocess(*SMOKE, *options)
+    assert result.ret == 0
+    assert len(expedition_server.jobs) == SMOKE_JOBS
+
+
+def test_a_run_that_broke_down_is_not_run_again(
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer
+) -> None:
+    pytest.importorskip("pytest_rerunfailures")
+    pytester.makeconftest(
+        "import pytest_expedition.suite.search as search\n"
+        "def broken(self, plan): raise ZeroDivisionError\n"
+        "search.Search._try = broken\n"
+    )
+    result = pytester.runpytest_subprocess(*SMOKE, "-k", "create.envelope", "--reruns=2")
+    assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+    result.stdout.fnmatch_lines(["*the one run of this session has ended already*"])
+    assert expedition_server.jobs == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["-n 2", "--tx 2*popen --dist load", "--tx 2*popen --dist each"],
+)
+def test_several_processes_are_refused_wherever_they_are_asked_for(
+    pytester: pytest.Pytester,
+    expedition_server: ExpeditionServer,
+    monkeypatch: pytest.MonkeyPatch,
+    options: str,
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"-p xdist {options}")
+    result = pytester.runpytest_subprocess(*SMOKE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "a live instance is judged by one process" in result.stderr.str()
+    assert expedition_server.requests == []
+
+
+def test_a_path_instead_of_the_name_creates_no_jobs_by_several_processes_either(
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer
+) -> None:
+    pytester.makepyfile(
+        test_mine="from pytest_expedition.contract.test_contract import test_requirement"
+    )
+    result = pytester.runpytest_subprocess("-p", "xdist", "-n", "2")
+    assert result.ret != 0
+    assert expedition_server.requests == []
+
+
+# A verdict on a selection
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names no instance."""
+    monkeypatch.delenv("EXPEDITION_URL")
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_selection_that_holds_is_not_conformant(pytester: pytest.Pytester) -> None:
+    selected = [name for name in CATALOGUE if "create" in name]
+    others = [name for name in CATALOGUE if name not in selected]
+    status, document = report_of(pytester, "-k", "create")
+    assert status == 0
+    assert document["verdict"] == "inconclusive"
+    assert [entry["id"] for entry in document["requirements"]] == selected
+    assert document["not_selected"] == others
+    result = pytester.runpytest_inprocess(*SMOKE, "-k", "create")
+    of = f"of {len(selected)} of {ALL} requirements"
+    result.stdout.fnmatch_lines([f"verdict: inconclusive ({of})"])
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_broken_must_shows_though_its_test_is_not_selected(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(SLIPS_BACK)
+    status, document = report_of(pytester, "-k", "create")
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert document["verdict"] == "non-conformant"
+    (entry,) = [x for x in document["requirements"] if x["id"] == "status.monotonic"]
+    assert entry["evidence"]
+    result = pytester.runpytest_inprocess(*SMOKE, "-k", "create")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "status.monotonic (MUST, stated): *",
+            "broken, too, though not selected: *status.monotonic*",
+            "verdict: non-conformant (of * of * requirements)",
+        ]
+    )
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_session_that_stops_at_the_first_failure_says_of_what_its_verdict_is(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makeconftest(SLIPS_BACK)
+    status, document = report_of(pytester, "-x", "-p", "no:randomly")
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert document["verdict"] == "non-conformant"
+    broken = {x["id"] for x in document["requirements"] if x["outcome"] == "fail"}
+    assert broken - {*document["not_selected"]}
+    assert "status.monotonic" in broken & {*document["not_selected"]}
+
+
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize(
+    ("name", "value"), [("python_files", "check_*.py"), ("python_functions", "check_*")]
+)
+def test_rules_of_collection_that_hide_the_contract_are_named(
+    pytester: pytest.Pytester, name: str, value: str
+) -> None:
+    pytester.makeini(f"[pytest]\n{name} = {value}\n")
+    result = pytester.runpytest_inprocess(*SMOKE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = result.stderr.str()
+    assert "pytest_expedition.contract was asked for" in told
+    assert f"{name} = {value!r} (add `-o {name}=test_*" in told
+
+
+@pytest.mark.usefixtures("embedded")
+def test_runxfail_lets_a_should_fail(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(LETS_ANYBODY_IN)
+    result = pytester.runpytest_inprocess(*SMOKE, "--runxfail")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=ALL - 2, failed=1, skipped=1)
