@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
-from pytest_expedition.clients.guard import Guard, own_place
+from pytest_expedition.clients.guard import WAYS_OUT, Guard, own_place
 from pytest_expedition.clients.rules import judge_client
 from pytest_expedition.clients.transcript import ENDS, Call, Said, Step, Transcript
 from pytest_expedition.clients.virtual_time import VirtualTime
@@ -184,7 +184,8 @@ class Harness:
         )
         self._earlier_ids |= instance.jobs.keys()
         if self._guard.complaint:
-            raise ClockStandsStill(self._guard.complaint)
+            complaint = f"{self._guard.complaint}{self._guard.place}.\n{WAYS_OUT}"
+            raise ClockStandsStill(complaint)
         self.server.check()
         return judge(self.transcript)
 
@@ -229,10 +230,12 @@ class Harness:
             raise
         except BaseException as error:
             # A client that is ended may pass that on as an error of its own, or in a group.
-            if not self._guard.ended:
-                if not isinstance(error, Exception):
-                    raise
+            if self._guard.ended:
+                self._guard.place = own_place(traceback.extract_tb(error.__traceback__))
+            elif isinstance(error, Exception):
                 attempt.raised = error
+            else:
+                raise
         attempt.done = real_time.now()
         return attempt
 
