@@ -97,7 +97,7 @@ class Exchange:
         """Whether the HTTP status is one of success."""
         return self.status is not None and 200 <= self.status < 300
 
-    @property
+    @functools.cached_property
     def gone(self) -> bool:
         """Whether the answer says that there is no such job."""
         if not self.answered or self.answer.tells_of_a_job:

@@ -23,23 +23,28 @@ def read_cached(body: bytes) -> Answer:
     if len(body) > LARGE:
         return abridged(replace(read(body), form=body))
     parts = _PROGRESS_OR_ID.split(body)
-    numbers = parts[2::_PARTS]
-    progresses = {number for number in numbers if b"." in number}
-    ids = set(numbers) - progresses
-    if not numbers or len(progresses) > 1 or len(ids) > 1:
-        return _read_body(body)
-    parts[2::_PARTS] = [_HALF if number in progresses else _ONE for number in numbers]
-    read_before = _read_form(b"".join(parts))
+    progress = job_id = None
+    for place in range(2, len(parts), _PARTS):
+        number = parts[place]
+        if b"." in number:
+            if progress not in (None, number):
+                return _read_body(body)
+            progress, parts[place] = number, _HALF
+        else:
+            if job_id not in (None, number):
+                return _read_body(body)
+            job_id, parts[place] = number, _ONE
+    read_before = _read_form(b"".join(parts)) if len(parts) > 1 else None
     if read_before is None:
         return _read_body(body)
     # This does what ``replace`` does, in a fraction of the time.
     answer = object.__new__(Answer)
     values = answer.__dict__
     values.update(read_before.__dict__)
-    if ids:
-        values["job_id"] = int(ids.pop())
-    if progresses:
-        values["state"] = float(progresses.pop())
+    if job_id is not None:
+        values["job_id"] = int(job_id)
+    if progress is not None:
+        values["state"] = float(progress)
     return answer
 
 
