@@ -222,6 +222,17 @@ class TestConsistency:
         if "projects/" not in path:
             assert "There is no such" in document["messages"][0]["message"]
 
+    @pytest.mark.parametrize("by", ["json", "data"])
+    def test_a_project_has_the_devices_that_it_was_given(self, call: Call, by: str) -> None:
+        ids = [
+            call("POST", "device", data={"name": name}).json()["data"]["id"] for name in ("a", "b")
+        ]
+        fields = (
+            {"device_id": ids} if by == "json" else {"device_id[0]": ids[0], "device_id[1]": ids[1]}
+        )
+        made = call("POST", "project", **{by: {"name": "p", **fields}}).json()["data"]
+        assert made["device_id"] == ids
+
     def test_ids_of_one_kind_are_not_ids_of_another(self, call: Call) -> None:
         device_id = call("POST", "device", data={"name": "fw"}).json()["data"]["id"]
         project_id = call("POST", "project", data={"name": "p"}).json()["data"]["id"]
@@ -254,6 +265,8 @@ class TestConsistency:
             ("POST", "project", {}, "The field name is missing"),
             ("POST", "project", {"name": ""}, "The field name is missing"),
             ("POST", "project", {"name": "p", "device_id[0]": 7}, "There is no such device"),
+            ("POST", "project", {"name": "p", "device_id[0]": "9" * 5000}, "is not an id"),
+            ("POST", "project", {"name": "p", "device_id[0]": "x"}, "is not an id"),
             ("POST", "device", {}, "The field name is missing"),
             ("POST", "project/{p}/migration", {}, "The field device_type is missing"),
             ("POST", "project/{p}/migration", {"device_type": "x"}, "must be one of firewall"),
@@ -274,6 +287,22 @@ class TestConsistency:
         response = call(method, path.format(**ids), data=given)
         assert 400 <= response.status_code < 500
         assert message in response.json()["messages"][0]["message"]
+
+    @pytest.mark.parametrize("value", [3, ["x"], {"x": 1}, True])
+    def test_a_text_that_is_none_is_refused(self, data: Client, value: Any) -> None:
+        project_id = data.ask("POST", "project", json={"name": "p"})["id"]
+        path = f"project/{project_id}/tools/filter"
+        made = data.ask("POST", path, json={"name": "n", "filter": RULES})
+        for method, where, given in (
+            ("POST", "project", {"name": value}),
+            ("POST", path, {"name": "n", "filter": value}),
+            ("POST", path, {"name": value, "filter": RULES}),
+            ("PUT", f"{path}/{made['id']}", {"filter": value}),
+        ):
+            refused = data.session.request(method, data.api + where, json=given, timeout=10)
+            assert refused.status_code == 400
+            assert "is not a text" in refused.json()["messages"][0]["message"]
+        assert data.ask("GET", path) == {"filter": [made]}
 
     def test_a_vendor_that_is_not_known_and_a_mapping_that_is_none(self, data: Client) -> None:
         project = f"project/{data.ask('POST', 'project', json={'name': 'by JSON'})['id']}"

@@ -52,6 +52,7 @@ PREDEFINED_FILTERS: Final = {
 _PROFILE_GROUP: Final = "default"
 _FIRST_DAY: Final = datetime(2023, 5, 31, tzinfo=timezone.utc)
 _OBJECTS_OF_A_TYPE: Final = 2
+_ID: Final = re.compile("[0-9]{1,18}")
 _NO_COLLECTION: Final = "The filter has no result: execute it, and wait until its job has finished"
 
 
@@ -87,10 +88,17 @@ class _Asked(NamedTuple):
                 return self.fields[name]
         raise Refusal(400, f"The field {names[0]} is missing")
 
+    def text(self, *names: str) -> str:
+        """Return the first of these fields that is there. Raises ``Refusal`` if it is no text."""
+        value = self.require(*names)
+        if not isinstance(value, str):
+            raise Refusal(400, f"The field {names[0]} is not a text")
+        return value
+
     def number(self, name: str) -> int:
         """Return a field that is an id."""
         value = str(self.require(name)).strip('"')
-        if not value.isdecimal() or len(value) > 18:
+        if not _ID.fullmatch(value):
             raise Refusal(400, f"The field {name} is not an id")
         return int(value)
 
@@ -135,15 +143,15 @@ class Workflows:
     # Projects and devices
 
     def create_project(self, asked: _Asked) -> Told:
-        """Create a project, with the devices that `device_id[…]` names."""
+        """Create a project, with the devices that `device_id`, or `device_id[…]`, names."""
         devices = [
-            self._device_id(int(value))
-            for name, value in asked.fields.items()
-            if name.startswith("device_id") and str(value).isdecimal()
-        ]
+            self._device_id(asked.number(name))
+            for name in asked.fields
+            if name.startswith("device_id[")
+        ] + self._device_ids(asked.fields.get("device_id"))
         project_id = next(self._ids)
         self._projects[project_id] = _Project(
-            name=asked.require("name", "project"),
+            name=asked.text("name", "project"),
             description=asked.fields.get("description", ""),
             device_id=devices,
             profile_group=next(self._ids),
@@ -169,14 +177,13 @@ class Workflows:
     def update_projects(self, asked: _Asked) -> Told:
         """Give a project devices."""
         project = self._find(asked.number("id"))
-        given = asked.fields.get("devices", asked.fields.get("devices[0]", ""))
-        ids = re.findall("[0-9]+", json.dumps(given))
-        project.device_id += [self._device_id(int(each)) for each in ids]
+        given = asked.fields.get("devices", asked.fields.get("devices[0]"))
+        project.device_id += self._device_ids(given)
         return Told(None, ["The project has been updated"])
 
     def create_device(self, asked: _Asked) -> Told:
         """Add a device."""
-        device_id = self._add_device(asked.require("name", "device_name"), asked.fields)
+        device_id = self._add_device(asked.text("name", "device_name"), asked.fields)
         return Told(self._devices[device_id], ["The device has been added"])
 
     def list_devices(self, _: _Asked) -> Told:
@@ -209,7 +216,7 @@ class Workflows:
     def create_migration(self, asked: _Asked, project_id: int) -> Told:
         """Create a migration, and the device that it will fill."""
         project = self._find(project_id)
-        kind = asked.require("device_type")
+        kind = asked.text("device_type")
         if kind not in DEVICE_TYPES:
             raise Refusal(400, f"The field device_type must be one of {', '.join(DEVICE_TYPES)}")
         name = asked.fields.get("name", "migration")
@@ -286,7 +293,7 @@ class Workflows:
         """Create a filter."""
         project = self._find(project_id)
         for name in ("name", "filter"):
-            asked.require(name)
+            asked.text(name)
         return Told(self._add_filter(project, asked.fields))
 
     def generate_filters(self, asked: _Asked, project_id: int) -> Told:
@@ -321,8 +328,9 @@ class Workflows:
     def update_filter(self, asked: _Asked, project_id: int, filter_id: int) -> Told:
         """Change a filter."""
         changed = self._filter(project_id, filter_id)
-        for name in ("name", "description", "filter"):
-            changed[name] = asked.fields.get(name, changed[name])
+        given = {name: asked.text(name) for name in ("name", "filter") if name in asked.fields}
+        changed.update(given)
+        changed["description"] = asked.fields.get("description", changed["description"])
         self._tell(changed, "modified filter")
         return Told(self._filter(project_id, filter_id))
 
@@ -424,6 +432,10 @@ class Workflows:
         if device_id not in self._devices:
             raise Refusal(404, "There is no such device")
         return device_id
+
+    def _device_ids(self, given: Any) -> list[int]:
+        """Return the ids in a field that holds one of them, or a list."""
+        return [self._device_id(int(each)) for each in _ID.findall(json.dumps(given))]
 
     def _add_device(self, name: str, fields: Mapping[str, Any]) -> int:
         device_id = next(self._ids)
