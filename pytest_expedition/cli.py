@@ -115,12 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "compare",
         help="compare two JSON reports of the contract suite",
         description="Tell which requirements differ between two JSON reports. The exit status is "
-        "1 if any outcome got worse from A to B, 2 if a file is no report.",
+        "1 if any outcome got worse from A to B, 4 if a file is no report.",
     )
-    compare.add_argument("before", type=_report, metavar="A.json", help="the report to start from")
-    compare.add_argument(
-        "after", type=_report, metavar="B.json", help="the report to hold it against"
-    )
+    compare.add_argument("before", metavar="A.json", help="the report to start from")
+    compare.add_argument("after", metavar="B.json", help="the report to hold it against")
     check = commands.add_parser(
         "check",
         help="judge recorded traffic: traces and HAR files",
@@ -279,16 +277,21 @@ def _report(name: str) -> Document:
     try:
         return read(Path(name))
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"{name}: cannot be read: {error.strerror}") from None
+        raise ValueError(f"{name}: cannot be read: {error.strerror}") from None
     except SchemaViolation as violation:
-        raise argparse.ArgumentTypeError(f"{name}: is no report: {violation}") from None
+        raise ValueError(f"{name}: is no report: {violation}") from None
     except (ValueError, RecursionError) as error:
-        raise argparse.ArgumentTypeError(f"{name}: is not JSON: {error}") from None
+        raise ValueError(f"{name}: is not JSON: {error}") from None
 
 
-def _compare(before: Document, after: Document) -> int:
+def _compare(before_name: str, after_name: str) -> int:
     from pytest_expedition.report.comparison import compare, comparison_lines
 
+    try:
+        before, after = _report(before_name), _report(after_name)
+    except ValueError as error:
+        print(f"pytest-expedition: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
     differences = compare(before, after)
     _print(*comparison_lines(before, after, differences))
     return int(any(each.change == "worse" for each in differences))

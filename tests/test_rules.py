@@ -2200,3 +2200,16 @@ def test_a_rule_that_breaks_down_is_no_pass_and_leaves_the_others_alone(
     assert "oops" in findings["status.bounds"].crash
     assert findings["status.monotonic"].held
     assert not findings["status.monotonic"].crash
+
+
+@pytest.mark.parametrize("digits", [400, 1500, 5000])
+def test_numbers_of_any_size_break_no_rule(digits: int) -> None:
+    number = "1" + "0" * digits
+    fields = dict.fromkeys(("nextStep", "TasksMsg", "description"), 777)
+    document = envelope({"system": {"jobs": job_fields(777, 777, **fields)}})
+    body = json.dumps(document).replace("777", number).encode()
+    story = running().answer_poll(body).answer_cancel(body).add("create", "POST", "/", body)
+    story.add("status", "GET", "/", body, probe="bad-id").answer_poll(in_data(id=777))
+    findings = judge(story.history())
+    assert [name for name, finding in findings.items() if finding.crash] == []
+    assert findings["status.bounds"].violations

@@ -349,3 +349,12 @@ def test_a_failed_validation_tells_path_value_and_expectation() -> None:
         '$.Contents.response.data.content.system.jobs.state is "0.5", expected number'
     )
     assert caught.value.value == "0.5"
+
+
+@pytest.mark.parametrize("number", [10**400, 10**4000], ids=["400 digits", "4000 digits"])
+@pytest.mark.parametrize("path", [("Type",), ("success",), ("Contents", "code")])
+def test_numbers_of_any_size_break_no_validator(number: int, path: tuple[str, ...]) -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        validate(changed(EXAMPLE, ("Contents",), number), "creation")
+    assert "Contents is " in str(caught.value)
+    validator("creation").is_valid(changed(EXAMPLE, path, number))

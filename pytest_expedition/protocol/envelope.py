@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, Literal
 
-LONGEST_NUMBER: Final = 1000
-"""Digits of the longest whole number that is read as one."""
+LONGEST_NUMBER: Final = 600
+"""Digits of the longest whole number that is read as one; Python may refuse longer ones."""
 
 LONGEST_VALUE: Final = 1000
 """Characters of a value that is kept of a large answer."""

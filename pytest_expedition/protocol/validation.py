@@ -177,7 +177,10 @@ def _expectation(error: ValidationError) -> str:
 
 
 def _quote(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=repr)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=repr)
+    except (ValueError, RecursionError):  # a number of too many digits, or lists too deep
+        return "a value too large to be shown"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
