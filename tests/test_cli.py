@@ -195,8 +195,8 @@ def test_the_suite_finds_out_the_dialect_of_a_server() -> None:
             "--scenario: there is no scenario 'ordinry'; did you mean ordinary?",
         ),
         (
-            ["serve", "--scenario=fails", "--dialect=data"],
-            "--scenario: 'fails' cannot happen in the dialect 'data'",
+            ["serve", "--scenario=first-under-msg", "--dialect=data"],
+            "--scenario: 'first-under-msg' cannot happen in the dialect 'data'",
         ),
         (["serve", "--scenario=fails", "--broken=percent"], "--broken, --scenario: leave one out"),
         (["serve", "--broken=zzz"], "'zzz'; `pytest-expedition list broken` lists"),

@@ -85,6 +85,17 @@ def test_nothing_that_did_not_happen_is_judged() -> None:
     assert len(outcomes(nothing)) == len(CLIENT_CATALOGUE)
 
 
+@pytest.mark.parametrize("state", [2 / 3, 1])
+@pytest.mark.parametrize("said", ["failed", "finished", "gave-up"])
+def test_in_data_a_job_has_failed_where_the_answer_says_so(state: float, said: Saying) -> None:
+    document = {"success": True, "data": {"id": 7, "state": state, "status_message": "failed"}}
+    story = transcript(CREATED, *polls(0.5, 0.6), said=said)
+    shows = replace(story.steps[-1].exchange, body=json.dumps(document).encode())
+    steps = [*story.steps[:-1], replace(story.steps[-1], exchange=shows)]
+    judged = replace(story, steps=steps)
+    assert outcomes(judged)["sees-failure"] == ("pass" if said == "failed" else "fail")
+
+
 def test_two_polls_after_the_end_are_none_too_many() -> None:
     assert not broken(transcript(CREATED, *polls(0.5, 1, 1, 1), said="finished"))
     assert broken(transcript(CREATED, *polls(0.5, 1, 1, 1, 1), said="finished")) == {

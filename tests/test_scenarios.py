@@ -336,7 +336,10 @@ def test_a_test_that_forgets_to_check_fails(pytester: pytest.Pytester) -> None:
         ('"ordinry"', "there is no scenario 'ordinry'; did you mean ordinary?"),
         ('"zzz"', "there is no scenario 'zzz'; must be one of ordinary, *"),
         ("dialect='php'", "dialect = 'php': must be one of system, msg, data, mixed"),
-        ("'fails', dialect='data'", "'fails' cannot happen in the dialect 'data'"),
+        (
+            "'first-under-msg', dialect='data'",
+            "'first-under-msg' cannot happen in the dialect 'data'",
+        ),
         ("id='fails'", "expedition_scenarios takes ids, dialect and without, not 'id'"),
         ("without='fails'", "without = 'fails': must be a list of ids"),
         ("without=['fials']", "there is no scenario 'fials'; did you mean fails?"),
@@ -549,7 +552,7 @@ class TestSituation:
             (lambda: Situation(progress=[0.5, 0.2]), "must not go back"),
             (lambda: Situation(dialect="php"), "dialect = 'php': must be one of"),  # type: ignore[arg-type]
             (lambda: Situation(spelled="exponent"), "spelled = 'exponent'"),  # type: ignore[arg-type]
-            (lambda: Situation(fails=True, dialect="data"), "does not show that a job failed"),
+            (lambda: Situation(fails=True, progress=[0, 0.5]), "only in the dialect 'data'"),
             (lambda: Situation(cancelled_after=-1), "cancelled_after must not be below 0"),
             (lambda: Situation(jobs=0), "jobs and first_id must not be below 1"),
             (lambda: Situation(cancel_too_late=True, progress=[0]), "never finishes"),

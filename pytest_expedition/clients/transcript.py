@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from pytest_expedition.oracle.history import CANCELLED, FINISHED, Exchange, created_id
+from pytest_expedition.oracle.history import CANCELLED, Exchange, created_id
 from pytest_expedition.protocol.envelope import MISSING
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Run:
     @functools.cached_property
     def end_shown(self) -> Step | None:
         """The first step whose answer showed that the job had ended."""
-        return next((x for x in self.steps if x.exchange.state in {FINISHED, CANCELLED}), None)
+        return next((x for x in self.steps if x.exchange.shows_the_end), None)
 
     @property
     def end(self) -> End | None:
@@ -124,7 +124,7 @@ class Run:
             return None
         if self.end_shown.exchange.state == CANCELLED:
             return "cancelled"
-        shown = (x.exchange for x in self.steps if x.exchange.state == FINISHED)
+        shown = (x.exchange for x in self.steps if x.exchange.shows_the_end)
         return "failed" if any(shows_failure(x.answer) for x in shown) else "finished"
 
 
@@ -160,7 +160,9 @@ class Transcript:
 
 
 def shows_failure(answer: Answer) -> bool:
-    """Whether an answer about a finished job says that it failed."""
+    """Whether an answer about a job that has ended says that it failed."""
+    if answer.says_failed:
+        return True
     if answer.status_code is not MISSING:
         return bool(answer.status_code == FAILED)
     tasks = answer.result.get("TasksMsg")

@@ -111,8 +111,8 @@ class Situation:
     def __post_init__(self) -> None:
         _require_one_of("dialect", self.dialect, DIALECTS)
         _require_one_of("spelled", self.spelled, get_args(Spelling))
-        if self.fails and self.dialect == "data":
-            raise ValueError("fails: the dialect 'data' does not show that a job failed")
+        if self.fails and self.dialect != "data" and tuple(self.progress)[-1:] < (1,):
+            raise ValueError("fails: only in the dialect 'data' may a job fail below 1")
         if not all(isinstance(outage, Outage) for outage in self.outages):
             raise TypeError(f"outages must be a list of Outage, got {self.outages!r}")
         if self.cancelled_after is not None and not self.cancelled_after >= 0:
