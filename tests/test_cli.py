@@ -46,7 +46,7 @@ def test_where_no_client_came_nothing_was_kept() -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert "No client came." in process.stdout.read()
+        assert "No client sent a request." in process.stdout.read()
         assert process.wait(10) == 1
 
 

@@ -222,7 +222,7 @@ def test_the_command_client_judges_a_program_in_several_scenarios(
     assert main(["client", *scenarios, *exits, f"--report={report}", *script]) == 0
     written = capsys.readouterr().out
     assert "fails                     ok" in written
-    assert "not tested: cancel-granted: nobody said which signal" in written
+    assert "not tested: cancel-granted: it is not said which signal" in written
     document = json.loads(report.read_text(encoding="utf-8"))
     validate(document, "report")
     outcomes = {each["id"]: each["outcome"] for each in document["requirements"]}
@@ -280,6 +280,6 @@ def test_a_test_runs_a_program_in_every_scenario_that_it_chooses(
     result.stdout.fnmatch_lines(
         [
             "*The job failed, but the client ended with exit status 2.*",
-            "*not-tested: nobody said which signal makes the program cancel its job*",
+            "*not-tested: it is not said which signal makes the program cancel its job*",
         ]
     )

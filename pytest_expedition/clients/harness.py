@@ -344,7 +344,7 @@ def judge(transcript: Transcript) -> list[Result]:
 
 
 def transcript_by_hand(instance: SituationInstance) -> Transcript:
-    """Return what a client did that nobody told what to do, nor heard what it said."""
+    """Return what a client did that was run by hand: what it said is not known."""
     done = steps(instance)
     begun = [x.exchange.sent for x in done if x.exchange.kind == "create"]
     # What it creates beyond the jobs of the situation counts as created again for the last.

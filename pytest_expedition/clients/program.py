@@ -36,7 +36,7 @@ WORDS: Final[tuple[Saying, ...]] = ("finished", "failed", "cancelled", "gave-up"
 
 _LOOK_SECONDS: Final = 0.02
 _LAST_OUTPUT: Final = 2000
-_NEEDS_CANCEL: Final = "nobody said which signal makes the program cancel its job"
+_NEEDS_CANCEL: Final = "it is not said which signal makes the program cancel its job"
 
 
 @dataclass(frozen=True, kw_only=True)

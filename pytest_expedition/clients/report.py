@@ -59,7 +59,7 @@ def client_fault(violation: Violation) -> str:
 def said(how: Said) -> str:
     """Tell what the client said of a job."""
     if "endless" in how.words and not how.how:
-        return "would have gone on for ever, and was ended"
+        return "did not end by itself, and was stopped"
     return printable(cut(how.how)) if how.how else "said nothing that was asked for"
 
 
@@ -141,7 +141,7 @@ def by_hand(transcript: Transcript, results: Iterable[Result]) -> list[str]:
         for line in promise_lines(result)
     ]
     if not transcript.steps:
-        return ["No client came."]
+        return ["No client sent a request."]
     ends = [
         f"Job {run.job_id or '(unknown)'} "
         + (
@@ -247,7 +247,7 @@ def promise_entries(runs: Sequence[TrialFound]) -> Iterator[RequirementEntry]:
             and set(by_outcome) == {"inconclusive"}
             and not any(run["told_to_cancel"] for run in runs)
         ):
-            yield outcome_entry(promise, "not-tested", "nobody told the client to cancel")
+            yield outcome_entry(promise, "not-tested", "the client was not told to cancel")
             continue
         decisive: tuple[Outcome, ...] = ("error", "fail", "pass", "inconclusive")
         outcome = next(each for each in decisive if each in by_outcome)
@@ -310,7 +310,9 @@ def situation_text(situation: Situation) -> str:
         parts.append(_cancel_text(situation))
     for outage in situation.outages:
         times = f" and the {outage.times - 1} after it" if outage.times > 1 else ""
-        parts.append(f"{outage.kind} befalls request {outage.nth} of kind {outage.of}{times}")
+        parts.append(
+            f"request {outage.nth} of kind {outage.of}{times} meets the outage {outage.kind}"
+        )
     if situation.unknown_fields:
         parts.append("there are unknown fields")
     if situation.jobs > 1:

@@ -276,7 +276,7 @@ POLLED_ON: Final = Fault(
     "polled-on", "After an answer had shown {state}, it polled the job {count} times more."
 )
 DID_NOT_END: Final = Fault(
-    "did-not-end", "After an answer had shown {state}, it did not end: it {how}."
+    "did-not-end", "After an answer had shown {state}, it went on: it {how}."
 )
 
 
@@ -291,7 +291,7 @@ def _stops(transcript: Transcript, state: float) -> Iterator[Judgement]:
             proof = (shown.exchange, later[MOST_AFTER_THE_END].exchange)
             yield Violation(POLLED_ON, *proof, count=len(later), state=int(state))
         elif "endless" in run.said.words:
-            how = run.said.how or "would have gone on for ever"
+            how = run.said.how or "did not end by itself, and was stopped"
             yield Violation(DID_NOT_END, shown.exchange, how=how, state=int(state))
         else:
             yield HELD
@@ -405,7 +405,7 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
                 yield HELD
 
 
-CANCELLED_UNASKED: Final = Fault("cancelled-unasked", "It sent {asked}, and nobody had told it to.")
+CANCELLED_UNASKED: Final = Fault("cancelled-unasked", "It sent {asked} without being told to.")
 
 
 @client_rule("client.cancels-when-told")

@@ -167,7 +167,9 @@ class ExpeditionScenario:
     def _scenario(self, client: ClientFunctions) -> Scenario:
         scenario = spoken(SCENARIOS[self.id], self._dialect)
         if scenario.situation.client_cancels and client.cancel is None:
-            pytest.skip("not-tested: nobody said how the client cancels: check(…, cancel=…)")
+            pytest.skip(
+                "not-tested: the test does not say how the client cancels: check(…, cancel=…)"
+            )
         return scenario
 
     def _check_random(self, client: ClientFunctions) -> None:

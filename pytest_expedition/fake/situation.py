@@ -49,7 +49,7 @@ _AT_ONCE_SECONDS: Final = 10.0
 class Outage:
     """What happens to a request, and to the ``times - 1`` that follow, on its way or back.
 
-    It befalls the ``nth`` request ``of`` its kind, counted from 1.
+    It happens to the ``nth`` request ``of`` its kind, counted from 1.
 
     * ``unavailable``: a gateway answers 503, and the instance never sees it;
     * ``bad-gateway``: the instance carries it out, and the gateway answers 502;
@@ -212,7 +212,7 @@ class SituationInstance(Instance):
         )
 
     def handle(self, request: Request) -> Response:
-        """Answer one request, unless something befalls it."""
+        """Answer one request, unless it meets an outage."""
         kind = self.kind(request)
         with self.lock:
             if self._is_about_an_earlier_job(request):
