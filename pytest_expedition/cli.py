@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from importlib.metadata import version
@@ -110,6 +111,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "list", help="print a catalogue: requirements, servers, scenarios"
     )
     listing.add_argument("catalogue", choices=CATALOGUES, help="the catalogue to print")
+    test = commands.add_parser(
+        "test",
+        help="judge a live instance: the contract suite, run by pytest",
+        description="Judge a live instance, as `pytest --pyargs pytest_expedition.contract "
+        "--expedition-url URL` does, with the same exit status.",
+    )
+    test.add_argument("url", metavar="URL", help="address of the instance, without /api/v1")
+    test.add_argument(
+        "arguments",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="arguments of pytest, such as --expedition-profile=smoke",
+    )
     commands.add_parser("openapi", help="print the OpenAPI 3.1 description of the fake instance")
     compare = commands.add_parser(
         "compare",
@@ -152,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "client":
         return _run_client(options)
+    if options.command == "test":
+        return _test(options.url, options.arguments)
     if options.command == "openapi":
         return _print_openapi()
     if options.command == "list":
@@ -195,6 +211,15 @@ def _run_client(options: argparse.Namespace) -> int:
     return client_command.run(
         options, listen=lambda url: [to_trace(path, url=url, part=str(next(numbers)))]
     )
+
+
+def _test(url: str, arguments: Sequence[str]) -> int:
+    """Run the contract suite in a process of its own; pytest hears of Ctrl-C by itself."""
+    suite = [sys.executable, "-m", "pytest", "--pyargs", "pytest_expedition.contract"]
+    command = [*suite, "--expedition-url", url, *arguments]
+    if os.name != "nt":
+        os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
+    return subprocess.call(command)  # noqa: S603 - this interpreter
 
 
 def _print_openapi() -> int:

@@ -77,7 +77,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption(
         "--expedition-strict", action="store_true", default=None, help=_help("strict", strict)
     )
-    parser.addini("expedition_strict", strict, default="")
+    parser.addini("expedition_strict", strict, type="bool", default=False)
     group.addoption(
         "--expedition-dry-run",
         action="store_true",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -192,4 +193,27 @@ def test_runxfail_lets_a_should_fail(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(LETS_ANYBODY_IN)
     result = pytester.runpytest_inprocess(*SMOKE, "--runxfail")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(passed=ALL - 2, failed=1, skipped=1)
+    result.assert_outcomes(passed=ALL - 3, failed=1, skipped=2)
+
+
+@pytest.mark.usefixtures("embedded")
+@pytest.mark.parametrize(("value", "status"), [("true", 1), ("false", 0)])
+def test_strict_may_be_a_boolean_of_toml(
+    pytester: pytest.Pytester, value: str, status: int
+) -> None:
+    pytester.makeconftest(LETS_ANYBODY_IN)
+    if pytest.version_tuple >= (9, 0):
+        (pytester.path / "pytest.toml").write_text(f"[pytest]\nexpedition_strict = {value}\n")
+    else:
+        pytester.makeini(f"[pytest]\nexpedition_strict = {value}\n")
+    assert pytester.runpytest_inprocess(*SMOKE).ret == status
+
+
+@pytest.mark.parametrize("options", [["-k", "create.envelope"], ["-k", "no such test"]])
+def test_the_command_judges_an_instance_and_has_the_exit_status_of_pytest(
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer, options: list[str]
+) -> None:
+    smoke = [*options, "--expedition-profile=smoke"]
+    same = pytester.runpytest_subprocess(*SMOKE, *options)
+    command = [sys.executable, "-m", "pytest_expedition.cli", "test", expedition_server.url]
+    assert pytester.run(*command, *smoke).ret == same.ret

@@ -57,7 +57,10 @@ def setting(config: pytest.Config, name: str) -> str:
             raise pytest.UsageError(f"{where} is empty: give it a value, or leave it out")
         if found is not None:
             return str(found)
-    return str(config.getini(f"expedition_{name}"))
+    try:
+        return str(config.getini(f"expedition_{name}"))
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(f"{config.inipath}: expedition_{name}: {error}") from None
 
 
 def path_setting(config: pytest.Config, name: str) -> Path | None:
