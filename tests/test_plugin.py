@@ -81,12 +81,13 @@ def outcomes(document: Mapping[str, Any]) -> dict[str, str]:
 
 def test_the_embedded_fake_conforms(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess(*CONTRACT)
-    result.assert_outcomes(passed=len(CATALOGUE))
+    result.assert_outcomes(passed=len(IN_SYSTEM), skipped=len(CATALOGUE) - len(IN_SYSTEM))
     assert result.ret == 0
     lines = result.outlines
     for requirement in CATALOGUE.values():
         (line,) = [each for each in lines if each.startswith(requirement.id + " ")]
-        assert line.split()[1:3] == [requirement.level, "pass"]
+        outcome = "pass" if requirement.id in IN_SYSTEM else "not-tested"
+        assert line.split()[1:3] == [requirement.level, outcome]
     assert "verdict: conformant" in lines
     assert any("(in this process)" in line for line in lines)
 
