@@ -24,8 +24,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """The folders that the modules of each may import, besides its own and ``real_time.py``."""
 
-TO_BE_MENDED = {"recordings": {"fake", "report", "suite"}}
-
 
 def imported(folder: str) -> set[str]:
     """The parts of the package that a folder imports anywhere: in functions, for types, too."""
@@ -45,8 +43,7 @@ def imported(folder: str) -> set[str]:
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_a_folder_imports_only_what_it_may(folder: str) -> None:
-    allowed = MAY_IMPORT[folder] | TO_BE_MENDED.get(folder, set())
-    assert imported(folder) <= allowed | {"real_time"}
+    assert imported(folder) <= MAY_IMPORT[folder] | {"real_time"}
 
 
 def test_every_folder_has_its_rule_and_none_imports_in_a_circle() -> None:

@@ -1,4 +1,4 @@
-"""Runs the benchmarks and prints the README's table: `python tests/benchmarks/run.py [NAME …]`.
+"""Runs the benchmarks and prints the table of README.md: `python tests/benchmarks/run.py [NAME …]`.
 
 Needs the project installed with its `dev` extra, and PyPI: peers are installed to
 `.benchmarks`, once; delete that to get newer ones. Takes some minutes; all that
