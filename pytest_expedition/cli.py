@@ -232,7 +232,7 @@ def _print_openapi() -> int:
 def _check(options: argparse.Namespace) -> int:
     from pytest_expedition.oracle.verdict import exit_status
     from pytest_expedition.recordings.files import RecordingError
-    from pytest_expedition.recordings.judging import check
+    from pytest_expedition.recordings.judging import judge_files
     from pytest_expedition.report.document import document_of
     from pytest_expedition.report.file import write
     from pytest_expedition.report.text import recording_lines
@@ -241,7 +241,7 @@ def _check(options: argparse.Namespace) -> int:
     report: Path | None = options.report
     try:
         known = _known_of_the_target(options.config) if options.config else {}
-        recorded = check(options.files, **known)
+        recorded = judge_files(options.files, **known)
         document = document_of(recorded.record)
         if report is not None:
             write(document, report)
@@ -297,10 +297,10 @@ def _host(text: str) -> str:
 
 def _report(name: str) -> Document:
     from pytest_expedition.protocol.validation import SchemaViolation
-    from pytest_expedition.report.file import read
+    from pytest_expedition.report.file import read_report
 
     try:
-        return read(Path(name))
+        return read_report(Path(name))
     except OSError as error:
         raise ValueError(f"{name}: cannot be read: {error.strerror}") from None
     except SchemaViolation as violation:
@@ -386,7 +386,7 @@ def _give_answers(
 
 def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     from pytest_expedition.clients.choice import ChoiceError, named
-    from pytest_expedition.clients.harness import judge, transcript_by_hand
+    from pytest_expedition.clients.harness import judge_transcript, transcript_by_hand
     from pytest_expedition.clients.report import by_hand, introduction
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.situation import SituationInstance
@@ -408,7 +408,7 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
     if not _serve_until_interrupted(server, options):
         return EXIT_USAGE
     transcript = transcript_by_hand(instance)
-    results = judge(transcript)
+    results = judge_transcript(transcript)
     print(*by_hand(transcript, results), sep="\n")
     broken = any((x.requirement.level, x.outcome) == ("MUST", "fail") for x in results)
     return int(broken or not transcript.steps)

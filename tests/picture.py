@@ -12,7 +12,7 @@ from test_browser import browse
 
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
-from pytest_expedition.report.page import as_html
+from pytest_expedition.report.html import as_html
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.run import run_contract
 

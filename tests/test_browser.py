@@ -12,7 +12,7 @@ import pytest
 from documents import document_of, hostile, slipping_back
 from histories import Story
 
-from pytest_expedition.report.page import as_html
+from pytest_expedition.report.html import as_html
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -140,7 +140,7 @@ def require_the_same(whole: dict[str, Finding], judged: Judged) -> None:
     for name, found in judged.findings.items():
         assert not found.crash
         assert bool(found.violations) == bool(whole[name].violations), name
-        assert (found.held, found.unseen) == (whole[name].held, whole[name].unseen), name
+        assert (found.kept, found.unseen) == (whole[name].kept, whole[name].unseen), name
         for violation in found.violations:
             again = judge(violation.history, [name])[name].violations
             stands = violation.fault in {each.fault for each in again}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_expedition.clients.harness import judge
+from pytest_expedition.clients.harness import judge_transcript
 from pytest_expedition.clients.rules import judge_client
 from pytest_expedition.clients.transcript import Call, Said, Step, Transcript
 from pytest_expedition.oracle.history import Exchange
@@ -70,7 +70,7 @@ def polls(*states: float | None, every: float = 5.0) -> list[Asked]:
 
 
 def outcomes(judged: Transcript) -> dict[str, str]:
-    found = {each.requirement.id: each.outcome for each in judge(judged)}
+    found = {each.requirement.id: each.outcome for each in judge_transcript(judged)}
     assert not [finding.crash for finding in judge_client(judged).values() if finding.crash]
     return {name.removeprefix("client."): outcome for name, outcome in found.items()}
 

@@ -12,12 +12,12 @@ from histories import envelope, job_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_expedition.protocol.envelope import MISSING, Answer, read, spelled
+from pytest_expedition.protocol.envelope import MISSING, Answer, read_answer, spelled
 from pytest_expedition.protocol.reading_cache import read_cached
 
 
 def reading(document: Any) -> Answer:
-    return read(json.dumps(document).encode())
+    return read_answer(json.dumps(document).encode())
 
 
 def test_system() -> None:
@@ -98,7 +98,7 @@ def test_the_state_of_the_response_is_not_the_state_of_the_job() -> None:
     ids=["empty", "html", "bytes", "nan", "infinity", "deep", "two"],
 )
 def test_what_is_no_json_is_told(body: bytes, problem: str) -> None:
-    answer = read(body)
+    answer = read_answer(body)
     assert answer.problem is not None
     assert problem in answer.problem
     assert not answer.tells_of_a_job
@@ -123,12 +123,12 @@ def test_a_job_of_the_wrong_shape_is_none(content: Any) -> None:
     [('{"a": 1, "a": 1}', "a"), ('{"data": {"state": 0, "x": [{}], "state": 1}}', "state")],
 )
 def test_a_key_that_stands_twice_is_told(text: str, key: str) -> None:
-    assert read(text.encode()).problem == f'its key "{key}" stands more than once'
+    assert read_answer(text.encode()).problem == f'its key "{key}" stands more than once'
 
 
 def test_a_number_of_a_million_digits_is_read_fast_and_is_no_state() -> None:
     document = json.dumps(envelope({"msg": {"state": "S", "other": "S"}}))
-    answer = read(document.replace('"S"', "9" * 1_000_000).encode())
+    answer = read_answer(document.replace('"S"', "9" * 1_000_000).encode())
     assert answer.problem is None
     assert answer.state == math.inf
     assert answer.progress is None
@@ -171,7 +171,7 @@ def test_answers_of_one_form_are_read_as_each_by_itself(
     place: str, values: tuple[str, str, str, str]
 ) -> None:
     body = (place % values).encode()
-    assert read_cached(body) == replace(read(body), document=None)
+    assert read_cached(body) == replace(read_answer(body), document=None)
 
 
 def test_a_form_leaves_open_the_id_and_the_progress_alone() -> None:

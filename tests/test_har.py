@@ -74,7 +74,7 @@ def read(tmp_path: Path, *entries: Any, recipes: Any = ()) -> classification.Cla
 
 
 def har_log(path: Path) -> har.HarLog:
-    (log,) = (har.read(recording) for recording in open_recordings(path))
+    (log,) = (har.read_har(recording) for recording in open_recordings(path))
     return log
 
 
@@ -312,6 +312,6 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_dialects_all_tell_of_creations() -> None:
     for document in ({"data": {"job_id": 1}}, envelope({"jobId": 1}), json.loads(SHOWN)):
-        answer = envelopes.read(json.dumps(document).encode())
+        answer = envelopes.read_answer(json.dumps(document).encode())
         purpose = classification.purpose_of("POST", "/api/v1/project/1/export", answer, ok=True)
         assert purpose.kind == "create"

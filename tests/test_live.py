@@ -26,8 +26,8 @@ from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Ta
 from pytest_expedition.fake import instance
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.report.document import assemble, run_entry
+from pytest_expedition.report.messages import left_behind
 from pytest_expedition.report.text import verdict_lines
-from pytest_expedition.report.words import left_behind
 from pytest_expedition.suite.client import Client, LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target

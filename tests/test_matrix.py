@@ -17,7 +17,7 @@ from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.protocol.requirements import CATALOGUE
-from pytest_expedition.report.words import reason
+from pytest_expedition.report.messages import reason
 
 if TYPE_CHECKING:
     from pytest_expedition.fake.dialects import DialectName

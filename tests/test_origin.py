@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from histories import envelope, error, in_data
 
-from pytest_expedition.protocol.envelope import read
+from pytest_expedition.protocol.envelope import read_answer
 from pytest_expedition.protocol.origin import described, is_from_application
 
 CRASHES = [
@@ -44,7 +44,7 @@ OBJECTS: list[Any] = [
 
 
 def wrote(status: int, body: bytes) -> bool:
-    return is_from_application(status, body, read(body).document)
+    return is_from_application(status, body, read_answer(body).document)
 
 
 @pytest.mark.parametrize("status", [301, 400, 403, 404, 409, 422, 500, 502, 503, 520])

@@ -13,8 +13,8 @@ import pytest
 
 from pytest_expedition import validate
 from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
-from pytest_expedition.report.page import as_html
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ from histories import envelope, error, job_fields
 
 from pytest_expedition import JobRecipe
 from pytest_expedition.cli import main
-from pytest_expedition.recordings.judging import check
+from pytest_expedition.recordings.judging import judge_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ def har(entries: list[Entry]) -> dict[str, Any]:
 def judge(tmp_path: Path, content: bytes, name: str = "a.har") -> Recorded:
     path = tmp_path / name
     path.write_bytes(content)
-    return check([path], recipes=[EXPORT])
+    return judge_files([path], recipes=[EXPORT])
 
 
 def failed(recorded: Recorded) -> set[str]:
@@ -435,7 +435,7 @@ def test_times_that_do_not_tell_the_order_are_remarked(
 
 def test_without_a_config_it_is_said_what_is_not_known(tmp_path: Path) -> None:
     (tmp_path / "a.har").write_bytes(text_of(HONEST))
-    assert "with --config" in check([tmp_path / "a.har"]).remarks[-1]
+    assert "with --config" in judge_files([tmp_path / "a.har"]).remarks[-1]
     assert not judge(tmp_path, text_of(HONEST)).remarks
 
 

@@ -15,7 +15,7 @@ from pytest_expedition.cli import main
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle.rules import Violation, judge
-from pytest_expedition.recordings.judging import check as check_files
+from pytest_expedition.recordings.judging import judge_files
 from pytest_expedition.recordings.trace import Recorder
 from pytest_expedition.report.document import document_of
 from pytest_expedition.suite.embedded import embedded_target
@@ -57,7 +57,7 @@ def write(path: Path, exchanges: Iterable[Any], *, server: str = URL, part: str 
 
 def traced(tmp_path: Path, story: Story, **options: Any) -> Document:
     path = write(tmp_path / "trace.jsonl", story.exchanges)
-    document = document_of(check_files([path], **options).record)
+    document = document_of(judge_files([path], **options).record)
     validate(document, "report")
     return document
 
@@ -85,7 +85,7 @@ def test_a_recorded_run_is_judged_as_the_run_was(tmp_path: Path, name: str) -> N
     with embedded_target(make) as target, Recorder(path, server=target.url) as recorder:
         conformance = run_contract(target, profile="smoke", seed=1, record=recorder.write)
         document = document_of(
-            check_files([path], recipes=target.jobs, offers=target.offers).record
+            judge_files([path], recipes=target.jobs, offers=target.offers).record
         )
     validate(document, "report")
     assert document["verdict"] == conformance.verdict
@@ -104,18 +104,18 @@ def test_parts_and_servers_of_a_trace_are_judged_apart(tmp_path: Path) -> None:
     write(path, story.exchanges)
     write(path, story.exchanges, part="another test")
     write(path, story.exchanges, server="https://192.0.2.11")
-    document = document_of(check_files([path]).record)
+    document = document_of(judge_files([path]).record)
     assert outcomes(document)["create.unique-id"] == "inconclusive"
     assert document["jobs"] == 3
     assert document["target"]["url"] == f"{URL}, https://192.0.2.11"
     write(path, Story().create(at=5).exchanges)
-    assert outcomes(document_of(check_files([path]).record))["create.unique-id"] == "fail"
+    assert outcomes(document_of(judge_files([path]).record))["create.unique-id"] == "fail"
 
 
 def test_lines_that_are_told_twice_are_judged_once(tmp_path: Path) -> None:
     path = write(tmp_path / "trace.jsonl", Story().create().poll(0.5).exchanges)
     path.write_bytes(2 * path.read_bytes())
-    recorded = check_files([path])
+    recorded = judge_files([path])
     assert "fail" not in outcomes(document_of(recorded.record)).values()
     assert recorded.record.requests == 2
     assert recorded.remarks[0] == f"{path}: 2 lines told twice"
@@ -125,7 +125,7 @@ def test_the_proof_names_the_server_it_was_seen_on(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     write(path, Story().create().poll(0.5).exchanges)
     write(path, Story().create().poll(0.5).poll(0.4).exchanges, server="https://192.0.2.11")
-    document = document_of(check_files([path]).record)
+    document = document_of(judge_files([path]).record)
     (failed,) = [x for x in document["requirements"] if x["outcome"] == "fail"]
     assert failed["id"] == "status.monotonic"
     assert [each["summary"].partition(" s ")[2] for each in failed["evidence"]] == [
@@ -150,7 +150,7 @@ def test_recipes_say_which_jobs_can_be_cancelled(tmp_path: Path) -> None:
 def test_limits_say_how_long_a_job_may_take(tmp_path: Path) -> None:
     story = Story().create().poll(0.1, at=100)
     assert outcomes(traced(tmp_path, story))["status.completes"] == "inconclusive"
-    known = check_files([tmp_path / "trace.jsonl"], job_seconds=60)
+    known = judge_files([tmp_path / "trace.jsonl"], job_seconds=60)
     assert outcomes(document_of(known.record))["status.completes"] == "fail"
 
 

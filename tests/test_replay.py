@@ -21,7 +21,7 @@ from pytest_expedition.suite.plan import (
     Replay,
     as_document,
     plans,
-    read,
+    read_replay,
     require_allowed,
 )
 
@@ -48,7 +48,7 @@ def test_a_plan_that_is_kept_is_read_again(
     document = as_document(replay)
     path.write_text(json.dumps(document))
     validate(json.loads(path.read_text()), "plan")
-    assert read(path) == replay
+    assert read_replay(path) == replay
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_plan_is_told(tmp_path: Path, text: str, message: str)
     path = tmp_path / "plan.json"
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(PlanError) as caught:
-        read(path)
+        read_replay(path)
     assert str(caught.value).startswith(f"{path}: {message}")
 
 

@@ -19,12 +19,12 @@ from markdown_it import MarkdownIt
 
 from pytest_expedition import Waiver, validate
 from pytest_expedition.protocol.requirements import CATALOGUE
-from pytest_expedition.report import page
+from pytest_expedition.report import html
 from pytest_expedition.report.chart import chart
 from pytest_expedition.report.document import TIMELINE_LENGTH
 from pytest_expedition.report.file import as_json
+from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
-from pytest_expedition.report.page import as_html
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 IN_SVG = {"circle", "rect", "polygon", "polyline", "path", "line"}
@@ -334,7 +334,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_is_at_least_aa(scheme: str) -> None:
-    css = Path(page.__file__).with_name("page.css").read_text(encoding="utf-8")
+    css = Path(html.__file__).with_name("html.css").read_text(encoding="utf-8")
     light, dark = css.split("@media screen and (prefers-color-scheme: dark)", 1)
     all_light = colours(light)
     found = all_light if scheme == "light" else {**all_light, **colours(dark.partition("\n}")[0])}

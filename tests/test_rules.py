@@ -10,7 +10,7 @@ import pytest
 from histories import JOB, PAGE, RAISED, Story, envelope, error, in_data, job_fields, verdict_on
 
 from pytest_expedition.oracle.history import History
-from pytest_expedition.oracle.rules import HELD, RULES, Violation, judge, refuse
+from pytest_expedition.oracle.rules import KEPT, RULES, Violation, judge, refuse
 from pytest_expedition.oracle.rules import base as rules_base
 from pytest_expedition.protocol.envelope import LARGE
 from pytest_expedition.protocol.requirements import CATALOGUE
@@ -101,9 +101,9 @@ OUT_OF_BOUNDS: tuple[Any, ...] = (
 
 CASES: list[tuple[str, str, Story, str | list[str]]] = [
     # The promise create.envelope:
-    ("create.envelope", "the documented answer", Story().create(), "held"),
-    ("create.envelope", "a bare id (msg)", Story().add("create", "POST", "/", BARE_ID), "held"),
-    ("create.envelope", "HTTP 201", Story().create(status=201), "held"),
+    ("create.envelope", "the documented answer", Story().create(), "kept"),
+    ("create.envelope", "a bare id (msg)", Story().add("create", "POST", "/", BARE_ID), "kept"),
+    ("create.envelope", "HTTP 201", Story().create(status=201), "kept"),
     ("create.envelope", "HTTP 500", Story().create(status=500), ["not-a-success"]),
     ("create.envelope", "no JSON", Story().add("create", "POST", "/", b"<"), ["not-the-envelope"]),
     (
@@ -137,16 +137,16 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         Story()
         .create(1)
         .add("create", "POST", "/api/v1/project/1/import/device", in_data(job_id=2)),
-        "held",
+        "kept",
     ),
     (
         "create.envelope",
         "the same request under system.jobs and bare",
         Story().create(1).add("create", "POST", "/api/v1/project/1/import", BARE_ID),
-        "held",
+        "kept",
     ),
     # The promise create.job-id:
-    ("create.job-id", "whole", Story().create(), "held"),
+    ("create.job-id", "whole", Story().create(), "kept"),
     ("create.job-id", "text", Story().create("1619"), ["no-job-id"]),
     ("create.job-id", "zero", Story().create(0), ["no-job-id"]),
     ("create.job-id", "negative", Story().create(-4), ["no-job-id"]),
@@ -155,7 +155,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("create.job-id", "missing", Story().create(RAISED), ["no-job-id"]),
     ("create.job-id", "no success", Story().create(0, status=500), "no chance"),
     # The promise create.unique-id:
-    ("create.unique-id", "two ids", Story().create().create(OTHER), "held"),
+    ("create.unique-id", "two ids", Story().create().create(OTHER), "kept"),
     ("create.unique-id", "one job only", Story().create(), "no chance"),
     ("create.unique-id", "the same twice", Story().create().create(), ["same-id-twice"]),
     (
@@ -165,7 +165,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["same-id-twice"],
     ),
     # The promise create.visible:
-    ("create.visible", "there at once", running(), "held"),
+    ("create.visible", "there at once", running(), "kept"),
     ("create.visible", "never asked", Story().create(), "no chance"),
     (
         "create.visible",
@@ -183,7 +183,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "create.visible",
         "404 while creation was not yet answered",
         Story().create(at=0, until=2).answer_poll(error(), status=404, at=1, until=1.5).poll(0),
-        "held",
+        "kept",
     ),
     (
         "create.visible",
@@ -198,8 +198,8 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # The promise create.initial-state:
-    ("create.initial-state", "0", Story().create(state=0), "held"),
-    ("create.initial-state", "finished at once", Story().create(state=1), "held"),
+    ("create.initial-state", "0", Story().create(state=0), "kept"),
+    ("create.initial-state", "finished at once", Story().create(state=1), "kept"),
     ("create.initial-state", "-1", Story().create(state=-1), ["initial-state"]),
     ("create.initial-state", "above 1", Story().create(state=1.01), ["initial-state"]),
     ("create.initial-state", "text", Story().create(state="0"), ["initial-state"]),
@@ -211,12 +211,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # The promise status.envelope:
-    ("status.envelope", "the documented answer", running(), "held"),
+    ("status.envelope", "the documented answer", running(), "kept"),
     (
         "status.envelope",
         "under msg",
         Story().create().answer_poll(envelope({"msg": {"state": 0.5}})),
-        "held",
+        "kept",
     ),
     (
         "status.envelope",
@@ -226,19 +226,19 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .answer_poll(envelope({"msg": {"state": 0.5}}))
         .poll(0.5)
         .answer_poll(envelope({"msg": {"state": 0.5}})),
-        "held",
+        "kept",
     ),
     (
         "status.envelope",
         "created under msg, polled under system.jobs",
         Story().add("create", "POST", "/", BARE_ID).poll(0.5),
-        "held",
+        "kept",
     ),
     (
         "status.envelope",
         "dialect data",
         Story().add("create", "POST", "/", in_data(job_id=JOB)).answer_poll(in_data(state=0.5)),
-        "held",
+        "kept",
     ),
     (
         "status.envelope",
@@ -288,11 +288,11 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "status.envelope",
         "gone after the end",
         running().poll(1).answer_poll(error(), status=404),
-        "held",
+        "kept",
     ),
     ("status.envelope", "lost", Story().create().lose("status"), "no chance"),
     # The promise status.identity:
-    ("status.identity", "the job asked for", running(), "held"),
+    ("status.identity", "the job asked for", running(), "kept"),
     ("status.identity", "another", Story().create().poll(0, fields={"jobId": 7}), ["another-job"]),
     (
         "status.identity",
@@ -301,14 +301,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # The promise status.bounds:
-    *[("status.bounds", f"{value!r}", Story().create().poll(value), "held") for value in IN_BOUNDS],
+    *[("status.bounds", f"{value!r}", Story().create().poll(value), "kept") for value in IN_BOUNDS],
     *[
         ("status.bounds", f"{value!r}", Story().create().poll(value), ["out-of-bounds"])
         for value in OUT_OF_BOUNDS
     ],
     ("status.bounds", "in a cancel answer", cancellable().cancel(-0.5), ["out-of-bounds"]),
     # The promise status.monotonic:
-    ("status.monotonic", "forward", running().poll(0.5).poll(0.7).poll(1), "held"),
+    ("status.monotonic", "forward", running().poll(0.5).poll(0.7).poll(1), "kept"),
     ("status.monotonic", "seen once", Story().create(state=RAISED).poll(0.5), "no chance"),
     ("status.monotonic", "back", running().poll(0.4), ["went-back"]),
     (
@@ -329,18 +329,18 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "status.monotonic",
         "overtaken while under way",
         Story().create().poll(0.5, at=1, until=3).poll(0.4, at=2, until=4).poll(0.6),
-        "held",
+        "kept",
     ),
     (
         "status.monotonic",
         "arrived just as the next was sent",
         Story().create().poll(0.5, at=1, until=2).poll(0.4, at=2, until=3),
-        "held",
+        "kept",
     ),
-    ("status.monotonic", "cancelled", running().cancel(-1).poll(-1), "held"),
-    ("status.monotonic", "back from cancelled", running().cancel(-1).poll(0.1), "held"),
-    ("status.monotonic", "back from finished", running().poll(1).poll(0.9), "held"),
-    ("status.monotonic", "two jobs", running().create(OTHER).poll(0.1, job=OTHER), "held"),
+    ("status.monotonic", "cancelled", running().cancel(-1).poll(-1), "kept"),
+    ("status.monotonic", "back from cancelled", running().cancel(-1).poll(0.1), "kept"),
+    ("status.monotonic", "back from finished", running().poll(1).poll(0.9), "kept"),
+    ("status.monotonic", "two jobs", running().create(OTHER).poll(0.1, job=OTHER), "kept"),
     ("status.monotonic", "one id for two jobs", running().create().poll(0.1), "no chance"),
     (
         "status.monotonic",
@@ -349,7 +349,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["went-back"],
     ),
     # The promise status.terminal:
-    ("status.terminal", "stays", running().poll(1).poll(1), "held"),
+    ("status.terminal", "stays", running().poll(1).poll(1), "kept"),
     ("status.terminal", "seen once", running().poll(1), "no chance"),
     ("status.terminal", "back", running().poll(1).poll(0.99), ["unfinished-again"]),
     ("status.terminal", "cancelled by itself", running().poll(1).poll(-1), ["unfinished-again"]),
@@ -366,20 +366,20 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # The promise status.completes:
-    ("status.completes", "in time", running().poll(1), "held"),
+    ("status.completes", "in time", running().poll(1), "kept"),
     ("status.completes", "still running in time", running(), "no chance"),
     ("status.completes", "too late", running().poll(0.9, at=61), ["never-completed"]),
-    ("status.completes", "first seen late, but done", running().poll(1, at=61), "held"),
+    ("status.completes", "first seen late, but done", running().poll(1, at=61), "kept"),
     (
         "status.completes",
         "asked in time, answered late",
         running().poll(0.9, at=59, until=62),
         "no chance",
     ),
-    ("status.completes", "cancelled when it was done", running().poll(1).cancel(1), "held"),
+    ("status.completes", "cancelled when it was done", running().poll(1).cancel(1), "kept"),
     ("status.completes", "somebody cancels", running().cancel(0.5).poll(0.5, at=70), "no chance"),
     # The promise status.no-spontaneous-cancel:
-    ("status.no-spontaneous-cancel", "runs", running(), "held"),
+    ("status.no-spontaneous-cancel", "runs", running(), "kept"),
     ("status.no-spontaneous-cancel", "-1 out of nothing", running().poll(-1), ["cancelled-itself"]),
     (
         "status.no-spontaneous-cancel",
@@ -391,16 +391,16 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "status.no-spontaneous-cancel",
         "cancel under way",
         running().poll(-1, at=1, until=3).cancel(-1, at=2, until=4),
-        "held",
+        "kept",
     ),
-    ("status.no-spontaneous-cancel", "cancel lost", running().lose("cancel").poll(-1), "held"),
+    ("status.no-spontaneous-cancel", "cancel lost", running().lose("cancel").poll(-1), "kept"),
     # The promise status.message-agrees:
-    ("status.message-agrees", "completed", running().poll(1), "held"),
+    ("status.message-agrees", "completed", running().poll(1), "kept"),
     (
         "status.message-agrees",
         "failed",
         running().poll(1, fields={"JobMsg": {"statusCode": -1}}),
-        "held",
+        "kept",
     ),
     (
         "status.message-agrees",
@@ -427,8 +427,8 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # The promise status.wire-number:
-    ("status.wire-number", "1", running().poll(1), "held"),
-    ("status.wire-number", "-1", running().cancel(-1), "held"),
+    ("status.wire-number", "1", running().poll(1), "kept"),
+    ("status.wire-number", "-1", running().cancel(-1), "kept"),
     ("status.wire-number", "1.0", running().poll(1.0), ["misspelled"]),
     ("status.wire-number", "-1.0", running().cancel(-1.0), ["misspelled"]),
     ("status.wire-number", "on the way", running().poll(0.0), "no chance"),
@@ -437,11 +437,11 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         (requirement, name, unknown(kind, document, status), outcome)
         for requirement, kind in (("status.unknown", "status"), ("cancel.unknown", "cancel"))
         for name, document, status, outcome in (
-            ("404", error(), 404, "held"),
+            ("404", error(), 404, "kept"),
             ("404 as HTML: not the application", b"<html>", 404, "no chance"),
-            ("404 as JSON of whomever", {"message": "Not Found"}, 404, "held"),
+            ("404 as JSON of whomever", {"message": "Not Found"}, 404, "kept"),
             ("a throttle", {"message": "Too Many Attempts."}, 429, "no chance"),
-            ("an error in the envelope", error(), 200, "held"),
+            ("an error in the envelope", error(), 200, "kept"),
             ("a job", A_JOB, 200, ["unknown-accepted"]),
             ("a job as an error", A_JOB, 404, ["unknown-accepted"]),
             ("an empty success", envelope(None), 200, ["unknown-accepted"]),
@@ -454,7 +454,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.envelope",
         "of the mixture",
         Story().add("create", "POST", "/", BARE_ID).cancel(-1),
-        "held",
+        "kept",
     ),
     (
         "cancel.envelope",
@@ -466,15 +466,15 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.envelope",
         "an error in another dialect",
         Story().create().poll(1).answer_cancel({**in_data(), "success": False}, status=409),
-        "held",
+        "kept",
     ),
-    ("cancel.envelope", "granted", cancellable().cancel(-1), "held"),
-    ("cancel.envelope", "refused", refusing().cancel(0.5, says=REFUSAL), "held"),
+    ("cancel.envelope", "granted", cancellable().cancel(-1), "kept"),
+    ("cancel.envelope", "refused", refusing().cancel(0.5, says=REFUSAL), "kept"),
     (
         "cancel.envelope",
         "refused as an error",
         running().answer_cancel(error(), status=409),
-        "held",
+        "kept",
     ),
     ("cancel.envelope", "no JSON", running().answer_cancel(b"OK"), ["not-the-envelope"]),
     ("cancel.envelope", "empty", running().answer_cancel(b"", status=204), ["not-the-envelope"]),
@@ -486,8 +486,8 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["not-the-envelope"],
     ),
     # The promise cancel.minus-one:
-    ("cancel.minus-one", "at once", cancellable().cancel(-1), "held"),
-    ("cancel.minus-one", "a moment later", cancellable().cancel(0.5).poll(0.5).poll(-1), "held"),
+    ("cancel.minus-one", "at once", cancellable().cancel(-1), "kept"),
+    ("cancel.minus-one", "a moment later", cancellable().cancel(0.5).poll(0.5).poll(-1), "kept"),
     (
         "cancel.minus-one",
         "lost against completion",
@@ -540,13 +540,13 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # The promise cancel.immediate:
-    ("cancel.immediate", "at once", cancellable().cancel(-1), "held"),
+    ("cancel.immediate", "at once", cancellable().cancel(-1), "kept"),
     ("cancel.immediate", "a moment later", cancellable().cancel(0.5).poll(-1), ["cancelled-later"]),
     ("cancel.immediate", "never", cancellable().cancel(0.5).poll(1), "no chance"),
     ("cancel.immediate", "lost against completion", cancellable().cancel(1), "no chance"),
     ("cancel.immediate", "not known whether it can", running().cancel(0.5).poll(-1), "no chance"),
     # The promise cancel.persists:
-    ("cancel.persists", "for good", running().cancel(-1).poll(-1).poll(-1, at=500), "held"),
+    ("cancel.persists", "for good", running().cancel(-1).poll(-1).poll(-1, at=500), "kept"),
     ("cancel.persists", "goes on", running().cancel(-1).poll(0.7), ["uncancelled"]),
     ("cancel.persists", "finishes", running().cancel(-1).poll(-1).poll(1), ["uncancelled"]),
     (
@@ -574,12 +574,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # The promise cancel.completed:
-    ("cancel.completed", "stays", running().poll(1).cancel(1).poll(1), "held"),
+    ("cancel.completed", "stays", running().poll(1).cancel(1).poll(1), "kept"),
     (
         "cancel.completed",
         "told as an error",
         running().poll(1).answer_cancel(error(), status=409).poll(1),
-        "held",
+        "kept",
     ),
     ("cancel.completed", "not asked again", running().poll(1).cancel(1), "no chance"),
     (
@@ -597,12 +597,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("cancel.completed", "starts anew", running().poll(1).cancel(1).poll(0), ["finished-changed"]),
     ("cancel.completed", "running still", running().cancel(1).poll(1), "no chance"),
     # The promise cancel.repeat:
-    ("cancel.repeat", "stays", running().cancel(-1).cancel(-1).poll(-1), "held"),
+    ("cancel.repeat", "stays", running().cancel(-1).cancel(-1).poll(-1), "kept"),
     (
         "cancel.repeat",
         "refused",
         running().cancel(-1).answer_cancel(error(), status=409).poll(-1),
-        "held",
+        "kept",
     ),
     (
         "cancel.repeat",
@@ -618,7 +618,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.isolation",
         "unmoved",
         running().create(OTHER).cancel(-1, job=OTHER).poll(0.6),
-        "held",
+        "kept",
     ),
     (
         "cancel.isolation",
@@ -661,20 +661,20 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.isolation",
         "back before the cancel",
         running().poll(0.2).create(OTHER).cancel(-1, job=OTHER).poll(0.3),
-        "held",
+        "kept",
     ),
     # The promise cancel.race:
     (
         "cancel.race",
         "cancel wins",
         running().cancel(-1, at=1, until=3).poll(0.6, at=1, until=3).poll(-1),
-        "held",
+        "kept",
     ),
     (
         "cancel.race",
         "completion wins",
         running().cancel(1, at=1, until=3).poll(0.9, at=1, until=3).poll(1),
-        "held",
+        "kept",
     ),
     (
         "cancel.race",
@@ -708,7 +708,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # The promise refuse.state:
-    ("refuse.state", "shows progress", refusing().cancel(0.6, says=REFUSAL).poll(0.7), "held"),
+    ("refuse.state", "shows progress", refusing().cancel(0.6, says=REFUSAL).poll(0.7), "kept"),
     ("refuse.state", "-1", refusing().cancel(-1, says=REFUSAL), ["refused-but-cancelled"]),
     (
         "refuse.state",
@@ -736,21 +736,21 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "refuse.state",
         "ahead of what shows once it was done",
         refusing().cancel(0.6, says=REFUSAL).poll(1).poll(0.2),
-        "held",
+        "kept",
     ),
     # The promise refuse.message:
-    ("refuse.message", "says so", refusing().cancel(0.6, says=REFUSAL), "held"),
+    ("refuse.message", "says so", refusing().cancel(0.6, says=REFUSAL), "kept"),
     (
         "refuse.message",
         "says so in the job",
         refusing().cancel(0.6, fields={"TasksMsg": list(REFUSAL)}),
-        "held",
+        "kept",
     ),
     (
         "refuse.message",
         "says so in an error",
         refusing().answer_cancel(error("no"), status=409).poll(0.6),
-        "held",
+        "kept",
     ),
     ("refuse.message", "silent", refusing().cancel(0.6), ["refused-silently"]),
     ("refuse.message", "empty", refusing().cancel(0.6, says=("",)), ["refused-silently"]),
@@ -774,7 +774,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["refused-silently"],
     ),
     # The promise refuse.continues:
-    ("refuse.continues", "reaches 1", refusing().cancel(0.6).poll(0.7).poll(1), "held"),
+    ("refuse.continues", "reaches 1", refusing().cancel(0.6).poll(0.7).poll(1), "kept"),
     ("refuse.continues", "not watched", refusing().cancel(0.6), "no chance"),
     ("refuse.continues", "reset", refusing().cancel(0.6).poll(0), ["refused-reset"]),
     ("refuse.continues", "stopped", refusing().cancel(0.6).poll(0.6, at=70), ["refused-stopped"]),
@@ -788,10 +788,10 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "refuse.continues",
         "gone when it was done",
         refusing().cancel(0.6).poll(1).answer_poll(error(), status=404),
-        "held",
+        "kept",
     ),
     # The promise result.next-step:
-    ("result.next-step", "a list", Story().create(), "held"),
+    ("result.next-step", "a list", Story().create(), "kept"),
     ("result.next-step", "null", Story().create(fields={"nextStep": None}), ["no-list"]),
     ("result.next-step", "an object", Story().create(fields={"nextStep": {}}), ["no-list"]),
     (
@@ -804,7 +804,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "result.next-step",
         "missing where not shown",
         Story().create().poll(0, fields={"nextStep": RAISED}),
-        "held",
+        "kept",
     ),
     (
         "result.next-step",
@@ -819,7 +819,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # The promise result.stable:
-    ("result.stable", "the same", running().poll(1).poll(1), "held"),
+    ("result.stable", "the same", running().poll(1).poll(1), "kept"),
     ("result.stable", "asked once", running().poll(1), "no chance"),
     (
         "result.stable",
@@ -843,7 +843,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "result.stable",
         "an unknown field changes",
         running().poll(1, fields={"now": 1}).poll(1, fields={"now": 2}),
-        "held",
+        "kept",
     ),
     (
         "result.stable",
@@ -851,7 +851,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         running()
         .poll(1, fields={"TasksMsg": ["x" * (LARGE // 2)], "now": ""})
         .poll(1, fields={"TasksMsg": ["x" * (LARGE // 2)], "now": "y" * LARGE}),
-        "held",
+        "kept",
     ),
     (
         "result.stable",
@@ -862,12 +862,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["result-changed"],
     ),
     # The promise auth.required:
-    ("auth.required", "401", keyless(error(), 401), "held"),
+    ("auth.required", "401", keyless(error(), 401), "kept"),
     ("auth.required", "a redirect", keyless(b"", 302), "no chance"),
-    ("auth.required", "401 of whomever", keyless(b"<html>", 401), "held"),
-    ("auth.required", "403 as JSON of whomever", keyless({"message": "No"}, 403), "held"),
+    ("auth.required", "401 of whomever", keyless(b"<html>", 401), "kept"),
+    ("auth.required", "403 as JSON of whomever", keyless({"message": "No"}, 403), "kept"),
     ("auth.required", "a firewall's page", keyless(b"<html>", 403), "no chance"),
-    ("auth.required", "an error in the envelope", keyless(error(), 200), "held"),
+    ("auth.required", "an error in the envelope", keyless(error(), 200), "kept"),
     ("auth.required", "let in", keyless(A_JOB, 200), ["let-in"]),
     ("auth.required", "refused, yet told", keyless(A_JOB, 401), ["let-in"]),
     (
@@ -888,11 +888,11 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "auth.required",
         "cancelled by who may",
         keyless(error(), 401, kind="cancel").cancel(-1).poll(-1),
-        "held",
+        "kept",
     ),
     # The promise input.bad-id:
-    ("input.bad-id", "404", bad_id(error(), 404), "held"),
-    ("input.bad-id", "422", bad_id({"message": "no"}, 422), "held"),
+    ("input.bad-id", "404", bad_id(error(), 404), "kept"),
+    ("input.bad-id", "422", bad_id({"message": "no"}, 422), "kept"),
     ("input.bad-id", "500", bad_id(error(), 500), ["bad-id-status"]),
     ("input.bad-id", "200", bad_id(error(), 200), ["bad-id-status"]),
     ("input.bad-id", "a gateway answers", bad_id(b"", 503), "no chance"),
@@ -949,18 +949,18 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         )
         for status in (199, 300, 400, 402, 430, 500, 501, 505)
     ],
-    ("status.envelope", "HTTP 299", Story().create().poll(0.2, status=299), "held"),
+    ("status.envelope", "HTTP 299", Story().create().poll(0.2, status=299), "kept"),
     (
         "status.monotonic",
         "a server error shows no state",
         running().poll(0.2, status=500).poll(0.6),
-        "held",
+        "kept",
     ),
     (
         "status.monotonic",
         "a gateway shows no state",
         running().answer_poll(PAGE, status=503).poll(0.6),
-        "held",
+        "kept",
     ),
     *[
         (
@@ -991,9 +991,9 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         )
     ],
     # One judgement does not keep a rule from the next:
-    ("create.job-id", "after one that failed", Story().create(status=500).create(), "held"),
-    ("create.job-id", "the smallest", Story().create(1), "held"),
-    ("status.bounds", "of the smallest id", Story().create(1).poll(0.5, job=1), "held"),
+    ("create.job-id", "after one that failed", Story().create(status=500).create(), "kept"),
+    ("create.job-id", "the smallest", Story().create(1), "kept"),
+    ("status.bounds", "of the smallest id", Story().create(1).poll(0.5, job=1), "kept"),
     (
         "create.initial-state",
         "after one that failed",
@@ -1052,21 +1052,21 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("input.bad-id", "ordinary requests", running(), "no chance"),
     ("input.bad-id", "an unknown id", unknown("status", b"<", 200), "no chance"),
     ("input.bad-id", "399", bad_id(error(), 399), ["bad-id-status"]),
-    ("input.bad-id", "499", bad_id(error(), 499), "held"),
+    ("input.bad-id", "499", bad_id(error(), 499), "kept"),
     (
         "status.unknown",
         "a wrong key",
         Story().add("status", "GET", "/", A_JOB, probe="wrong-key"),
         "no chance",
     ),
-    ("auth.required", "cancelled after a keyless status", keyless(error(), 401).poll(-1), "held"),
+    ("auth.required", "cancelled after a keyless status", keyless(error(), 401).poll(-1), "kept"),
     (
         "auth.required",
         "cancelled before",
         cancellable()
         .poll(-1)
         .add("cancel", "DELETE", "/", error(), status=401, job=JOB, probe="no-key"),
-        "held",
+        "kept",
     ),
     (
         "auth.required",
@@ -1074,7 +1074,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         cancellable()
         .poll(-1, at=1, until=2)
         .add("cancel", "DELETE", "/", error(), at=2, status=401, job=JOB, probe="no-key"),
-        "held",
+        "kept",
     ),
     # Cancels, and what else is under way:
     (
@@ -1083,7 +1083,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         Story().create().cancel(-1).answer_poll(error(), status=404),
         "no chance",
     ),
-    ("create.visible", "there after a cancel", Story().create().cancel(-1).poll(-1), "held"),
+    ("create.visible", "there after a cancel", Story().create().cancel(-1).poll(-1), "kept"),
     (
         "create.visible",
         "gone before a cancel",
@@ -1103,7 +1103,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         running().poll(0.9, at=61, until=62).cancel(0.9, at=62),
         "no chance",
     ),
-    ("status.completes", "unfinished again, late", running().poll(1).poll(0.9, at=70), "held"),
+    ("status.completes", "unfinished again, late", running().poll(1).poll(0.9, at=70), "kept"),
     (
         "status.no-spontaneous-cancel",
         "seen after a cancel only",
@@ -1121,9 +1121,9 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "status.message-agrees",
         "an unknown code while running",
         Story().create(fields={"JobMsg": RAISED}).poll(0.5, fields={"JobMsg": {"statusCode": 2}}),
-        "held",
+        "kept",
     ),
-    ("cancel.minus-one", "undone later", cancellable().cancel(-1).poll(0.6, at=9), "held"),
+    ("cancel.minus-one", "undone later", cancellable().cancel(-1).poll(0.6, at=9), "kept"),
     (
         "cancel.minus-one",
         "done, then running",
@@ -1170,7 +1170,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.immediate",
         "by one of two at the same time",
         cancellable().cancel(0.5, at=1, until=3).cancel(-1, at=1, until=3),
-        "held",
+        "kept",
     ),
     (
         "cancel.isolation",
@@ -1194,7 +1194,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.race",
         "goes on",
         running().cancel(0.5, at=1, until=3).poll(0.5, at=1, until=3).poll(0.7).poll(1),
-        "held",
+        "kept",
     ),
     # What lost answers hide:
     (
@@ -1213,7 +1213,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.repeat",
         "HTTP 499",
         running().cancel(-1).answer_cancel(error(), status=499).poll(-1),
-        "held",
+        "kept",
     ),
     (
         "cancel.repeat",
@@ -1233,7 +1233,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         running().add("status", "GET", "/", error(), status=500, probe="bad-id"),
         ["bad-id-status"],
     ),
-    ("input.bad-id", "400", bad_id(error(), 400), "held"),
+    ("input.bad-id", "400", bad_id(error(), 400), "kept"),
     (
         "status.monotonic",
         "back, and not yet where it was",
@@ -1268,7 +1268,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.isolation",
         "an answer about another job",
         running().create(OTHER).cancel(-1, job=OTHER).poll(0.1, fields={"jobId": 7}).poll(0.6),
-        "held",
+        "kept",
     ),
     (
         "cancel.isolation",
@@ -1280,7 +1280,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.isolation",
         "stands still",
         running().create(OTHER).cancel(-1, job=OTHER).poll(0.5),
-        "held",
+        "kept",
     ),
     (
         "cancel.isolation",
@@ -1292,9 +1292,9 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.race",
         "back before the race",
         running().poll(0.4).cancel(0.5, at=5, until=7).poll(0.5, at=5, until=7),
-        "held",
+        "kept",
     ),
-    ("create.envelope", "after one that was lost", Story().lose("create").create(), "held"),
+    ("create.envelope", "after one that was lost", Story().lose("create").create(), "kept"),
     ("create.visible", "a server error", Story().create().poll(0, status=500), "no chance"),
     ("create.visible", "no JSON", Story().create().answer_poll(b"<"), "no chance"),
     (
@@ -1332,7 +1332,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "refuse.continues",
         "stands still for a while",
         refusing().cancel(0.5).poll(0.5).poll(1),
-        "held",
+        "kept",
     ),
     (
         "result.next-step",
@@ -1374,7 +1374,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "status.no-spontaneous-cancel",
         "-1 as the cancel is sent",
         running().poll(-1, at=1, until=2).cancel(-1, at=2),
-        "held",
+        "kept",
     ),
     ("status.unknown", "a cancel", unknown("cancel", A_JOB, 200), "no chance"),
     ("cancel.unknown", "a status", unknown("status", A_JOB, 200), "no chance"),
@@ -1394,13 +1394,13 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         running().cancel(-1).answer_poll(error(), status=429),
         "no chance",
     ),
-    ("create.visible", "the largest id", Story().create(2**63 - 1).poll(0, job=2**63 - 1), "held"),
+    ("create.visible", "the largest id", Story().create(2**63 - 1).poll(0, job=2**63 - 1), "kept"),
     ("create.visible", "an id beyond all", Story().create(2**63).poll(0, job=2**63), "no chance"),
     (
         "refuse.continues",
         "an answer about another job",
         refusing().cancel(0.6).poll(0.1, fields={"jobId": 7}).poll(1),
-        "held",
+        "kept",
     ),
     # Whose answer it is:
     (
@@ -1413,7 +1413,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "status.identity",
         "the same, as text",
         Story().create().poll(0, fields={"jobId": "1619"}),
-        "held",
+        "kept",
     ),
     (
         "status.identity",
@@ -1439,7 +1439,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .create(OTHER, cancellable=True)
         .cancel(-1, job=OTHER, says=("Done",))
         .cancel(-1, job=OTHER, says=REFUSAL),
-        "held",
+        "kept",
     ),
     (
         "refuse.message",
@@ -1447,7 +1447,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         refusing()
         .cancel(0.6, fields={"log": list(REFUSAL)})
         .poll(0.7, fields={"log": list(REFUSAL)}),
-        "held",
+        "kept",
     ),
     (
         "refuse.message",
@@ -1461,12 +1461,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     # Refusals on the edge:
-    ("refuse.state", "the progress just seen", refusing().cancel(0.5, says=REFUSAL), "held"),
+    ("refuse.state", "the progress just seen", refusing().cancel(0.5, says=REFUSAL), "kept"),
     (
         "refuse.state",
         "the progress seen after it",
         refusing().cancel(0.6, says=REFUSAL).poll(0.6),
-        "held",
+        "kept",
     ),
     (
         "refuse.state",
@@ -1475,7 +1475,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         ["refused-without-state"],
     ),
     ("refuse.continues", "cancelled all the same", refusing().cancel(0.6).poll(-1), "no chance"),
-    ("refuse.continues", "a state that is none", refusing().cancel(0.6).poll("x").poll(1), "held"),
+    ("refuse.continues", "a state that is none", refusing().cancel(0.6).poll("x").poll(1), "kept"),
     ("refuse.continues", "still running", refusing().cancel(0.6).poll(0.7), "no chance"),
     (
         "refuse.continues",
@@ -1487,20 +1487,20 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("auth.required", "let in, and told nothing", keyless(envelope(None), 200), ["let-in"]),
     ("auth.required", "let in, and told an empty list", keyless([], 200), ["let-in"]),
     ("auth.required", "let in, with success 0", keyless(SUCCESS_0, 200), ["let-in"]),
-    ("auth.required", "no cancel", keyless(error(), 401, kind="agent").poll(-1), "held"),
-    ("auth.required", "a page to log in", keyless(b"<html>", 200), "held"),
+    ("auth.required", "no cancel", keyless(error(), 401, kind="agent").poll(-1), "kept"),
+    ("auth.required", "a page to log in", keyless(b"<html>", 200), "kept"),
     ("auth.required", "lost", keyless(b"", None), "no chance"),
     (
         "auth.required",
         "refused, and not done",
         keyless(error(), 401, kind="cancel").poll(0.6),
-        "held",
+        "kept",
     ),
     (
         "auth.required",
         "refused, about a job of somebody else",
         Story().add("cancel", "DELETE", "/", error(), status=401, job=9, probe="no-key"),
-        "held",
+        "kept",
     ),
     (
         "auth.required",
@@ -1520,7 +1520,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "auth.required",
         "done, as who may cancels it",
         keyless(error(), 401, kind="cancel").poll(-1, at=5, until=6).cancel(-1, at=6),
-        "held",
+        "kept",
     ),
     ("input.bad-id", "501", bad_id(error(), 501), ["bad-id-status"]),
     # Which answers count as silence:
@@ -1558,7 +1558,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "no chance",
     ),
     ("create.visible", "an id that is none", Story().create(0).poll(0, job=0), "no chance"),
-    ("cancel.persists", "404, and yet there", running().cancel(-1).poll(-1, status=404), "held"),
+    ("cancel.persists", "404, and yet there", running().cancel(-1).poll(-1, status=404), "kept"),
     # An answer that arrives as a cancel is sent is not before it:
     (
         "status.terminal",
@@ -1587,7 +1587,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .tell_agent("start")
         .poll(-1, at=8, until=9)
         .cancel(-1, at=9),
-        "held",
+        "kept",
     ),
     (
         "cancel.race",
@@ -1604,11 +1604,11 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .cancel(-1, job=OTHER, says=("Done",))
         .create(OTHER + 1, cancellable=True)
         .cancel(-1, job=OTHER + 1, says=("Done", "ref abc")),
-        "held",
+        "kept",
     ),
     # The promise agent.idempotent:
-    ("agent.idempotent", "started twice", agent("start", "start"), "held"),
-    ("agent.idempotent", "started after a restart", agent("restart", "start"), "held"),
+    ("agent.idempotent", "started twice", agent("start", "start"), "kept"),
+    ("agent.idempotent", "started after a restart", agent("restart", "start"), "kept"),
     ("agent.idempotent", "started once", agent("start"), "no chance"),
     ("agent.idempotent", "started after a stop", agent("start", "stop", "start"), "no chance"),
     ("agent.idempotent", "restarted is not started", agent("start", "restart"), "no chance"),
@@ -1646,7 +1646,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "agent.idempotent",
         "jobs go on",
         agent("start").create().poll(0.5).tell_agent("start").poll(0.5).poll(0.6),
-        "held",
+        "kept",
     ),
     (
         "agent.idempotent",
@@ -1664,25 +1664,25 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "agent.idempotent",
         "a job is cancelled by a cancel",
         agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(-1),
-        "held",
+        "kept",
     ),
     (
         "agent.idempotent",
         "the second start answers success 0, which is not false",
         agent("start").add("agent", "GET", "/api/v1/agent/start", SUCCESS_0),
-        "held",
+        "kept",
     ),
     (
         "agent.idempotent",
         "a job was finished before",
         agent("start").create().poll(1).tell_agent("start").poll(0.5),
-        "held",
+        "kept",
     ),
     (
         "agent.idempotent",
         "jobs go on at once",
         agent("start").create().poll(0.5).tell_agent("start").poll(0.6),
-        "held",
+        "kept",
     ),
     (
         "agent.idempotent",
@@ -1731,7 +1731,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "agent.gates",
         "the job stands still, then goes on",
         gated().poll(0).restart().poll(1),
-        "held",
+        "kept",
     ),
     ("agent.gates", "it is never started", gated().poll(0).poll(0), "no chance"),
     ("agent.gates", "the stop failed", gated(status=500).poll(0).poll(0.1), "no chance"),
@@ -1764,7 +1764,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         gated().poll(0).tell_agent("start", status=None).poll(0, at=99),
         "unseen",
     ),
-    ("agent.gates", "never asked while stopped", gated().restart().poll(0.5), "held"),
+    ("agent.gates", "never asked while stopped", gated().restart().poll(0.5), "kept"),
     ("agent.gates", "no state while stopped", gated(state=RAISED).restart().poll(1), "no chance"),
     ("agent.gates", "finished before it", gated(state=1).restart().poll(1, at=99), "no chance"),
     (
@@ -1816,7 +1816,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     ("agent.gates", "started only", agent("start").create().poll(0.1).poll(0.2), "no chance"),
     ("agent.gates", "it goes back", gated(state=0.5).poll(0.2), ["moved-while-stopped"]),
-    ("agent.gates", "it goes on, set back", gated(state=0.2).restart().poll(0.1), "held"),
+    ("agent.gates", "it goes on, set back", gated(state=0.2).restart().poll(0.1), "kept"),
     (
         "agent.gates",
         "it moves, and the stop was not the first command",
@@ -1943,14 +1943,14 @@ def test_rule(requirement: str, story: Story, outcome: str | list[str]) -> None:
 )
 def test_every_rule_is_shown_to_hold_to_be_broken_and_to_have_no_chance(requirement: str) -> None:
     outcomes = [outcome for name, _, _, outcome in CASES if name == requirement]
-    assert "held" in outcomes
+    assert "kept" in outcomes
     assert any(isinstance(outcome, list) for outcome in outcomes)
     assert verdict_on(Story(), requirement) == "no chance"
 
 
 def test_a_proof_names_the_exchanges_in_the_order_in_which_they_were_sent() -> None:
     story = running().poll(0.7).poll(0.6)
-    (violation,) = [x for x in RULES["status.monotonic"](story.history()) if x is not HELD]
+    (violation,) = [x for x in RULES["status.monotonic"](story.history()) if x is not KEPT]
     assert isinstance(violation, Violation)
     assert [x.state for x in violation.proof] == [0.7, 0.6]
     assert violation.facts == {"job": JOB, "high": 0.7, "low": 0.6}
@@ -1958,7 +1958,7 @@ def test_a_proof_names_the_exchanges_in_the_order_in_which_they_were_sent() -> N
 
 def test_a_proof_names_the_first_of_several_that_show_the_same() -> None:
     story = Story().create().poll(0.7).poll(0.7).poll(0.6)
-    (violation,) = [x for x in RULES["status.monotonic"](story.history()) if x is not HELD]
+    (violation,) = [x for x in RULES["status.monotonic"](story.history()) if x is not KEPT]
     assert isinstance(violation, Violation)
     assert list(violation.proof) == [story.exchanges[1], story.exchanges[3]]
     story = running().create(OTHER).cancel(0.1, job=OTHER).cancel(0.2, job=OTHER).poll(-1)
@@ -2085,19 +2085,19 @@ def test_the_dialect_of_a_history_is_that_of_its_creations(story: Story, dialect
 
 def test_a_job_that_no_other_disturbs_is_judged_once() -> None:
     story = running().create(OTHER).cancel(0, job=OTHER).poll(0.6).cancel(0, job=OTHER).poll(0.7)
-    assert list(RULES["cancel.isolation"](story.history())) == [HELD]
+    assert list(RULES["cancel.isolation"](story.history())) == [KEPT]
 
 
 def test_a_job_that_goes_back_after_hundreds_of_cancels_of_another_is_not_their_doing() -> None:
     story = Story().create().create(OTHER)
     for _ in range(300):  # more than the numbers of which Python keeps but one each
         story.cancel(0, job=OTHER)
-    assert verdict_on(story.poll(0.5, at=100).poll(0.4), "cancel.isolation") == "held"
+    assert verdict_on(story.poll(0.5, at=100).poll(0.4), "cancel.isolation") == "kept"
 
 
-def broken_in(story: Story, *, shared: bool = False) -> set[str]:
+def broken_in(story: Story, *, others_may_act: bool = False) -> set[str]:
     """The requirements that a history breaks."""
-    history = History(story.exchanges, job_seconds=story.job_seconds, shared=shared)
+    history = History(story.exchanges, job_seconds=story.job_seconds, others_may_act=others_may_act)
     return {name for name, found in judge(history).items() if found.violations}
 
 
@@ -2154,23 +2154,25 @@ class TestASharedHistory:
     def test_somebody_else_may_have_cancelled(self) -> None:
         story = Story().create().poll(0.5).poll(-1)
         assert broken_in(story) == {"status.no-spontaneous-cancel"}
-        assert broken_in(story, shared=True) == set()
+        assert broken_in(story, others_may_act=True) == set()
         story = Story().create().answer_poll(error(), status=404)
         assert {"create.visible", "status.envelope"} <= broken_in(story)
-        assert broken_in(story, shared=True) == set()
+        assert broken_in(story, others_may_act=True) == set()
 
     def test_somebody_else_may_have_stopped_the_agent(self) -> None:
         story = Story(job_seconds=60).create(cancellable=True).poll(0.5, at=100).cancel(0.5)
         story.poll(0.5, at=200)
         assert broken_in(story) == {"status.completes", "cancel.minus-one"}
-        assert broken_in(story, shared=True) == set()
+        assert broken_in(story, others_may_act=True) == set()
 
     def test_what_nobody_may_do_is_a_fault(self) -> None:
-        assert broken_in(Story().create().poll(1).poll(-1), shared=True) == {"status.terminal"}
+        assert broken_in(Story().create().poll(1).poll(-1), others_may_act=True) == {
+            "status.terminal"
+        }
         twice = Story().create().create()
-        assert "create.unique-id" in broken_in(twice, shared=True)
+        assert "create.unique-id" in broken_in(twice, others_may_act=True)
         refused = Story().create(cancellable=False).cancel(0.1, says=("No",)).poll(-1)
-        assert broken_in(refused, shared=True) == {"refuse.state"}
+        assert broken_in(refused, others_may_act=True) == {"refuse.state"}
 
 
 @pytest.mark.parametrize("requirement", rules_base.ACROSS_JOBS)
@@ -2185,8 +2187,8 @@ def test_judgements_are_counted() -> None:
     for _ in range(5):
         story.lose("status")
     findings = judge(story.history())
-    assert (findings["status.bounds"].held, findings["status.bounds"].unseen) == (2, 0)
-    assert (findings["status.completes"].held, findings["status.completes"].unseen) == (0, 1)
+    assert (findings["status.bounds"].kept, findings["status.bounds"].unseen) == (2, 0)
+    assert (findings["status.completes"].kept, findings["status.completes"].unseen) == (0, 1)
 
 
 def test_a_rule_that_breaks_down_is_no_pass_and_leaves_the_others_alone(
@@ -2198,7 +2200,7 @@ def test_a_rule_that_breaks_down_is_no_pass_and_leaves_the_others_alone(
     monkeypatch.setitem(rules_base.RULES, "status.bounds", broken)
     findings = judge(running().history())
     assert "oops" in findings["status.bounds"].crash
-    assert findings["status.monotonic"].held
+    assert findings["status.monotonic"].kept
     assert not findings["status.monotonic"].crash
 
 

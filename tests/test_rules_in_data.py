@@ -52,17 +52,17 @@ def may_not_be_cancelled() -> InData:
 
 CASES: list[tuple[str, Story, str | list[str]]] = [
     # Whether a cancel took effect is told by the statuses after it.
-    ("cancel.envelope", may_be_cancelled().cancelled_by(), "held"),
-    ("cancel.envelope", started().cancelled_by({"success": True, "data": None}), "held"),
-    ("cancel.envelope", started().cancelled_by({"success": True, "data": []}), "held"),
-    ("cancel.envelope", started().cancelled_by(in_data(id=JOB, state=-1)), "held"),
-    ("cancel.envelope", started().cancelled_by(refused(), status=409), "held"),
-    ("cancel.envelope", started().cancelled_by(refused(success=False), status=400), "held"),
+    ("cancel.envelope", may_be_cancelled().cancelled_by(), "kept"),
+    ("cancel.envelope", started().cancelled_by({"success": True, "data": None}), "kept"),
+    ("cancel.envelope", started().cancelled_by({"success": True, "data": []}), "kept"),
+    ("cancel.envelope", started().cancelled_by(in_data(id=JOB, state=-1)), "kept"),
+    ("cancel.envelope", started().cancelled_by(refused(), status=409), "kept"),
+    ("cancel.envelope", started().cancelled_by(refused(success=False), status=400), "kept"),
     ("cancel.envelope", started().cancelled_by(b"<html>"), ["not-the-envelope"]),
     ("cancel.envelope", started().cancelled_by({"success": "yes"}), ["not-the-envelope"]),
     ("cancel.envelope", started().cancelled_by(in_data(state="-1")), ["not-the-envelope"]),
     ("cancel.envelope", started().cancelled_by(NO_JOB, status=500), ["not-a-success"]),
-    ("cancel.minus-one", may_be_cancelled().cancelled_by().shows(-1), "held"),
+    ("cancel.minus-one", may_be_cancelled().cancelled_by().shows(-1), "kept"),
     (
         "cancel.minus-one",
         may_be_cancelled().cancelled_by().shows(0.6, at=30.0),
@@ -74,9 +74,9 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
         may_be_cancelled().cancelled_by(in_data(state=0.5)).shows(-1),
         ["cancelled-later"],
     ),
-    ("cancel.immediate", may_be_cancelled().cancelled_by(in_data(state=-1)), "held"),
+    ("cancel.immediate", may_be_cancelled().cancelled_by(in_data(state=-1)), "kept"),
     # A refusal: its message stands in `messages`, and the job goes on.
-    ("refuse.state", may_not_be_cancelled().cancelled_by(refused()).shows(0.6), "held"),
+    ("refuse.state", may_not_be_cancelled().cancelled_by(refused()).shows(0.6), "kept"),
     ("refuse.state", may_not_be_cancelled().cancelled_by(refused()), "no chance"),
     (
         "refuse.state",
@@ -88,7 +88,7 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
         may_not_be_cancelled().cancelled_by(in_data(state=0.4)).shows(0.6),
         ["refused-stale"],
     ),
-    ("refuse.message", may_not_be_cancelled().cancelled_by(refused()).shows(0.6), "held"),
+    ("refuse.message", may_not_be_cancelled().cancelled_by(refused()).shows(0.6), "kept"),
     (
         "refuse.message",
         may_not_be_cancelled().cancelled_by(NO_JOB).shows(0.6),
@@ -107,15 +107,15 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
         ["refused-silently"],
     ),
     # The word and the state.
-    ("status.message-agrees", started().shows(1, status_message="completed"), "held"),
-    ("status.message-agrees", started().shows(-1, status_message="cancelled"), "held"),
-    ("status.message-agrees", started().shows(0.9, status_message="failed"), "held"),
-    ("status.message-agrees", started().shows(1, status_message="failed"), "held"),
+    ("status.message-agrees", started().shows(1, status_message="completed"), "kept"),
+    ("status.message-agrees", started().shows(-1, status_message="cancelled"), "kept"),
+    ("status.message-agrees", started().shows(0.9, status_message="failed"), "kept"),
+    ("status.message-agrees", started().shows(1, status_message="failed"), "kept"),
     ("status.message-agrees", started(), "no chance"),
     *(
         ("status.message-agrees", started().shows(state, status_message=word), expected)
         for word in ("pending", "started", "running")
-        for state, expected in ((0, "held"), (0.9, "held"), (1, ["word-disagrees"]))
+        for state, expected in ((0, "kept"), (0.9, "kept"), (1, ["word-disagrees"]))
     ),
     *(
         (
@@ -133,11 +133,11 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
         )
     ),
     # A job that has failed has ended, wherever its state is.
-    ("status.completes", started().shows(0.6, status_message="failed", at=30.0), "held"),
+    ("status.completes", started().shows(0.6, status_message="failed", at=30.0), "kept"),
     (
         "status.completes",
         started().shows(0.6, status_message="failed").shows(0.6, at=90.0),
-        "held",
+        "kept",
     ),
     (
         "status.completes",
@@ -147,7 +147,7 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
     (
         "status.terminal",
         started().shows(0.6, status_message="failed").shows(0.6, status_message="failed"),
-        "held",
+        "kept",
     ),
     (
         "status.terminal",
@@ -183,7 +183,7 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
         .cancelled_by(refused())
         .shows(0.6)
         .shows(0.6, status_message="failed"),
-        "held",
+        "kept",
     ),
     (
         "refuse.message",
@@ -191,18 +191,18 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
         "no chance",
     ),
     # `id` and `job_id` both name the job.
-    ("status.identity", started(), "held"),
+    ("status.identity", started(), "kept"),
     ("status.identity", started().answer_poll(in_data(id=3, state=1)), ["another-job"]),
     ("status.identity", started().answer_poll(in_data(job_id=3, state=1)), ["another-job"]),
-    ("result.next-step", started().shows(1, next_step=[{"resource": 255}]), "held"),
+    ("result.next-step", started().shows(1, next_step=[{"resource": 255}]), "kept"),
     ("result.next-step", started().shows(1, next_step={"resource": 255}), ["no-list"]),
     ("result.next-step", started(), "no chance"),
     # Types: a MUST for what the rules read, a SHOULD for the rest.
     ("status.envelope", started().shows(1, status_message="done"), ["not-the-envelope"]),
     ("status.envelope", started().shows(1, task=["x"]), ["not-the-envelope"]),
-    ("status.envelope", started().shows(1, pid="12"), "held"),
+    ("status.envelope", started().shows(1, pid="12"), "kept"),
     ("envelope.field-types", started().shows(1, pid="12"), ["field-type"]),
-    ("envelope.field-types", started().shows(1, pid=None, task_message=None), "held"),
+    ("envelope.field-types", started().shows(1, pid=None, task_message=None), "kept"),
     ("envelope.field-types", started().cancelled_by({**NO_JOB, "metadata": 7}), ["field-type"]),
     ("envelope.field-types", Story().create().poll(0.5), "no chance"),
 ]
@@ -220,7 +220,7 @@ def test_every_rule_of_this_dialect_alone_is_held_broken_and_without_a_chance(
     requirement: str,
 ) -> None:
     outcomes = [outcome for name, _, outcome in CASES if name == requirement]
-    assert "held" in outcomes
+    assert "kept" in outcomes
     assert "no chance" in outcomes
     assert any(isinstance(outcome, list) for outcome in outcomes)
 

@@ -70,9 +70,9 @@ def test_shares_of_a_run_add_up_to_a_verdict_on_all_plans() -> None:
     whole = merge(target, shares)
     assert whole.verdict == "conformant"
     assert whole.requests == sum(share.requests for share in shares)
-    held = {each.requirement.id: each.held for each in whole.results}
-    assert held["status.bounds"] == sum(share.findings["status.bounds"].held for share in shares)
-    plans_of = [share.findings["create.envelope"].held for share in shares]
+    held = {each.requirement.id: each.kept for each in whole.results}
+    assert held["status.bounds"] == sum(share.findings["status.bounds"].kept for share in shares)
+    plans_of = [share.findings["create.envelope"].kept for share in shares]
     assert min(plans_of) > 10, "each has plans of its own"
 
 

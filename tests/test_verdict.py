@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from histories import Story
 
-from pytest_expedition.oracle.history import Exchange, History, Job
+from pytest_expedition.oracle.history import Exchange, History, JobHistory
 from pytest_expedition.oracle.rules import Finding, Violation
 from pytest_expedition.oracle.rules.status import WENT_BACK
 from pytest_expedition.oracle.verdict import (
@@ -49,7 +49,7 @@ def test_what_was_found_cannot_be_changed(record: Any) -> None:
     [
         (Exchange, 0),
         (Result, 0),
-        (Job, 1),
+        (JobHistory, 1),
         (History, 1),
         (decide_outcomes, 1),
         (waive, 2),
@@ -64,12 +64,12 @@ def test_only_what_cannot_be_mistaken_is_told_by_its_place(
 
 
 def test_held_is_pass_and_says_how_often() -> None:
-    result = outcome("status.bounds", Finding(held=3))
-    assert (result.outcome, result.held) == ("pass", 3)
+    result = outcome("status.bounds", Finding(kept=3))
+    assert (result.outcome, result.kept) == ("pass", 3)
 
 
 def test_one_violation_among_many_that_held_is_fail() -> None:
-    result = outcome("status.monotonic", Finding(held=99, violations=(LONG, SHORT)))
+    result = outcome("status.monotonic", Finding(kept=99, violations=(LONG, SHORT)))
     assert result.outcome == "fail"
     assert result.violation is SHORT
 
@@ -85,11 +85,11 @@ def test_a_violation_counts_even_if_the_rule_broke_down_later() -> None:
 
 
 def test_a_rule_that_broke_down_is_error_however_much_held() -> None:
-    assert outcome("status.bounds", Finding(held=9, crash="oops")).outcome == "error"
+    assert outcome("status.bounds", Finding(kept=9, crash="oops")).outcome == "error"
 
 
 def test_what_could_not_be_seen_is_inconclusive_however_much_held() -> None:
-    result = outcome("status.completes", Finding(held=9, unseen=1))
+    result = outcome("status.completes", Finding(kept=9, unseen=1))
     assert (result.outcome, result.unseen) == ("inconclusive", 1)
 
 
@@ -97,7 +97,7 @@ def test_what_a_dialect_does_not_carry_is_not_tested_whatever_ended_the_run() ->
     dialect = "msg"
     result = outcome("result.next-step", Finding(), dialect=dialect, limit="jobs")
     assert (result.outcome, result.lacking, result.dialect) == ("not-tested", "field", dialect)
-    assert outcome("result.next-step", Finding(held=1), dialect=dialect).outcome == "pass"
+    assert outcome("result.next-step", Finding(kept=1), dialect=dialect).outcome == "pass"
     assert (
         outcome("result.next-step", Finding(violations=(LONG,)), dialect=dialect).outcome == "fail"
     )
@@ -119,12 +119,12 @@ def test_a_run_that_broke_is_an_error_whatever_held() -> None:
 def test_no_chance_is_inconclusive_and_names_the_limit() -> None:
     result = outcome("cancel.race", Finding(), limit="requests")
     assert (result.outcome, result.limit) == ("inconclusive", "requests")
-    assert (result.held, result.unseen) == (0, 0)
+    assert (result.kept, result.unseen) == (0, 0)
 
 
 def test_what_a_run_that_broke_did_not_judge_is_error() -> None:
     assert outcome("cancel.race", Finding(), broke=True).outcome == "error"
-    assert outcome("cancel.race", Finding(held=1), broke=True).outcome == "pass"
+    assert outcome("cancel.race", Finding(kept=1), broke=True).outcome == "pass"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_nothing_judged_is_not_conformant() -> None:
 
 
 def test_the_catalogue_gives_every_result_its_requirement() -> None:
-    results = decide_outcomes({name: Finding(held=1) for name in CATALOGUE}, offers=set())
+    results = decide_outcomes({name: Finding(kept=1) for name in CATALOGUE}, offers=set())
     assert [result.requirement.id for result in results] == list(CATALOGUE)
 
 
@@ -198,8 +198,8 @@ WAIVER = Waiver(id="status.monotonic", reason="known to the vendor", until=LAST_
         (Finding(violations=(SHORT,)), date(2026, 1, 1), "waived", "used"),
         (Finding(violations=(SHORT,)), LAST_DAY, "waived", "used"),
         (Finding(violations=(SHORT,)), date(2027, 3, 2), "fail", "expired"),
-        (Finding(held=1), date(2026, 1, 1), "pass", "not-needed"),
-        (Finding(held=1), date(2027, 3, 2), "pass", "not-needed"),
+        (Finding(kept=1), date(2026, 1, 1), "pass", "not-needed"),
+        (Finding(kept=1), date(2027, 3, 2), "pass", "not-needed"),
         (Finding(unseen=1), date(2026, 1, 1), "inconclusive", "undecided"),
         (Finding(), date(2026, 1, 1), "inconclusive", "undecided"),
         (Finding(), date(2027, 3, 2), "inconclusive", "expired"),

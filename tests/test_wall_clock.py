@@ -12,7 +12,7 @@ import pytest
 from pytest_expedition import ExpeditionServer, Limits
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
-from pytest_expedition.report.words import reason
+from pytest_expedition.report.messages import reason
 from pytest_expedition.suite.clock import WallClock
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.run import run_contract

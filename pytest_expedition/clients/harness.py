@@ -187,7 +187,7 @@ class Harness:
             complaint = f"{self._guard.complaint}{self._guard.place}.\n{WAYS_OUT}"
             raise ClockStandsStill(complaint)
         self.server.check()
-        return judge(self.transcript)
+        return judge_transcript(self.transcript)
 
     async def _go_on(
         self, situation: Situation, client: ClientFunctions, creation: _Attempt, wait_for: _WaitFor
@@ -338,7 +338,7 @@ def _stumbled(error: Exception | None) -> bool:
     return isinstance(error, _STUMBLES)
 
 
-def judge(transcript: Transcript) -> list[Result]:
+def judge_transcript(transcript: Transcript) -> list[Result]:
     """Return what became of each promise of clients."""
     return decide_outcomes(judge_client(transcript), offers=(), catalogue=CLIENT_CATALOGUE)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
-from pytest_expedition.clients.harness import CANCELS_AFTER, judge, steps
+from pytest_expedition.clients.harness import CANCELS_AFTER, judge_transcript, steps
 from pytest_expedition.clients.transcript import Call, Said, Transcript
 from pytest_expedition.fake.server import ExpeditionServer
 from pytest_expedition.fake.situation import SituationInstance
@@ -134,7 +134,7 @@ def try_program(program: Program, situation: Situation, *, listen: Listen = lamb
         told_to_cancel=situation.client_cancels,
         pace=speed,
     )
-    results = judge(transcript)
+    results = judge_transcript(transcript)
     return Tried(url=servers[0].url, transcript=transcript, results=results, output=written)
 
 

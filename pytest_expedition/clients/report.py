@@ -10,7 +10,7 @@ from pytest_expedition.protocol.envelope import spelled
 from pytest_expedition.protocol.redaction import Redaction
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 from pytest_expedition.report.document import evidence, outcome_entry, timeline
-from pytest_expedition.report.words import answer, asked, cut, plural, printable
+from pytest_expedition.report.messages import answer, asked, cut, plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

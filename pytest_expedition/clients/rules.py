@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_expedition.clients.transcript import ENDS
 from pytest_expedition.oracle.history import CANCELLED, FINISHED, NO_KEY
 from pytest_expedition.oracle.rules import Finding, find
-from pytest_expedition.oracle.rules.base import HELD, UNSEEN, Fault, Judgement, Violation
+from pytest_expedition.oracle.rules.base import KEPT, UNSEEN, Fault, Judgement, Violation
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def sends_key(transcript: Transcript) -> Iterator[Judgement]:
     """Every request of the job API but the login carries `Authorization: Bearer <key>`."""
     for step in transcript.steps:
         if step.of_job_api:
-            yield HELD if step.keyed else Violation(WITHOUT_KEY, step.exchange)
+            yield KEPT if step.keyed else Violation(WITHOUT_KEY, step.exchange)
 
 
 REFUSED: Final = Fault("refused", "{asked} was refused with HTTP {status}.")
@@ -87,7 +87,7 @@ def asks_properly(transcript: Transcript) -> Iterator[Judgement]:
             continue
         refused = exchange.status is not None and 400 <= exchange.status < 500
         if not refused:
-            yield HELD
+            yield KEPT
         elif exchange.answered and exchange.kind not in {"status", "cancel"}:
             yield Violation(REFUSED, exchange, status=exchange.status)
 
@@ -102,7 +102,7 @@ def asks_for_its_job(transcript: Transcript) -> Iterator[Judgement]:
     for step in transcript.steps:
         if step.exchange.kind in {"status", "cancel"}:
             known = step.exchange.job_id in created
-            yield HELD if known else Violation(NOT_ITS_JOB, step.exchange)
+            yield KEPT if known else Violation(NOT_ITS_JOB, step.exchange)
 
 
 LOST_DIGITS: Final = Fault(
@@ -118,7 +118,7 @@ def keeps_digits(transcript: Transcript) -> Iterator[Judgement]:
         if _lost_digits(transcript, step):
             yield Violation(LOST_DIGITS, step.exchange)
         elif step.exchange.job_id in _created(transcript) and step.exchange.job_id > EXACT:
-            yield HELD
+            yield KEPT
 
 
 def _created(transcript: Transcript) -> set[int]:
@@ -145,13 +145,13 @@ def does_as_told(transcript: Transcript) -> Iterator[Judgement]:
     for run in transcript.runs:
         how = run.said.how or "never ended"
         if run.creations:
-            yield HELD
+            yield KEPT
         else:
             yield Violation(DID_NOT_START, how=how)
         if run.cancelled_by is None or run.job_id is None:
             continue
         if any(step.exchange.kind == "cancel" for step in run.steps):
-            yield HELD
+            yield KEPT
         elif run.end_shown is None or run.end_shown.exchange.sent > run.cancelled_by:
             yield Violation(DID_NOT_CANCEL, *_exchanges(run.creations), how=how)
 
@@ -166,7 +166,7 @@ def creates_once(transcript: Transcript) -> Iterator[Judgement]:
         if len(run.created) > 1:
             yield Violation(CREATED_TWICE, *_exchanges(run.created), count=len(run.created))
         elif run.created:
-            yield HELD
+            yield KEPT
 
 
 STUMBLED: Final = Fault("stumbled", "Answered {answer}, it {how}.")
@@ -179,7 +179,7 @@ def understands_answers(transcript: Transcript) -> Iterator[Judgement]:
         if run.said.stumbled and run.end is None and run.last and not run.last.outage:
             yield Violation(STUMBLED, run.last.exchange, how=run.said.how)
         elif run.end is not None:
-            yield HELD
+            yield KEPT
 
 
 SAID_TOO_EARLY: Final = Fault("said-too-early", "It {how}, though no answer had shown 1 or -1.")
@@ -192,7 +192,7 @@ def waits_to_the_end(transcript: Transcript) -> Iterator[Judgement]:
         if not run.said.words or not run.said.words <= {*ENDS}:
             continue  # it did not say that the job had ended, or may not have meant that
         if run.end is not None:
-            yield HELD
+            yield KEPT
         else:
             yield Violation(SAID_TOO_EARLY, *_exchanges(run.steps[-1:]), how=run.said.how)
 
@@ -255,7 +255,7 @@ SAID_OTHERWISE: Final = Fault("said-otherwise", "The job {end}, but the client {
 
 def _judge_saying(run: Run) -> Judgement:
     if run.end in run.said.words:
-        return HELD
+        return KEPT
     assert run.end_shown is not None
     return Violation(SAID_OTHERWISE, run.end_shown.exchange, end=run.end, how=run.said.how)
 
@@ -294,7 +294,7 @@ def _stops(transcript: Transcript, state: float) -> Iterator[Judgement]:
             how = run.said.how or "did not end by itself, and was stopped"
             yield Violation(DID_NOT_END, shown.exchange, how=how, state=int(state))
         else:
-            yield HELD
+            yield KEPT
 
 
 NEVER_GAVE_UP: Final = Fault(
@@ -317,7 +317,7 @@ def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
         elif "endless" in run.said.words:
             yield Violation(NEVER_GAVE_UP, run.polls[-1].exchange, seconds=round(_waited(run)))
         else:
-            yield HELD
+            yield KEPT
 
 
 IMPATIENT: Final = Fault(
@@ -336,7 +336,7 @@ def is_patient(transcript: Transcript) -> Iterator[Judgement]:
                 yield Violation(IMPATIENT, run.last.exchange, seconds=round(waited, 3))
                 continue
         if run.steps and _waited(run) >= LONG:
-            yield HELD
+            yield KEPT
 
 
 def _waited(run: Run) -> float:
@@ -381,7 +381,7 @@ def _bears(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement]:
         elif not run.said.words and run.last is outages[-1]:
             yield UNSEEN
         else:
-            yield HELD
+            yield KEPT
 
 
 HAMMERED: Final = Fault("hammered", "It sent ten polls within {seconds} s.")
@@ -402,7 +402,7 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
                 break
         else:
             if len(of_one) > 1:
-                yield HELD
+                yield KEPT
 
 
 CANCELLED_UNASKED: Final = Fault("cancelled-unasked", "It sent {asked} without being told to.")
@@ -416,7 +416,7 @@ def cancels_only_when_told(transcript: Transcript) -> Iterator[Judgement]:
     for run in transcript.runs:
         unasked = [x for x in run.steps if x.exchange.kind == "cancel" and not _over(run, x)]
         if not unasked:
-            yield HELD
+            yield KEPT
         elif "gave-up" not in run.said.words:
             yield Violation(CANCELLED_UNASKED, unasked[0].exchange)
 
@@ -437,7 +437,7 @@ def does_not_insist(transcript: Transcript) -> Iterator[Judgement]:
         if len(cancels) > MOST_CANCELS:
             yield Violation(INSISTED, *_exchanges(cancels), count=len(cancels))
         elif cancels:
-            yield HELD
+            yield KEPT
 
 
 def _exchanges(steps: list[Step]) -> list[Exchange]:

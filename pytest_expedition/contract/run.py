@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_expedition.recordings.trace import Recorder
-from pytest_expedition.report.words import left_behind
+from pytest_expedition.report.messages import left_behind
 from pytest_expedition.session.results import ContractFound, JudgedRun, session_report
 from pytest_expedition.session.settings import (
     ONE_PROCESS,

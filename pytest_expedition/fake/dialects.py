@@ -29,7 +29,7 @@ class Envelope(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dialect:
+class WrittenDialect:
     """How a dialect writes.
 
     ``creation``, ``first_status`` and ``job`` turn the fields of a job into the content of the
@@ -185,7 +185,7 @@ def _data_envelope(content: Any, *, messages: Sequence[str], success: bool, code
 
 _STATUS: Final = "/api/v1/job/status/([^/]*)"
 
-_SYSTEM: Final = Dialect(
+_SYSTEM: Final = WrittenDialect(
     creation=_system,
     first_status=_both_places,
     job=_both_places,
@@ -193,16 +193,16 @@ _SYSTEM: Final = Dialect(
     status_path=re.compile(_STATUS),
 )
 
-WRITTEN: Final[dict[DialectName, Dialect]] = {
+WRITTEN: Final[dict[DialectName, WrittenDialect]] = {
     "system": _SYSTEM,
-    "msg": Dialect(
+    "msg": WrittenDialect(
         creation=_msg_creation,
         first_status=_msg,
         job=_msg,
         envelope=contents_envelope,
         status_path=re.compile(_STATUS + "(?:/complete)?"),
     ),
-    "data": Dialect(
+    "data": WrittenDialect(
         creation=_data_creation,
         first_status=_data,
         job=_data,

@@ -125,7 +125,7 @@ class Exchange:
     @property
     def document(self) -> object:
         """All of the answer, as JSON reads it; read anew each time, since memory is precious."""
-        return envelope.read(self.body).document
+        return envelope.read_answer(self.body).document
 
     @property
     def shows_the_end(self) -> bool:
@@ -140,22 +140,22 @@ class Exchange:
         return self.answer.progress if self.answered and not self.failed else None
 
 
-class Job:
+class JobHistory:
     """What a history tells of one job: its exchanges, and the states seen in them.
 
     ``creation`` is ``None`` for a job whose creation is not in the history; ``first`` is then the
-    first answer that shows it. A job is ``shared`` if others may have sent requests about it that
-    are not in the history.
+    first answer that shows it. ``others_may_act`` says whether others may have sent requests about
+    the job that are not in the history.
     """
 
     def __init__(
-        self, first: Exchange, *, job_id: int, seconds_allowed: float, shared: bool
+        self, first: Exchange, *, job_id: int, seconds_allowed: float, others_may_act: bool
     ) -> None:
         self.id = job_id
         self.seconds_allowed = seconds_allowed
         self.first = first
         self.creation = first if first.kind == "create" else None
-        self.shared = shared or self.creation is None
+        self.others_may_act = others_may_act or self.creation is None
         self.cancellable = first.cancellable
         self.statuses: list[Exchange] = []
         """Answered status requests, in the order in which they were sent."""
@@ -196,13 +196,13 @@ class Job:
 
     def may_be_cancelled_by(self, exchange: Exchange) -> bool:
         """Whether a cancel may have been sent before the answer was there."""
-        return self.shared or self.first_cancel_sent <= exchange.received
+        return self.others_may_act or self.first_cancel_sent <= exchange.received
 
     def may_be_gone(self, poll: Exchange) -> bool:
         """Whether the job had ended before it was asked for, or may have, seen by others alone."""
         if self.ended_before(poll):
             return True
-        return self.shared and not any(poll.before(later) for later in self.seen)
+        return self.others_may_act and not any(poll.before(later) for later in self.seen)
 
     @functools.cached_property
     def finished(self) -> Exchange | None:
@@ -257,14 +257,14 @@ class Job:
 class History:
     """Exchanges with one server, and the jobs in them.
 
-    ``job_seconds`` is how long a job may take from its creation to its end. In a ``shared``
-    history others may have sent requests to the server too, about the same jobs. Where the
+    ``job_seconds`` is how long a job may take from its creation to its end. ``others_may_act``
+    says whether others may have sent requests to the server too, about the same jobs. Where the
     exchanges are those about one job, ``cancels`` and ``agent`` are the answered cancels of all
     jobs, and all that the agent was told, in the order in which they were sent.
 
-    ``jobs`` holds the jobs whose id was given out once: of an id that was given out twice nobody
-    knows which job an answer is about. A job whose creation is not in the history is known from
-    the first answer on that shows it: whether it was there before, nobody knows.
+    ``jobs`` holds the jobs whose id was given out once: if an id was given out twice, an answer
+    does not tell which of the two jobs it is about. A job whose creation is not in the history is
+    known from the first answer that shows it: the history does not tell whether it existed before.
     """
 
     def __init__(
@@ -272,13 +272,13 @@ class History:
         exchanges: Iterable[Exchange],
         *,
         job_seconds: float,
-        shared: bool = False,
+        others_may_act: bool = False,
         cancels: Sequence[Exchange] | None = None,
         agent: Sequence[Exchange] | None = None,
     ) -> None:
         self.server = ""
         """The server's address, where it is not said elsewhere."""
-        self.shared = shared
+        self.others_may_act = others_may_act
         self.exchanges: Sequence[Exchange] = sorted(exchanges, key=attrgetter("sent"))
         few = [x for x in self.exchanges if x.kind != "status"]
         self.creations = [x for x in few if x.kind == "create" and not x.probe]
@@ -291,7 +291,7 @@ class History:
         self.probes = [x for x in self.exchanges if x.probe]
         """Requests that are meant to be refused, in the order in which they were sent."""
         self.creations_by_id: dict[int, list[Exchange]] = {}
-        self.jobs: dict[int, Job] = {}
+        self.jobs: dict[int, JobHistory] = {}
         by_id: dict[int, list[Exchange]] = {}
         for exchange in self.exchanges:
             job_id = id_of(exchange)
@@ -305,7 +305,9 @@ class History:
                 continue
             first = creations[0] if creations else _first_shown(about_it, job_id)
             if first is not None:
-                job = Job(first, job_id=job_id, seconds_allowed=job_seconds, shared=shared)
+                job = JobHistory(
+                    first, job_id=job_id, seconds_allowed=job_seconds, others_may_act=others_may_act
+                )
                 self.jobs[job_id] = job
                 _assign(about_it, job)
                 job.agent_stopped = _stopped(self.agent, job)
@@ -357,7 +359,7 @@ def _first_shown(asked: Iterable[Exchange], job_id: int) -> Exchange | None:
     return min(shown, key=lambda x: x.received, default=None)
 
 
-def _assign(asked: Iterable[Exchange], job: Job) -> None:
+def _assign(asked: Iterable[Exchange], job: JobHistory) -> None:
     """Give a job what it was asked, as far as it is known to have been there."""
     for exchange in asked:
         if exchange.kind == "cancel":
@@ -383,9 +385,9 @@ def is_about(exchange: Exchange, job_id: int) -> bool:
     return told is MISSING or told == job_id or told == str(job_id)
 
 
-def _stopped(agent: Sequence[Exchange], job: Job) -> float:
+def _stopped(agent: Sequence[Exchange], job: JobHistory) -> float:
     """From when on the agent may not have run a job."""
-    if job.shared:
+    if job.others_may_act:
         return float("-inf")
     before = [x for x in agent if x.before(job.first)]
     later = [x for x in agent if not x.before(job.first)]

@@ -60,7 +60,7 @@ def _requirement_like(name: str) -> str:
 class Result:
     """The outcome of one requirement.
 
-    ``held`` is how often the promise was put to the test and kept, ``violation`` the proof that it
+    ``kept`` is how often the promise was put to the test and kept, ``violation`` the proof that it
     was broken, ``unseen`` how often what came of it could not be seen. ``lacking`` is what the
     target had to have for a chance, ``dialect`` the one that does not carry it, ``limit`` the limit
     that ended the run before there was one, ``crash`` the traceback of a rule that broke down.
@@ -69,7 +69,7 @@ class Result:
 
     requirement: Requirement
     outcome: Outcome
-    held: int = 0
+    kept: int = 0
     violation: Violation | None = None
     unseen: int = 0
     lacking: Capability | None = None
@@ -105,14 +105,14 @@ def decide_outcomes(
                 finding.violations, key=lambda violation: len(violation.proof)
             )
             result = Result(
-                requirement=requirement, outcome="fail", held=finding.held, violation=proof
+                requirement=requirement, outcome="fail", kept=finding.kept, violation=proof
             )
-        elif finding.crash or (broke and not finding.held):
+        elif finding.crash or (broke and not finding.kept):
             result = Result(requirement=requirement, outcome="error", crash=finding.crash)
         elif finding.unseen:
             result = Result(requirement=requirement, outcome="inconclusive", unseen=finding.unseen)
-        elif finding.held:
-            result = Result(requirement=requirement, outcome="pass", held=finding.held)
+        elif finding.kept:
+            result = Result(requirement=requirement, outcome="pass", kept=finding.kept)
         elif not requirement.is_about(dialect):
             result = Result(
                 requirement=requirement,

@@ -93,7 +93,7 @@ class Answer:
         return not (self.job_id in (MISSING, None) and self.state in (MISSING, None))
 
 
-def read(body: bytes) -> Answer:
+def read_answer(body: bytes) -> Answer:
     """Read the body of an answer."""
     problems: list[str] = []
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
-from pytest_expedition.protocol.envelope import LARGE, Answer, abridged, read
+from pytest_expedition.protocol.envelope import LARGE, Answer, abridged, read_answer
 
 
 def read_cached(body: bytes) -> Answer:
@@ -21,7 +21,7 @@ def read_cached(body: bytes) -> Answer:
     of the same form say the same, except for these two values.
     """
     if len(body) > LARGE:
-        return abridged(replace(read(body), form=body))
+        return abridged(replace(read_answer(body), form=body))
     parts = _PROGRESS_OR_ID.split(body)
     progress = job_id = None
     for place in range(2, len(parts), _PARTS):
@@ -67,7 +67,7 @@ def _read_form(form: bytes) -> Answer | None:
     parts = _PROGRESS_OR_ID.split(form)
     numbers = parts[2::_PARTS]
     parts[2::_PARTS] = [_OTHER[number] for number in numbers]
-    one, other = (replace(read(body), document=None) for body in (form, b"".join(parts)))
+    one, other = (replace(read_answer(body), document=None) for body in (form, b"".join(parts)))
     for number in set(numbers):
         name, shown = _SHOWN[number]
         if getattr(one, name) != shown or getattr(other, name) != float(_OTHER[number]):
@@ -78,4 +78,4 @@ def _read_form(form: bytes) -> Answer | None:
 
 @functools.lru_cache(maxsize=2048)
 def _read_body(body: bytes) -> Answer:
-    return replace(read(body), document=None, form=body)
+    return replace(read_answer(body), document=None, form=body)

@@ -43,7 +43,7 @@ def to_terminal(handled: Handled) -> None:
     """Write a line about an answer to the standard error output."""
     request, response = handled.request, handled.response
     said = "no answer: the connection broke" if response.cut is not None else str(response.status)
-    answer = envelope.read(response.body if response.cut is None else b"")
+    answer = envelope.read_answer(response.body if response.cut is None else b"")
     if answer.progress is not None:
         said += f", state {answer.progress:g}"
     line = f"{datetime.now():%H:%M:%S} {request.method} {request.path} → {said}\n"  # noqa: DTZ005

@@ -148,7 +148,7 @@ class _Judge:
             self._judge_history(exchanges, servers[number])
         for server in servers:
             for name, notes in server.notes.items():
-                self._add(name, find(ACROSS_JOBS[name].judge, notes), server)
+                self._add(name, find(ACROSS_JOBS[name].rule, notes), server)
         for name, server in self._proved_on.items():
             self._tell_the_story(name, server)
         self._judged.servers = list({server.address: None for server in servers})
@@ -198,7 +198,7 @@ class _Judge:
         return History(
             exchanges,
             job_seconds=self._job_seconds,
-            shared=self._trace.incomplete,
+            others_may_act=self._trace.incomplete,
             cancels=server.cancels,
             agent=server.agent,
         )
@@ -213,7 +213,7 @@ class _Judge:
         if shortest != known.violations:
             self._proved_on[name] = server
         self._judged.findings[name] = Finding(
-            held=known.held + found.held,
+            kept=known.kept + found.kept,
             violations=shortest,
             unseen=known.unseen + found.unseen,
             crash=known.crash or found.crash,

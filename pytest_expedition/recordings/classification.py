@@ -234,7 +234,7 @@ def _secrets(seen: ForeignExchange, path: str) -> list[str]:
     if path.partition("?")[0] in LOGINS:
         found += parse_qs(seen.request_body.decode("utf-8", "replace")).get("password", ())
         for text in (seen.request_body, seen.body):
-            found += _named_secrets(envelope.read(text).document)
+            found += _named_secrets(envelope.read_answer(text).document)
     return [each for each in found if isinstance(each, str) and len(each) >= _LEAST_SECRET]
 
 

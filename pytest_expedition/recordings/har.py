@@ -62,7 +62,7 @@ class _Entry:
     """Whether the time is told in more than whole seconds."""
 
 
-def read(recording: Recording) -> HarLog:
+def read_har(recording: Recording) -> HarLog:
     """Read a HAR file; times are in seconds from the beginning of the recording.
 
     Raises ``RecordingError`` for a file without a list of entries.

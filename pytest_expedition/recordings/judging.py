@@ -42,7 +42,7 @@ class Recorded:
     remarks: tuple[str, ...]
 
 
-def check(
+def judge_files(
     paths: Iterable[Path],
     *,
     recipes: Sequence[JobRecipe] = (),
@@ -64,9 +64,9 @@ def check(
     remarks: list[str] = []
     for recording in (each for path in paths for each in open_recordings(path)):
         if recording.kind == "har":
-            log = har.read(recording)
+            log = har.read_har(recording)
             classified = classify(log.requests, recipes=recipes, all_headers=False)
-            judged = judge(classified, job_seconds=job_seconds, shared=True)
+            judged = judge_classified(classified, job_seconds=job_seconds, others_may_act=True)
             secrets.update(dict.fromkeys(classified.secrets))
             passed_over += log.passed_over + classified.passed_over
             remarks += [*log.remarks, *_unanswered(recording, classified)]
@@ -105,11 +105,14 @@ def _unanswered(recording: Recording, classified: Classified) -> Iterator[str]:
         yield f"{recording.name}: {times} without an answer that can be judged: {why}"
 
 
-def judge(classified: Classified, *, job_seconds: float, shared: bool) -> Judged:
+def judge_classified(classified: Classified, *, job_seconds: float, others_may_act: bool) -> Judged:
     """Judge exchanges that fit into memory, each server by itself."""
     return together(
         [
-            judge_history(History(exchanges, job_seconds=job_seconds, shared=shared), server=server)
+            judge_history(
+                History(exchanges, job_seconds=job_seconds, others_may_act=others_may_act),
+                server=server,
+            )
             for server, exchanges in classified.servers.items()
         ]
     )

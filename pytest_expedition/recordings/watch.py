@@ -17,7 +17,7 @@ import requests
 from pytest_expedition import real_time
 from pytest_expedition.recordings.classification import ForeignExchange, classify
 from pytest_expedition.recordings.httpx_client import STREAMED, Listener, is_httpx_client
-from pytest_expedition.recordings.judging import judge, record_of
+from pytest_expedition.recordings.judging import judge_classified, record_of
 from pytest_expedition.recordings.trace import Recorder
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Watch:
         """Judge what was seen so far."""
         started = datetime.now(timezone.utc)
         found = classify(self._all(), recipes=self.jobs, all_headers=True)
-        judged = judge(found, job_seconds=self.job_seconds, shared=False)
+        judged = judge_classified(found, job_seconds=self.job_seconds, others_may_act=False)
         return record_of(judged, started=started, secrets=found.secrets)
 
     def _all(self) -> Iterator[ForeignExchange]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.report.markup import NOTHING, html, join
-from pytest_expedition.report.words import duration, printable
+from pytest_expedition.report.messages import duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

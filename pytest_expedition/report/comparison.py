@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition.protocol.requirements import CATALOGUE
-from pytest_expedition.report.words import plural, printable
+from pytest_expedition.report.messages import plural, printable
 
 if TYPE_CHECKING:
     from pytest_expedition.report.entries import Document

@@ -15,7 +15,7 @@ from pytest_expedition.oracle.rules import Violation
 from pytest_expedition.oracle.verdict import conclude
 from pytest_expedition.protocol.redaction import Redaction
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
-from pytest_expedition.report import words
+from pytest_expedition.report import messages
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -81,7 +81,7 @@ def requirement_entry(record: RunRecord, result: Result) -> RequirementEntry:
     story = _story(result)
     proof = () if result.violation is None else result.violation.proof
     shown = replace(result, violation=_without_secrets(result.violation, redaction))
-    reason = redaction.prose(words.reason(shown, record.reason))
+    reason = redaction.prose(messages.reason(shown, record.reason))
     entry = outcome_entry(result.requirement, result.outcome, reason)
     entry["waiver"] = _waiver(result, redaction)
     entry["evidence"] = evidence(story, proof, redaction)
@@ -95,7 +95,7 @@ def requirement_entry(record: RunRecord, result: Result) -> RequirementEntry:
 
 def broken_down(name: str, reason: str) -> RequirementEntry:
     """Return the entry of a requirement that the suite itself failed to judge."""
-    return outcome_entry(CATALOGUE[name], "error", words.printable(reason))
+    return outcome_entry(CATALOGUE[name], "error", messages.printable(reason))
 
 
 def _without_secrets(violation: Violation | None, redaction: Redaction) -> Violation | None:
@@ -103,7 +103,7 @@ def _without_secrets(violation: Violation | None, redaction: Redaction) -> Viola
     if violation is None:
         return None
     facts = {
-        name: redaction.prose(value) if name in words.PLAIN else redaction.fact(value)
+        name: redaction.prose(value) if name in messages.PLAIN else redaction.fact(value)
         for name, value in violation.facts.items()
     }
     return Violation(violation.fault, *violation.proof, **facts)
@@ -222,7 +222,7 @@ def timeline(
                 "sent": round(exchange.sent, 6),
                 "received": None if exchange.status is None else round(exchange.received, 6),
                 "state": exchange.state,
-                "answer": words.answer(without_secrets(exchange, redaction)),
+                "answer": messages.answer(without_secrets(exchange, redaction)),
             }
             for exchange in kept
         ],
@@ -253,9 +253,9 @@ def _told(exchange: Exchange, redaction: Redaction, *, proves: bool) -> Evidence
         "request": exchange.request_body,
         "status": exchange.status,
         "body": exchange.body[: 4 * BODY_SHOWN].decode("utf-8", "replace")[:BODY_SHOWN],
-        "asked": words.asked(exchange),
-        "answer": words.answer(exchange),
-        "summary": words.summary(exchange),
+        "asked": messages.asked(exchange),
+        "answer": messages.answer(exchange),
+        "summary": messages.summary(exchange),
     }
 
 

@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.validation import validate
+from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
-from pytest_expedition.report.page import as_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ FORMATS: Final[dict[str, Callable[[Document], str]]] = {
 """What writes a report, by the suffix of its file."""
 
 
-def read(path: Path) -> Document:
+def read_report(path: Path) -> Document:
     """Read a JSON report.
 
     Raises ``OSError`` for a file that cannot be read, ``SchemaViolation`` for one that is no

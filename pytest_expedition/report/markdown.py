@@ -10,8 +10,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from pytest_expedition.report.text import waiver_lines
-from pytest_expedition.report.words import (
+from pytest_expedition.report.messages import (
     MEANINGS,
     SIGNS,
     duration,
@@ -21,6 +20,7 @@ from pytest_expedition.report.words import (
     printable,
     tally,
 )
+from pytest_expedition.report.text import waiver_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

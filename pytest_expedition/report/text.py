@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
-from pytest_expedition.report.words import gateway_lines, left_behind, plural, printable, tally
+from pytest_expedition.report.messages import gateway_lines, left_behind, plural, printable, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

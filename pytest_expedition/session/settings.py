@@ -162,10 +162,10 @@ def replay(config: pytest.Config) -> Replay | None:
         return None
     if config.getoption("--expedition-dry-run"):
         raise pytest.UsageError("--expedition-replay, --expedition-dry-run: leave one out")
-    from pytest_expedition.suite.plan import PlanError, read, require_allowed
+    from pytest_expedition.suite.plan import PlanError, read_replay, require_allowed
 
     try:
-        plan = read(path)
+        plan = read_replay(path)
         target = live_target(config)
         if target is not None:
             require_allowed(plan, target)

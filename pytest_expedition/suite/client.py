@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Kind, Probe
     from pytest_expedition.protocol.envelope import Dialect
     from pytest_expedition.protocol.recipe import JobRecipe
-    from pytest_expedition.suite.plan import Request
+    from pytest_expedition.suite.plan import RequestKind
     from pytest_expedition.suite.target import Target
 
 MOST_BYTES_IN_ALL: Final = 64 * 1024 * 1024
@@ -262,7 +262,7 @@ class Client:
 
     def _cancel_what_still_runs(self) -> None:
         """Cancel the jobs of the ledger that have not ended and may be cancelled."""
-        requests: tuple[Request, ...] = ("cancel", "poll")  # a cancel may take a moment
+        requests: tuple[RequestKind, ...] = ("cancel", "poll")  # a cancel may take a moment
         for request in requests:
             for job_id in self.ledger.to_be_cancelled:
                 with contextlib.suppress(Exception):  # the others are to be cancelled, too
@@ -410,7 +410,7 @@ class Client:
             probe=probe,
         )
 
-    def about(self, request: Request, job_id: int | str, probe: Probe = "") -> Call:
+    def about(self, request: RequestKind, job_id: int | str, probe: Probe = "") -> Call:
         """Make a request of a plan about a job, or a probe about an id."""
         if request == "start-agent":
             return self._to_agent("start")

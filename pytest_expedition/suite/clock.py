@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.001
 
 
-class Clock(Protocol):
+class SuiteClock(Protocol):
     """A time in seconds, and a way to wait for a later one."""
 
     waits: bool

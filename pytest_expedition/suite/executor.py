@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.suite.client import Call, Client
-    from pytest_expedition.suite.plan import Act, JobPlan, Plan, Request
+    from pytest_expedition.suite.plan import Act, JobPlan, Plan, RequestKind
 
 POLLS_AFTER_THE_END: Final = 2
 POLLS_WITHOUT_ANSWER: Final = 5
@@ -233,7 +233,7 @@ class Executor:
         has to pass. Raises ``LimitReachedError`` where that does not help.
         """
         client, ledger = self.client, self.client.ledger
-        requests: tuple[Request, ...] = ("poll", "cancel", "poll")
+        requests: tuple[RequestKind, ...] = ("poll", "cancel", "poll")
         for request in requests:
             for job_id in ledger.running(client.now):
                 allowed = request == "poll" or job_id in ledger.to_be_cancelled

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.suite.target import Target
 
-Request = Literal["poll", "cancel", "start-agent"]
+RequestKind = Literal["poll", "cancel", "start-agent"]
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Bytes of the largest file that is read as a plan."""
@@ -35,7 +35,7 @@ class Act:
     """
 
     progress: float
-    requests: tuple[Request, ...]
+    requests: tuple[RequestKind, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def as_document(replay: Replay) -> dict[str, Any]:
     return {"requirement": replay.requirement, **asdict(replay.plan)}
 
 
-def read(path: Path) -> Replay:
+def read_replay(path: Path) -> Replay:
     """Read a plan that was kept. Raises ``PlanError`` for a file that is none."""
     try:
         with path.open("rb") as file:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.oracle.verdict import Waiver
     from pytest_expedition.protocol.requirements import Capability
-    from pytest_expedition.suite.clock import Clock
+    from pytest_expedition.suite.clock import SuiteClock
 
 DialectChoice = Literal["auto", "system", "msg", "data"]
 
@@ -86,7 +86,7 @@ class Target:
     start_agent: bool = False
     control_agent: bool = False
     waivers: Sequence[Waiver] = ()
-    clock: Clock = field(default_factory=WallClock, repr=False)
+    clock: SuiteClock = field(default_factory=WallClock, repr=False)
 
     def __post_init__(self) -> None:
         check_url(self.url, "Target: url")

@@ -23,7 +23,7 @@ from pytest_expedition.fake.instance import Instance, Request
 from pytest_expedition.oracle.history import Exchange, History
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.recordings.files import open_recordings
-from pytest_expedition.recordings.judging import check
+from pytest_expedition.recordings.judging import judge_files
 from pytest_expedition.recordings.trace import Recorder, Trace
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def write(path: Path, count: int) -> None:
 def judge_trace(path: Path) -> dict[str, float]:
     """Judge a trace as the command does; seconds of one core, and megabytes at the peak."""
     begun = time.process_time()
-    record = check([path]).record
+    record = judge_files([path]).record
     seconds = time.process_time() - begun
     failed = [x.requirement.id for x in record.results if x.outcome in {"fail", "error"}]
     if failed:

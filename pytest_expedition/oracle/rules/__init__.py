@@ -1,6 +1,6 @@
 """The oracle: one function a requirement, from a history to judgements, without any I/O.
 
-A rule yields one judgement each time its promise was put to the test: ``HELD``, a ``Violation``
+A rule yields one judgement each time its promise was put to the test: ``KEPT``, a ``Violation``
 with the exchanges that prove it, or ``UNSEEN`` where lost answers hide what came of it. A rule that
 yields nothing had no chance.
 """
@@ -23,7 +23,7 @@ from pytest_expedition.oracle.rules import (
 )
 from pytest_expedition.oracle.rules.base import (
     ACROSS_JOBS,
-    HELD,
+    KEPT,
     RULES,
     UNSEEN,
     Judgement,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACROSS_JOBS",
-    "HELD",
+    "KEPT",
     "RULES",
     "UNSEEN",
     "Finding",
@@ -57,12 +57,12 @@ _MODULES = (access, agent, cancel, create, envelope, refuse, result, status)
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule found: how often its promise held, and how it was broken.
+    """What one rule found: how often its promise kept, and how it was broken.
 
     ``crash`` is the traceback of a rule that broke down, which is a fault of the rule.
     """
 
-    held: int = 0
+    kept: int = 0
     violations: tuple[Violation, ...] = ()
     unseen: int = 0
     crash: str = ""
@@ -84,7 +84,7 @@ def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
         found = [part[name] for part in parts]
         proofs = [violation for finding in found for violation in finding.violations]
         findings[name] = Finding(
-            held=sum(finding.held for finding in found),
+            kept=sum(finding.kept for finding in found),
             violations=tuple(sorted(proofs, key=lambda each: len(each.proof))[:1]),
             unseen=sum(finding.unseen for finding in found),
             crash=next((finding.crash for finding in found if finding.crash), ""),
@@ -94,12 +94,12 @@ def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
 
 def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> Finding:
     """Ask one rule about what it judges."""
-    held, unseen, crash = 0, 0, ""
+    kept, unseen, crash = 0, 0, ""
     violations: list[Violation] = []
     try:
         for judgement in rule(subject):
-            if judgement is HELD:
-                held += 1
+            if judgement is KEPT:
+                kept += 1
             elif judgement is UNSEEN:
                 unseen += 1
             else:
@@ -107,4 +107,4 @@ def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> 
                 violations.append(judgement)
     except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
         crash = traceback.format_exc()
-    return Finding(held, tuple(violations), unseen, crash)
+    return Finding(kept, tuple(violations), unseen, crash)

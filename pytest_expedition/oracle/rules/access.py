@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.rules.base import (
-    HELD,
+    KEPT,
     Fault,
     Judgement,
     Violation,
@@ -41,13 +41,13 @@ def required(history: History) -> Iterator[Judgement]:
         elif done is not None:
             yield Violation(DONE_ALL_THE_SAME, probe, done, key=probe.probe, job=probe.job_id)
         else:
-            yield HELD
+            yield KEPT
 
 
 def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
     """The answer that shows that a keyless cancel was carried out all the same."""
     job = history.jobs.get(probe.job_id) if probe.job_id is not None else None
-    if probe.kind != "cancel" or job is None or job.shared or job.cancelled is None:
+    if probe.kind != "cancel" or job is None or job.others_may_act or job.cancelled is None:
         return None
     # With a key, or let in without one: such a cancel may have done it instead.
     taken = [x for x in job.attempts if not x.probe or (x is not probe and x.ok)]
@@ -71,7 +71,7 @@ def bad_id(history: History) -> Iterator[Judgement]:
             continue
         if not probe.answered:
             if probe.refused_in_json:
-                yield HELD
+                yield KEPT
             continue
         status = probe.status
         assert status is not None
@@ -82,4 +82,4 @@ def bad_id(history: History) -> Iterator[Judgement]:
         elif probe.answer.problem is not None:
             yield Violation(BAD_ID_NO_JSON, probe, status=status, problem=probe.answer.problem)
         else:
-            yield HELD
+            yield KEPT

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED, agent_command
 from pytest_expedition.oracle.rules.base import (
-    HELD,
+    KEPT,
     UNSEEN,
     Fault,
     Judgement,
@@ -19,7 +19,7 @@ from pytest_expedition.oracle.rules.base import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_expedition.oracle.history import Exchange, History, Job
+    from pytest_expedition.oracle.history import Exchange, History, JobHistory
 
 FIRST_MOVE: Final = 0.5
 """Part of the seconds allowed to a job within which it moves, once its agent runs."""
@@ -28,7 +28,7 @@ FIRST_MOVE: Final = 0.5
 @rule("agent.idempotent")
 def idempotent(history: History) -> Iterator[Judgement]:
     """Starting an agent that runs is a success and changes nothing: all jobs go on."""
-    if history.shared:
+    if history.others_may_act:
         return
     running: Exchange | None = None
     for command, in_order in _commands(history):
@@ -60,7 +60,7 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
     answer = _answer_to_start(running, start)
     if start in history.commands:  # in the history of one job they are those of all
         yield answer
-    if answer is not HELD:
+    if answer is not KEPT:
         return
     for job in history.jobs.values():
         known = job.last_before(start)
@@ -83,7 +83,7 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
                 low=after.answer.state,
             )
         else:
-            yield HELD
+            yield KEPT
 
 
 START_REFUSED: Final = Fault(
@@ -96,13 +96,13 @@ def _answer_to_start(running: Exchange, start: Exchange) -> Judgement:
         return UNSEEN
     if not start.ok or start.answer.success is False:
         return Violation(START_REFUSED, running, start, status=start.status)
-    return HELD
+    return KEPT
 
 
 @rule("agent.gates")
 def gates(history: History) -> Iterator[Judgement]:
     """A job created while the agent is stopped stands still; after its start it goes on."""
-    if history.shared:
+    if history.others_may_act:
         return
     for number, (stop, in_order) in enumerate(_commands(history)):
         if agent_command(stop) != "stop" or not (in_order and stop.answered and stop.ok):
@@ -126,7 +126,7 @@ STANDS_AFTER_START: Final = Fault(
 
 
 def _gated(
-    job: Job, stop: Exchange, start: Exchange | None, further: Exchange | None
+    job: JobHistory, stop: Exchange, start: Exchange | None, further: Exchange | None
 ) -> Iterator[Judgement]:
     """Judge a job that was created after the agent had stopped and before it was started.
 
@@ -154,7 +154,7 @@ def _gated(
         return
     after = [x for x in seen if start.before(x) and (further is None or x.before(further))]
     if any(x.state != stood_at or x.shows_the_end for x in after):
-        yield HELD
+        yield KEPT
     elif after and after[-1].sent > start.received + FIRST_MOVE * job.seconds_allowed:
         yield Violation(
             STANDS_AFTER_START, start, after[-1], job=job.id, value=after[-1].answer.state

@@ -16,7 +16,7 @@ from pytest_expedition.protocol.validation import find_violation, schema_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_expedition.oracle.history import Exchange, History, Job
+    from pytest_expedition.oracle.history import Exchange, History, JobHistory
     from pytest_expedition.protocol.envelope import Dialect
     from pytest_expedition.protocol.validation import EnvelopeName, SchemaName
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 class Tested(enum.Enum):
     """What came of putting a promise to the test, unless it was broken."""
 
-    HELD = "held"
+    KEPT = "kept"
     UNSEEN = "unseen"
 
 
-HELD: Final = Tested.HELD
+KEPT: Final = Tested.KEPT
 """The promise was put to the test, and kept."""
 
 UNSEEN: Final = Tested.UNSEEN
@@ -67,7 +67,7 @@ class Violation:
 
 Judgement = Tested | Violation
 Rule = Callable[["History"], Iterator[Judgement]]
-JobRule = Callable[["Job"], Iterator[Judgement]]
+JobRule = Callable[["JobHistory"], Iterator[Judgement]]
 
 Notes = Callable[["History"], Iterable[Any]]
 NotesRule = Callable[[list[Any]], Iterator[Judgement]]
@@ -77,7 +77,7 @@ class AcrossJobs(NamedTuple):
     """A rule that compares jobs, in two steps: it takes notes of each job, and judges all notes."""
 
     notes: Notes
-    judge: NotesRule
+    rule: NotesRule
 
 
 RULES: Final[dict[str, Rule]] = {}
@@ -208,5 +208,5 @@ def another_dialect(creation: Exchange | None, exchange: Exchange) -> Violation 
 
 @functools.lru_cache(maxsize=4096)
 def _problem(body: bytes, name: SchemaName) -> str | None:
-    violation = find_violation(envelope.read(body).document, name)
+    violation = find_violation(envelope.read_answer(body).document, name)
     return None if violation is None else str(violation)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
-    HELD,
+    KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
     Fault,
@@ -26,14 +26,14 @@ from pytest_expedition.oracle.rules.status import unknown_id
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_expedition.oracle.history import Exchange, History, Job
+    from pytest_expedition.oracle.history import Exchange, History, JobHistory
 
 CANCEL_GRACE: Final = 5.0
 """Seconds that a granted cancel may take until the job's state is -1."""
 
 
 @job_rule("cancel.envelope")
-def envelope(job: Job) -> Iterator[Judgement]:
+def envelope(job: JobHistory) -> Iterator[Judgement]:
     """The answer to a cancel is JSON and validates, whether it is granted or refused.
 
     In the dialect `data`: The answer to a cancel is JSON and the envelope, with or without the job,
@@ -52,7 +52,7 @@ def envelope(job: Job) -> Iterator[Judgement]:
                 NOT_THE_ENVELOPE, cancel, job=job.id, envelope="cancel", problem=problem
             )
         else:
-            yield another_dialect(job.creation, cancel) or HELD
+            yield another_dialect(job.creation, cancel) or KEPT
 
 
 CANCELLED_AWAY: Final = Fault(
@@ -66,7 +66,7 @@ CANCEL_IGNORED: Final = Fault(
 
 
 @job_rule("cancel.minus-one")
-def minus_one(job: Job) -> Iterator[Judgement]:
+def minus_one(job: JobHistory) -> Iterator[Judgement]:
     """Cancelling a running job that can be cancelled brings its state to -1 within a
     short grace.
     """
@@ -87,7 +87,7 @@ def minus_one(job: Job) -> Iterator[Judgement]:
             )
             return
     if job.cancelled is not None:
-        yield HELD
+        yield KEPT
 
 
 CANCELLED_LATER: Final = Fault(
@@ -96,7 +96,7 @@ CANCELLED_LATER: Final = Fault(
 
 
 @job_rule("cancel.immediate")
-def immediate(job: Job) -> Iterator[Judgement]:
+def immediate(job: JobHistory) -> Iterator[Judgement]:
     """The answer to the cancel of a running job that can be cancelled already shows -1.
 
     In the dialect `data`: Where the answer to the cancel of a running job that can be cancelled
@@ -105,19 +105,19 @@ def immediate(job: Job) -> Iterator[Judgement]:
     In the dialect ``data`` the answer need not show a state; then nothing is judged.
     """
     cancels = _cancels_while_running(job)
-    if job.cancellable is not True or not cancels or job.shared:
+    if job.cancellable is not True or not cancels or job.others_may_act:
         return
     if job.dialect == "data":
         cancels = [cancel for cancel in cancels if cancel.state is not None]
     shown = {cancel.state for cancel in cancels}
     if CANCELLED in shown:
-        yield HELD
+        yield KEPT
     elif cancels and FINISHED not in shown and job.cancelled is not None:
         first = cancels[0]
         yield Violation(CANCELLED_LATER, first, job.cancelled, job=job.id, value=first.answer.state)
 
 
-def _cancels_while_running(job: Job) -> list[Exchange]:
+def _cancels_while_running(job: JobHistory) -> list[Exchange]:
     """The first cancel, with those sent at the same time, unless the job had ended before.
 
     There are none if another may have been carried out without an answer, or without a key.
@@ -139,7 +139,7 @@ UNCANCELLED: Final = Fault("uncancelled", "The state of job {job} was -1, then {
 
 
 @job_rule("cancel.persists")
-def persists(job: Job) -> Iterator[Judgement]:
+def persists(job: JobHistory) -> Iterator[Judgement]:
     """Once -1 has shown, in any answer, the job is -1 for good, and still there to be asked."""
     for later in job.answers:
         if not job.cancelled_before(later):
@@ -148,7 +148,7 @@ def persists(job: Job) -> Iterator[Judgement]:
         if later.gone and later.kind == "status":
             yield Violation(CANCELLED_GONE, job.cancelled, later, job=job.id)
         elif later.state == CANCELLED:
-            yield HELD
+            yield KEPT
         elif later.state is not None and job.is_about_it(later):
             yield Violation(UNCANCELLED, job.cancelled, later, job=job.id, value=later.answer.state)
 
@@ -159,7 +159,7 @@ FINISHED_CHANGED: Final = Fault(
 
 
 @job_rule("cancel.completed")
-def completed(job: Job) -> Iterator[Judgement]:
+def completed(job: JobHistory) -> Iterator[Judgement]:
     """Cancelling a finished job leaves it at 1."""
     cancel = next((x for x in job.cancels if job.finished_before(x)), None)
     if cancel is None or job.cancelled_before(cancel):
@@ -178,7 +178,7 @@ def completed(job: Job) -> Iterator[Judgement]:
                 value=later.answer.state,
             )
         elif later is not cancel:
-            yield HELD
+            yield KEPT
 
 
 REPEAT_FAILED: Final = Fault(
@@ -190,7 +190,7 @@ REPEAT_CHANGED: Final = Fault(
 
 
 @job_rule("cancel.repeat")
-def repeat(job: Job) -> Iterator[Judgement]:
+def repeat(job: JobHistory) -> Iterator[Judgement]:
     """Cancelling a cancelled job leaves it at -1 and is no server error."""
     for again in job.cancels:
         if not job.cancelled_before(again):
@@ -206,7 +206,7 @@ def repeat(job: Job) -> Iterator[Judgement]:
                 REPEAT_CHANGED, job.cancelled, *proof, job=job.id, value=changed.answer.state
             )
         else:
-            yield HELD
+            yield KEPT
 
 
 @rule("cancel.isolation")
@@ -222,9 +222,9 @@ OTHER_CHANGED: Final = Fault(
 )
 
 
-def _isolated(job: Job, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
+def _isolated(job: JobHistory, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
     """Hold each two neighbouring answers about a job against the cancels between them."""
-    held = False
+    kept = False
     earlier: Exchange | None = None
     for later in job.answers:
         if job.may_be_cancelled_by(later):
@@ -248,9 +248,9 @@ def _isolated(job: Job, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
                     low=later.state,
                 )
                 return
-            if not held and not vanished and cancel.before(later):
-                held = True
-                yield HELD
+            if not kept and not vanished and cancel.before(later):
+                kept = True
+                yield KEPT
         if later.state is not None:
             earlier = later
 
@@ -274,7 +274,7 @@ NO_ORDER: Final = Fault(
 
 
 @job_rule("cancel.race")
-def race(job: Job) -> Iterator[Judgement]:
+def race(job: JobHistory) -> Iterator[Judgement]:
     """Cancels and polls sent at the same time admit one order of events: no job is ever both
     finished and cancelled.
     """
@@ -284,7 +284,7 @@ def race(job: Job) -> Iterator[Judgement]:
     concerned = [x for x in job.seen if not x.before(cancel)]
     contradiction = find_contradiction(concerned)
     if contradiction is None:
-        yield HELD
+        yield KEPT
     else:
         one, other = contradiction
         yield Violation(
@@ -297,7 +297,7 @@ def race(job: Job) -> Iterator[Judgement]:
         )
 
 
-def _raced(job: Job, cancel: Exchange) -> bool:
+def _raced(job: JobHistory, cancel: Exchange) -> bool:
     """Whether a cancel of an unfinished job overlapped another request about it."""
     if job.ended_before(cancel):
         return False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, created_id
 from pytest_expedition.oracle.rules.base import (
-    HELD,
+    KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
     Fault,
@@ -24,7 +24,7 @@ from pytest_expedition.protocol.envelope import MISSING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pytest_expedition.oracle.history import Exchange, History, Job
+    from pytest_expedition.oracle.history import Exchange, History, JobHistory
 
 
 def _answered(history: History) -> Iterable[Exchange]:
@@ -48,7 +48,7 @@ def envelope(creations: list[Exchange]) -> Iterator[Judgement]:
         elif problem is not None:
             yield Violation(NOT_THE_ENVELOPE, creation, envelope="creation", problem=problem)
         else:
-            yield another_dialect(before, creation) or HELD
+            yield another_dialect(before, creation) or KEPT
 
 
 NO_JOB_ID: Final = Fault("no-job-id", "The job id at the documented place is {value}.")
@@ -65,7 +65,7 @@ def job_id(history: History) -> Iterator[Judgement]:
             continue
         told = creation.answer.job_id
         if type(told) is int and told >= 1:
-            yield HELD
+            yield KEPT
         else:
             yield Violation(NO_JOB_ID, creation, value=told)
 
@@ -86,7 +86,7 @@ def unique_id(by_id: list[list[Exchange]]) -> Iterator[Judgement]:
         if len(creations) > 1:
             yield Violation(SAME_ID_TWICE, *creations[:2], job=created_id(creations[0]))
     if len(by_id) > 1:
-        yield HELD
+        yield KEPT
 
 
 NOT_VISIBLE: Final = Fault(
@@ -96,7 +96,7 @@ NOT_VISIBLE: Final = Fault(
 
 
 @job_rule("create.visible")
-def visible(job: Job) -> Iterator[Judgement]:
+def visible(job: JobHistory) -> Iterator[Judgement]:
     """As soon as creation has answered, the status of that `jobId` answers with that job."""
     if job.creation is None:
         return
@@ -106,7 +106,7 @@ def visible(job: Job) -> Iterator[Judgement]:
     if first.gone and job.may_be_cancelled_by(first):
         return  # the cancel may have done away with it
     if first.ok and first.answer.state is not MISSING and job.is_about_it(first):
-        yield HELD
+        yield KEPT
     else:
         yield Violation(NOT_VISIBLE, job.creation, first, job=job.id, status=first.status)
 
@@ -123,4 +123,4 @@ def initial_state(history: History) -> Iterator[Judgement]:
         if creation.state is None or creation.state == CANCELLED:
             yield Violation(INITIAL_STATE, creation, value=creation.answer.state)
         else:
-            yield HELD
+            yield KEPT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.rules.base import (
-    HELD,
+    KEPT,
     Fault,
     Judgement,
     Violation,
@@ -16,7 +16,7 @@ from pytest_expedition.oracle.rules.base import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_expedition.oracle.history import Job
+    from pytest_expedition.oracle.history import JobHistory
 
 
 FIELD_TYPE: Final = Fault(
@@ -25,7 +25,7 @@ FIELD_TYPE: Final = Fault(
 
 
 @job_rule("envelope.field-types")
-def field_types(job: Job) -> Iterator[Judgement]:
+def field_types(job: JobHistory) -> Iterator[Judgement]:
     """The fields of a job and of the envelope that no other requirement reads have the declared
     types; null is as good as absent.
     """
@@ -34,6 +34,6 @@ def field_types(job: Job) -> Iterator[Judgement]:
             continue
         problem = schema_problem(exchange, "fields-data")
         if problem is None:
-            yield HELD
+            yield KEPT
         else:
             yield Violation(FIELD_TYPE, exchange, job=job.id, problem=problem)

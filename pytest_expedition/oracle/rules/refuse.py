@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
-    HELD,
+    KEPT,
     Fault,
     Judgement,
     Violation,
@@ -17,12 +17,12 @@ from pytest_expedition.oracle.rules.base import (
     rule_across_jobs,
 )
 from pytest_expedition.oracle.rules.status import overdue
-from pytest_expedition.protocol.envelope import LARGE, read
+from pytest_expedition.protocol.envelope import LARGE, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_expedition.oracle.history import Exchange, History, Job
+    from pytest_expedition.oracle.history import Exchange, History, JobHistory
 
 
 REFUSED_WITHOUT_STATE: Final = Fault(
@@ -43,7 +43,7 @@ REFUSED_AHEAD: Final = Fault(
 
 
 @job_rule("refuse.state")
-def state(job: Job) -> Iterator[Judgement]:
+def state(job: JobHistory) -> Iterator[Judgement]:
     """The answer to a refused cancel shows the current progress, never -1, and the job never
     becomes -1.
 
@@ -69,7 +69,7 @@ def state(job: Job) -> Iterator[Judgement]:
             continue
         ahead = next((x for x in job.seen if _contradicts(job, refused, shown, x)), None)
         if ahead is None:
-            yield HELD
+            yield KEPT
         elif ahead.state == CANCELLED:
             yield Violation(REFUSED_BUT_CANCELLED, refused, ahead, job=job.id)
         else:
@@ -78,17 +78,17 @@ def state(job: Job) -> Iterator[Judgement]:
             )
 
 
-def _stays_uncancelled(job: Job, refused: Exchange) -> Iterator[Judgement]:
+def _stays_uncancelled(job: JobHistory, refused: Exchange) -> Iterator[Judgement]:
     """Judge by the answers after it a refusal that does not show a state."""
     after = [x for x in job.seen if refused.before(x)]
     cancelled = next((x for x in after if x.state == CANCELLED), None)
     if cancelled is not None:
         yield Violation(REFUSED_BUT_CANCELLED, refused, cancelled, job=job.id)
     elif after:
-        yield HELD
+        yield KEPT
 
 
-def _contradicts(job: Job, refused: Exchange, shown: float, later: Exchange) -> bool:
+def _contradicts(job: JobHistory, refused: Exchange, shown: float, later: Exchange) -> bool:
     """Whether a later answer shows less than the refusal, or the job cancelled."""
     if not refused.before(later) or later.state is None or later.state >= shown:
         return False
@@ -131,12 +131,12 @@ def message(jobs: list[_Said]) -> Iterator[Judgement]:
     for job in jobs:
         for refused, own in job.refused:
             if own.difference(times):
-                yield HELD
+                yield KEPT
             else:
                 yield Violation(REFUSED_SILENTLY, refused, job=job.job)
 
 
-def _own_texts(job: Job) -> Iterator[tuple[Exchange, frozenset[str]]]:
+def _own_texts(job: JobHistory) -> Iterator[tuple[Exchange, frozenset[str]]]:
     """The refusals of a job, and the texts of each that its answers before did not carry."""
     refusals = list(_refused(job))
     if not refusals:
@@ -148,9 +148,9 @@ def _own_texts(job: Job) -> Iterator[tuple[Exchange, frozenset[str]]]:
             yield refused, _texts(refused).difference(*before)
 
 
-def _granted(job: Job) -> list[Exchange]:
+def _granted(job: JobHistory) -> list[Exchange]:
     """The cancels that were granted for sure: no other was under way or came before."""
-    if job.shared:
+    if job.others_may_act:
         return []
     return [
         cancel
@@ -160,7 +160,7 @@ def _granted(job: Job) -> list[Exchange]:
     ]
 
 
-def _led_to_minus_one(job: Job, cancel: Exchange) -> bool:
+def _led_to_minus_one(job: JobHistory, cancel: Exchange) -> bool:
     """Whether a cancel was granted, if no other may have been: its answer or a later one says."""
     if cancel.state is not None or job.dialect != "data":
         return cancel.state == CANCELLED
@@ -179,7 +179,7 @@ def _texts(exchange: Exchange) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=4096)
 def _texts_of(form: bytes) -> frozenset[str]:
-    leaves = _leaves(read(form).document)
+    leaves = _leaves(read_answer(form).document)
     return frozenset(text for leaf in leaves if (text := re.sub(r"\d+", "#", leaf).strip()))
 
 
@@ -207,7 +207,7 @@ REFUSED_RESET: Final = Fault(
 
 
 @job_rule("refuse.continues")
-def continues(job: Job) -> Iterator[Judgement]:
+def continues(job: JobHistory) -> Iterator[Judgement]:
     """After a refused cancel the job goes on uninfluenced: not reset, not stopped, and it reaches
     1.
     """
@@ -247,10 +247,10 @@ def continues(job: Job) -> Iterator[Judgement]:
             seconds=job.seconds_allowed,
         )
     elif any((x.state == FINISHED or x.answer.says_failed) and refused.before(x) for x in job.seen):
-        yield HELD
+        yield KEPT
 
 
-def _refused(job: Job) -> Iterator[Exchange]:
+def _refused(job: JobHistory) -> Iterator[Exchange]:
     """The answered cancels of a job that cannot be cancelled, where it was running for sure."""
     if job.cancellable is not False:
         return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import FINISHED
 from pytest_expedition.oracle.rules.base import (
-    HELD,
+    KEPT,
     Fault,
     Judgement,
     Violation,
@@ -17,14 +17,14 @@ from pytest_expedition.protocol.envelope import MISSING, abridged
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_expedition.oracle.history import Exchange, Job
+    from pytest_expedition.oracle.history import Exchange, JobHistory
 
 
 NO_LIST: Final = Fault("no-list", "`{field}` of job {job} is {value}.")
 
 
 @job_rule("result.next-step")
-def next_step(job: Job) -> Iterator[Judgement]:
+def next_step(job: JobHistory) -> Iterator[Judgement]:
     """`nextStep` is a list wherever the documentation shows it.
 
     In the dialect `data`: `next_step` is a list of objects.
@@ -37,7 +37,7 @@ def next_step(job: Job) -> Iterator[Judgement]:
         if value is MISSING and not shown_here:
             continue
         if isinstance(value, list):
-            yield HELD
+            yield KEPT
         else:
             name = "next_step" if exchange.answer.dialect == "data" else "nextStep"
             yield Violation(NO_LIST, exchange, job=job.id, value=value, field=name)
@@ -50,7 +50,7 @@ RESULT_CHANGED: Final = Fault(
 
 
 @job_rule("result.stable")
-def stable(job: Job) -> Iterator[Judgement]:
+def stable(job: JobHistory) -> Iterator[Judgement]:
     """Asking for a finished job's result again gives the same, and it is still there."""
     first_at: dict[tuple[str, str], Exchange] = {}
     for poll in job.statuses:
@@ -65,7 +65,7 @@ def stable(job: Job) -> Iterator[Judgement]:
         one, again = first.answer, poll.answer
         # One of the two may be so large that it was kept abridged.
         if one.result == again.result or abridged(one).result == abridged(again).result:
-            yield HELD
+            yield KEPT
         else:
             yield Violation(
                 RESULT_CHANGED,

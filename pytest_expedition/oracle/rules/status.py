@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
-    HELD,
+    KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
     UNSEEN,
@@ -26,7 +26,7 @@ from pytest_expedition.protocol.envelope import MISSING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_expedition.oracle.history import Exchange, History, Job
+    from pytest_expedition.oracle.history import Exchange, History, JobHistory
 
 SILENT = 5
 """Requests about a job, one after the other, without an answer: whoever asks may give up."""
@@ -51,7 +51,7 @@ WORDS: Final[dict[str, Callable[[float | None], bool]]] = {
 
 
 @job_rule("status.envelope")
-def envelope(job: Job) -> Iterator[Judgement]:
+def envelope(job: JobHistory) -> Iterator[Judgement]:
     """The status answer is a success, is JSON, and validates.
 
     In the dialect `data`: The status answer is a success, is JSON, and carries the job's state at
@@ -66,7 +66,7 @@ def envelope(job: Job) -> Iterator[Judgement]:
         elif problem is not None:
             yield Violation(NOT_THE_ENVELOPE, poll, job=job.id, envelope="status", problem=problem)
         else:
-            yield another_dialect(job.creation, poll) or HELD
+            yield another_dialect(job.creation, poll) or KEPT
 
 
 ANOTHER_JOB: Final = Fault(
@@ -75,13 +75,13 @@ ANOTHER_JOB: Final = Fault(
 
 
 @job_rule("status.identity")
-def identity(job: Job) -> Iterator[Judgement]:
+def identity(job: JobHistory) -> Iterator[Judgement]:
     """The answer is about the job asked for."""
     for exchange in (*job.statuses, *job.cancels):
         if exchange.answer.job_id is MISSING or not exchange.ok:
             continue
         if job.is_about_it(exchange):
-            yield HELD
+            yield KEPT
         else:
             yield Violation(ANOTHER_JOB, exchange, job=job.id, told=exchange.answer.job_id)
 
@@ -90,7 +90,7 @@ OUT_OF_BOUNDS: Final = Fault("out-of-bounds", "The state of job {job} is {value}
 
 
 @job_rule("status.bounds")
-def bounds(job: Job) -> Iterator[Judgement]:
+def bounds(job: JobHistory) -> Iterator[Judgement]:
     """The state is a number (no text, no boolean, no null, no NaN) from 0 to 1, or -1."""
     for exchange in (*job.statuses, *job.cancels):
         value = exchange.answer.state
@@ -99,14 +99,14 @@ def bounds(job: Job) -> Iterator[Judgement]:
         if exchange.answer.progress is None:
             yield Violation(OUT_OF_BOUNDS, exchange, job=job.id, value=value)
         else:
-            yield HELD
+            yield KEPT
 
 
 WENT_BACK: Final = Fault("went-back", "The state of job {job} was {high}, then {low}.")
 
 
 @job_rule("status.monotonic")
-def monotonic(job: Job) -> Iterator[Judgement]:
+def monotonic(job: JobHistory) -> Iterator[Judgement]:
     """While a job is not cancelled, its state never goes back, not by a hair."""
     for earlier, later in after_furthest(job.seen):
         if rank(later) < rank(earlier) < FINISHED:
@@ -114,14 +114,14 @@ def monotonic(job: Job) -> Iterator[Judgement]:
                 WENT_BACK, earlier, later, job=job.id, high=earlier.state, low=later.state
             )
         else:
-            yield HELD
+            yield KEPT
 
 
 UNFINISHED_AGAIN: Final = Fault("unfinished-again", "The state of job {job} was 1, then {value}.")
 
 
 @job_rule("status.terminal")
-def terminal(job: Job) -> Iterator[Judgement]:
+def terminal(job: JobHistory) -> Iterator[Judgement]:
     """A state of 1 stays 1.
 
     In the dialect `data`: A state of 1 stays 1; a job that has failed stays failed, and its state
@@ -135,7 +135,7 @@ def terminal(job: Job) -> Iterator[Judgement]:
         if later.state == CANCELLED and job.first_cancel_sent <= later.received:
             continue  # what a cancel does to a finished job is promised elsewhere
         if later.state == FINISHED:
-            yield HELD
+            yield KEPT
         else:
             yield Violation(
                 UNFINISHED_AGAIN, job.finished, later, job=job.id, value=later.answer.state
@@ -149,7 +149,7 @@ FAILED_NO_MORE: Final = Fault(
 )
 
 
-def _stays_failed(job: Job) -> Iterator[Judgement]:
+def _stays_failed(job: JobHistory) -> Iterator[Judgement]:
     failed = job.failed
     if failed is None or failed.state in {None, CANCELLED}:
         return
@@ -160,7 +160,7 @@ def _stays_failed(job: Job) -> Iterator[Judgement]:
             continue  # what a cancel does to a job that has failed is not documented
         word = later.answer.status_message
         if later.state == failed.state and word in {MISSING, JOB_FAILED}:
-            yield HELD
+            yield KEPT
         else:
             yield Violation(
                 FAILED_NO_MORE,
@@ -181,7 +181,7 @@ NEVER_COMPLETED: Final = Fault(
 
 
 @job_rule("status.completes")
-def completes(job: Job) -> Iterator[Judgement]:
+def completes(job: JobHistory) -> Iterator[Judgement]:
     """A job that nobody cancels reaches 1 within `job_seconds`.
 
     In the dialect `data`: A job that nobody cancels reaches 1, or says that it has failed, within
@@ -199,12 +199,12 @@ def completes(job: Job) -> Iterator[Judgement]:
         )
     elif (ended := job.finished or job.failed) is not None:
         if ended.received < job.first_cancel_sent:
-            yield HELD
+            yield KEPT
     elif job.silent >= SILENT and not job.attempts:
         yield UNSEEN
 
 
-def overdue(job: Job) -> Exchange | None:
+def overdue(job: JobHistory) -> Exchange | None:
     """Return the first answer that shows the job not yet finished though its time is over.
 
     Where the agent was told to stop, the job may stay incomplete.
@@ -229,12 +229,12 @@ CANCELLED_ITSELF: Final = Fault(
 
 
 @job_rule("status.no-spontaneous-cancel")
-def no_spontaneous_cancel(job: Job) -> Iterator[Judgement]:
+def no_spontaneous_cancel(job: JobHistory) -> Iterator[Judgement]:
     """-1 only shows on a job for which a cancel was sent."""
     if job.cancelled is not None and not job.may_be_cancelled_by(job.cancelled):
         yield Violation(CANCELLED_ITSELF, job.first, job.cancelled, job=job.id)
     elif any(not job.may_be_cancelled_by(x) for x in job.seen):
-        yield HELD
+        yield KEPT
 
 
 CODE_DISAGREES: Final = Fault(
@@ -249,7 +249,7 @@ WORD_DISAGREES: Final = Fault(
 
 
 @job_rule("status.message-agrees")
-def message_agrees(job: Job) -> Iterator[Judgement]:
+def message_agrees(job: JobHistory) -> Iterator[Judgement]:
     """A job status code of 1 (completed) shows only with a state of 1, and a state of 1 only with a
     code of 1, or of -1 where the job failed.
 
@@ -262,7 +262,7 @@ def message_agrees(job: Job) -> Iterator[Judgement]:
             if not isinstance(word, str) or word not in WORDS:
                 continue
             if WORDS[word](exchange.state):
-                yield HELD
+                yield KEPT
             else:
                 yield Violation(
                     WORD_DISAGREES, exchange, job=job.id, word=word, value=exchange.answer.state
@@ -277,14 +277,14 @@ def message_agrees(job: Job) -> Iterator[Judgement]:
                 CODE_DISAGREES, exchange, job=job.id, code=code, value=exchange.answer.state
             )
         else:
-            yield HELD
+            yield KEPT
 
 
 MISSPELLED: Final = Fault("misspelled", "The state of job {job} is spelled {value}.")
 
 
 @job_rule("status.wire-number")
-def wire_number(job: Job) -> Iterator[Judgement]:
+def wire_number(job: JobHistory) -> Iterator[Judgement]:
     """A finished state is spelled `1`, a cancelled one `-1`: the documented client compares
     text.
     """
@@ -292,7 +292,7 @@ def wire_number(job: Job) -> Iterator[Judgement]:
         if exchange.state not in {CANCELLED, FINISHED}:
             continue
         if type(exchange.answer.state) is int:
-            yield HELD
+            yield KEPT
         else:
             yield Violation(MISSPELLED, exchange, job=job.id, value=exchange.answer.state)
 
@@ -318,6 +318,6 @@ def unknown_id(history: History, kind: str) -> Iterator[Judgement]:
             continue
         says_error = not probe.ok or probe.answer.success is False
         if says_error and not probe.answer.tells_of_a_job:
-            yield HELD
+            yield KEPT
         else:
             yield Violation(UNKNOWN_ACCEPTED, probe, job=probe.job_id, status=probe.status)

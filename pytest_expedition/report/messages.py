@@ -120,7 +120,7 @@ def _judged(result: Result, broke: str) -> str:
     requirement = result.requirement
     match result.outcome:
         case "pass":
-            return f"held {result.held} times" if result.held > 1 else "held once"
+            return f"kept {result.kept} times" if result.kept > 1 else "kept once"
         case "fail" | "waived":
             assert result.violation is not None
             return seen(result.violation)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup, escape
 
-from pytest_expedition.report import words
+from pytest_expedition.report import messages
 from pytest_expedition.report.chart import KINDS, SERIES, chart, jobs_of, marker
 from pytest_expedition.report.markup import NOTHING, html, join
-from pytest_expedition.report.words import GROUPS, MEANINGS, SIGNS, plural, printable
+from pytest_expedition.report.messages import GROUPS, MEANINGS, SIGNS, plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ def _without_control_characters(value: Any) -> Any:
 def as_html(document: Document) -> str:
     """Make the page of a report."""
     document = _without_control_characters(document)
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = _asset("html.css"), _asset("html.js")
     policy = (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'"
@@ -126,17 +126,17 @@ def _header(document: Document) -> Markup:
         "Target": html("<code>{}</code>{}", target["url"], where),
         "Dialect": target["dialect"] or "none seen",
         "Started": html("<time>{} UTC</time>", document["started"][:19].replace("T", " ")),
-        "Took": words.duration(document["seconds"]),
+        "Took": messages.duration(document["seconds"]),
         "Traffic": f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
         + (f", {document['unanswered']} unanswered" if document["unanswered"] else "")
-        + "".join(f"; {line}" for line in words.gateway_lines(document["gateway_answers"])),
+        + "".join(f"; {line}" for line in messages.gateway_lines(document["gateway_answers"])),
     }
-    counts = [(each, outcomes.count(each)) for each in words.OUTCOMES if each in outcomes]
+    counts = [(each, outcomes.count(each)) for each in messages.OUTCOMES if each in outcomes]
     tally = join(
         html('<li class="{}">{} <strong>{}</strong> {}</li>', each, _sign(each), count, each)
         for each, count in counts
     )
-    behind = words.left_behind(document["left_behind"], document["unconfirmed_creations"])
+    behind = messages.left_behind(document["left_behind"], document["unconfirmed_creations"])
     notes = [
         document["reason"],
         "" if target["verified"] else "The certificate was not verified.",
@@ -303,7 +303,7 @@ def _exchange(place: int, each: EvidenceEntry, start: float) -> Markup:
         "proves" if each["proves"] else "led",
         place,
         html(' <span class="proof">proof</span>') if each["proves"] else NOTHING,
-        words.duration(each["sent"] - start),
+        messages.duration(each["sent"] - start),
         each["asked"],
         _body(each["request"]),
         each["answer"],
