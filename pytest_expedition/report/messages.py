@@ -20,15 +20,15 @@ LONGEST: Final = 200
 """Characters of a text from elsewhere that a sentence quotes."""
 
 LACKING: Final[dict[Capability, str]] = {
-    "cancellable": "skipped: no job recipe has `cancellable = true`",
-    "granted": "skipped: no cancel led to -1, and no job recipe has `cancellable = true`",
-    "refusable": "skipped: no job recipe has `cancellable = false`",
-    "field": "skipped: no answer has the field that the requirement is about",
-    "agent-start": "skipped: the target file does not have `start = true` under `[agent]`",
-    "agent-control": "skipped: the target file does not have `control = true` under `[agent]`",
+    "cancellable": "no job recipe has `cancellable = true`",
+    "granted": "no cancel led to -1, and no job recipe has `cancellable = true`",
+    "refusable": "no job recipe has `cancellable = false`",
+    "field": "no answer has the field that the requirement is about",
+    "agent-start": "the target file does not have `start = true` under `[agent]`",
+    "agent-control": "the target file does not have `control = true` under `[agent]`",
 }
 
-NOT_CARRIED: Final = "skipped: the dialect {dialect} does not have what the requirement is about"
+NOT_CARRIED: Final = "the dialect {dialect} does not have what the requirement is about"
 
 OUTCOMES: Final[tuple[Outcome, ...]] = (
     "pass",
