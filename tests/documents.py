@@ -29,6 +29,9 @@ def document_of(
     left_behind: tuple[int, ...] = (),
     url: str = "http://192.0.2.10",
     verify: str | bool = True,
+    cert: str = "",
+    cert_key: str = "",
+    proxy: str = "",
 ) -> Document:
     """The report of a run with this traffic."""
     history = story.history()
@@ -40,6 +43,9 @@ def document_of(
         RunRecord(
             url=url,
             verify=verify,
+            cert=cert,
+            cert_key=cert_key,
+            proxy=proxy,
             dialect="system",
             results=results,
             started=datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc),

@@ -650,6 +650,7 @@ class TestStoppedAgent:
         assert not server.agent_running
         assert found.verdict == "error"
         assert f"the agent of {server.url} was stopped and is not seen to run again" in found.reason
+        assert found.reason.count("was stopped") == 1
         assert "was answered with HTTP 503; start it by hand" in found.reason
 
     def test_an_agent_that_refuses_to_stop_is_left_in_peace(self, serve: Any) -> None:
@@ -863,6 +864,7 @@ class TestTLS:
             assert found.verdict == "error"
             assert told in found.reason
             assert "verify = false" not in found.reason
+        assert found.cert == str(tmp_path / "client.pem")
 
     def test_a_port_without_tls_says_so(self) -> None:
         server = ExpeditionServer()
@@ -871,6 +873,7 @@ class TestTLS:
         found = run_contract(Target(url=url, api_key="key", verify=False), profile="smoke")
         server.stop()
         assert "does not speak TLS" in found.reason
+        assert found.unconfirmed_creations == 0
         assert "verify = false" not in found.reason
 
     def test_what_is_not_verified_is_said_once_and_warns_of_nothing(

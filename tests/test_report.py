@@ -21,10 +21,11 @@ from pytest_expedition import Waiver, validate
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report import html
 from pytest_expedition.report.chart import chart
-from pytest_expedition.report.document import TIMELINE_LENGTH
+from pytest_expedition.report.document import TIMELINE_LENGTH, assemble
 from pytest_expedition.report.file import as_json
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
+from pytest_expedition.report.text import failure, verdict_lines
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 IN_SVG = {"circle", "rect", "polygon", "polyline", "path", "line"}
@@ -245,6 +246,49 @@ def test_commands_verify_as_the_run_did(url: str, verify: str | bool, option: st
     document = document_of(slipping_back(), url=url, verify=verify)
     first = entry_of(document, "status.monotonic")["curl"][0]
     assert first.startswith(f"curl -sS{option} -X POST ")
+
+
+def test_commands_show_the_client_certificate_as_the_run_did() -> None:
+    document = document_of(
+        slipping_back(), url="https://192.0.2.10", cert="my client.pem", cert_key="client.key"
+    )
+    for line in entry_of(document, "status.monotonic")["curl"]:
+        if line.startswith("curl"):
+            assert line.startswith("curl -sS --cert 'my client.pem' --key client.key -")
+
+
+@pytest.mark.parametrize(
+    ("before", "shown"),
+    [(b"\xef\xbb\xbf", r"“\ufeff{"), (b"<br />\n<b>Notice</b>: x\n", "“<br /> <b>Notice</b>: x {")],
+    ids=["byte-order-mark", "notice"],
+)
+def test_an_answer_that_is_not_json_is_quoted(before: bytes, shown: str) -> None:
+    body = json.dumps(envelope({"key": KEY})).encode()
+    entry = entry_of(document_of(Story().create().answer_poll(before + body)), "status.envelope")
+    assert f"it begins with {shown}" in failure(entry)
+    assert KEY not in failure(entry)
+
+
+def test_a_proxy_is_named() -> None:
+    document = document_of(slipping_back(), proxy="http://192.0.2.9:3128")
+    validate(document, "report")
+    told = "requests went through the proxy http://192.0.2.9:3128"
+    assert told in verdict_lines(document)
+    for made in (as_html(document), as_markdown(document)):
+        assert told in re.split("<main|### ", made)[0]
+    assert "proxy" not in "\n".join(verdict_lines(document_of(slipping_back())))
+
+
+def test_a_verdict_on_a_selection_says_so() -> None:
+    whole = document_of(slipping_back())
+    entries = [x for x in whole["requirements"] if x["id"].startswith("create.")]
+    names = [entry["id"] for entry in entries]
+    part = assemble([], entries, not_selected=[x for x in CATALOGUE if x not in names])
+    told = f"(of {len(names)} of {len(CATALOGUE)} requirements)"
+    for made, heading in ((as_html(part), "<h1>.*"), (as_markdown(part), "^## .*")):
+        assert re.search(heading + re.escape(told), made)
+    for made in (as_html(whole), as_markdown(whole)):
+        assert "requirements)" not in re.split("<main|### ", made)[0]
 
 
 def test_a_waiver_is_told() -> None:

@@ -248,8 +248,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_missing_key_names_the_variable() -> None:
-    with pytest.raises(TargetError, match="EXPEDITION_API_KEY"):
+    with pytest.raises(TargetError, match=r"^EXPEDITION_API_KEY is not set: "):
         at_url("https://192.0.2.10", environ={})
+    with pytest.raises(TargetError, match=r"^EXPEDITION_API_KEY is empty: "):
+        at_url("https://192.0.2.10", environ={"EXPEDITION_API_KEY": ""})
+    with pytest.raises(TargetError, match=r"^EXPEDITION_PASSWORD is not set: "):
+        at_url("https://192.0.2.10", environ={"EXPEDITION_USERNAME": "me"})
 
 
 @pytest.mark.parametrize("key", ["geheim…", "two\nlines", "tab\t"])

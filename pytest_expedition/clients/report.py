@@ -193,7 +193,13 @@ def scenario_entry(
     return {
         "scenario": scenario.id,
         "run": {
-            "target": {"url": url, "dialect": None, "embedded": True, "verified": True},
+            "target": {
+                "url": url,
+                "dialect": None,
+                "embedded": True,
+                "verified": True,
+                "proxy": "",
+            },
             "started": started.isoformat(timespec="milliseconds"),
             "seconds": round(seconds, 3),
             "requests": len(transcript.steps),

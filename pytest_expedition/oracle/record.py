@@ -20,19 +20,24 @@ if TYPE_CHECKING:
 class RunRecord:
     """What a run, or a recording, showed.
 
-    ``url`` is the address of the target, ``verify`` how its certificate was verified, ``embedded``
-    whether the target was a fake instance in the process of the suite. ``dialect`` is the one that
-    the answers show. ``results`` are in the catalogue's order. ``reason`` says why the run could
-    not be carried out to its end, if so. ``seconds`` are those of the wall clock. ``unanswered``
-    counts, by HTTP status (``None``: no answer at all), the requests that the application did not
-    answer. ``left_behind`` are the ids of jobs that the run created and has not seen end;
-    ``unconfirmed_creations`` counts creations that may have created a job, though no answer gives
-    its id. ``secrets`` must not be shown by any report. ``plans`` has, by requirement, the smallest
-    plan that showed it broken: see `schemas/plan.json`.
+    ``url`` is the address of the target, ``verify`` how its certificate was verified, ``cert``
+    and ``cert_key`` the files of the client certificate, ``proxy`` the proxy that requests went
+    through. ``embedded`` says whether the target was a fake instance in the process of the
+    suite. ``dialect`` is the one that the answers show. ``results`` are in the catalogue's
+    order. ``reason`` says why the run could not be carried out to its end, if so. ``seconds``
+    are those of the wall clock. ``unanswered`` counts, by HTTP status (``None``: no answer at
+    all), the requests that the application did not answer. ``left_behind`` are the ids of jobs
+    that the run created and has not seen end; ``unconfirmed_creations`` counts creations that
+    may have created a job, though no answer gives its id. ``secrets`` must not be shown by any
+    report. ``plans`` has, by requirement, the smallest plan that showed it broken: see
+    `schemas/plan.json`.
     """
 
     url: str
     verify: bool | str = True
+    cert: str = ""
+    cert_key: str = ""
+    proxy: str = ""
     embedded: bool = False
     dialect: Dialect | Literal["mixed"] | None
     results: Sequence[Result]

@@ -39,7 +39,13 @@ BODY_SHOWN = 2000
 TIMELINE_LENGTH: Final = 100
 """Exchanges of a timeline, besides those of the story, at the most."""
 
-_NO_TARGET: Final[TargetEntry] = {"url": "", "dialect": None, "embedded": False, "verified": True}
+_NO_TARGET: Final[TargetEntry] = {
+    "url": "",
+    "dialect": None,
+    "embedded": False,
+    "verified": True,
+    "proxy": "",
+}
 _NEVER: Final = "1970-01-01T00:00:00.000+00:00"
 """The start of a run that did not come to begin."""
 
@@ -58,6 +64,7 @@ def run_entry(record: RunRecord) -> RunEntry:
             "dialect": record.dialect,
             "embedded": record.embedded,
             "verified": record.verify is not False,
+            "proxy": record.proxy,
         },
         "started": record.started.isoformat(timespec="milliseconds"),
         "seconds": round(record.seconds, 3),
@@ -279,7 +286,7 @@ def _curl(story: list[Exchange], record: RunRecord, result: Result) -> list[str]
     names: dict[int, str] = {}
     lines = []
     for exchange, following in zip_longest(story, story[1:]):
-        command = _command(exchange, url, record.verify, names)
+        command = _command(exchange, url, _tls_options(record, url), names)
         at_once = following is not None and not exchange.before(following)
         lines.append(command + (" &" if at_once else ""))
         pause = following.sent - exchange.received if following is not None else 0.0
@@ -292,10 +299,21 @@ def _curl(story: list[Exchange], record: RunRecord, result: Result) -> list[str]
     return lines
 
 
-def _command(exchange: Exchange, url: str, verify: bool | str, names: dict[int, str]) -> str:  # noqa: FBT001
-    parts = ["curl", "-sS"]
-    if verify is not True and url.startswith("https:"):
-        parts += ["-k"] if verify is False else ["--cacert", shlex.quote(verify)]
+def _tls_options(record: RunRecord, url: str) -> list[str]:
+    """Return the options of curl that verify the server, and show the client's certificate."""
+    if not url.startswith("https:"):
+        return []
+    files = {"--cert": record.cert, "--key": record.cert_key}
+    if isinstance(record.verify, str):
+        files["--cacert"] = record.verify
+    options = ["-k"] if record.verify is False else []
+    for option, file in files.items():
+        options += [option, shlex.quote(file)] if file else []
+    return options
+
+
+def _command(exchange: Exchange, url: str, tls: list[str], names: dict[int, str]) -> str:
+    parts = ["curl", "-sS", *tls]
     if exchange.method != "GET":
         parts += ["-X", exchange.method]
     if exchange.probe == "wrong-key":

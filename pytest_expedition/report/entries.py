@@ -19,6 +19,7 @@ class TargetEntry(TypedDict):
     dialect: str | None
     embedded: bool
     verified: bool
+    proxy: str
 
 
 class RunEntry(TypedDict):

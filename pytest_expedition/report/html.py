@@ -18,6 +18,7 @@ from pytest_expedition.report import messages
 from pytest_expedition.report.chart import KINDS, SERIES, chart, jobs_of, marker
 from pytest_expedition.report.markup import NOTHING, html, join
 from pytest_expedition.report.messages import GROUPS, MEANINGS, SIGNS, plural, printable
+from pytest_expedition.report.text import selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -121,6 +122,7 @@ def _badge(outcome: str) -> Markup:
 def _header(document: Document) -> Markup:
     target, verdict = document["target"], document["verdict"]
     outcomes = [entry["outcome"] for entry in document["requirements"]]
+    part = selection(document)
     where = " (in the process of the suite)" if target["embedded"] else ""
     facts = {
         "Target": html("<code>{}</code>{}", target["url"], where),
@@ -139,13 +141,14 @@ def _header(document: Document) -> Markup:
     behind = messages.left_behind(document["left_behind"], document["unconfirmed_creations"])
     notes = [
         document["reason"],
+        messages.proxy_line(target["proxy"]) if target["proxy"] else "",
         "" if target["verified"] else "The certificate was not verified.",
         "" if target["embedded"] else behind,
     ]
     return html(
         """<header class="verdict {}">
 <p class="kind">The job API of Expedition 2.0</p>
-<h1>{} <span class="said">{}</span></h1>
+<h1>{} <span class="said">{}</span>{}</h1>
 <p class="meaning">{}</p>{}
 <ul class="tally" aria-label="Requirements by outcome">{}</ul>
 <dl>{}</dl>
@@ -153,6 +156,7 @@ def _header(document: Document) -> Markup:
         verdict,
         _sign(verdict),
         verdict,
+        html(" <small>({})</small>", part) if part else NOTHING,
         MEANINGS[verdict],
         join(html('\n<p class="note">{}</p>', _prose(note)) for note in notes if note),
         tally,

@@ -18,9 +18,10 @@ from pytest_expedition.report.messages import (
     left_behind,
     plural,
     printable,
+    proxy_line,
     tally,
 )
-from pytest_expedition.report.text import waiver_lines
+from pytest_expedition.report.text import selection, waiver_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,13 +39,15 @@ def as_markdown(document: Document) -> str:
     """Make the Markdown text of a report."""
     told = [entry for entry in document["requirements"] if entry["evidence"]]
     verdict = document["verdict"]
+    part, proxy = selection(document), document["target"]["proxy"]
     behind = left_behind(document["left_behind"], document["unconfirmed_creations"])
     lines = [
-        f"## {SIGNS[verdict]} Expedition job API: {verdict}",
+        f"## {SIGNS[verdict]} Expedition job API: {verdict}" + (f" ({part})" if part else ""),
         "",
         f"{MEANINGS[verdict]} {tally([each['outcome'] for each in document['requirements']])}.",
         "",
         *([_said(document["reason"]), ""] if document["reason"] else []),
+        *([_said(proxy_line(proxy)), ""] if proxy else []),
         *(f"{line}\n" for line in gateway_lines(document["gateway_answers"])),
         *([f"{behind}\n"] if behind and not document["target"]["embedded"] else []),
         *(f"{line}\n" for line in waiver_lines(document["requirements"])),

@@ -164,13 +164,21 @@ def _answered(exchange: Exchange) -> str:
     told = exchange.answer
     parts = [] if exchange.ok else [f"HTTP {exchange.status}"]
     if told.problem is not None:
-        parts.append(cut(told.problem))
+        parts.append(cut(told.problem) + _begins(exchange))
     if exchange.kind == "create" and told.job_id is not MISSING:
         parts.append(f"job {_spelled(told.job_id)}")
     if told.state is not MISSING:
         parts.append(f"state {_spelled(told.state)}")
     parts += [f"“{cut(message)}”" for message in told.messages[:1]]
     return ", ".join(parts) or f"HTTP {exchange.status}"
+
+
+def _begins(exchange: Exchange) -> str:
+    """Quote the first characters of a body that is not JSON: they say what wrote it."""
+    if not (exchange.answer.problem or "").startswith("it is not JSON"):
+        return ""
+    text = exchange.body.decode("utf-8", "replace").replace("\ufeff", "\\ufeff")
+    return f"; it begins with “{cut(' '.join(text.split()))}”"
 
 
 def _spelled(value: Any) -> str:
@@ -208,6 +216,11 @@ def left_behind(jobs: Sequence[int], unconfirmed_creations: int) -> str:
         more = f"perhaps the jobs of {requests} whose answer gives no id"
     both = " and ".join(part for part in (known, more) if part)
     return f"left behind, not seen to have ended: {both}" if both else ""
+
+
+def proxy_line(proxy: str) -> str:
+    """Tell which proxy requests went through."""
+    return f"requests went through the proxy {printable(proxy)}"
 
 
 def gateway_lines(counts: Mapping[str, int]) -> list[str]:

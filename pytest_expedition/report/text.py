@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
-from pytest_expedition.report.messages import gateway_lines, left_behind, plural, printable, tally
+from pytest_expedition.report.messages import (
+    gateway_lines,
+    left_behind,
+    plural,
+    printable,
+    proxy_line,
+    tally,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,23 +69,30 @@ def verdict_lines(document: Document) -> list[str]:
     unverified = not target["verified"]
     selected = [entry for entry in entries if entry["id"] not in document["not_selected"]]
     untold = [entry["id"] for entry in entries if entry["id"] in document["not_selected"]]
-    known = _known(document)
+    part = selection(document)
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
     if document["unanswered"]:
         used += f" ({document['unanswered']} without an answer that tells anything)"
     return [
         f"{target['url']}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
-        f"{len(selected)} of {plural(known, 'requirement')}: "
+        f"{len(selected)} of {plural(_known(document), 'requirement')}: "
         + tally([entry["outcome"] for entry in selected]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
+        *([proxy_line(target["proxy"])] if target["proxy"] else []),
         *gateway_lines(document["gateway_answers"]),
         *([behind] if behind and not embedded else []),
         *waiver_lines(entries),
         *([f"reason: {printable(document['reason'])}"] if document["reason"] else []),
         *([f"broken, too, though not selected: {', '.join(untold)}"] if untold else []),
-        f"verdict: {document['verdict']}"
-        + (f" (of {len(selected)} of {known} requirements)" if document["not_selected"] else ""),
+        f"verdict: {document['verdict']}" + (f" ({part})" if part else ""),
     ]
+
+
+def selection(document: Document) -> str:
+    """Say of how many requirements a verdict is; empty if it is of all."""
+    left_out = document["not_selected"]
+    count = sum(entry["id"] not in left_out for entry in document["requirements"])
+    return f"of {count} of {_known(document)} requirements" if left_out else ""
 
 
 def _known(document: Document) -> int:

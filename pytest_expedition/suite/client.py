@@ -196,10 +196,9 @@ class Client:
             self._quiet.__exit__(None, None, None)
 
     @property
-    def by_proxy(self) -> str:
-        """Name the proxy by way of which requests go, for the end of a reason."""
-        proxy = self._transport.proxy
-        return f"; requests go by way of the proxy {proxy}" if proxy else ""
+    def proxy(self) -> str:
+        """The proxy that requests go through; empty if there is none."""
+        return self._transport.proxy
 
     @property
     def now(self) -> float:

@@ -137,7 +137,8 @@ def run_share(  # noqa: PLR0913 - all but the target by name
                 work()
                 client.require_answers()
             except TargetUnusableError as error:
-                reason = f"{error}{client.by_proxy}"
+                through = client.proxy and f"requests go through the proxy {client.proxy}"
+                reason = _also(str(error), through)
             except RunStoppedError as error:
                 reason = str(error)
             except BaseException as error:  # noqa: BLE001 - whatever it is, jobs are cancelled
@@ -148,7 +149,7 @@ def run_share(  # noqa: PLR0913 - all but the target by name
     except BaseException as error:  # noqa: BLE001 - the second Ctrl-C, say
         ended = ended or error
     why = "" if ended is None else _why(ended)
-    reason = "; ".join(each for each in (reason or why, client.leftovers.agent) if each)
+    reason = _also(reason or why, client.leftovers.agent)
     # Of a target that never let us create a job, nothing is held against it.
     history = search.history(client.exchanges if client.ledger.ids or not reason else [])
     done = Share(
@@ -162,6 +163,7 @@ def run_share(  # noqa: PLR0913 - all but the target by name
         requests=client.requests,
         jobs=len(client.ledger.ids),
         unanswered=Counter(x.status for x in history.exchanges if not x.answered),
+        proxy=client.proxy,
         reason=reason,
         left_behind=client.leftovers.jobs,
         unconfirmed_creations=client.leftovers.unconfirmed_creations,
@@ -170,6 +172,11 @@ def run_share(  # noqa: PLR0913 - all but the target by name
     if ended is not None:
         raise RunEndedEarly(done, ended) from None
     return done
+
+
+def _also(reason: str, further: str) -> str:
+    """Add to a reason what it does not say yet."""
+    return reason if further in reason else "; ".join(filter(None, (reason, further)))
 
 
 def _why(ended: BaseException) -> str:

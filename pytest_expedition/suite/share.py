@@ -40,6 +40,7 @@ class Share:
     requests: int
     jobs: int
     unanswered: Counter[int | None]
+    proxy: str
     reason: str
     left_behind: tuple[int, ...]
     unconfirmed_creations: int
@@ -69,6 +70,9 @@ def merge(target: Target, shares: Sequence[Share]) -> RunRecord:
     return RunRecord(
         url=target.url,
         verify=target.verify,
+        cert=target.cert,
+        cert_key=target.cert_key,
+        proxy=next((share.proxy for share in shares if share.proxy), ""),
         embedded=not target.clock.waits,
         dialect=dialect,
         results=results,

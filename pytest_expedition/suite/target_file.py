@@ -252,7 +252,8 @@ def _credentials(auth: Mapping[str, str], where: str, environ: Mapping[str, str]
         )
     if len(auth) == 1 and "api_key_env" not in auth:
         raise TargetError(f"{where}: auth: must name username_env and password_env together")
-    if not auth:
+    named = bool(auth)
+    if not named:
         by_name = environ.get(USERNAME_VARIABLE) and not environ.get(API_KEY_VARIABLE)
         auth = (
             {"username_env": USERNAME_VARIABLE, "password_env": PASSWORD_VARIABLE}
@@ -262,6 +263,12 @@ def _credentials(auth: Mapping[str, str], where: str, environ: Mapping[str, str]
     values = {}
     for key, variable in auth.items():
         value = environ.get(variable, "")
+        if not value and not named:
+            state = "is empty" if variable in environ else "is not set"
+            raise TargetError(
+                f"{variable} {state}: {API_KEY_VARIABLE} must hold the key of the instance, or "
+                f"{USERNAME_VARIABLE} and {PASSWORD_VARIABLE} a user name and a password"
+            )
         if not value:
             raise TargetError(
                 f"{where}: auth.{key}: must name an environment variable that is set and not "

@@ -375,7 +375,11 @@ def _is_unsent(error: Exception) -> bool:
     """Whether no connection came about. One that broke later may have carried the request."""
     causes = list(_causes(error))
     if isinstance(error, requests.exceptions.SSLError):
-        return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+        return any(
+            isinstance(cause, ssl.SSLCertVerificationError)
+            or getattr(cause, "reason", "") == "WRONG_VERSION_NUMBER"  # it does not speak TLS
+            for cause in causes
+        )
     return isinstance(error, requests.exceptions.ConnectTimeout) or any(
         isinstance(cause, NewConnectionError) for cause in causes
     )
