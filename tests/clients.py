@@ -214,7 +214,7 @@ def broken(scenario: str, *breaks: str) -> Callable[[type[Client]], type[Client]
 @broken("one-point-zero", "stops-when-finished")
 @broken("cancelled-by-another", "stops-on-cancel")
 @broken("fails", "sees-failure")
-@broken("status-lost", "bears-outages")
+@broken("status-lost", "survives-outages")
 class DocumentedLoop(Client):
     """The loop of the documentation: it compares texts, and knows no end but 1."""
 
@@ -365,10 +365,10 @@ class PollsWithoutKey(Client):
             self.key = key
 
 
-@broken("unavailable", "bears-outages")
-@broken("bad-gateway", "bears-outages")
-@broken("bad-gateway-at-the-end", "bears-outages")
-@broken("status-cut-short", "bears-outages")
+@broken("unavailable", "survives-outages")
+@broken("bad-gateway", "survives-outages")
+@broken("bad-gateway-at-the-end", "survives-outages")
+@broken("status-cut-short", "survives-outages")
 @broken("key-expires", "renews-key")
 class GivesUpAtOnce(Client):
     def wait(self, job_id: Any) -> str:

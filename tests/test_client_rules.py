@@ -122,7 +122,7 @@ def test_who_gives_up_an_unknown_job_is_neither_impatient_nor_clumsy(stumbled: b
 
 def test_who_stumbles_over_what_an_outage_left_has_not_borne_the_outage() -> None:
     judged = transcript(CREATED, *polls(0.5, LOST), said="gave-up", stumbled=True)
-    assert broken(judged) == {"bears-outages"}
+    assert broken(judged) == {"survives-outages"}
 
 
 def test_who_stumbles_over_a_good_answer_did_not_understand_it() -> None:
@@ -133,7 +133,7 @@ def test_who_stumbles_over_a_good_answer_did_not_understand_it() -> None:
 def test_an_outage_that_was_borne_is_told() -> None:
     judged = transcript(CREATED, *polls(0.5, LOST, 1), said="finished")
     assert not broken(judged)
-    assert outcomes(judged)["bears-outages"] == "pass"
+    assert outcomes(judged)["survives-outages"] == "pass"
 
 
 def test_whoever_waited_so_often_is_not_said_to_wait_for_ever() -> None:
@@ -161,7 +161,7 @@ def test_a_client_that_nobody_heard_is_judged_by_what_it_sent() -> None:
     judged = transcript(CREATED, *polls(0.5, -1), said=None)
     assert not broken(judged)
     assert outcomes(judged)["sees-cancel"] == "inconclusive"
-    assert outcomes(transcript(CREATED, *polls(0.5, LOST), said=None))["bears-outages"] == (
+    assert outcomes(transcript(CREATED, *polls(0.5, LOST), said=None))["survives-outages"] == (
         "inconclusive"
     )
 

@@ -78,7 +78,7 @@ def test_a_broken_must_is_told_with_its_proof(serve: Any, session: requests.Sess
         use(session, server)
     text = str(caught.value)
     assert text.startswith("status.monotonic (MUST, stated): While a job is not cancelled")
-    assert "The exchanges that prove it, and how it came to them:" in text
+    assert "The exchanges that prove it, and those that led to them:" in text
     assert f"{server.url}/api/v1/project/1/import" in text
     assert server.api_key not in text
 

@@ -154,7 +154,7 @@ def test_a_broken_must_shows_though_its_test_is_not_selected(pytester: pytest.Py
     result.stdout.fnmatch_lines(
         [
             "status.monotonic (MUST, stated): *",
-            "broken, too, though not selected: *status.monotonic*",
+            "also broken, though not selected: *status.monotonic*",
             "verdict: non-conformant (of * of * requirements)",
         ]
     )

@@ -126,7 +126,7 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
             "  https://pan.dev/expedition/docs/managing_jobs/#checking-job-status",
             "What was seen:",
             "  The state of job * was 0.*, then 0.*.",
-            "The exchanges that prove it, and how it came to them:",
+            "The exchanges that prove it, and those that led to them:",
             "  * s POST project/1/import → job *, state 0",
             "  * s GET job/status/* → state 0.*",
             "To do it again:",
@@ -521,7 +521,7 @@ def test_junit_xml_says_what_was_found_out(pytester: pytest.Pytester, workers: l
     assert own["expedition_target"].startswith("http://127.0.0.1:")
     cases = {case.attrib["name"]: properties(case) for case in suite.iter("testcase")}
     case = cases["test_requirement[refuse.message]"]
-    assert case.pop("expedition_reason").endswith("was refused without a text that says so.")
+    assert case.pop("expedition_reason").endswith("was refused, but no text in the answer says so.")
     assert case == {
         "expedition_id": "refuse.message",
         "expedition_level": "MUST",

@@ -144,7 +144,7 @@ def test_a_good_program_copes(scenario: str) -> None:
         (
             "status-lost",
             GOOD.replace("except OSError", "except ZeroDivisionError"),
-            {"bears-outages"},
+            {"survives-outages"},
         ),
     ],
     ids=["goes on for ever", "failure as success", "creates twice", "hammers", "gives up"],

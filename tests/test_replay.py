@@ -113,7 +113,7 @@ def test_a_plan_that_fails_is_kept_beside_the_report_and_replayed(
     assert json.loads(kept.read_text(encoding="utf-8")) == entry["plan"]
     command = f"pytest --pyargs pytest_expedition.contract --expedition-replay {kept.name}"
     assert entry["replay"] == command
-    result.stdout.fnmatch_lines(["To do again all that was done when it showed:", f"  {command}"])
+    result.stdout.fnmatch_lines(["To replay the plan that showed it:", f"  {command}"])
 
     result, again = run(pytester, f"--expedition-replay={kept}")
     assert result.ret == 1

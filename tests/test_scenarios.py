@@ -217,7 +217,7 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "  from pytest_expedition import Situation",
             "  situation = Situation(fails=True)",
             "  expedition_server.play(situation)",
-            "*client.bears-outages*",
+            "*client.survives-outages*",
             "*HTTP 503*then it raised HTTPError(*) at *.py:*",
             "  from pytest_expedition import Outage, Situation",
             "  situation = Situation(outages=[[]Outage(kind='unavailable', times=2)[]])",

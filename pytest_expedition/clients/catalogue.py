@@ -43,7 +43,7 @@ _ALL: Final = (
     Scenario(
         id="long-at-zero",
         text="The state stands at 0 for two minutes, then jumps to 1.",
-        good="Keeps polling at its pace: 0 means neither failure nor that nobody works on it.",
+        good="Keeps polling at its pace: 0 does not mean that the job has failed or was forgotten.",
         situation=Situation(progress=[0, 1], step_seconds=120),
     ),
     Scenario(
@@ -125,7 +125,7 @@ _ALL: Final = (
     Scenario(
         id="cancel-too-late",
         text="The job finishes a moment before the client's cancel gets there.",
-        good="Says that the job has finished, for that is what it has.",
+        good="Says that the job has finished, because it has.",
         situation=Situation(client_cancels=True, cancel_too_late=True),
     ),
     Scenario(
@@ -154,7 +154,7 @@ _ALL: Final = (
     ),
     Scenario(
         id="agent-stopped",
-        text="The agent is stopped, and nobody starts it: the job never moves.",
+        text="The agent is stopped and stays so: the job never moves.",
         good="Gives up after a time that it has set itself, at most two hours: raises an error.",
         situation=Situation(agent_idle=float("inf")),
     ),
@@ -248,7 +248,7 @@ _ALL: Final = (
     ),
     Scenario(
         id="unknown-fields",
-        text="Answers carry fields that nobody has documented, `state` and `job` among them.",
+        text="Answers carry fields that are not documented, `state` and `job` among them.",
         good="Reads what is documented where it is documented, and passes over the rest.",
         situation=Situation(unknown_fields=True),
     ),

@@ -130,7 +130,7 @@ class Harness:
     def run(self, situation: Situation, client: ClientFunctions) -> list[Result]:
         """Tell the client to run the jobs of a situation; return what became of each promise.
 
-        Raises ``TypeError`` where the client says what nobody can understand, and
+        Raises ``TypeError`` where the client says what cannot be understood, and
         ``ClockStandsStill`` where it does not sleep by ``sleep``.
         """
         try:

@@ -64,7 +64,7 @@ def client_rule(promise: str) -> Callable[[ClientRule], ClientRule]:
     return register
 
 
-WITHOUT_KEY: Final = Fault("without-key", "{asked} came without the key.")
+WITHOUT_KEY: Final = Fault("without-key", "The client sent {asked} without the key.")
 
 
 @client_rule("client.sends-key")
@@ -134,14 +134,16 @@ def _lost_digits(transcript: Transcript, step: Step) -> bool:
 
 
 DID_NOT_START: Final = Fault(
-    "did-not-start", "Told to start a job, it sent no request for one: it {how}."
+    "did-not-start", "Told to start a job, the client did not send the request: it {how}."
 )
-DID_NOT_CANCEL: Final = Fault("did-not-cancel", "Told to cancel the job, it sent no cancel.")
+DID_NOT_CANCEL: Final = Fault(
+    "did-not-cancel", "The client was told to cancel the job, but sent no cancel."
+)
 
 
 @client_rule("client.does-as-told")
 def does_as_told(transcript: Transcript) -> Iterator[Judgement]:
-    """Told to start a job, or to cancel one that runs, it sends the request that does so."""
+    """When told to start a job, or to cancel one that runs, it sends that request."""
     for run in transcript.runs:
         how = run.said.how or "never ended"
         if run.creations:
@@ -156,7 +158,9 @@ def does_as_told(transcript: Transcript) -> Iterator[Judgement]:
             yield Violation(DID_NOT_CANCEL, *_exchanges(run.creations), how=how)
 
 
-CREATED_TWICE: Final = Fault("created-twice", "Told to start one job, it created {count}.")
+CREATED_TWICE: Final = Fault(
+    "created-twice", "The client was told to start one job, but created {count}."
+)
 
 
 @client_rule("client.creates-once")
@@ -169,12 +173,12 @@ def creates_once(transcript: Transcript) -> Iterator[Judgement]:
             yield KEPT
 
 
-STUMBLED: Final = Fault("stumbled", "Answered {answer}, it {how}.")
+STUMBLED: Final = Fault("stumbled", "After the answer {answer}, the client {how}.")
 
 
 @client_rule("client.understands-answers")
 def understands_answers(transcript: Transcript) -> Iterator[Judgement]:
-    """It stumbles over no answer that the documentation allows."""
+    """No answer that the documentation allows makes it fail."""
     for run in transcript.runs:
         if run.said.stumbled and run.end is None and run.last and not run.last.outage:
             yield Violation(STUMBLED, run.last.exchange, how=run.said.how)
@@ -343,16 +347,16 @@ def _waited(run: Run) -> float:
     return run.done - run.steps[0].at
 
 
-@client_rule("client.bears-outages")
-def bears_outages(transcript: Transcript) -> Iterator[Judgement]:
-    """A status request that met a gateway (502, 503) or was lost is sent again."""
-    yield from _bears(transcript, of_the_key=False)
+@client_rule("client.survives-outages")
+def survives_outages(transcript: Transcript) -> Iterator[Judgement]:
+    """A status request that a gateway refused (502, 503) or that was lost is sent again."""
+    yield from _survives(transcript, of_the_key=False)
 
 
 @client_rule("client.renews-key")
 def renews_key(transcript: Transcript) -> Iterator[Judgement]:
     """When the key is not taken amid the polls, it goes on, logging in again where it can."""
-    yield from _bears(transcript, of_the_key=True)
+    yield from _survives(transcript, of_the_key=True)
 
 
 GAVE_UP_WITHOUT_KEY: Final = Fault(
@@ -363,7 +367,7 @@ GAVE_UP_AFTER_OUTAGE: Final = Fault(
 )
 
 
-def _bears(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement]:
+def _survives(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement]:
     for run in transcript.runs:
         outages = [
             step
@@ -389,7 +393,7 @@ HAMMERED: Final = Fault("hammered", "It sent ten polls within {seconds} s.")
 
 @client_rule("client.does-not-hammer")
 def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
-    """It sends no ten polls of a job within two seconds."""
+    """It sends fewer than ten polls of a job within two seconds."""
     polls: dict[int | None, list[Step]] = defaultdict(list)
     for step in transcript.steps:
         if step.exchange.kind == "status":

@@ -83,7 +83,7 @@ class ExpeditionScenario:
 
         A scenario in which the client cancels is skipped if there is no ``cancel``. A SHOULD that
         is broken alone is an expected failure, or a failure with `--expedition-strict`. Raises
-        ``TypeError`` where ``wait`` returns what nobody can understand.
+        ``TypeError`` where ``wait`` returns what cannot be understood.
         """
         client = ClientFunctions(
             start=start, wait=wait, cancel=cancel, failed=failed, cancelled=cancelled

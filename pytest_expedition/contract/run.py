@@ -321,7 +321,7 @@ class _ProgressLine:
             self._write(self._reporter, "")
 
     def tell(self, line: str) -> None:
-        """Write a line that stays, also where nobody watches the other."""
+        """Write a line that stays, also where the other is not shown."""
         self.clear()
         reporter = self._any_reporter
         if reporter is not None:

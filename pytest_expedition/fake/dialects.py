@@ -1,7 +1,7 @@
 """The dialects of the job API: where each writes a job, and the envelope around it.
 
 A dialect writes from the fields of the first, ``system``. What it does not show itself it leaves
-out; fields that nobody has documented stay as they are.
+out; fields that are not documented stay as they are.
 """
 
 from __future__ import annotations

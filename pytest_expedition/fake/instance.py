@@ -194,9 +194,9 @@ class Instance(Simulation):
         self.unknown_requests: list[Request] = []
         """The requests to paths that the instance does not know."""
         self.journal: list[Handled] = []
-        """What whoever carries the instance has handed it, and sent back."""
+        """Each request with its answer, as the server received and sent them."""
         self.usual_scripts = {each.name: each.script for each in JOB_REQUESTS}
-        """How jobs go that nobody has scripted, by the request that creates them."""
+        """How jobs without a script of their own go, by the request that creates them."""
         self.lock = threading.RLock()
         self.memory: dict[str, Any] = {}
         """What a dishonest instance keeps in mind."""
@@ -217,7 +217,7 @@ class Instance(Simulation):
         self._dialect = name
 
     def set_pace(self, seconds: float) -> None:
-        """Let every job that nobody has scripted take that long, in a hundred equal steps."""
+        """Let every job without a script of its own take that long, in a hundred equal steps."""
         pace = JobScript.steady(seconds)
         for name, script in self.usual_scripts.items():
             self.usual_scripts[name] = replace(

@@ -1,6 +1,6 @@
 """Odd but honest servers: each does what few would expect and the documentation allows.
 
-They prove that the oracle leaves in peace what breaks no promise.
+They prove that the oracle does not accuse a server that breaks no promise.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class RefusesInTheTasks(Instance):
 
 @odd("extra-fields")
 class ExtraFields(Instance):
-    """Every object carries fields that nobody has documented."""
+    """Every object carries fields that are not documented."""
 
     def describe(self, job: Job) -> dict[str, Any]:
         extra = {"percent": 7, "state_text": None, "job": {"state": 3}}

@@ -117,7 +117,7 @@ class JobScript:
         return cls(progress=progress, step_seconds=seconds / steps)
 
     def progress_at(self, seconds: float) -> float:
-        """Return the state that a job nobody cancels has after ``seconds``."""
+        """Return the state of a job after ``seconds`` if it is not cancelled."""
         step = min(int(seconds / self.step_seconds + 1e-9), len(self.progress) - 1)
         return self.progress[step]
 

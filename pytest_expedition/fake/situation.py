@@ -127,7 +127,7 @@ class Situation:
 
     @property
     def seconds_to_finish(self) -> float:
-        """How long a job takes that nobody cancels; infinity if it never ends."""
+        """How long a job takes if it is not cancelled; infinity if it never ends."""
         return self.script.seconds_to_finish + self.agent_idle
 
     def speed_for(self, seconds: float) -> float:
@@ -244,7 +244,7 @@ class SituationInstance(Instance):
             case "cut-short":
                 return replace(response, cut=len(response.body) // 2)
             case "slow":
-                # No sleep: whoever tests a client may have replaced that.
+                # No sleep: a test of a client may have replaced it.
                 threading.Event().wait(_REALLY_SLOW)
         return response
 

@@ -80,7 +80,7 @@ class Exchange:
 
     @property
     def refused_in_json(self) -> bool:
-        """Whether an answer in JSON says that a request was wrong, whoever wrote it.
+        """Whether an answer in JSON says that a request was wrong, from the application or not.
 
         What is about the key or the number of requests says nothing of the request.
         """

@@ -12,7 +12,7 @@ import re
 from typing import Any, Final
 
 ABOUT_ACCESS: Final = frozenset({401, 429})
-"""HTTP statuses that are about the key or the number of requests, whoever answers with them."""
+"""HTTP statuses about the key or the number of requests, from the application or not."""
 
 _ENVELOPES: Final = (
     ({"Contents"}, {"Contents"}),

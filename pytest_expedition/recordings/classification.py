@@ -76,7 +76,7 @@ class Classified:
 
 
 class Purpose(NamedTuple):
-    """What a request was for. Nobody knows what an answer means to one not ``documented``."""
+    """What a request was for. If it is not ``documented``, its answer cannot be interpreted."""
 
     kind: Kind
     job_id: int | None = None
@@ -94,7 +94,7 @@ def purpose_of(
     ``path`` begins with ``/api/v1/``. A creation is any other request whose answer carries a job
     id, or that a ``recipe`` creates jobs with and that succeeds (``ok``); to get something creates
     a job only where that is documented or a recipe says so, since many a list may tell of jobs. A
-    request that may have changed a job in ways that nobody has documented counts as a cancel.
+    request that may have changed a job in an undocumented way counts as a cancel.
     """
     rest = path.partition("?")[0].removeprefix(ROOT)
     if _TELLS_THE_AGENT.fullmatch(rest):

@@ -288,5 +288,5 @@ def _answer(
     """The answer to the request itself: where it was redirected, the redirection."""
     first = response.history[0] if response.history else response
     answer = first if first.is_redirect else response
-    # What is streamed is the client's to close: nobody else may keep it open.
+    # The client closes a streamed answer: nothing else may keep it open.
     return weakref.ref(answer) if streamed else answer

@@ -15,10 +15,10 @@ Change = Literal["better", "worse", "other"]
 
 RANKS: Final = {"pass": 0, "not-tested": 1, "inconclusive": 1, "waived": 2, "fail": 3, "error": 4}
 """Outcomes from the best to the worst. Not to know is worse than a pass and better than a known
-failure, excused or not; an error is the worst, since nobody knows what it hides."""
+failure, excused or not; an error is the worst, since it may hide a failure."""
 
 ABSENT: Final = "absent"
-"""Stands for the outcome of a requirement that a report does not know, which ranks as untested."""
+"""The outcome of a requirement that a report does not know; it ranks as untested."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ def failure(entry: RequirementEntry) -> str:
         f"  {entry['reason']}",
     ]
     if entry["evidence"]:
-        lines += ["", "The exchanges that prove it, and how it came to them:"]
+        lines += ["", "The exchanges that prove it, and those that led to them:"]
         lines += [f"  {each['summary']}" for each in entry["evidence"]]
     if entry["curl"]:
         lines += ["", "To do it again:"]
@@ -48,7 +48,7 @@ def failure(entry: RequirementEntry) -> str:
         lines += ["", "To set the fake up that way:"]
         lines += [f"  {line}" for line in entry["python"]]
     if "replay" in entry:
-        lines += ["", "To do again all that was done when it showed:", f"  {entry['replay']}"]
+        lines += ["", "To replay the plan that showed it:", f"  {entry['replay']}"]
     return "\n".join(lines)
 
 
@@ -72,7 +72,7 @@ def verdict_lines(document: Document) -> list[str]:
     part = selection(document)
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
     if document["unanswered"]:
-        used += f" ({document['unanswered']} without an answer that tells anything)"
+        used += f" ({document['unanswered']} without a usable answer)"
     return [
         f"{target['url']}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
         f"{len(selected)} of {plural(_known(document), 'requirement')}: "
@@ -83,7 +83,7 @@ def verdict_lines(document: Document) -> list[str]:
         *([behind] if behind and not embedded else []),
         *waiver_lines(entries),
         *([f"reason: {printable(document['reason'])}"] if document["reason"] else []),
-        *([f"broken, too, though not selected: {', '.join(untold)}"] if untold else []),
+        *([f"also broken, though not selected: {', '.join(untold)}"] if untold else []),
         f"verdict: {document['verdict']}" + (f" ({part})" if part else ""),
     ]
 

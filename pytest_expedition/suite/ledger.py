@@ -62,7 +62,7 @@ class Ledger:
             self._enter_state(exchange.job_id, exchange)
 
     def enter_lost_creation(self, now: float) -> None:
-        """Count a creation whose answer nobody waited for."""
+        """Count a creation whose answer was not waited for."""
         self.unconfirmed_creations.append(now)
 
     def _enter_creation(self, creation: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""The list of every request that the suite can send, and why each harms nobody's jobs.
+"""The list of every request that the suite can send, and why each harms no job of others.
 
 The client makes its requests from this list alone; the dry run prints it. By the vendor's API
 reference `DELETE /api/v1/job` deletes all pending jobs of everybody, and a GET stops the agent. So
@@ -20,7 +20,7 @@ Condition = Literal["", "user name", "start", "control"]
 """What a target must allow: a user name and a password, `start` or `control` of its agent."""
 
 FAR: Final = 1_000_000
-"""How far above all ids of the run an id lies that nobody is given meanwhile."""
+"""How far above all ids of the run an id lies that no job gets meanwhile."""
 
 _LARGEST_OF_32_BITS: Final = 2**31 - 1
 
@@ -117,7 +117,7 @@ REQUESTS: Final[dict[str, ListedRequest]] = {
         method="DELETE",
         path="/api/v1/job/{malformed}",
         when="once for each malformed id that is marked DELETE",
-        safe="whoever reads an id in it reads that of an ended job of the run",
+        safe="a server that reads an id in it reads that of an ended job of the run",
     ),
     "agent-start": ListedRequest(
         method="GET",

@@ -35,7 +35,7 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the instance bears, and how long the suite waits.
+    """What the instance can take, and how long the suite waits.
 
     ``job_seconds``: how long a job may take to finish. ``poll_seconds``: the pause between two
     polls of a job. ``answer_seconds``: how long an answer may take. ``requests``, ``jobs`` and

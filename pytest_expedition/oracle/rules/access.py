@@ -57,8 +57,12 @@ def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
 
 
 BAD_ID_ACCEPTED: Final = Fault("bad-id-accepted", "The answer tells of a job (HTTP {status}).")
-BAD_ID_STATUS: Final = Fault("bad-id-status", "The answer is HTTP {status}, no client error.")
-BAD_ID_NO_JSON: Final = Fault("bad-id-no-json", "The answer (HTTP {status}) is no JSON: {problem}.")
+BAD_ID_STATUS: Final = Fault(
+    "bad-id-status", "The answer is HTTP {status}, which is not a client error (4xx)."
+)
+BAD_ID_NO_JSON: Final = Fault(
+    "bad-id-no-json", "The answer (HTTP {status}) is not JSON: {problem}."
+)
 
 
 @rule("input.bad-id")

@@ -42,7 +42,7 @@ def idempotent(history: History) -> Iterator[Judgement]:
 def _commands(history: History) -> Iterator[tuple[Exchange, bool]]:
     """Go through what the agent was told, and whether all before had been answered by then.
 
-    Else nobody knows which of them the agent heard last.
+    Otherwise it is not known which of them the agent heard last.
     """
     latest = -math.inf
     for command in history.agent:
@@ -52,7 +52,7 @@ def _commands(history: History) -> Iterator[tuple[Exchange, bool]]:
 
 STARTED_SET_BACK: Final = Fault(
     "started-set-back",
-    "The state of job {job} was {high}; after the agent that ran was started, it is {low}.",
+    "The state of job {job} was {high}; after a start of the running agent it is {low}.",
 )
 
 
@@ -87,7 +87,8 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
 
 
 START_REFUSED: Final = Fault(
-    "start-refused", "The agent ran; starting it was answered with HTTP {status}, no success."
+    "start-refused",
+    "The agent was running; the request to start it was answered with HTTP {status}.",
 )
 
 

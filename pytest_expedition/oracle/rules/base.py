@@ -181,7 +181,9 @@ def schema_problem(exchange: Exchange, name: SchemaName) -> str | None:
         return "it is nested too deep"
 
 
-NOT_A_SUCCESS: Final = Fault("not-a-success", "The answer is HTTP {status}, no success.")
+NOT_A_SUCCESS: Final = Fault(
+    "not-a-success", "The answer is HTTP {status}, which is not a success (2xx)."
+)
 NOT_THE_ENVELOPE: Final = Fault(
     "not-the-envelope", "The answer is not a valid {envelope} envelope: {problem}."
 )

@@ -56,7 +56,7 @@ def envelope(job: JobHistory) -> Iterator[Judgement]:
 
 
 CANCELLED_AWAY: Final = Fault(
-    "cancelled-away", "Once its cancel was answered, job {job} was gone: HTTP {status}."
+    "cancelled-away", "After its cancel was answered, job {job} was gone: HTTP {status}."
 )
 CANCEL_IGNORED: Final = Fault(
     "cancel-ignored",
@@ -91,7 +91,8 @@ def minus_one(job: JobHistory) -> Iterator[Judgement]:
 
 
 CANCELLED_LATER: Final = Fault(
-    "cancelled-later", "The answer to the cancel of job {job} shows {value}; -1 only showed later."
+    "cancelled-later",
+    "The answer to the cancel of job {job} shows {value}; only a later answer shows -1.",
 )
 
 
@@ -134,7 +135,9 @@ def _cancels_while_running(job: JobHistory) -> list[Exchange]:
     return concurrent
 
 
-CANCELLED_GONE: Final = Fault("cancelled-gone", "Job {job} was -1, then it was gone.")
+CANCELLED_GONE: Final = Fault(
+    "cancelled-gone", "The state of job {job} was -1, then the job was gone."
+)
 UNCANCELLED: Final = Fault("uncancelled", "The state of job {job} was -1, then {value}.")
 
 

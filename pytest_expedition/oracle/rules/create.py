@@ -91,7 +91,7 @@ def unique_id(by_id: list[list[Exchange]]) -> Iterator[Judgement]:
 
 NOT_VISIBLE: Final = Fault(
     "not-visible",
-    "The creation answered with job {job}, yet its status is HTTP {status} without that job.",
+    "The creation was answered with job {job}, but its status is HTTP {status} without that job.",
 )
 
 
@@ -111,7 +111,7 @@ def visible(job: JobHistory) -> Iterator[Judgement]:
         yield Violation(NOT_VISIBLE, job.creation, first, job=job.id, status=first.status)
 
 
-INITIAL_STATE: Final = Fault("initial-state", "The creation answer carries the state {value}.")
+INITIAL_STATE: Final = Fault("initial-state", "The creation answer shows the state {value}.")
 
 
 @rule("create.initial-state")

@@ -112,7 +112,7 @@ def _said(history: History) -> Iterator[_Said]:
 
 
 REFUSED_SILENTLY: Final = Fault(
-    "refused-silently", "The cancel of job {job} was refused without a text that says so."
+    "refused-silently", "The cancel of job {job} was refused, but no text in the answer says so."
 )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange, JobHistory
 
 
-NO_LIST: Final = Fault("no-list", "`{field}` of job {job} is {value}.")
+NO_LIST: Final = Fault("no-list", "`{field}` of job {job} is {value}, which is not a list.")
 
 
 @job_rule("result.next-step")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange, History, JobHistory
 
 SILENT = 5
-"""Requests about a job, one after the other, without an answer: whoever asks may give up."""
+"""Requests about a job in a row without an answer, after which a client may give up."""
 
 COMPLETED = 1
 FAILED = -1
@@ -182,9 +182,9 @@ NEVER_COMPLETED: Final = Fault(
 
 @job_rule("status.completes")
 def completes(job: JobHistory) -> Iterator[Judgement]:
-    """A job that nobody cancels reaches 1 within `job_seconds`.
+    """A job that is not cancelled reaches 1 within `job_seconds`.
 
-    In the dialect `data`: A job that nobody cancels reaches 1, or says that it has failed, within
+    In the dialect `data`: A job that is not cancelled reaches 1, or says that it has failed, within
     `job_seconds`.
     """
     late = overdue(job)
@@ -280,7 +280,7 @@ def message_agrees(job: JobHistory) -> Iterator[Judgement]:
             yield KEPT
 
 
-MISSPELLED: Final = Fault("misspelled", "The state of job {job} is spelled {value}.")
+MISSPELLED: Final = Fault("misspelled", "The state of job {job} is spelled {value}, not 1 or -1.")
 
 
 @job_rule("status.wire-number")
@@ -305,7 +305,7 @@ def unknown(history: History) -> Iterator[Judgement]:
 
 UNKNOWN_ACCEPTED: Final = Fault(
     "unknown-accepted",
-    "The id {job} was never given out, yet the answer is HTTP {status} and no error.",
+    "The server never gave out the id {job}, but its answer is HTTP {status} and no error.",
 )
 
 
