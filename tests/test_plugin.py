@@ -127,13 +127,13 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
             "What was seen:",
             "  The state of job * was 0.*, then 0.*.",
             "The exchanges that prove it, and those that led to them:",
-            "  * s POST project/1/import → job *, state 0",
+            "  * s POST project/1/import → job *, state 0*",
             "  * s GET job/status/* → state 0.*",
             "To do it again:",
             "  curl -sS -X POST -H *Bearer $EXPEDITION_API_KEY* --data resource=* http://*/import",
             "  JOB=…  # the job id in the answer",
             '  curl -sS -H * "http://127.0.0.1:*/api/v1/job/status/$JOB"',
-            "verdict: non-conformant",
+            "verdict: non-conformant (of 1 of *",
         ]
     )
     assert "Traceback" not in result.stdout.str()
