@@ -21,32 +21,40 @@ DEPENDENCIES = {
         *(tool for tool in TOOLS if not tool.startswith(("pytest-expedition", "schemathesis"))),
     ],
 }
-LONG = (
-    "browser",
-    "ci_examples",
-    "cli",
-    "hostile",
-    "live",
-    "matrix",
-    "openapi",
-    "races",
-    "readme",
+VERSIONED = (
+    "by_job",
+    "client_rules",
+    "client_time",
+    "clients",
+    "fake",
+    "frozen_time",
+    "har",
+    "monitor",
+    "monitor_httpx",
+    "own_answers",
+    "plugin",
+    "report",
+    "schemas",
+    "serving",
     "shares",
-    "stream",
-    "wall_clock",
+    "target",
+    "trace",
+    "transport",
+    "typed",
+    "verdict",
+    "workflows",
 )
-"""The tests that take the longest; versions hardly make a difference to what they are about."""
+"""The tests of what depends on Python, pytest and the other dependencies."""
 
-MOST = [*(f"--ignore=tests/test_{name}.py" for name in LONG), "-n", "auto", "--dist", "worksteal"]
+MOST = [*(f"tests/test_{name}.py" for name in VERSIONED), "-n", "auto", "--dist", "worksteal"]
 
 
 @nox.session(python=PYTHONS)
 @nox.parametrize("dependencies", list(DEPENDENCIES), ids=list(DEPENDENCIES))
 def tests(session: nox.Session, dependencies: str) -> None:
-    """Run most of the tests, or what follows `--`."""
+    """Run the tests of what depends on versions, or what follows `--`."""
     session.install(*DEPENDENCIES[dependencies])
-    without = ["--ignore=tests/test_openapi.py"] if dependencies == "lowest" else []
-    session.run("pytest", *without, *(session.posargs or MOST))
+    session.run("pytest", *(session.posargs or MOST))
 
 
 @nox.session

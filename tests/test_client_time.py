@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import queue
 import subprocess
@@ -20,6 +21,7 @@ from clients import Asynchronous, Client, content
 from pytest_expedition import Situation
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
+from pytest_expedition.clients.virtual_time import frames_of_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -345,3 +347,19 @@ def test_an_async_client_in_a_test(pytester: pytest.Pytester, plugin: str, marke
         result = run("-p", "no:cacheprovider", *options)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*The job failed, but the client returned 'finished'."])
+
+
+def test_no_garbage_is_collected_while_the_frames_of_threads_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collects = []
+    take = sys._current_frames
+
+    def taken() -> object:
+        collects.append(gc.isenabled())
+        return take()
+
+    monkeypatch.setattr(sys, "_current_frames", taken)
+    assert threading.get_ident() in frames_of_threads()
+    assert collects == [False]
+    assert gc.isenabled()

@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import re
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
+from pytest_expedition.clients.virtual_time import frames_of_threads
 from pytest_expedition.fake.situation import LONGEST
 
 if TYPE_CHECKING:
@@ -201,22 +201,26 @@ class Guard:
             elif not self._may_stand_still() or seen != (self._calls, clock):
                 seen, since, used = (self._calls, clock), real_time.now(), time.process_time()
             elif still > (LONGEST_STILL_SECONDS if busy else STILL_SECONDS):
+                if self._is_debugged():
+                    since = real_time.now()
+                    continue
                 self.complaint = self._complain(still)
                 self.end()
 
     def _may_stand_still(self) -> bool:
         """Whether a clock that stands still tells that the client waits by another one.
 
-        Before its first request it may be at work; and a person may look at it with a debugger.
+        Before its first request it may be at work.
         """
         if not self._call or self.in_real_time:
             return False
         asked = len(self._server.instance.requests) > self._asked_before
-        return (self._call == "wait" or asked) and not self._is_debugged()
+        return self._call == "wait" or asked
 
     def _is_debugged(self) -> bool:
+        """Whether a person looks at the client with a debugger, in which it waits."""
         # Only the innermost frame: to walk those of a thread that runs is not safe.
-        frames = sys._current_frames()  # noqa: SLF001 - there is no other way to see them
+        frames = frames_of_threads()
         return any(
             _DEBUGGERS.search(frames[thread.ident].f_code.co_filename)
             for thread in self.threads()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures.thread
 import contextlib
+import gc
 import itertools
 import queue
 import sys
@@ -124,11 +125,31 @@ class VirtualTime:
 
     def _others_are_at_work(self) -> bool:
         """Whether another thread of the client is neither asleep nor waiting for one that is."""
-        frames = sys._current_frames()  # noqa: SLF001 - there is no other way to see them
+        frames = frames_of_threads()
         return any(
             ident is None or (ident in frames and not _waits(frames[ident]))
             for ident in self._threads_awake()
         )
+
+
+_looking: Final = threading.Lock()
+
+
+def frames_of_threads() -> dict[int, FrameType]:
+    """Return the innermost frame of each thread, by the identifier of the thread.
+
+    The garbage collector is off meanwhile. The interpreter has locked its list of threads then. A
+    callback of the collector, such as Hypothesis has, could let another thread run that waits for
+    this list: a deadlock.
+    """
+    with _looking:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames()  # noqa: SLF001 - there is no other way to see them
+        finally:
+            if collects:
+                gc.enable()
 
 
 def _waits(frame: FrameType) -> bool:
