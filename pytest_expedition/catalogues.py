@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class Catalogue:
     """A table: the name of each column, and one row of cells for each entry.
 
-    The first cell of a row is the entry's id.
+    ``about`` says what is in it. The first cell of a row is the entry's id.
     """
 
+    about: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -45,6 +46,7 @@ def requirements() -> Catalogue:
     from pytest_expedition.protocol.requirements import CATALOGUE
 
     return Catalogue(
+        about="what is asked of servers",
         columns=("requirement", "level", "basis", "promise", "source"),
         rows=tuple((*_promise(each), each.source.text) for each in CATALOGUE.values()),
     )
@@ -55,6 +57,7 @@ def promises() -> Catalogue:
     from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
     return Catalogue(
+        about="what is asked of clients",
         columns=("promise", "level", "basis", "what a client does"),
         rows=tuple(_promise(each) for each in CLIENT_CATALOGUE.values()),
     )
@@ -74,6 +77,7 @@ def broken() -> Catalogue:
         return _list(breaks) + instead
 
     return Catalogue(
+        about="the broken servers",
         columns=("broken server", "its defect", "it shows", "dialects", "requirements it fails"),
         rows=tuple(
             (
@@ -93,6 +97,7 @@ def odd() -> Catalogue:
     from pytest_expedition.fake.odd import ODD
 
     return Catalogue(
+        about="the servers that are odd but honest",
         columns=("odd but honest server", "its quirk", "SHOULDs it may fail"),
         rows=tuple((each.name, each.quirk, _list(each.may_fail)) for each in ODD.values()),
     )
@@ -103,6 +108,7 @@ def scenarios() -> Catalogue:
     from pytest_expedition.clients.catalogue import SCENARIOS
 
     return Catalogue(
+        about="the scenarios that clients are tested in",
         columns=("scenario", "the situation", "a good client"),
         rows=tuple((each.id, each.text, each.good) for each in SCENARIOS.values()),
     )
@@ -113,6 +119,7 @@ def requests() -> Catalogue:
     from pytest_expedition.suite.request_list import REQUESTS
 
     return Catalogue(
+        about="the requests that the suite can send",
         columns=("request", "method", "path", "when", "why it is safe"),
         rows=tuple(
             (name, f"`{each.method}`", f"`{each.path}`", each.when, each.safe)
@@ -126,6 +133,7 @@ def malformed_ids() -> Catalogue:
     from pytest_expedition.suite.request_list import MALFORMED_IDS
 
     return Catalogue(
+        about="the malformed ids that the suite sends",
         columns=("malformed id", "sent with", "why it is safe"),
         rows=tuple((each.text, _list(each.methods), each.safe) for each in MALFORMED_IDS),
     )

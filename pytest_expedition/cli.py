@@ -110,26 +110,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listing = commands.add_parser(
         "list", help="print a catalogue: requirements, servers, scenarios"
     )
-    listing.add_argument("catalogue", choices=CATALOGUES, help="the catalogue to print")
-    test = commands.add_parser(
+    listing.add_argument(
+        "catalogue",
+        nargs="?",
+        choices=CATALOGUES,
+        help="the catalogue to print (default: the names of the catalogues)",
+    )
+    commands.add_parser(
         "test",
+        usage="%(prog)s [-h] URL [ARGUMENT_OF_PYTEST ...]",
         help="judge a live instance: the contract suite, run by pytest",
         description="Judge a live instance, as `pytest --pyargs pytest_expedition.contract "
-        "--expedition-url URL` does, with the same exit status.",
-    )
-    test.add_argument("url", metavar="URL", help="address of the instance, without /api/v1")
-    test.add_argument(
-        "arguments",
-        nargs=argparse.REMAINDER,
-        metavar="...",
-        help="arguments of pytest, such as --expedition-profile=smoke",
+        "--expedition-url URL` does, with the same exit status. URL is the address of the "
+        "instance, without /api/v1. Options of pytest, such as --expedition-profile=smoke, may "
+        "stand before and after it. With --expedition-config=FILE, leave URL out.",
     )
     commands.add_parser("openapi", help="print the OpenAPI 3.1 description of the fake instance")
     compare = commands.add_parser(
         "compare",
         help="compare two JSON reports of the contract suite",
         description="Tell which requirements differ between two JSON reports. The exit status is "
-        "1 if any outcome got worse from A to B, 4 if a file is no report.",
+        "1 if any outcome got worse from A to B, 4 if a file is no report, or one of them is of a "
+        "client and the other of a server.",
     )
     compare.add_argument("before", metavar="A.json", help="the report to start from")
     compare.add_argument("after", metavar="B.json", help="the report to hold it against")
@@ -163,14 +165,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--strict", action="store_true", help="a SHOULD that fails counts as a MUST that does"
     )
     client_command.add_parser(commands, seconds=_seconds, report_path=_report_path)
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    # The options are those of pytest, which argparse does not know.
+    if given[:1] == ["test"] and given[1:2] not in (["-h"], ["--help"]):
+        return _test(given[1:])
+    options = parser.parse_args(given)
     if options.command == "client":
         return _run_client(options)
-    if options.command == "test":
-        return _test(options.url, options.arguments)
     if options.command == "openapi":
         return _print_openapi()
     if options.command == "list":
+        if options.catalogue is None:
+            _print(*(f"{name}: {each().about}" for name, each in CATALOGUES.items()))
+            return 0
         _print(CATALOGUES[options.catalogue]().as_text())
         return 0
     if options.command == "compare":
@@ -213,10 +220,27 @@ def _run_client(options: argparse.Namespace) -> int:
     )
 
 
-def _test(url: str, arguments: Sequence[str]) -> int:
+def _test(arguments: list[str]) -> int:
     """Run the contract suite in a process of its own; pytest hears of Ctrl-C by itself."""
     suite = [sys.executable, "-m", "pytest", "--pyargs", "pytest_expedition.contract"]
-    command = [*suite, "--expedition-url", url, *arguments]
+    options = {each.partition("=")[0] for each in arguments}
+    if "--expedition-url" not in options:
+        url = next((each for each in arguments if each.startswith(("http://", "https://"))), None)
+        if url is None and arguments and not arguments[0].startswith("-"):
+            url = arguments[0]  # pytest says what is wrong with it
+        if url is not None:
+            arguments.remove(url)
+            suite += ["--expedition-url", url]
+        elif "--expedition-config" not in options and not (
+            {"EXPEDITION_URL", "EXPEDITION_CONFIG"} & os.environ.keys()
+        ):
+            print(
+                "pytest-expedition: no instance to judge: give its URL, such as "
+                "http://127.0.0.1:8080, or --expedition-config=FILE",
+                file=sys.stderr,
+            )
+            return EXIT_MISTAKE
+    command = [*suite, *arguments]
     if os.name != "nt":
         os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
     return subprocess.call(command)  # noqa: S603 - this interpreter
@@ -317,9 +341,21 @@ def _compare(before_name: str, after_name: str) -> int:
     except ValueError as error:
         print(f"pytest-expedition: {error}", file=sys.stderr)
         return EXIT_MISTAKE
+    if _is_of_a_client(before) != _is_of_a_client(after):
+        print(
+            "pytest-expedition: one report is of a client, the other of a server: "
+            "compare two of the same kind",
+            file=sys.stderr,
+        )
+        return EXIT_MISTAKE
     differences = compare(before, after)
     _print(*comparison_lines(before, after, differences))
     return int(any(each.change == "worse" for each in differences))
+
+
+def _is_of_a_client(report: Document) -> bool:
+    names = [each["id"] for each in report["requirements"]] + report["not_selected"]
+    return any(name.startswith("client.") for name in names)
 
 
 def _port(text: str) -> int:

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from pytest_expedition import cli
+from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.cli import main
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.fake import dialects
@@ -70,6 +71,31 @@ def test_every_entry_of_a_catalogue_is_listed(
     assert main(["list", catalogue]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if not line.startswith(" ")] == list(entries)
+
+
+def test_without_a_name_the_catalogues_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in printed] == list(CATALOGUES)
+    assert "broken: the broken servers" in printed
+
+
+def test_the_suite_is_not_run_without_an_instance(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EXPEDITION_URL", raising=False)
+    monkeypatch.delenv("EXPEDITION_CONFIG", raising=False)
+    assert main(["test", "-v"]) == 4
+    told = capsys.readouterr().err
+    assert told.startswith("pytest-expedition: no instance to judge: give its URL")
+    assert told.count("\n") == 1
+
+
+def test_the_help_of_test_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["test", "--help"])
+    assert caught.value.code == 0
+    assert "pytest-expedition test [-h] URL" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,21 @@ def test_a_file_that_is_no_report(
     assert told.count("\n") == 1
 
 
+def test_a_report_of_a_client_is_not_compared_with_one_of_a_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_a_client = json.loads(json.dumps(GOOD))
+    for entry in of_a_client["requirements"]:
+        entry["id"] = "client." + entry["id"].replace(".", "-")
+    (tmp_path / "a.json").write_text(json.dumps(of_a_client))
+    (tmp_path / "b.json").write_text(json.dumps(GOOD))
+    assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 4
+    assert capsys.readouterr().err == (
+        "pytest-expedition: one report is of a client, the other of a server: "
+        "compare two of the same kind\n"
+    )
+
+
 def test_bytes_that_are_no_text_are_no_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -217,3 +217,21 @@ def test_the_command_judges_an_instance_and_has_the_exit_status_of_pytest(
     same = pytester.runpytest_subprocess(*SMOKE, *options)
     command = [sys.executable, "-m", "pytest_expedition.cli", "test", expedition_server.url]
     assert pytester.run(*command, *smoke).ret == same.ret
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "-v URL -k create.envelope",
+        "--expedition-profile smoke URL -k create.envelope",
+        "-k create.envelope -v --expedition-url URL",
+    ],
+)
+def test_the_command_takes_the_url_anywhere_among_the_options(
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer, order: str
+) -> None:
+    arguments = order.replace("URL", expedition_server.url).split()
+    command = [sys.executable, "-m", "pytest_expedition.cli", "test", *arguments]
+    result = pytester.run(*command, "--expedition-profile=smoke")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines([f"{expedition_server.url}, dialect system: *"])
