@@ -394,6 +394,11 @@ def test_files_outside_the_folder_are_never_read(tmp_path: Path, name: str) -> N
         (b'{"log": {"version": 1}}', "a.har", "has no list of entries"),
         (b'{"log": {"entries": {}}}', "a.har", "has no list of entries"),
         (b'{"log": {"entries": [1, 2]}}', "a.har", "no entry can be used: entry 1 is broken"),
+        (
+            b'{"log": {"entries": [{"request": null}]}}',
+            "a.har",
+            "no entry can be used: entry 1 is broken and passed over: it has no request with a url",
+        ),
         (zipped(readme__md=b"x"), "a.zip", "known are HAR files"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -200,7 +202,8 @@ def test_exit_status_and_summary(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert status(misspelled, "--strict") == 1
     assert status(Story().create().poll("x")) == 1
     capsys.readouterr()
-    assert status(Story()) == 5
+    (tmp_path / "idle.har").write_text('{"log": {"entries": []}}')
+    assert main(["check", str(tmp_path / "idle.har")]) == 5
     assert "0 jobs, 0 requests" in capsys.readouterr().out
 
 
@@ -233,8 +236,11 @@ def test_a_rule_that_breaks_down_is_an_error(
         (["."], 4, "cannot be read: Is a directory"),
         (["bad.jsonl"], 4, "bad.jsonl: this is not a recording that I know"),
         (["bad.json"], 4, "bad.json: this is not a recording that I know"),
-        (["empty.jsonl", "--config=none.toml"], 4, "none.toml: cannot be read"),
-        (["empty.jsonl", "--report=folder.json"], 3, "folder.json was not written"),
+        (["empty.jsonl"], 4, "empty.jsonl: is empty\n"),
+        ([os.devnull], 4, f"{os.devnull}: is empty\n"),
+        (["cut.gz"], 4, "cut.gz: is empty, or cut off before anything that can be read\n"),
+        (["idle.har", "--config=none.toml"], 4, "none.toml: cannot be read"),
+        (["idle.har", "--report=folder.json"], 3, "folder.json was not written"),
     ],
 )
 def test_mistakes_are_told(
@@ -248,6 +254,8 @@ def test_mistakes_are_told(
     monkeypatch.chdir(tmp_path)
     for name, text in (("bad.jsonl", "x\n"), ("bad.json", "x"), ("empty.jsonl", "")):
         (tmp_path / name).write_text(text)
+    (tmp_path / "idle.har").write_text('{"log": {"entries": []}}')
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"x" * 99)[:10])
     (tmp_path / "folder.json").mkdir()
     assert main(["check", *arguments]) == status
     assert message in capsys.readouterr().err

@@ -70,7 +70,7 @@ def written(path: Path, *lines: bytes) -> tuple[list[Line], Trace]:
 
 
 @settings(deadline=None)
-@given(st.lists(exchanges, max_size=3))
+@given(st.lists(exchanges, min_size=1, max_size=3))
 def test_what_is_written_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, told: list[Exchange]
 ) -> None:

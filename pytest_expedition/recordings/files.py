@@ -174,7 +174,7 @@ def _recognise(
     kind: Literal["har", "trace"]
     if _HAR.match(start):
         kind = "har"
-    elif not head or _TRACE.search(start):
+    elif _TRACE.search(start):
         kind = "trace"
     elif _HAR_LATER.match(start):
         kind = "har"
@@ -200,7 +200,13 @@ def _beside(path: Path, name: str) -> bytes | None:
 def _unknown(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            head = file.read(20).decode("latin-1")
+            magic = file.read(20)
+            file.seek(0)
+            is_packed = magic.startswith(_GZIP)
+            if not ReadableRest(file, packed=is_packed).read(1):
+                cut_off = ", or cut off before anything that can be read" if is_packed else ""
+                return f"{path}: is empty{cut_off}"
+        head = magic.decode("latin-1")
     except OSError:
         head = ""
     of_mitmproxy = path.suffix in {".flow", ".flows", ".mitm"} or _MITMPROXY.match(head)

@@ -70,6 +70,10 @@ def read_har(recording: Recording) -> HarLog:
     return _Reader(recording).read()
 
 
+class _BrokenEntryError(ValueError):
+    """An entry that cannot be used; the message says why."""
+
+
 class _Reader:
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -86,7 +90,8 @@ class _Reader:
             try:
                 self._take(entry)
             except (AttributeError, KeyError, TypeError, ValueError) as error:  # noqa: PERF203
-                what = f"{type(error).__name__}: {error}"
+                told = isinstance(error, _BrokenEntryError)
+                what = str(error) if told else "a field is missing or of the wrong type"
                 self._remarks.append(f"entry {number} is broken and passed over: {what}")
         entries = list(self._found.values())
         if not number:
@@ -124,9 +129,11 @@ class _Reader:
         except RecursionError:
             self._remarks.append("an entry is nested too deep; the entries before are judged")
 
-    def _take(self, entry: dict[str, Any]) -> None:
+    def _take(self, entry: Any) -> None:
         """Take up an entry, if it is a request to an API that the server answered."""
-        request = entry["request"]
+        request = entry.get("request") if isinstance(entry, dict) else None
+        if not isinstance(request, dict) or not isinstance(request.get("url"), str):
+            raise _BrokenEntryError("it has no request with a url")
         if not is_of_the_api(request["url"]):
             self._passed_over += 1
             return

@@ -128,7 +128,7 @@ class Trace:
     def __iter__(self) -> Iterator[Line]:
         """Read all lines. Raises ``RecordingError`` if none of them can be read."""
         name = self._recording.name
-        read = number = 0
+        read = 0
         for number, line in enumerate(self._recording.text, 1):
             if not line.strip():
                 continue
@@ -143,9 +143,7 @@ class Trace:
                 self.remarks.append(f"{name}:{number}: {error}: the line is passed over")
         if self._recording.damaged:
             self.remarks.append(f"{name}: the file is cut off; what is whole is judged")
-        if not number:
-            self.remarks.append(f"{name}: it has no entries")
-        elif not read and self.incomplete:
+        if not read and self.incomplete:
             raise RecordingError(self.remarks[0])
 
     def _read(self, line: str) -> Line:
