@@ -98,6 +98,13 @@ def test_the_help_of_test_is_its_own(capsys: pytest.CaptureFixture[str]) -> None
     assert "pytest-expedition test [-h] URL" in capsys.readouterr().out
 
 
+def test_the_help_of_client_says_how_often_to_poll(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["client", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "a pause of about half a second between polls" in printed
+
+
 @pytest.mark.parametrize(
     ("polls_after_the_end", "exit_status", "told"),
     [

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_expedition.clients.harness import judge_transcript
-from pytest_expedition.clients.rules import judge_client
+from pytest_expedition.clients.rules import does_not_hammer, judge_client
 from pytest_expedition.clients.transcript import Call, Said, Step, Transcript
 from pytest_expedition.oracle.history import Exchange
+from pytest_expedition.oracle.rules.base import Violation
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
+from pytest_expedition.report.messages import seen
 
 if TYPE_CHECKING:
     from pytest_expedition.clients.transcript import Saying
@@ -155,6 +157,20 @@ def test_ten_polls_in_two_seconds_are_none_too_many() -> None:
     assert broken(transcript(CREATED, *polls(*states, every=0.2), said="finished")) == {
         "does-not-hammer"
     }
+
+
+def test_polls_that_are_too_many_are_told_in_real_time() -> None:
+    asked = transcript(CREATED, *polls(*[0.5] * 9, 1, every=0.2), said="finished")
+    (told,) = hammering(asked)
+    assert told == "It sent ten polls within 1.8 s."
+    (told,) = hammering(replace(asked, pace=1.5))
+    assert told == (
+        "It sent ten polls within 1.2 s of real time. A second is 1.5 of the scenario's."
+    )
+
+
+def hammering(judged: Transcript) -> list[str]:
+    return [seen(x) for x in does_not_hammer(judged) if isinstance(x, Violation)]
 
 
 def test_a_client_that_nobody_heard_is_judged_by_what_it_sent() -> None:

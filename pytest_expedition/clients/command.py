@@ -38,7 +38,8 @@ def add_parser(
         description="Run a program in every scenario, and judge what it does. In the command {url} "
         "and {key} stand for the address and the key of the fake instance; both are also in the "
         "environment, as EXPEDITION_URL and EXPEDITION_API_KEY. The program runs one job and tells "
-        "by its exit status how it ended: 0 means that it has finished.",
+        "by its exit status how it ended: 0 means that it has finished. Give the program a pause "
+        "of about half a second between polls: ten polls within two seconds are too many.",
         epilog="Exit status: 0 no MUST is broken, 1 one is (or, with --strict, a SHOULD), 3 a rule "
         "broke down or a report was not written, 4 the command cannot be run.",
     )

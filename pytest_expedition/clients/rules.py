@@ -389,6 +389,10 @@ def _survives(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement
 
 
 HAMMERED: Final = Fault("hammered", "It sent ten polls within {seconds} s.")
+HAMMERED_IN_REAL_TIME: Final = Fault(
+    "hammered-in-real-time",
+    "It sent ten polls within {seconds} s of real time. A second is {pace} of the scenario's.",
+)
 
 
 @client_rule("client.does-not-hammer")
@@ -402,7 +406,9 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
         for first, last in zip(of_one, of_one[MANY_POLLS - 1 :], strict=False):
             seconds = round((last.at - first.at) / transcript.pace, 3)
             if seconds < HAMMERING_SECONDS:
-                yield Violation(HAMMERED, first.exchange, last.exchange, seconds=seconds)
+                fault = HAMMERED if transcript.pace == 1 else HAMMERED_IN_REAL_TIME
+                pace = round(transcript.pace, 1)
+                yield Violation(fault, first.exchange, last.exchange, seconds=seconds, pace=pace)
                 break
         else:
             if len(of_one) > 1:
