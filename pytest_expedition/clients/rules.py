@@ -406,9 +406,12 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
         for first, last in zip(of_one, of_one[MANY_POLLS - 1 :], strict=False):
             seconds = round((last.at - first.at) / transcript.pace, 3)
             if seconds < HAMMERING_SECONDS:
-                fault = HAMMERED if transcript.pace == 1 else HAMMERED_IN_REAL_TIME
+                proof = (first.exchange, last.exchange)
                 pace = round(transcript.pace, 1)
-                yield Violation(fault, first.exchange, last.exchange, seconds=seconds, pace=pace)
+                if pace == 1:
+                    yield Violation(HAMMERED, *proof, seconds=seconds)
+                else:
+                    yield Violation(HAMMERED_IN_REAL_TIME, *proof, seconds=seconds, pace=pace)
                 break
         else:
             if len(of_one) > 1:
