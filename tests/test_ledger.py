@@ -141,7 +141,8 @@ def test_a_creation_that_may_have_created_a_job_counts_as_one(document: Any, sta
 def test_a_creation_that_was_refused_does_not(document: Any, status: Any) -> None:
     ledger = ledger_of(Story().add("create", "POST", PATH, document, status=status))
     assert ledger.unconfirmed_creations == []
-    assert ledger.jobs_left == Limits().jobs
+    assert ledger.room(1.0) == Limits().concurrent_jobs
+    assert ledger.jobs_left == Limits().jobs - 1, "the limit `jobs` believes no answer"
 
 
 def test_what_was_never_sent_created_nothing() -> None:
@@ -149,6 +150,7 @@ def test_what_was_never_sent_created_nothing() -> None:
     (lost,) = Story().add("create", "POST", PATH, b"", status=None).exchanges
     ledger.enter(lost, unsent=True)
     assert ledger.unconfirmed_creations == []
+    assert ledger.jobs_left == Limits().jobs
 
 
 def test_an_id_that_is_given_out_twice_hides_a_job() -> None:

@@ -26,7 +26,7 @@ from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Ta
 from pytest_expedition.fake import instance
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.report.document import assemble, run_entry
-from pytest_expedition.report.messages import left_behind
+from pytest_expedition.report.messages import left_behind, reason
 from pytest_expedition.report.text import verdict_lines
 from pytest_expedition.suite.client import Client, LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.dry_run import preview
@@ -252,6 +252,19 @@ class CreatesAndAnswers(Watched):
         return Response(status=self.memory["status"], headers={"Location": "/api/v1/jobs"})
 
 
+class CreatesAndRefuses(Instance):
+    """Creates every job, and answers all but the first creation as if it had created none."""
+
+    def answer_creation(self, job_request: Any) -> Response:
+        answer = super().answer_creation(job_request)
+        status: int = self.memory["status"]
+        if len(self.jobs) == 1:
+            return answer
+        if self.memory["envelope"]:
+            return self.error(HTTPStatus(status), "Another job is in progress")
+        return Response(status=status, headers={"Retry-After": "0"}, body=b"Slow down")
+
+
 class OneJobAtATime(Watched):
     """Refuses a job while another runs, with a status of the test's choice in an envelope."""
 
@@ -290,6 +303,16 @@ class TestWhateverIsAnswered:
         assert len(server.jobs) <= 4
         assert server.instance.memory["most"] <= 3
 
+    @pytest.mark.parametrize("envelope", [True, False])
+    @pytest.mark.parametrize("status", [400, 409, 429, 503])
+    def test_no_more_creations_are_sent_than_jobs_are_allowed(
+        self, serve: Any, status: int, *, envelope: bool
+    ) -> None:
+        server, target = serve(CreatesAndRefuses, limits={"jobs": 3})
+        server.instance.memory.update(status=status, envelope=envelope)
+        run_contract(target, seed=1)
+        assert len([x for x in server.requests if x.method == "POST"]) == len(server.jobs) == 3
+
     @pytest.mark.parametrize("status", [409, 429, 503])
     @pytest.mark.parametrize("profile", ["smoke", "default"])
     def test_a_server_that_runs_one_job_at_a_time_is_given_one(
@@ -300,7 +323,7 @@ class TestWhateverIsAnswered:
         found = run_contract(target, profile=profile, seed=1)
         assert found.verdict in {"conformant", "inconclusive"}
         assert server.instance.memory["most"] == 1
-        assert len(server.jobs) >= 4
+        assert len(server.jobs) >= (2 if profile == "smoke" else 4)
         assert found.left_behind == ()
         assert found.unconfirmed_creations == 0
         assert target.clock.now() < 12 * 10.0
@@ -373,6 +396,27 @@ class TestSeconds:
 
 
 class TestLedger:
+    def test_the_clean_up_sends_its_cancels_at_the_same_instant(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server, target = serve(seconds=600.0)
+        sent: list[str] = []
+        together = threading.Barrier(3)
+
+        def send(transport: Transport, request: Any, **options: Any) -> Reply:
+            sent.append(request.method)
+            if request.method == "DELETE":
+                together.wait(20)
+            return honest(transport, request, **options)
+
+        honest = Transport.send
+        monkeypatch.setattr(Transport, "send", send)
+        with Client(target) as client:
+            client.send([client.creation("import")] * 3)
+        assert not together.broken
+        assert sent == ["POST"] * 3 + ["DELETE"] * 3
+        assert [server.state(job) for job in server.jobs] == [-1] * 3
+
     def test_nobody_elses_job_is_ever_cancelled(self, serve: Any) -> None:
         class Sloppy(Instance):
             """Reads an id as PHP does: as far as it is a number."""
@@ -482,6 +526,26 @@ class TestGateways:
         assert "seconds" in {result.limit for result in found.results}
         assert found.verdict == "inconclusive"
         assert target.clock.now() < target.limits.seconds
+        told = (
+            "; the target asked for a pause of 86400 s (Retry-After), which is longer than the "
+            "run may take"
+        )
+        ended = [reason(result) for result in found.results if result.limit]
+        assert all(each.endswith(told) for each in ended)
+
+    def test_jobs_are_cancelled_though_the_target_asked_for_a_long_pause(self, serve: Any) -> None:
+        class AsksOnce(Instance):
+            def answer_status(self, job: Job) -> Response:
+                if self.memory.setdefault("asked", False):
+                    return super().answer_status(job)
+                self.memory["asked"] = True
+                return Response(status=429, headers={"Retry-After": "99999"}, body=b"Later")
+
+        server, target = serve(AsksOnce, seconds=600.0, jobs=(IMPORT,))
+        found = run_contract(target, profile="smoke", seed=1)
+        assert [server.state(job) for job in server.jobs] == [-1] * len(server.jobs)
+        assert found.left_behind == ()
+        assert target.clock.now() < 10
 
     def test_an_answer_of_the_application_is_not_waited_for(self, serve: Any) -> None:
         class Asks(Instance):

@@ -63,7 +63,8 @@ class Result:
     ``kept`` is how often the promise was put to the test and kept, ``violation`` the proof that it
     was broken, ``unseen`` how often what came of it could not be seen. ``lacking`` is what the
     target had to have for a chance, ``dialect`` the one that does not carry it, ``limit`` the limit
-    that ended the run before there was one, ``crash`` the traceback of a rule that broke down.
+    that ended the run before there was one, ``pause`` the seconds that the target asked to wait if
+    they were too long for that limit, ``crash`` the traceback of a rule that broke down.
     ``waiver`` is that of the target, if it has one, and ``waiver_state`` what became of it.
     """
 
@@ -75,6 +76,7 @@ class Result:
     lacking: Capability | None = None
     dialect: str = ""
     limit: str = ""
+    pause: float = 0.0
     crash: str = ""
     waiver: Waiver | None = None
     waiver_state: WaiverState | None = None
@@ -86,6 +88,7 @@ def decide_outcomes(
     offers: Collection[Capability],
     dialect: str | None = None,
     limit: str = "",
+    pause: float = 0.0,
     broke: bool = False,
     minimal: Mapping[str, Violation] | None = None,
     catalogue: Mapping[str, Requirement] = CATALOGUE,
@@ -93,7 +96,8 @@ def decide_outcomes(
     """Give every requirement its outcome.
 
     ``offers`` is what the target is known to have, ``dialect`` the one that it speaks, ``limit``
-    the limit that ended the run, if one did; ``broke`` whether the run could not be carried out, so
+    the limit that ended the run, if one did; ``pause`` the seconds that the target asked to wait if
+    they were too long for that limit; ``broke`` whether the run could not be carried out, so
     that what was not judged is an error. ``minimal`` are violations that are preferred as proof,
     and ``catalogue`` has the requirements by id.
     """
@@ -125,7 +129,9 @@ def decide_outcomes(
                 requirement=requirement, outcome="not-tested", lacking=requirement.capability
             )
         else:
-            result = Result(requirement=requirement, outcome="inconclusive", limit=limit)
+            result = Result(
+                requirement=requirement, outcome="inconclusive", limit=limit, pause=pause
+            )
         results.append(result)
     return results
 

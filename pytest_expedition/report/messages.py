@@ -136,6 +136,11 @@ def _judged(result: Result, broke: str) -> str:
             )
         case "inconclusive":
             ended = f"; the limit `{result.limit}` ended the run" if result.limit else ""
+            if result.pause:
+                ended = (
+                    f"; the target asked for a pause of {result.pause:.0f} s (Retry-After), which "
+                    "is longer than the run may take"
+                )
             return f"not exercised: {requirement.unexercised}{ended}"
         case "error":
             return broke or f"the rule crashed: {result.crash.strip().splitlines()[-1]}"

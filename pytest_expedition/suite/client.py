@@ -77,11 +77,16 @@ _BODY_REFUSED: Final = frozenset({400, 401, 415, 422})
 
 
 class LimitReachedError(Exception):
-    """Another request would go beyond a limit of the target; ``limit`` is its name."""
+    """Another request would go beyond a limit of the target; ``limit`` is its name.
 
-    def __init__(self, limit: str) -> None:
+    ``pause`` is for how many seconds the target asked to wait, if the run would take too long for
+    that reason; else it is 0.
+    """
+
+    def __init__(self, limit: str, *, pause: float = 0.0) -> None:
         super().__init__(f"the limit `{limit}` of the target is reached")
         self.limit = limit
+        self.pause = pause
 
 
 class TargetUnusableError(Exception):
@@ -174,7 +179,7 @@ class Client:
         self._transport = Transport(
             target.url, verify=target.verify, cert=target.certificate, connections=MOST_AT_ONCE
         )
-        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="expedition")
+        self._pool = _new_pool()
         self._quiet = warnings.catch_warnings()
 
     def __enter__(self) -> Self:
@@ -237,35 +242,52 @@ class Client:
         if self._agent_stopped:
             # A restart could end what runs, if the agent was never stopped.
             with contextlib.suppress(Exception):  # jobs are to be cancelled whatever happens
-                self._make_agent_run("start", self._send_while_cleaning_up)
+                self._make_agent_run("start", self._send_one_while_cleaning_up)
         self._cancel_what_still_runs()
         return self.leftovers
 
-    def _send_while_cleaning_up(self, call: Call) -> Exchange | None:
-        """Send a request as long as requests and seconds are left; again where it was put off."""
-        exchange: Exchange | None = None
-        for _ in range(MOST_WAITS):
+    def _send_one_while_cleaning_up(self, call: Call) -> Exchange | None:
+        return next(iter(self._send_while_cleaning_up([call])), None)
+
+    def _send_while_cleaning_up(self, calls: Sequence[Call]) -> list[Exchange]:
+        """Send requests at the same instant, as long as requests and seconds are left.
+
+        Each is sent once, even where the target asked for a longer pause (Retry-After) than there
+        is time for. What was put off is sent again if there is time.
+        """
+        exchanges: list[Exchange] = []
+        for number in range(MOST_WAITS):
             left = min(self._until - machine_now(), self.target.limits.answer_seconds)
             pause = max(self._not_before - self.now, 0.0)
-            requests_left = self.target.limits.requests - self.requests
-            if requests_left <= 0 or left <= 0 or (self.clock.waits and pause > left):
+            too_long = self.clock.waits and pause > left
+            calls = calls[: max(self.target.limits.requests - self.requests, 0)]
+            if not calls or left <= 0 or (too_long and number):
                 break
-            self.clock.sleep(pause)
-            (exchange,) = self._send_once([call])
-            if exchange.status == NO_KEY and self.target.password:
+            if not too_long:
+                self.clock.sleep(pause)
+            exchanges = self._send_once(calls)
+            refused = any(each.status == NO_KEY for each in exchanges)
+            if refused and self.target.password:
                 with contextlib.suppress(TargetUnusableError):
                     self._fetch_key(cleaning_up=True)
-            elif not self._is_put_off(exchange):
-                break
-        return exchange
+            calls = [
+                call
+                for call, each in zip(calls, exchanges, strict=True)
+                if self._is_put_off(each) or (each.status == NO_KEY and self.target.password)
+            ]
+        return exchanges
 
     def _cancel_what_still_runs(self) -> None:
         """Cancel the jobs of the ledger that have not ended and may be cancelled."""
+        # Threads of the run may still wait for an answer.
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = _new_pool()
         requests: tuple[RequestKind, ...] = ("cancel", "poll")  # a cancel may take a moment
         for request in requests:
-            for job_id in self.ledger.to_be_cancelled:
+            calls = [self.about(request, job_id) for job_id in self.ledger.to_be_cancelled]
+            for start in range(0, len(calls), MOST_AT_ONCE):
                 with contextlib.suppress(Exception):  # the others are to be cancelled, too
-                    self._send_while_cleaning_up(self.about(request, job_id))
+                    self._send_while_cleaning_up(calls[start : start + MOST_AT_ONCE])
 
     # The agent
 
@@ -463,7 +485,7 @@ class Client:
         self._wait(self._seconds_until_end())
         exchanges = self._send_once(calls)
         for _ in range(MOST_WAITS):
-            put_off = [number for number, each in enumerate(exchanges) if self._is_put_off(each)]
+            put_off = self._put_off(exchanges)
             if not put_off:
                 break
             again = [calls[number] for number in put_off]
@@ -472,6 +494,17 @@ class Client:
             for number, exchange in zip(put_off, self._send_once(again), strict=True):
                 exchanges[number] = exchange
         return exchanges
+
+    def _put_off(self, exchanges: Sequence[Exchange]) -> list[int]:
+        """Return the places of what is to be sent again later; creations as far as allowed."""
+        jobs_left = self.ledger.jobs_left
+        numbers = []
+        for number, exchange in enumerate(exchanges):
+            if self._is_put_off(exchange):
+                jobs_left -= exchange.kind == "create"
+                if exchange.kind != "create" or jobs_left >= 0:
+                    numbers.append(number)
+        return numbers
 
     def _is_put_off(self, exchange: Exchange) -> bool:
         """Whether a request is to be sent again later: it asked for nothing that was done."""
@@ -488,7 +521,7 @@ class Client:
         if pause <= 0:
             return
         if pause > longest:
-            raise LimitReachedError("seconds")
+            raise LimitReachedError("seconds", pause=pause)
         self.clock.sleep(pause)
 
     def _seconds_until_end(self) -> float:
@@ -506,6 +539,8 @@ class Client:
         What cleaning up will take is kept for it: a cancel and a look for each job, and the tries
         to start an agent that is stopped.
         """
+        if sum(call.kind == "create" for call in calls) > max(self.ledger.jobs_left, 0):
+            raise LimitReachedError("jobs")
         to_be_cancelled = len(self.ledger.to_be_cancelled)
         to_be_cancelled += sum(call.kind == "create" and call.may_be_cancelled for call in calls)
         kept = 2 * to_be_cancelled + AGENT_TRIES * self.target.control_agent
@@ -645,6 +680,10 @@ class Client:
             return {}
         key = WRONG_KEY if call.probe == "wrong-key" else self._key
         return {"Authorization": Secret(f"Bearer {key}")}
+
+
+def _new_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="expedition")
 
 
 def _listed(name: str, **parts: object) -> tuple[str, str]:

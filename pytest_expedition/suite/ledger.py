@@ -22,12 +22,14 @@ class Ledger:
     that was seen to run beyond its time counts until it was seen to end. No other answer about a
     job changes this. ``ids`` are the ids that creations answered, ``left_behind`` those of the jobs
     that were not seen to end. ``unconfirmed_creations`` are the times of creations that may have
-    created a job of which no answer gives the id. All times are those of exchanges.
+    created a job of which no answer gives the id. ``creations`` is how many creations were sent:
+    each counts towards the limit ``jobs``, whatever was answered. All times are those of exchanges.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.ids: list[int] = []
+        self.creations = 0
         self.unconfirmed_creations: list[float] = []
         self.dialects: dict[int, Dialect | None] = {}
         """The dialect in which each job was created: its status is asked for in the same."""
@@ -50,19 +52,21 @@ class Ledger:
 
     @property
     def jobs_left(self) -> int:
-        """How many more jobs the run may create."""
-        return self._limits.jobs - len(self.ids) - len(self.unconfirmed_creations)
+        """How many more creations the run may send: one that was refused may have created a job."""
+        return self._limits.jobs - self.creations
 
     def enter(self, exchange: Exchange, *, unsent: bool) -> None:
         """Learn from an exchange; the server never got one that is ``unsent``."""
         if exchange.kind == "create":
             if not unsent:
+                self.creations += 1
                 self._enter_creation(exchange)
         elif exchange.job_id in self._created:
             self._enter_state(exchange.job_id, exchange)
 
     def enter_lost_creation(self, now: float) -> None:
         """Count a creation whose answer was not waited for."""
+        self.creations += 1
         self.unconfirmed_creations.append(now)
 
     def _enter_creation(self, creation: Exchange) -> None:

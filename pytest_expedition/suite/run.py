@@ -157,6 +157,7 @@ def run_share(  # noqa: PLR0913 - all but the target by name
         created_in=history.created_in,
         dialects=history.dialects,
         limit=search.limit,
+        pause=search.pause,
         smallest=search.smallest,
         started=started,
         seconds=time.monotonic() - begun,

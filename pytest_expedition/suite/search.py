@@ -68,6 +68,8 @@ class Search:
         self.until_broken = until_broken
         self.target = executor.target
         self.limit = ""
+        self.pause = 0.0
+        """For how many seconds the target asked to wait, if that ended the run."""
         self.smallest: dict[str, tuple[Plan, Violation]] = {}
         self._ended: BaseException | None = None
         """What ended the run, other than a limit."""
@@ -199,6 +201,7 @@ class Search:
         try:
             action()
         except LimitReachedError as error:
-            self.limit = self.limit or error.limit
+            if not self.limit:
+                self.limit, self.pause = error.limit, error.pause
         except TargetUnusableError as error:
             self._ended = error

@@ -27,13 +27,15 @@ class Share:
     """What a part of a run found out, at an instance of its own: see ``RunRecord``.
 
     ``created_in`` and ``dialects`` are the dialects that the answers show, ``limit`` is the one
-    that ended the run, ``smallest`` the smallest plan that broke each requirement.
+    that ended the run, ``pause`` the seconds that the target asked to wait if that was too long,
+    ``smallest`` the smallest plan that broke each requirement.
     """
 
     findings: Mapping[str, Finding]
     created_in: Dialect | None
     dialects: Collection[Dialect | None]
     limit: str
+    pause: float
     smallest: Mapping[str, tuple[Plan, Violation]]
     started: datetime
     seconds: float
@@ -63,6 +65,7 @@ def merge(target: Target, shares: Sequence[Share]) -> RunRecord:
         offers=target.offers,
         dialect=dialect,
         limit=next((share.limit for share in shares if share.limit), ""),
+        pause=next((share.pause for share in shares if share.limit), 0.0),
         broke=bool(reason),
         minimal={name: violation for name, (_, violation) in smallest.items()},
     )
