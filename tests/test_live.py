@@ -940,6 +940,14 @@ class TestTLS:
         assert found.unconfirmed_creations == 0
         assert "verify = false" not in found.reason
 
+    def test_a_port_with_tls_that_is_asked_in_plain_http_says_so(
+        self, secure: ExpeditionServer
+    ) -> None:
+        url = secure.url.replace("https:", "http:")
+        found = run_contract(Target(url=url, api_key="key"), profile="smoke")
+        assert f"{url} does not answer: " in found.reason
+        assert found.reason.endswith("; is the url https://…?")
+
     def test_what_is_not_verified_is_said_once_and_warns_of_nothing(
         self, secure: ExpeditionServer
     ) -> None:

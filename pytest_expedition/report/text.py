@@ -70,13 +70,15 @@ def verdict_lines(document: Document) -> list[str]:
     selected = [entry for entry in entries if entry["id"] not in document["not_selected"]]
     untold = [entry["id"] for entry in entries if entry["id"] in document["not_selected"]]
     part = selection(document)
+    counted = plural(_known(document), "requirement")
+    if len(selected) != _known(document):
+        counted = f"{len(selected)} of {counted}"
     used = f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
     if document["unanswered"]:
         used += f" ({document['unanswered']} without a usable answer)"
     return [
         f"{target['url']}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
-        f"{len(selected)} of {plural(_known(document), 'requirement')}: "
-        + tally([entry["outcome"] for entry in selected]),
+        f"{counted}: " + tally([entry["outcome"] for entry in selected]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
         *([proxy_line(target["proxy"])] if target["proxy"] else []),
         *gateway_lines(document["gateway_answers"]),

@@ -93,6 +93,16 @@ class TargetUnusableError(Exception):
     """The target does not answer, or does not let us in: nothing can be judged."""
 
 
+_CLOSED: Final = ("closed connection without response", "reset by peer")
+"""What a port that speaks TLS does to a request in plain HTTP."""
+
+
+def _does_not_answer(url: str, lost: str) -> str:
+    is_closed = any(closed in lost for closed in _CLOSED)
+    hint = "; is the url https://…?" if is_closed and url.startswith("http://") else ""
+    return f"{url} does not answer: {lost}{hint}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """A request to be sent."""
@@ -379,7 +389,7 @@ class Client:
             if exchange.status != NO_SUCH_RESOURCE:
                 break
         if exchange.status is None:
-            raise TargetUnusableError(f"{self.target.url} does not answer: {exchange.lost}")
+            raise TargetUnusableError(_does_not_answer(self.target.url, exchange.lost))
         key = _key_in(exchange.document) if exchange.ok else None
         if key is None and exchange.status in _BODY_REFUSED:
             again = self._log_in_at(login, by_json=self.dialect != "data", cleaning_up=cleaning_up)
@@ -612,7 +622,7 @@ class Client:
                 )
             self._reached = self._reached or exchange.status is not None
         if not self._reached:
-            raise TargetUnusableError(f"{url} does not answer: {exchanges[0].lost}")
+            raise TargetUnusableError(_does_not_answer(url, exchanges[0].lost))
         if self._lost_in_a_row >= LOST_IN_A_ROW:
             raise TargetUnusableError(
                 f"{url} stopped answering {exchanges[-1].sent:.1f} s after the start: "
