@@ -16,8 +16,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
-from jsonschema import Draft202012Validator
-
 from pytest_expedition.fake.bodies import JSON, Refusal, names_in_multipart, read_form, read_json
 from pytest_expedition.fake.dialects import DIALECTS, WRITTEN, contents_envelope
 from pytest_expedition.fake.job_requests import CHOICES, JOB_REQUESTS
@@ -298,6 +296,8 @@ class Instance(Simulation):
     def check_body(self, request: Request, job_request: JobRequest) -> None:
         """Raise ``Refusal`` where the body of a request is not one that creates a job."""
         if request.carries_json and request.body and self.dialect == "data":
+            from jsonschema import Draft202012Validator
+
             document = request.read_json()
             if not Draft202012Validator(job_request.body).is_valid(document):
                 raise Refusal(400, "The fields of the body do not have the declared types")

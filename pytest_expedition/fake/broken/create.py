@@ -172,6 +172,13 @@ class _Hides(Instance):
     "status.envelope",
     "cancel.persists",
     "refuse.continues",
+    in_data=(
+        "create.visible",
+        "status.envelope",
+        "cancel.persists",
+        "refuse.continues",
+        "cancel.minus-one",
+    ),
 )
 class VisibleAfterTheQueue(_Hides):
     """A job has no row before the queue has taken it: its status is 404 for half a second."""

@@ -98,7 +98,8 @@ class CancelledInWordsAtOnce(_ChangesJob):
     """The status message is `cancelled` for a moment before the state is -1."""
 
     def cancel(self, job: Job) -> bool:
-        job.script = replace(job.script, cancel_seconds=2.0)
+        if self.dialect == "data":
+            job.script = replace(job.script, cancel_seconds=2.0)
         return super().cancel(job)
 
     def change(self, told: dict[str, Any], job: Job) -> None:
