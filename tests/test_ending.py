@@ -201,7 +201,8 @@ def test_an_instance_that_hangs_is_waited_for_as_long_as_for_one_answer(
     run.process.send_signal(signal.SIGINT)
     _, _, document = run.end()
     cancels = [each.path for each in server.requests if each.method == "DELETE"]
-    assert len(cancels) == len(set(cancels))  # no time was left to send one again
+    # One of the plan may have been under way, and no time was left to send one again.
+    assert all(cancels.count(path) <= 2 for path in cancels)
     assert sorted(document["left_behind"]) == [job.id for job in running(server)]
 
 
