@@ -43,7 +43,7 @@ _NEEDS_CANCEL: Final = "it is not said which signal makes the program cancel its
 class Program:
     """A command that runs one job, and how to deal with it.
 
-    In the ``command``, ``{url}`` and ``{key}`` stand for the server's address without ``/api/v1``
+    In the ``command``, ``{url}`` and ``{key}`` become the server's address without ``/api/v1``
     and for its key; they are in the environment, too: ``EXPEDITION_URL``, ``EXPEDITION_API_KEY``.
     ``exits`` says what an exit status means: 0 is ``finished``; any other that is not named means
     one of the other words that are not named either. ``cancel_signal`` makes the program cancel its

@@ -135,7 +135,7 @@ class ExpeditionScenario:
     ) -> None:
         """Run a command that runs one job, and fail the test if it breaks a promise.
 
-        In the command, ``{url}`` and ``{key}`` stand for the server's address and key, which are in
+        In the command, ``{url}`` and ``{key}`` become the server's address and key, which are in
         the environment, too: ``EXPEDITION_URL``, ``EXPEDITION_API_KEY``. Exit status 0 means that
         the job has finished; ``exits`` says what others mean: `{2: "cancelled"}`, or "failed", or
         "gave-up". One that is not named may mean any of the three that are not named either.

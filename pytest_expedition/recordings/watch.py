@@ -104,8 +104,8 @@ class Watch:
     """Watches sessions, or servers of this process, and judges what they told their clients.
 
     ``jobs`` are recipes that say which jobs can be cancelled, ``job_seconds`` is how long a
-    job may take, where that is known. It takes it that nobody cancels the jobs that it sees created
-    but those that it watches. With ``record`` it adds to a trace what it sees, as a ``part`` of it.
+    job may take, where that is known. It assumes that only what it watches cancels the
+    jobs that it sees created. With ``record`` it adds to a trace what it sees, as a ``part`` of it.
     """
 
     def __init__(
