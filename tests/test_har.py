@@ -11,7 +11,6 @@ import pytest
 from histories import JOB, envelope, error, job_fields
 
 from pytest_expedition import JobRecipe
-from pytest_expedition.protocol import envelope as envelopes
 from pytest_expedition.recordings import classification, har
 from pytest_expedition.recordings.files import RecordingError, open_recordings
 
@@ -312,6 +311,6 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_dialects_all_tell_of_creations() -> None:
     for document in ({"data": {"job_id": 1}}, envelope({"jobId": 1}), json.loads(SHOWN)):
-        answer = envelopes.read_answer(json.dumps(document).encode())
-        purpose = classification.purpose_of("POST", "/api/v1/project/1/export", answer, ok=True)
+        body = json.dumps(document).encode()
+        purpose = classification.purpose_of("POST", "/api/v1/project/1/export", body, ok=True)
         assert purpose.kind == "create"

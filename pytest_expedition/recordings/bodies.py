@@ -14,12 +14,15 @@ import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 LARGEST_BODY: Final = 16 * 2**20
 """Bytes of a decompressed body, or of an attached file, that are read."""
 
 Attached = "Callable[[str], bytes | None]"
+
+_HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+"""The headers of an answer that tell of its body."""
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -37,7 +40,7 @@ def body_of(response: dict[str, Any], attached: Callable[[str], bytes | None]) -
     """
     content = response.get("content")
     content = content if isinstance(content, dict) else {}
-    headers = headers_of(response)
+    headers = headers_of(response, _HEADERS)
     size = content.get("size")
     size = size if type(size) is int else -1
     text = content.get("text")
@@ -59,13 +62,15 @@ def body_of(response: dict[str, Any], attached: Callable[[str], bytes | None]) -
     return body
 
 
-def headers_of(message: dict[str, Any]) -> dict[str, str]:
-    """Return the headers of a request or an answer, in lower case; broken ones are left out."""
+def headers_of(message: dict[str, Any], wanted: Collection[str]) -> dict[str, str]:
+    """Return the wanted headers of a request or an answer by their names in lower case."""
     headers = message.get("headers")
     return {
-        each["name"].lower(): str(each.get("value", ""))
+        name.lower(): str(each.get("value", ""))
         for each in (headers if isinstance(headers, list) else ())
-        if isinstance(each, dict) and isinstance(each.get("name"), str)
+        if isinstance(each, dict)
+        and isinstance(name := each.get("name"), str)
+        and name.lower() in wanted
     }
 
 

@@ -6,6 +6,7 @@ headers, an answer. Here it becomes exchanges, in the same way wherever it was s
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_expedition.oracle.history import Kind
-    from pytest_expedition.protocol.envelope import Answer
     from pytest_expedition.protocol.recipe import JobRecipe
 
 ROOT: Final = "/api/v1/"
@@ -43,7 +43,7 @@ _KEY: Final = "authorization"
 """The header that carries the key: the documentation names no other."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class ForeignExchange:
     """A request that another client sent, and its answer, as they were recorded.
 
@@ -87,7 +87,7 @@ _OTHER: Final = Purpose("other")
 
 
 def purpose_of(
-    method: str, path: str, answer: Answer, *, ok: bool, recipe: JobRecipe | None = None
+    method: str, path: str, body: bytes, *, ok: bool, recipe: JobRecipe | None = None
 ) -> Purpose:
     """Tell what a request was for: creating a job, asking for one, cancelling one, or none of it.
 
@@ -111,7 +111,7 @@ def purpose_of(
         return Purpose("create")
     if rest.startswith("job/") or (method == "GET" and not _RETRIEVES.fullmatch(rest)):
         return _OTHER
-    return _OTHER if answer.job_id in (MISSING, None) else Purpose("create")
+    return _OTHER if read_cached(body).job_id in (MISSING, None) else Purpose("create")
 
 
 def is_of_the_api(url: str) -> bool:
@@ -119,6 +119,7 @@ def is_of_the_api(url: str) -> bool:
     return ROOT in url and _split(url) is not None
 
 
+@functools.lru_cache(maxsize=1024)  # most requests of a recording are polls of a few jobs
 def _split(url: str) -> tuple[str, str] | None:
     """Split a URL into the server's address and the path, if it is one of the API."""
     try:
@@ -165,8 +166,11 @@ def classify(
                 passed_over += 1
                 continue
             # Where it is not certain that no key was sent, an answer about a job is judged as such.
-            may_be_probe = all_headers or not exchange.answer.tells_of_a_job
-            if keys_are_shown and may_be_probe and not _has_key(foreign):
+            if (
+                keys_are_shown
+                and not _has_key(foreign)
+                and (all_headers or not exchange.answer.tells_of_a_job)
+            ):
                 exchange = replace(exchange, probe="no-key")
             of_jobs.append(exchange)
         if of_jobs:
@@ -181,9 +185,9 @@ def _exchange(seen: ForeignExchange, path: str, recipes: Sequence[JobRecipe]) ->
     if (status is not None and not 200 <= status < 600) or status in _ELSEWHERE:
         status, lost = None, f"HTTP {status}: the answer is elsewhere"
     ok = status is not None and 200 <= status < 300
-    answer = read_cached(seen.body if status is not None else b"")
+    body = seen.body if status is not None else b""
     matching = [recipe for recipe in recipes if _matches(recipe, seen.method, path)]
-    purpose = purpose_of(seen.method, path, answer, ok=ok, recipe=matching[0] if matching else None)
+    purpose = purpose_of(seen.method, path, body, ok=ok, recipe=matching[0] if matching else None)
     if purpose.kind == "other":
         return None
     if not purpose.documented:

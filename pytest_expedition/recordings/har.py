@@ -6,10 +6,11 @@ been sent, and answered, at any time of the recording.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +34,7 @@ _TIME: Final = re.compile(
     r" *(?:Z|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?)?",
     re.IGNORECASE,
 )
-_HEADERS: Final = ("authorization", "cookie", "content-type")
+_HEADERS: Final = frozenset({"authorization", "cookie", "content-type"})
 """The headers of a request that are needed to judge it."""
 
 _FEW_BREAKS: Final = 4
@@ -154,11 +155,10 @@ class _Reader:
                 body = body_of(response, self._recording.attached)
             except NotRecordedError as error:
                 status, lost = None, str(error)
-        headers = headers_of(request)
         exchange = ForeignExchange(
             method=request["method"].upper(),
             url=request["url"],
-            headers={name: headers[name] for name in _HEADERS if name in headers},
+            headers=headers_of(request, _HEADERS),
             request_body=_posted(request.get("postData")),
             sent=0.0,
             received=0.0,
@@ -205,10 +205,10 @@ class _Reader:
                 f"the times of {_number(len(doubtful), 'entry')} go back where the entries go on: "
                 "which came first is not known of these"
             )
-        return [
-            replace(each.exchange, sent=begun - first, received=max(begun, ended) - first)
-            for each, begun, ended in zip(entries, sent, received, strict=True)
-        ]
+        for each, begun, ended in zip(entries, sent, received, strict=True):
+            each.exchange.sent = begun - first
+            each.exchange.received = max(begun, ended) - first
+        return [each.exchange for each in entries]
 
 
 class JsonText:
@@ -344,10 +344,8 @@ def _times(entry: dict[str, Any]) -> tuple[float | None, float | None, bool]:
     found = _TIME.fullmatch(begun.strip()) if isinstance(begun, str) else None
     if found is None:
         return None, None, False
-    offset = timedelta(hours=int(found["hours"] or 0), minutes=int(found["minutes"] or 0))
     try:
-        zone = timezone(-offset if found["sign"] == "-" else offset)
-        minute = datetime.fromisoformat(found["minute"]).replace(tzinfo=zone)
+        minute = _minute(found["minute"], found["sign"], found["hours"], found["minutes"])
     except ValueError:
         return None, None, False
     fraction = found["fraction"] or ""
@@ -355,7 +353,7 @@ def _times(entry: dict[str, Any]) -> tuple[float | None, float | None, bool]:
     inexact = max(10.0 ** -len(fraction), CLOCK_SECONDS)
     if found["second"] is None:
         inexact = 60.0
-    sent = minute.timestamp() + seconds
+    sent = minute + seconds
     took = _milliseconds(entry.get("time"))
     timings = entry.get("timings")
     if took is None and isinstance(timings, dict):
@@ -364,6 +362,14 @@ def _times(entry: dict[str, Any]) -> tuple[float | None, float | None, bool]:
         took = sum(part for part in parts if part is not None) or None
     received = None if took is None else sent + took / 1000 + inexact
     return sent - inexact, received, bool(fraction)
+
+
+@functools.lru_cache(maxsize=64)  # most entries are of the same few minutes
+def _minute(text: str, sign: str | None, hours: str | None, minutes: str | None) -> float:
+    """Return when a minute began in a time zone. Raises ``ValueError`` where there is no such."""
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    zone = timezone(-offset if sign == "-" else offset)
+    return datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
 
 
 def _milliseconds(value: object) -> float | None:
