@@ -147,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="a HAR file, or a trace that --expedition-record wrote; also packed by gzip or zip",
+        help="a HAR file, or a trace that --expedition-record wrote, also packed by gzip or zip; "
+        "or the trace.zip of Playwright",
     )
     check.add_argument(
         "--config",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -302,6 +304,66 @@ def test_keys_and_passwords_are_known_as_secrets(tmp_path: Path) -> None:
         "pass&ä",
         "another one",
     }
+
+
+CODINGS = {
+    "br": ["brotli", "brotlicffi"],
+    "zstd": ["compression.zstd", "backports.zstd", "zstandard"],
+}
+"""Compressions, and the modules that undo them."""
+
+
+def compress(coding: str, body: bytes) -> bytes:
+    """Compress a body as a server does that does not know its length beforehand."""
+    if coding == "br":
+        return bytes(pytest.importorskip("brotli").compress(body))
+    packer = pytest.importorskip("zstandard").ZstdCompressor().compressobj()
+    return bytes(packer.compress(body) + packer.flush())
+
+
+def compressed(coding: str, body: bytes) -> dict[str, Any]:
+    """An entry whose body the recorder left compressed."""
+    text = base64.b64encode(body).decode()
+    answer = response(size=len(SHOWN), text=text, encoding="base64")
+    answer["headers"] = [{"name": "Content-Encoding", "value": coding}]
+    return entry(response=answer)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_compressed_body_is_read_by_each_module_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str
+) -> None:
+    whole = compressed(coding, compress(coding, SHOWN.encode()))
+    cut_off = compressed(coding, compress(coding, SHOWN.encode())[:-20])
+    installed = [name for name in CODINGS[coding] if is_installed(name)]
+    assert installed
+    for module in installed:
+        for other in CODINGS[coding]:
+            if other != module:
+                monkeypatch.setitem(sys.modules, other, None)
+        assert one(tmp_path, whole).body == SHOWN.encode()
+        assert one(tmp_path, cut_off).status is None
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_compressed_body_is_not_recorded_where_no_module_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str
+) -> None:
+    packed = compressed(coding, compress(coding, SHOWN.encode()))
+    for module in CODINGS[coding]:
+        monkeypatch.setitem(sys.modules, module, None)
+    exchange = one(tmp_path, packed)
+    assert exchange.status is None
+    assert exchange.lost.startswith(f"the body is still compressed by {coding}: pip install ")
+
+
+def is_installed(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -324,6 +324,23 @@ def playwright_zip(entries: list[Entry]) -> bytes:
     return zipped(**{"har.har": text_of(told), **files})
 
 
+def playwright_trace(entries: list[Entry], *, older: bool = False) -> bytes:
+    """A trace.zip of Playwright: an entry a line, bodies in a folder."""
+    told, files = attached(entries)
+    for each in told:
+        name = content_of(each).pop("_file")
+        content_of(each).update({"_sha1": name} if older else {"_file": f"resources/{name}"})
+    lines = [{"type": "resource-snapshot", "snapshot": each} for each in told]
+    network = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("trace.trace", '{"version":8,"type":"context-options"}\n')
+        file.writestr("trace.network", network)
+        for name, data in files.items():
+            file.writestr(f"resources/{name}", data)
+    return archive.getvalue()
+
+
 PACKED: dict[str, Callable[[list[Entry]], bytes]] = {
     "plain": text_of,
     "in one line": lambda x: json.dumps(har(x)).encode(),
@@ -335,6 +352,8 @@ PACKED: dict[str, Callable[[list[Entry]], bytes]] = {
     "zip": lambda x: zipped(har__har=text_of(x)),
     "zip, another name": lambda x: zipped(recording__json=text_of(x)),
     "zip of Playwright": playwright_zip,
+    "trace of Playwright": playwright_trace,
+    "trace of an older Playwright": lambda x: playwright_trace(x, older=True),
     "members in another order": lambda x: json.dumps(
         {"comment": [1], "log": {"pages": [{"a": [1]}], "entries": x, "version": "1.2"}}
     ).encode(),
@@ -360,6 +379,17 @@ def test_of_a_file_that_is_cut_off_the_whole_entries_are_judged(
     judged = recorded.record.requests
     assert judged > 0 or pack == "gzip"  # half of a packed file may hold not one entry
     assert judged == len(HONEST) or any("cut off" in each for each in recorded.remarks)
+
+
+def test_a_trace_of_playwright_that_was_unpacked_is_read(tmp_path: Path) -> None:
+    told, requirement = BROKEN["goes back"]
+    with zipfile.ZipFile(io.BytesIO(playwright_trace(told))) as archive:
+        archive.extractall(tmp_path)
+    content = (tmp_path / "trace.network").read_bytes()
+    assert failed(judge(tmp_path, content, "trace.network")) == {requirement}
+    recorded = judge(tmp_path, content[:-50], "trace.network")
+    assert recorded.record.requests == len(told) - 1
+    assert any("cut off" in each for each in recorded.remarks)
 
 
 def test_bodies_in_files_beside_the_recording_are_read(tmp_path: Path) -> None:

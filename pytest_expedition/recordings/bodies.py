@@ -48,6 +48,8 @@ def body_of(response: dict[str, Any], attached: Callable[[str], bytes | None]) -
         body = _decoded(text, content, size)
     else:
         named = content.get("_file")
+        if isinstance(content.get("_sha1"), str):  # as the traces of older Playwrights name files
+            named = f"resources/{content['_sha1']}"
         found = attached(named) if isinstance(named, str) else None
         if found is None:
             raise NotRecordedError("the body was not recorded")
@@ -157,7 +159,8 @@ def _decompressed(body: bytes, encodings: str) -> bytes:
         try:
             body = _DECOMPRESSORS[used.removeprefix("x-")](body)
         except KeyError:
-            raise NotRecordedError(f"the body is still compressed by {used}") from None
+            hint = f": pip install {_LIBRARIES[used]} to have it read" if used in _LIBRARIES else ""
+            raise NotRecordedError(f"the body is still compressed by {used}{hint}") from None
         except NotRecordedError:
             raise
         except Exception:  # noqa: BLE001 - each library has errors of its own
@@ -200,14 +203,24 @@ def _installed(*modules: str) -> Callable[[bytes], bytes]:
     def decompress(body: bytes) -> bytes:
         for name in modules:
             try:
-                found: bytes = importlib.import_module(name).decompress(body)
+                module = importlib.import_module(name)
             except ImportError:
                 continue
+            if name != "zstandard":
+                return bytes(module.decompress(body))
+            # Its ``decompress`` asks for the size of the content, which servers leave out.
+            decompressor = module.ZstdDecompressor().decompressobj()
+            found = bytes(decompressor.decompress(body))
+            if not decompressor.eof:
+                raise NotRecordedError("not all of the body was recorded")
             return found
         raise KeyError(modules[0])
 
     return decompress
 
+
+_LIBRARIES: Final = {"br": "brotli", "zstd": "zstandard"}
+"""The packages that undo what the standard library does not."""
 
 _DECOMPRESSORS: Final[dict[str, Callable[[bytes], bytes]]] = {
     "gzip": _inflate(zlib.MAX_WBITS | 16),

@@ -38,14 +38,20 @@ _BOMS: Final = (
 _HAR: Final = re.compile(r'\s*\{\s*"log"\s*:')
 _HAR_LATER: Final = re.compile(r'\s*\{.*"log"\s*:\s*\{', re.DOTALL)
 _TRACE: Final = re.compile(r'^\s*\{[^\n]*"kind"\s*:', re.MULTILINE)
+_PLAYWRIGHT: Final = re.compile(r'\s*\{"type":\s*"resource-snapshot"')
 _MITMPROXY: Final = re.compile(r"\d+:\d+:")
 
 KNOWN: Final = (
-    "known are HAR files, traces that --expedition-record wrote, both also gzipped or in a zip file"
+    "known are HAR files, traces that --expedition-record wrote, both also gzipped or in a zip "
+    "file, and the trace.zip of Playwright"
 )
 CONVERT: Final = (
     "mitmproxy makes a HAR file of its flows: mitmdump -n -r FLOWS --set hardump=recording.har"
 )
+
+
+Kind = Literal["har", "trace", "playwright"]
+"""What a recording is; ``playwright`` is the file ``trace.network`` of a trace of Playwright."""
 
 
 class RecordingError(ValueError):
@@ -60,7 +66,7 @@ class Recording:
     """
 
     name: str
-    kind: Literal["har", "trace"]
+    kind: Kind
     text: TextIO
     raw: ReadableRest
     attached: Callable[[str], bytes | None]
@@ -134,7 +140,8 @@ def open_recordings(path: Path) -> Iterator[Recording]:
 
 def _in_zip(archive: zipfile.ZipFile, path: Path) -> Iterator[Recording]:
     names = [each.filename for each in archive.infolist() if not each.is_dir()]
-    candidates = [name for name in names if name.lower().endswith(".har")] or names
+    wanted = [name for name in names if name.lower().endswith((".har", ".network"))]
+    candidates = wanted or names
     found = False
     for name in candidates:
         attached = partial(_in_folder, archive, PurePosixPath(name).parent)
@@ -171,9 +178,11 @@ def _recognise(
     head = reader.peek(_HEAD)
     encoding = next((name for bom, name in _BOMS if head.startswith(bom)), "utf-8")
     start = head.decode(encoding, "replace")
-    kind: Literal["har", "trace"]
+    kind: Kind
     if _HAR.match(start):
         kind = "har"
+    elif _PLAYWRIGHT.match(start):
+        kind = "playwright"
     elif _TRACE.search(start):
         kind = "trace"
     elif _HAR_LATER.match(start):

@@ -1,4 +1,6 @@
-"""HAR 1.2 files, as browsers, proxies and test tools export them.
+"""HAR 1.2 files, as browsers, proxies and test tools export them, and the traces of Playwright.
+
+A trace of Playwright has a line for each request, with an entry as in a HAR file.
 
 What a file does not tell is taken to be as uncertain as it is: a request without times may have
 been sent, and answered, at any time of the recording.
@@ -87,17 +89,19 @@ class _Reader:
     def read(self) -> HarLog:
         name = self._recording.name
         number = 0
-        for number, entry in enumerate(self._entries(), 1):
+        of_playwright = self._recording.kind == "playwright"
+        entries = self._entries_of_playwright() if of_playwright else self._entries()
+        for number, entry in enumerate(entries, 1):
             try:
                 self._take(entry)
             except (AttributeError, KeyError, TypeError, ValueError) as error:  # noqa: PERF203
                 told = isinstance(error, _BrokenEntryError)
                 what = str(error) if told else "a field is missing or of the wrong type"
                 self._remarks.append(f"entry {number} is broken and passed over: {what}")
-        entries = list(self._found.values())
+        found = list(self._found.values())
         if not number:
             self._remarks.append("it has no entries")
-        elif self._remarks and not entries and not self._passed_over:
+        elif self._remarks and not found and not self._passed_over:
             raise RecordingError(f"{name}: no entry can be used: {self._remarks[0]}")
         if self._not_from_the_server:
             self._remarks.append(
@@ -106,7 +110,7 @@ class _Reader:
             )
         if self._told_twice:
             self._remarks.append(f"{_number(self._told_twice, 'entry')} told twice: judged once")
-        requests = self._in_time(entries)
+        requests = self._in_time(found)
         return HarLog(
             requests=requests,
             passed_over=self._passed_over,
@@ -129,6 +133,16 @@ class _Reader:
             self._remarks.append(f"{where}; the entries before are judged")
         except RecursionError:
             self._remarks.append("an entry is nested too deep; the entries before are judged")
+
+    def _entries_of_playwright(self) -> Iterator[Any]:
+        for line in self._recording.text:
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                self._remarks.append("it is cut off; the entries before are judged")
+                return
+            if isinstance(event, dict) and event.get("type") == "resource-snapshot":
+                yield event.get("snapshot")
 
     def _take(self, entry: Any) -> None:
         """Take up an entry, if it is a request to an API that the server answered."""
@@ -381,7 +395,7 @@ def _posted(data: object) -> bytes:
     """Return the body of a request, or as much as its parameters tell of it."""
     if not isinstance(data, dict):
         return b""
-    if isinstance(data.get("text"), str):
+    if isinstance(data.get("text"), str) and data["text"]:
         return str(data["text"]).encode("utf-8", "replace")
     params = data.get("params")
     pairs = [

@@ -63,19 +63,19 @@ def judge_files(
     passed_over = 0
     remarks: list[str] = []
     for recording in (each for path in paths for each in open_recordings(path)):
-        if recording.kind == "har":
+        if recording.kind == "trace":
+            trace = Trace(recording)
+            judged = judge_trace(trace, recipes=recipes, job_seconds=job_seconds)
+            remarks += trace.remarks
+            if judged.told_twice:
+                remarks.append(f"{recording.name}: {judged.told_twice} lines told twice")
+        else:
             log = har.read_har(recording)
             classified = classify(log.requests, recipes=recipes, all_headers=False)
             judged = judge_classified(classified, job_seconds=job_seconds, others_may_act=True)
             secrets.update(dict.fromkeys(classified.secrets))
             passed_over += log.passed_over + classified.passed_over
             remarks += [*log.remarks, *_unanswered(recording, classified)]
-        else:
-            trace = Trace(recording)
-            judged = judge_trace(trace, recipes=recipes, job_seconds=job_seconds)
-            remarks += trace.remarks
-            if judged.told_twice:
-                remarks.append(f"{recording.name}: {judged.told_twice} lines told twice")
         parts.append(judged)
     found = together(parts)
     if not recipes and found.jobs and found.cancellable <= {None}:
