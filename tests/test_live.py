@@ -35,7 +35,7 @@ from pytest_expedition.suite.plan import Act, JobPlan, Plan, covering
 from pytest_expedition.suite.run import Progress, run_contract
 from pytest_expedition.suite.search import SPARE_SECONDS
 from pytest_expedition.suite.target_file import load
-from pytest_expedition.suite.transport import Reply, Transport
+from pytest_expedition.suite.transport import TIMED_OUT, Reply, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -417,6 +417,37 @@ class TestLedger:
         assert sent == ["POST"] * 3 + ["DELETE"] * 3
         assert [server.state(job) for job in server.jobs] == [-1] * 3
 
+    @pytest.mark.parametrize("hangs", ["/job/", "/agent/start"])
+    def test_a_request_that_hangs_in_the_clean_up_leaves_time_for_the_others(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch, hangs: str
+    ) -> None:
+        """The jobs are cancelled, and asked for: what became of a lost cancel is seen."""
+        server, target = serve(
+            seconds=600.0, jobs=(IMPORT,), control_agent=True, limits={"answer_seconds": 10.0}
+        )
+        now = [0.0]
+        monkeypatch.setattr("pytest_expedition.suite.client.machine_now", lambda: now[0])
+
+        def send(transport: Transport, request: Any, *, seconds: float) -> Reply:
+            reply = honest(transport, request, seconds=seconds)
+            if hangs not in request.url or request.method != cleaning_up.get(hangs):
+                return reply
+            now[0] += seconds
+            return Reply(lost=TIMED_OUT)
+
+        honest = Transport.send
+        cleaning_up: dict[str, str] = {}
+        monkeypatch.setattr(Transport, "send", send)
+        with Client(target) as client:
+            client.send([client.creation("import")])
+            client.stop_agent()
+            cleaning_up.update({"/job/": "DELETE", "/agent/start": "GET"})
+            client.end_within(target.limits.answer_seconds)
+        assert [server.state(job) for job in server.jobs] == [-1]
+        assert client.leftovers.jobs == ()
+        assert bool(client.leftovers.agent) == (hangs == "/agent/start")
+        assert now[0] <= 10.0
+
     def test_nobody_elses_job_is_ever_cancelled(self, serve: Any) -> None:
         class Sloppy(Instance):
             """Reads an id as PHP does: as far as it is a number."""
@@ -555,6 +586,38 @@ class TestGateways:
 
         _, target = serve(Asks)
         assert run_contract(target, profile="smoke", seed=1).verdict == "conformant"
+
+
+class TestRestarts:
+    """A target that refuses connections for a while, as it does where it restarts."""
+
+    @pytest.mark.parametrize(
+        ("seconds", "verdict"), [(1.0, "conformant"), (5.0, "conformant"), (1e6, "error")]
+    )
+    def test_a_short_restart_is_waited_for(self, serve: Any, seconds: float, verdict: str) -> None:
+        down_from = 4.0
+        again: list[ExpeditionServer] = []
+
+        class Clock(WaitingClock):
+            def sleep(self, pause: float) -> None:
+                super().sleep(pause)
+                if server.is_running() and self.now() >= down_from and not again:
+                    server.stop()
+                if not server.is_running() and self.now() >= down_from + seconds and not again:
+                    again.append(ExpeditionServer(lambda: server.instance, port=server.port))
+                    again[0].start()
+
+        server, target = serve()
+        target = replace(target, clock=Clock(server.advance))
+        found = run_contract(target, profile="smoke", seed=1)
+        for each in again:
+            each.stop()
+        assert found.unanswered[None] > 0
+        assert found.verdict == verdict
+        assert bool(again) == (verdict == "conformant")
+        assert ("stopped answering" in found.reason) == (verdict == "error")
+        assert bool(found.left_behind) == (verdict == "error")
+        assert found.unconfirmed_creations == 0
 
 
 class TestKeys:
@@ -917,7 +980,10 @@ class TestTLS:
         )
         monkeypatch.setenv("EXPEDITION_API_KEY", "key")
         config = tmp_path / "expedition.toml"
-        for named, told in (("", "client certificate"), ('cert = "client.pem"\n', "HTTP 503")):
+        asks = (
+            'the server asks for a client certificate: name it in the target file (cert = "client'
+        )
+        for named, told in (("", asks), ('cert = "client.pem"\n', "HTTP 503")):
             with HTTPServer(ssl_context=context) as server:
                 server.expect_request(re.compile(".*")).respond_with_data("Down", status=503)
                 config.write_text(
@@ -928,6 +994,8 @@ class TestTLS:
             assert found.verdict == "error"
             assert told in found.reason
             assert "verify = false" not in found.reason
+            if not named:
+                assert found.unconfirmed_creations == 0
         assert found.cert == str(tmp_path / "client.pem")
 
     def test_a_port_without_tls_says_so(self) -> None:

@@ -19,7 +19,7 @@ from pytest_expedition.protocol.redaction import LogFilter, Redaction, Secret
 from pytest_expedition.real_time import now as machine_now
 from pytest_expedition.suite.ledger import Ledger
 from pytest_expedition.suite.request_list import REQUESTS
-from pytest_expedition.suite.transport import Transport
+from pytest_expedition.suite.transport import TIMED_OUT, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +60,16 @@ CLEANING_UP: Final = 0.1
 """Part of the seconds of a run that is kept for cancelling what still runs."""
 
 MOST_SECONDS_OF_CLEANING_UP: Final = 30.0
+
+STARTING_THE_AGENT: Final = 0.25
+CANCELLING: Final = 0.75
+"""By what part of the time for cleaning up the agent is to run, and the cancels are to be answered.
+
+What remains is for asking how the jobs stand.
+"""
+
+SECONDS_OF_RESTART: Final = 2.0
+"""How long to wait where a target that has answered before refuses the connection."""
 
 AGENT_TRIES: Final = 3
 """How often a stopped agent is told to run until it is given up."""
@@ -164,6 +174,8 @@ class Client:
         self._record = record
         self._unsent: set[Exchange] = set()
         """Those for which there was no connection."""
+        self._refused: set[Exchange] = set()
+        """Those of them to which a target that had answered before refused the connection."""
         self._recipes = {recipe.name: recipe for recipe in target.jobs}
         self._started = self.clock.now()
         self._until = machine_now() + target.limits.seconds
@@ -175,6 +187,8 @@ class Client:
         """For how many seconds an answer asked to wait."""
         self._not_before = 0.0
         """When the next request may be sent, by what the target asked."""
+        self._next_try = 0.0
+        """When the next request may be sent, since the target refused a connection."""
         self._agent_started = False
         self._agent_stopped = ""
         """What the last answer was since the agent was stopped; empty where it was not."""
@@ -249,17 +263,21 @@ class Client:
 
         It takes the requests that were kept for it, and ends with the seconds of the run.
         """
+        begun = machine_now()
+        seconds = max(self._until - begun, 0.0)
         if self._agent_stopped:
+            until = begun + STARTING_THE_AGENT * seconds
+
+            def send(call: Call) -> Exchange | None:
+                return next(iter(self._send_while_cleaning_up([call], until)), None)
+
             # A restart could end what runs, if the agent was never stopped.
             with contextlib.suppress(Exception):  # jobs are to be cancelled whatever happens
-                self._make_agent_run("start", self._send_one_while_cleaning_up)
-        self._cancel_what_still_runs()
+                self._make_agent_run("start", send, until)
+        self._cancel_what_still_runs(begun + CANCELLING * seconds)
         return self.leftovers
 
-    def _send_one_while_cleaning_up(self, call: Call) -> Exchange | None:
-        return next(iter(self._send_while_cleaning_up([call])), None)
-
-    def _send_while_cleaning_up(self, calls: Sequence[Call]) -> list[Exchange]:
+    def _send_while_cleaning_up(self, calls: Sequence[Call], until: float) -> list[Exchange]:
         """Send requests at the same instant, as long as requests and seconds are left.
 
         Each is sent once, even where the target asked for a longer pause (Retry-After) than there
@@ -267,15 +285,15 @@ class Client:
         """
         exchanges: list[Exchange] = []
         for number in range(MOST_WAITS):
-            left = min(self._until - machine_now(), self.target.limits.answer_seconds)
-            pause = max(self._not_before - self.now, 0.0)
+            left = min(until - machine_now(), self.target.limits.answer_seconds)
+            pause = max(self._not_before - self.now, self._next_try - self.now, 0.0)
             too_long = self.clock.waits and pause > left
             calls = calls[: max(self.target.limits.requests - self.requests, 0)]
             if not calls or left <= 0 or (too_long and number):
                 break
             if not too_long:
                 self.clock.sleep(pause)
-            exchanges = self._send_once(calls)
+            exchanges = self._send_once(calls, until)
             refused = any(each.status == NO_KEY for each in exchanges)
             if refused and self.target.password:
                 with contextlib.suppress(TargetUnusableError):
@@ -287,8 +305,11 @@ class Client:
             ]
         return exchanges
 
-    def _cancel_what_still_runs(self) -> None:
-        """Cancel the jobs of the ledger that have not ended and may be cancelled."""
+    def _cancel_what_still_runs(self, until: float) -> None:
+        """Cancel the jobs of the ledger that have not ended and may be cancelled.
+
+        Cancels that are not answered ``until`` then leave time to ask for all jobs.
+        """
         # Threads of the run may still wait for an answer.
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = _new_pool()
@@ -297,7 +318,10 @@ class Client:
             calls = [self.about(request, job_id) for job_id in self.ledger.to_be_cancelled]
             for start in range(0, len(calls), MOST_AT_ONCE):
                 with contextlib.suppress(Exception):  # the others are to be cancelled, too
-                    self._send_while_cleaning_up(calls[start : start + MOST_AT_ONCE])
+                    self._send_while_cleaning_up(
+                        calls[start : start + MOST_AT_ONCE],
+                        until if request == "cancel" else self._until,
+                    )
 
     # The agent
 
@@ -336,7 +360,7 @@ class Client:
 
     def restart_agent(self) -> None:
         """Restart the agent. Raises ``TargetUnusableError`` if it is not seen to run then."""
-        self._make_agent_run("restart", lambda call: self.send([call])[0])
+        self._make_agent_run("restart", lambda call: self.send([call])[0], self._until)
         if self._agent_stopped:
             raise TargetUnusableError(self.leftovers.agent)
 
@@ -355,11 +379,13 @@ class Client:
         method, path = _listed(name, agent=self._agent_id)
         return Call(kind="agent", method=method, path=path)
 
-    def _make_agent_run(self, first: str, send: Callable[[Call], Exchange | None]) -> None:
+    def _make_agent_run(
+        self, first: str, send: Callable[[Call], Exchange | None], until: float
+    ) -> None:
         """Tell the agent to run until it says that it does, or the tries are over."""
         for number in range(AGENT_TRIES):
             if number:
-                left = max(self._until - machine_now(), 0.0)
+                left = max(until - machine_now(), 0.0)
                 self.clock.sleep(min(self.target.limits.poll_seconds, left))
             answer = send(self._to_agent("start" if number else first))
             if answer is None:
@@ -463,7 +489,8 @@ class Client:
 
         Where the key has expired, and there is a user name and a password, a new one is fetched,
         and what was refused is sent again. Where an answer that is not the application's asks
-        to wait (Retry-After), this waits within the limits, and sends again what was put off.
+        to wait (Retry-After), this waits within the limits, and sends again what was put off. So it
+        does where a target that has answered before refuses the connection: it may restart.
 
         Raises ``LimitReachedError`` before a request that a limit forbids, and
         ``TargetUnusableError`` where the target does not answer at all or refuses the key.
@@ -518,6 +545,8 @@ class Client:
 
     def _is_put_off(self, exchange: Exchange) -> bool:
         """Whether a request is to be sent again later: it asked for nothing that was done."""
+        if exchange in self._refused:
+            return True
         if exchange not in self._retry_after or exchange.answered:
             return False
         return exchange.kind != "create" or exchange.status == TOO_MANY_REQUESTS
@@ -527,11 +556,12 @@ class Client:
 
         Raises ``LimitReachedError`` where that is later than the run may wait.
         """
-        pause = self._not_before - self.now
+        asked = self._not_before - self.now
+        pause = max(asked, self._next_try - self.now)
         if pause <= 0:
             return
         if pause > longest:
-            raise LimitReachedError("seconds", pause=pause)
+            raise LimitReachedError("seconds", pause=asked if asked > longest else 0.0)
         self.clock.sleep(pause)
 
     def _seconds_until_end(self) -> float:
@@ -559,17 +589,18 @@ class Client:
         if machine_now() > self._last_start:
             raise LimitReachedError("seconds")
 
-    def _send_once(self, calls: Sequence[Call]) -> list[Exchange]:
+    def _send_once(self, calls: Sequence[Call], until: float = float("inf")) -> list[Exchange]:
+        """Send requests; wait for their answers ``until`` then at the most."""
         self.requests += len(calls)
         if len(calls) == 1 and calls[0].kind != "create":
-            exchange = self._exchange(calls[0], None)
+            exchange = self._exchange(calls[0], None, until)
             self._keep([exchange])
             return [exchange]
         exchanges = []
         for start in range(0, len(calls), MOST_AT_ONCE):
             batch = calls[start : start + MOST_AT_ONCE]
             barrier = threading.Barrier(len(batch))
-            under_way = [self._pool.submit(self._exchange, call, barrier) for call in batch]
+            under_way = [self._pool.submit(self._exchange, call, barrier, until) for call in batch]
             try:
                 answers = [each.result() for each in under_way]
             except BaseException:  # whatever ends the run: what was sent may have created jobs
@@ -648,13 +679,13 @@ class Client:
             f"the application; the last one got {what}"
         )
 
-    def _exchange(self, call: Call, barrier: threading.Barrier | None) -> Exchange:
+    def _exchange(self, call: Call, barrier: threading.Barrier | None, until: float) -> Exchange:
         """Send one request, at the barrier's instant."""
         recipe = call.recipe
         request = self._transport.prepare(
             call.method, call.path, headers=self._headers(call), form=call.form, json=call.json
         )
-        left = max(self._until - machine_now(), LEAST_SECONDS)
+        left = max(min(self._until, until) - machine_now(), LEAST_SECONDS)
         # Noted before the barrier: of requests sent at the same instant none was first.
         sent = self.now
         if barrier is not None:
@@ -680,6 +711,9 @@ class Client:
         )
         if reply.unsent:
             self._unsent.add(exchange)
+            if self._reached and reply.lost != TIMED_OUT:
+                self._refused.add(exchange)
+                self._next_try = self.now + SECONDS_OF_RESTART
         if reply.retry_after is not None and not exchange.answered:
             self._retry_after[exchange] = reply.retry_after
             self._not_before = max(self._not_before, self.now + reply.retry_after)

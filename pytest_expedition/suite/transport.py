@@ -39,6 +39,8 @@ LONGEST_NUMBER: Final = 9
 MOST_BYTES: Final = 1024 * 1024
 """Bytes that the body of an answer may have, unzipped."""
 
+TIMED_OUT: Final = "no answer in time"
+
 _TOO_LONG: Final = f"its body is longer than {MOST_BYTES} bytes"
 _PIECE: Final = 65536
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -241,7 +243,7 @@ class _BoundedSocket(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("no answer in time")
+            raise TimeoutError(TIMED_OUT)
         if self._left < 0:
             return 0
         if self._left == 0:
@@ -304,6 +306,15 @@ class _BoundedHTTPConnection(HTTPConnection):
 class _BoundedHTTPSConnection(HTTPSConnection):
     response_class = _BoundedResponse
 
+    def send(self, data: Any) -> None:
+        """Send bytes; where the server has closed the connection, raise why, if it said so."""
+        try:
+            super().send(data)
+        except ssl.SSLEOFError:
+            if self.sock is not None:
+                self.sock.recv(1)  # raises the alert with which it was closed
+            raise
+
 
 class _BoundedHTTPPool(HTTPConnectionPool):
     ConnectionCls = _BoundedHTTPConnection
@@ -333,9 +344,9 @@ class _BoundedAdapter(HTTPAdapter):
 def _why_lost(error: Exception) -> str:
     tls = [cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)]
     if tls:
-        return _why_not_trusted(tls[-1])
+        return _why_not_trusted(next(filter(_refuses_us, tls), tls[-1]))
     if isinstance(error, requests.Timeout | TimeoutError) or "timed out" in str(error):
-        return "no answer in time"
+        return TIMED_OUT
     if isinstance(error, requests.exceptions.ConnectionError):
         return f"the connection failed: {_root_cause(error)}"
     return f"the answer broke off: {_root_cause(error)}"
@@ -351,24 +362,38 @@ def _why_not_trusted(error: ssl.SSLError) -> str:
         )
     if "wrong version number" in said or "http request" in said or "record layer" in said:
         return f"the port does not speak TLS: {error.strerror or error}; is the url http://…?"
-    if any(alert in said for alert in _ASKS_FOR_A_CERTIFICATE):
+    if "certificate required" in said:
+        return f"the server asks for a client certificate: {_NAME_A_CERTIFICATE}"
+    if _refuses_us(error) or isinstance(error, ssl.SSLEOFError):
         return (
-            f"the server refused the TLS connection: {error.strerror or error}; it may ask for a "
-            'client certificate, which the target file can name (cert = "client.pem", and '
-            'cert_key = "client.key" where the key is in a file of its own)'
+            f"the server refused the TLS connection ({error.strerror or error}); it may ask for a "
+            f"client certificate: {_NAME_A_CERTIFICATE}"
         )
     return f"the TLS connection failed: {error.strerror or error}"
 
 
-_ASKS_FOR_A_CERTIFICATE: Final = (
+_NAME_A_CERTIFICATE: Final = (
+    'name it in the target file (cert = "client.pem", and cert_key = "client.key" where the key is '
+    "in a file of its own)"
+)
+
+
+def _refuses_us(error: ssl.SSLError) -> bool:
+    """Whether a server says that it refuses the client's certificate, or that there is none.
+
+    It then reads no request, though in TLS 1.3 it says so only after one was sent.
+    """
+    said = f"{error.reason or ''} {error}".lower().replace("_", " ")
+    return any(alert in said for alert in _REFUSALS)
+
+
+_REFUSALS: Final = (
     "certificate required",
     "handshake failure",
     "bad certificate",
     "certificate unknown",
     "unknown ca",
-    "eof occurred",
 )
-"""What comes of a server that got no client certificate, or one that it does not trust."""
 
 
 def _is_unsent(error: Exception) -> bool:
@@ -378,6 +403,7 @@ def _is_unsent(error: Exception) -> bool:
         return any(
             isinstance(cause, ssl.SSLCertVerificationError)
             or getattr(cause, "reason", "") == "WRONG_VERSION_NUMBER"  # it does not speak TLS
+            or (isinstance(cause, ssl.SSLError) and _refuses_us(cause))
             for cause in causes
         )
     return isinstance(error, requests.exceptions.ConnectTimeout) or any(
