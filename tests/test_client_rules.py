@@ -194,3 +194,60 @@ def test_who_was_to_cancel_is_judged_by_that_promise_alone() -> None:
     asked: tuple[Asked, ...] = (CREATED, (1.0, "cancel", 0.5), *polls(0.5, 1))
     judged = transcript(*asked, said="cancelled", told_to_cancel=True)
     assert broken(judged) == {"trusts-the-state"}
+
+
+CANCEL: Asked = (1.0, "cancel", 0.5)
+GRANTED: Asked = (1.0, "cancel", -1.0)
+
+
+@pytest.mark.parametrize(
+    ("judged", "promise"),
+    [
+        (transcript(CREATED, *polls(0.5, 1), said="finished"), "cancels-when-told"),
+        (
+            transcript(CREATED, *polls(0.5, 1), said="finished", told_to_cancel=True),
+            "trusts-the-state",
+        ),
+        (
+            transcript(CREATED, GRANTED, *polls(-1), said="cancelled", told_to_cancel=True),
+            "does-not-insist",
+        ),
+        (transcript(CREATED, *polls(0.5, LOST), said="finished"), "survives-outages"),
+        (transcript(CREATED, *polls(0.5, LOST), said="endless"), "survives-outages"),
+        (transcript(CREATED, *polls(0, every=70), said="finished"), "is-patient"),
+        (transcript(CREATED, *polls(0, LOST, every=70), said="gave-up"), "is-patient"),
+        (transcript(CREATED, *polls(0, every=70), said="gave-up", stumbled=True), "is-patient"),
+    ],
+)
+def test_a_promise_that_was_not_put_to_the_test_is_not_kept(
+    judged: Transcript, promise: str
+) -> None:
+    assert outcomes(judged)[promise] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("judged", "promise"),
+    [
+        (
+            replace(transcript(CREATED, *polls(0.5, 1), said="finished"), can_cancel=True),
+            "cancels-when-told",
+        ),
+        (
+            transcript(CREATED, CANCEL, *polls(0.5, 1), said="finished", told_to_cancel=True),
+            "trusts-the-state",
+        ),
+        (
+            transcript(CREATED, CANCEL, *polls(0.5, 1), said="finished", told_to_cancel=True),
+            "does-not-insist",
+        ),
+        (transcript(CREATED, *polls(0, 1, every=70), said="finished"), "is-patient"),
+        (transcript(CREATED, *polls(0, 0, every=301), said="gave-up"), "is-patient"),
+    ],
+)
+def test_a_promise_that_was_put_to_the_test_is_kept(judged: Transcript, promise: str) -> None:
+    assert outcomes(judged)[promise] == "pass"
+
+
+def test_a_job_that_finished_uncancelled_was_not_cancelled() -> None:
+    judged = transcript(CREATED, *polls(0.5, 1), said="cancelled", told_to_cancel=True)
+    assert broken(judged) == {"trusts-the-state"}

@@ -227,6 +227,7 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "client.sees-failure *MUST *fail *in fails: The job failed, but the client returned*",
             "client.trusts-the-state *MUST *not-tested *the client was not told to cancel",
             "client.keeps-jobs-apart *MUST *inconclusive *not exercised: no answer showed *",
+            "client.cancels-when-told *MUST *not-tested *the client was not told to cancel",
             "22 requirements: *",
             "verdict: non-conformant",
         ]

@@ -181,6 +181,7 @@ class Harness:
             steps=steps(instance),
             calls=calls,
             told_to_cancel=situation.client_cancels and client.cancel is not None,
+            can_cancel=client.cancel is not None,
         )
         self._earlier_ids |= instance.jobs.keys()
         if self._guard.complaint:

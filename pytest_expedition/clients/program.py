@@ -132,6 +132,7 @@ def try_program(program: Program, situation: Situation, *, listen: Listen = lamb
         steps=steps(instance),
         calls=[run.call(instance) for run in runs],
         told_to_cancel=situation.client_cancels,
+        can_cancel=program.cancel_signal is not None,
         pace=speed,
     )
     results = judge_transcript(transcript)

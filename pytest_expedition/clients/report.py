@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 LAST_STEPS: Final = 12
 """How many of the last requests are told."""
 
-OF_CANCELS: Final = frozenset({"client.trusts-the-state", "client.does-not-insist"})
-"""The promises that have a chance only where the client is told to cancel."""
+OF_CANCELS: Final = frozenset(
+    {"client.trusts-the-state", "client.does-not-insist", "client.cancels-when-told"}
+)
+"""The promises that have a chance only where the client can be told to cancel."""
 
 _ENDED: Final = {"finished": "finished", "failed": "failed", "cancelled": "was cancelled"}
 _UNNAMED: Final = (

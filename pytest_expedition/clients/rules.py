@@ -152,7 +152,7 @@ def does_as_told(transcript: Transcript) -> Iterator[Judgement]:
             yield Violation(DID_NOT_START, how=how)
         if run.cancelled_by is None or run.job_id is None:
             continue
-        if any(step.exchange.kind == "cancel" for step in run.steps):
+        if run.cancels:
             yield KEPT
         elif run.end_shown is None or run.end_shown.exchange.sent > run.cancelled_by:
             yield Violation(DID_NOT_CANCEL, *_exchanges(run.creations), how=how)
@@ -230,7 +230,10 @@ def _sees(transcript: Transcript, end: End) -> Iterator[Judgement]:
 def trusts_the_state(transcript: Transcript) -> Iterator[Judgement]:
     """Whether its own cancel took effect it learns from the state: -1, or 1."""
     if transcript.told_to_cancel:
-        yield from map(_judge_saying, _ended(transcript))
+        for run in _ended(transcript):
+            judged = _judge_saying(run)
+            if run.cancels or judged is not KEPT:
+                yield judged
 
 
 @client_rule("client.keeps-jobs-apart")
@@ -250,8 +253,7 @@ def _ended(transcript: Transcript) -> Iterator[Run]:
 
 
 def _cancelled_what_it_gave_up(run: Run) -> bool:
-    cancels = [step for step in run.steps if step.exchange.kind == "cancel"]
-    return "gave-up" in run.said.words and any(not _over(run, step) for step in cancels)
+    return "gave-up" in run.said.words and any(not _over(run, step) for step in run.cancels)
 
 
 SAID_OTHERWISE: Final = Fault("said-otherwise", "The job {end}, but the client {how}.")
@@ -339,7 +341,8 @@ def is_patient(transcript: Transcript) -> Iterator[Judgement]:
             if waited < PATIENCE:
                 yield Violation(IMPATIENT, run.last.exchange, seconds=round(waited, 3))
                 continue
-        if run.steps and _waited(run) >= LONG:
+        patient_enough = LONG if run.end is not None else PATIENCE
+        if run.steps and run.said.words and _waited(run) >= patient_enough:
             yield KEPT
 
 
@@ -382,8 +385,8 @@ def _survives(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement
                 outages[-1].exchange,
                 how=run.said.how,
             )
-        elif not run.said.words and run.last is outages[-1]:
-            yield UNSEEN
+        elif run.last is outages[-1]:
+            yield UNSEEN  # it was not heard, or ended, or said that the job had ended
         else:
             yield KEPT
 
@@ -427,11 +430,11 @@ def cancels_only_when_told(transcript: Transcript) -> Iterator[Judgement]:
     if transcript.told_to_cancel:
         return
     for run in transcript.runs:
-        unasked = [x for x in run.steps if x.exchange.kind == "cancel" and not _over(run, x)]
-        if not unasked:
-            yield KEPT
-        elif "gave-up" not in run.said.words:
+        unasked = [step for step in run.cancels if not _over(run, step)]
+        if unasked and "gave-up" not in run.said.words:
             yield Violation(CANCELLED_UNASKED, unasked[0].exchange)
+        elif transcript.can_cancel and not unasked:
+            yield KEPT
 
 
 def _over(run: Run, step: Step) -> bool:
@@ -446,10 +449,9 @@ INSISTED: Final = Fault("insisted", "It sent {count} cancels of one job.")
 def does_not_insist(transcript: Transcript) -> Iterator[Judgement]:
     """A cancel that was refused is not sent again and again (three times at the most)."""
     for run in transcript.runs:
-        cancels = [step for step in run.steps if step.exchange.kind == "cancel"]
-        if len(cancels) > MOST_CANCELS:
-            yield Violation(INSISTED, *_exchanges(cancels), count=len(cancels))
-        elif cancels:
+        if len(run.cancels) > MOST_CANCELS:
+            yield Violation(INSISTED, *_exchanges(run.cancels), count=len(run.cancels))
+        elif any(x.exchange.answered and x.exchange.state != CANCELLED for x in run.cancels):
             yield KEPT
 
 

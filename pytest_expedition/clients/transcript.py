@@ -108,6 +108,11 @@ class Run:
         return [step for step in self.steps if step.exchange.kind == "status"]
 
     @functools.cached_property
+    def cancels(self) -> list[Step]:
+        """The cancels."""
+        return [step for step in self.steps if step.exchange.kind == "cancel"]
+
+    @functools.cached_property
     def last(self) -> Step | None:
         """The last step."""
         return self.steps[-1] if self.steps else None
@@ -132,13 +137,15 @@ class Run:
 class Transcript:
     """All that a client did in a scenario.
 
-    ``told_to_cancel`` says whether it was to cancel. ``pace`` is how many seconds of the fake's
+    ``told_to_cancel`` says whether it was to cancel, ``can_cancel`` whether it is known to have a
+    way to. ``pace`` is how many seconds of the fake's
     time pass in one of the time by which the client goes.
     """
 
     steps: Sequence[Step]
     calls: Sequence[Call]
     told_to_cancel: bool = False
+    can_cancel: bool = False
     pace: float = 1.0
 
     @functools.cached_property

@@ -571,7 +571,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="Whether its own cancel took effect it learns from the state: -1, or 1.",
         source=CANCEL,
-        unexercised="no answer showed how a job ended that the client was told to cancel",
+        unexercised="no answer showed how a job ended that the client cancelled",
     ),
     Requirement(
         id="client.keeps-jobs-apart",
@@ -643,7 +643,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="It cancels no job that still runs unless it was told to, or has given it up.",
         source=NOWHERE,
-        unexercised="the client was not done with any job",
+        unexercised="no client that can cancel was done with a job that it was not told to cancel",
     ),
     Requirement(
         id="client.does-not-insist",
@@ -651,7 +651,7 @@ _OF_CLIENTS: Final = (
         basis="stated",
         text="A cancel that was refused is not sent again and again (three times at the most).",
         source=CANCEL,
-        unexercised="the client sent no cancel",
+        unexercised="no cancel of the client was refused",
     ),
 )
 
