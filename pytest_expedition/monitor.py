@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_expedition.recordings.watch import Watch
 from pytest_expedition.report.document import document_of
-from pytest_expedition.report.text import failure
+from pytest_expedition.report.text import stories
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,9 +32,9 @@ class Monitor(Watch):
             raise AssertionError("\n\n".join(broken))
 
     def broken(self) -> list[str]:
-        """Judge what was seen so far: return the whole story of each MUST that was broken."""
-        return [
-            failure(entry)
+        """Judge what was seen so far: tell each MUST that was broken, the causes first."""
+        return stories(
+            entry
             for entry in document_of(self.judge())["requirements"]
             if (entry["level"], entry["outcome"]) == ("MUST", "fail")
-        ]
+        )

@@ -14,7 +14,7 @@ import pytest
 from pytest_expedition import validate
 from pytest_expedition.fake.instance import Instance, Response
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
-from pytest_expedition.report.text import failure, requirement_line, verdict_lines
+from pytest_expedition.report.text import requirement_line, stories, verdict_lines
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.run import run_contract
 from pytest_expedition.suite.transport import MOST_BYTES
@@ -102,7 +102,7 @@ def test_the_requirement_at_hand_fails_and_the_others_are_judged(name: str) -> N
 
     validate(document, "report")
     assert len(json.dumps(document).encode("utf-8")) < 2_000_000
-    told = [failure(entry) for entry in document["requirements"] if entry["outcome"] == "fail"]
+    told = stories(x for x in document["requirements"] if x["outcome"] == "fail")
     told += [requirement_line(entry) for entry in document["requirements"]]
     told += verdict_lines(document)
     for line in "\n".join(told).split("\n"):

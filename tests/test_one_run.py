@@ -154,7 +154,7 @@ def test_a_broken_must_shows_though_its_test_is_not_selected(pytester: pytest.Py
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
-            "status.monotonic (MUST, stated): *",
+            "This breaks status.monotonic (MUST, stated): *",
             "also broken, though not selected: *status.monotonic*",
             "verdict: non-conformant (of * of * requirements)",
         ]

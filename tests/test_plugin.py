@@ -120,15 +120,16 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
     result = pytester.runpytest_inprocess(*SMOKE, "-k", "monotonic")
     result.stdout.fnmatch_lines(
         [
-            "status.monotonic (MUST, stated): While a job is not cancelled, its state never goes*",
+            "The state of job * was 0.*, then 0.*.",
+            "This breaks status.monotonic (MUST, stated): While a job is not cancelled, its state*",
             "Promised by: Managing Jobs, “Checking Job status”",
             "  https://pan.dev/expedition/docs/managing_jobs/#checking-job-status",
-            "What was seen:",
-            "  The state of job * was 0.*, then 0.*.",
+            "Also broken as a result: *",
             "The exchanges that prove it, and those that led to them:",
             "  * s POST project/1/import → job *, state 0*",
             "  * s GET job/status/* → state 0.*",
             "To do it again:",
+            "  # The pauses are those of the proof. It may take several tries.",
             "  curl -sS -X POST -H *Bearer $EXPEDITION_API_KEY* --data resource=* http://*/import",
             "  JOB=…  # the job id in the answer",
             '  curl -sS -H * "http://127.0.0.1:*/api/v1/job/status/$JOB"',

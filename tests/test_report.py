@@ -25,7 +25,7 @@ from pytest_expedition.report.document import TIMELINE_LENGTH, assemble
 from pytest_expedition.report.file import as_json
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
-from pytest_expedition.report.text import failure, verdict_lines
+from pytest_expedition.report.text import failure, requirement_line, stories, verdict_lines
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 IN_SVG = {"circle", "rect", "polygon", "polyline", "path", "line"}
@@ -186,13 +186,73 @@ def test_the_verdict_comes_first_then_what_is_broken_then_all(document: Document
     assert head["text"].split()[-1] == document["verdict"]
     told = made.all("article")
     failed = [x["id"] for x in document["requirements"] if x["outcome"] in {"fail", "waived"}]
+    causes = [x["id"] for x in document["requirements"] if x["evidence"] and not x["follows_from"]]
     assert {x["aria-labelledby"] for x in told} == {
-        f"r-{name.replace('.', '-')}-head" for name in failed
+        f"r-{name.replace('.', '-')}-head" for name in causes
     }
+    targets = [x["id"] for x in made.elements if x.get("id") in {page_id(name) for name in failed}]
+    assert sorted(targets) == sorted(map(page_id, failed))
     listed = [x["text"] for x in made.all("span") if x.get("class") == "id"]
     assert listed == list(CATALOGUE)
     sections = [x["text"] for x in made.all("h2")]
     assert sections == (["What is broken"] if failed else []) + ["All requirements"]
+
+
+def page_id(requirement: str) -> str:
+    return "r-" + requirement.replace(".", "-")
+
+
+def test_a_consequence_is_told_in_one_line_beneath_its_cause() -> None:
+    document = DOCUMENTS["failing"]
+    cause, consequence = (
+        entry_of(document, name) for name in ("cancel.isolation", "status.monotonic")
+    )
+    assert (cause["follows_from"], consequence["follows_from"]) == ("", "cancel.isolation")
+    assert consequence["evidence"]  # which the JSON report keeps
+    (story,) = Page(as_html(document)).all("article")
+    assert "Also broken as a result" in story["text"]
+    assert consequence["reason"] in story["text"]
+    assert as_markdown(document).count("<summary>") == 1
+    assert "- ✗ <b>status.monotonic</b> (MUST): The state" in as_markdown(document)
+    assert requirement_line(consequence).endswith(" (follows from cancel.isolation)")
+    assert stories([consequence, cause]) == [
+        failure(cause, [cause, consequence]),
+        f"status.monotonic: {consequence['reason']} (follows from cancel.isolation)",
+    ]
+
+
+def test_a_failure_tells_what_was_seen_first_and_its_consequences() -> None:
+    entries = DOCUMENTS["failing"]["requirements"]
+    lines = failure(entry_of(DOCUMENTS["failing"], "cancel.isolation"), entries).splitlines()
+    assert lines[0] == "The state of job 1619 was 0.8; after the cancel of job 1620 it is 0.7."
+    assert lines[2].startswith("This breaks cancel.isolation (MUST, assumed): Cancelling one job")
+    assert "Also broken as a result: status.monotonic" in lines
+
+
+def test_a_failure_whose_cause_is_not_told_gets_its_whole_story() -> None:
+    consequence = entry_of(DOCUMENTS["failing"], "status.monotonic")
+    (story,) = stories([consequence])
+    assert "The exchanges that prove it" in story
+    alone = assemble([], [consequence])
+    assert entry_of(alone, "status.monotonic")["follows_from"] == ""
+    assert consequence["follows_from"] == "cancel.isolation"  # the other report is as it was
+
+
+def test_a_failure_whose_cause_is_waived_gets_its_whole_story() -> None:
+    waiver = Waiver(id="cancel.isolation", reason="ticket 7", until=date(2027, 3, 1))
+    document = document_of(slipping_back(), waivers=(waiver,))
+    assert entry_of(document, "cancel.isolation")["outcome"] == "waived"
+    assert entry_of(document, "status.monotonic")["outcome"] == "fail"
+    assert entry_of(document, "status.monotonic")["follows_from"] == ""
+
+
+def test_the_pages_tell_how_to_replay_a_plan() -> None:
+    document = document_of(slipping_back())
+    command = "pytest --expedition-replay 'r.plan.cancel.isolation.json'"
+    entry_of(document, "cancel.isolation")["replay"] = command
+    for text in (as_html(document), as_markdown(document)):
+        assert "To replay the plan that showed it" in text
+        assert command in text.replace("&#39;", "'")
 
 
 def test_a_reader_finds_level_basis_outcome_reason_and_source() -> None:
@@ -200,7 +260,13 @@ def test_a_reader_finds_level_basis_outcome_reason_and_source() -> None:
     (row,) = [
         x for x in made.all("tr") if "requirements" not in x and "status.monotonic" in x["text"]
     ]
-    for text in ("MUST", "stated", "fail", "The state of job 1619 was 0.8, then 0.7.", "Managing"):
+    for text in (
+        "MUST",
+        "stated",
+        "fail",
+        "The state of job 1619 was 0.8, then 0.7. (follows",
+        "Managing",
+    ):
         assert text in row["text"]
 
 
@@ -224,8 +290,8 @@ def test_a_command_to_the_agent_is_marked() -> None:
 
 def test_a_failure_shows_its_story_and_its_commands() -> None:
     document = DOCUMENTS["failing"]
-    entry = entry_of(document, "status.monotonic")
-    (told,) = [x for x in Page(as_html(document)).all("article") if "monotonic" in x["id"]]
+    entry = entry_of(document, "cancel.isolation")
+    (told,) = [x for x in Page(as_html(document)).all("article") if "isolation" in x["id"]]
     for line in entry["curl"]:
         assert line in told["text"]
     for each in entry["evidence"]:
@@ -244,7 +310,8 @@ def test_a_failure_shows_its_story_and_its_commands() -> None:
 )
 def test_commands_verify_as_the_run_did(url: str, verify: str | bool, option: str) -> None:  # noqa: FBT001
     document = document_of(slipping_back(), url=url, verify=verify)
-    first = entry_of(document, "status.monotonic")["curl"][0]
+    comment, first, *_ = entry_of(document, "status.monotonic")["curl"]
+    assert comment == "# The pauses are those of the proof. It may take several tries."
     assert first.startswith(f"curl -sS{option} -X POST ")
 
 
@@ -265,8 +332,8 @@ def test_commands_show_the_client_certificate_as_the_run_did() -> None:
 def test_an_answer_that_is_not_json_is_quoted(before: bytes, shown: str) -> None:
     body = json.dumps(envelope({"key": KEY})).encode()
     entry = entry_of(document_of(Story().create().answer_poll(before + body)), "status.envelope")
-    assert f"it begins with {shown}" in failure(entry)
-    assert KEY not in failure(entry)
+    assert f"it begins with {shown}" in failure(entry, [])
+    assert KEY not in failure(entry, [])
 
 
 def test_a_proxy_is_named() -> None:
@@ -540,7 +607,7 @@ def test_the_markdown_has_a_row_a_requirement_and_details_for_each_failure(
     document: Document,
 ) -> None:
     made = rendered(as_markdown(document))
-    failed = [x["id"] for x in document["requirements"] if x["evidence"]]
+    failed = [x["id"] for x in document["requirements"] if x["evidence"] and not x["follows_from"]]
     assert [x["text"] for x in made.all("b") if "summary" in x["in"]] == failed
     tables = made.all("table")
     assert len(tables) == len(failed) + 1
@@ -555,7 +622,7 @@ def test_the_markdown_of_a_failure_holds_its_commands() -> None:
     document = DOCUMENTS["failing"]
     made = rendered(as_markdown(document))
     commands = [x["text"].splitlines() for x in made.all("code") if x.get("class")]
-    assert commands == [x["curl"] for x in document["requirements"] if x["curl"]]
+    assert commands == [entry_of(document, "cancel.isolation")["curl"]]
 
 
 def test_server_text_in_markdown_is_no_markup_no_link_and_no_mention() -> None:
@@ -576,7 +643,8 @@ def test_server_text_in_markdown_is_no_markup_no_link_and_no_mention() -> None:
 
 def test_harmless_words_stay_as_they_are() -> None:
     text = as_markdown(DOCUMENTS["failing"])
-    assert "| ✗ fail | The state of job 1619 was 0.8, then 0.7. |" in text
+    seen = "The state of job 1619 was 0.8, then 0.7. (follows from `cancel.isolation`)"
+    assert f"| ✗ fail | {seen} |" in text
     assert "`GET job/status/1619`" in text
 
 

@@ -15,7 +15,12 @@ import pytest
 
 from pytest_expedition.recordings.trace import Recorder
 from pytest_expedition.report.messages import left_behind
-from pytest_expedition.session.results import ContractFound, JudgedRun, session_report
+from pytest_expedition.session.results import (
+    ContractFound,
+    JudgedRun,
+    is_broken_must,
+    session_report,
+)
 from pytest_expedition.session.settings import (
     ONE_PROCESS,
     ONE_RUN,
@@ -223,6 +228,20 @@ def find_entry(item: pytest.Item, record: RunRecord, requirement: str) -> Requir
     entry = next(entry for entry in judged["requirements"] if entry["id"] == requirement)
     _add_properties(item, entry)
     return entry
+
+
+def entries_told(session: pytest.Session) -> list[RequirementEntry]:
+    """Return the entries that this session tells: those of its tests, and each broken MUST."""
+    selected = {
+        item.callspec.params.get("requirement")
+        for item in session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+    }
+    return [
+        entry
+        for entry in session.config.stash[_JUDGED]["requirements"]
+        if entry["id"] in selected or is_broken_must(entry)
+    ]
 
 
 def judged_run(record: RunRecord, config: pytest.Config) -> JudgedRun:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_expedition.contract.run import find_entry
+from pytest_expedition.contract.run import entries_told, find_entry
 from pytest_expedition.oracle.verdict import has_stale_waiver, is_failure
 from pytest_expedition.protocol.requirements import CATALOGUE
-from pytest_expedition.report.text import failure
+from pytest_expedition.report.text import failure, why
 
 if TYPE_CHECKING:
     from pytest_expedition.oracle.record import RunRecord
@@ -26,13 +26,14 @@ def test_requirement(
     record = expedition_conformance
     result = next(each for each in record.results if each.requirement.id == requirement)
     entry = find_entry(request.node, record, requirement)
+    told = entries_told(request.session)
     match result.outcome:
         case "fail" if is_failure(result, strict=expedition_strict):
-            pytest.fail(failure(entry), pytrace=False)
+            pytest.fail(failure(entry, told), pytrace=False)
         case "fail" | "waived" if request.config.getoption("runxfail"):
-            pytest.fail(failure(entry), pytrace=False)
+            pytest.fail(failure(entry, told), pytrace=False)
         case "fail" | "waived":
-            pytest.xfail(entry["reason"])
+            pytest.xfail(why(entry))
         case "error" if record.reason and result is not record.first_error:
             pytest.skip("not judged, as said above")
         case "error":

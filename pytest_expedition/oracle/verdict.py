@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final, Literal
 
+from pytest_expedition.oracle.causes import find_causes
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
@@ -61,17 +62,19 @@ class Result:
     """The outcome of one requirement.
 
     ``kept`` is how often the promise was put to the test and kept, ``violation`` the proof that it
-    was broken, ``unseen`` how often what came of it could not be seen. ``lacking`` is what the
-    target had to have for a chance, ``dialect`` the one that does not carry it, ``limit`` the limit
-    that ended the run before there was one, ``pause`` the seconds that the target asked to wait if
-    they were too long for that limit, ``crash`` the traceback of a rule that broke down.
-    ``waiver`` is that of the target, if it has one, and ``waiver_state`` what became of it.
+    was broken, ``follows_from`` the requirement whose failure explains it, ``unseen`` how often
+    what came of it could not be seen. ``lacking`` is what the target had to have for a chance,
+    ``dialect`` the one that does not carry it, ``limit`` the limit that ended the run before there
+    was one, ``pause`` the seconds that the target asked to wait if they were too long for that
+    limit, ``crash`` the traceback of a rule that broke down. ``waiver`` is that of the target, if
+    it has one, and ``waiver_state`` what became of it.
     """
 
     requirement: Requirement
     outcome: Outcome
     kept: int = 0
     violation: Violation | None = None
+    follows_from: str = ""
     unseen: int = 0
     lacking: Capability | None = None
     dialect: str = ""
@@ -102,6 +105,7 @@ def decide_outcomes(
     and ``catalogue`` has the requirements by id.
     """
     results = []
+    causes = find_causes(findings)
     for name, finding in findings.items():
         requirement = catalogue[name].in_dialect(dialect)
         if finding.violations:
@@ -109,7 +113,11 @@ def decide_outcomes(
                 finding.violations, key=lambda violation: len(violation.proof)
             )
             result = Result(
-                requirement=requirement, outcome="fail", kept=finding.kept, violation=proof
+                requirement=requirement,
+                outcome="fail",
+                kept=finding.kept,
+                violation=proof,
+                follows_from=causes.get(name, ""),
             )
         elif finding.crash or (broke and not finding.kept):
             result = Result(requirement=requirement, outcome="error", crash=finding.crash)
@@ -137,9 +145,19 @@ def decide_outcomes(
 
 
 def waive(results: Iterable[Result], waivers: Iterable[Waiver], *, today: date) -> list[Result]:
-    """Excuse the failures for which there are waivers that have not expired."""
+    """Excuse the failures for which there are waivers that have not expired.
+
+    A failure that is not waived gets its whole story, also where its cause is waived.
+    """
     by_id = {waiver.id: waiver for waiver in waivers}
-    return [_waived(result, by_id.get(result.requirement.id), today) for result in results]
+    waived = [_waived(result, by_id.get(result.requirement.id), today) for result in results]
+    excused = {result.requirement.id for result in waived if result.outcome == "waived"}
+    return [
+        replace(result, follows_from="")
+        if result.outcome == "fail" and result.follows_from in excused
+        else result
+        for result in waived
+    ]
 
 
 def _waived(result: Result, waiver: Waiver | None, today: date) -> Result:

@@ -215,6 +215,10 @@ class _Judge:
         self._judged.findings[name] = Finding(
             kept=known.kept + found.kept,
             violations=shortest,
+            first_broken={
+                **known.first_broken,
+                **{(server.number, job): sent for job, sent in found.first_broken.items()},
+            },
             unseen=known.unseen + found.unseen,
             crash=known.crash or found.crash,
         )

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         WaiverEntry,
     )
 
+SHORTEST_SLEEP: Final = 0.1
+"""The shortest pause between two requests, in seconds, that their `curl` lines tell."""
 BODY_SHOWN = 2000
 """Characters of a body that the report keeps."""
 TIMELINE_LENGTH: Final = 100
@@ -90,6 +92,7 @@ def requirement_entry(record: RunRecord, result: Result) -> RequirementEntry:
     shown = replace(result, violation=_without_secrets(result.violation, redaction))
     reason = redaction.prose(messages.reason(shown, record.reason))
     entry = outcome_entry(result.requirement, result.outcome, reason)
+    entry["follows_from"] = result.follows_from
     entry["waiver"] = _waiver(result, redaction)
     entry["evidence"] = evidence(story, proof, redaction)
     entry["timeline"] = timeline(_jobs_of(story, result), story, redaction)
@@ -137,6 +140,7 @@ def outcome_entry(requirement: Requirement, outcome: Outcome, reason: str) -> Re
         "source_url": requirement.source.url,
         "outcome": outcome,
         "reason": reason,
+        "follows_from": "",
         "waiver": None,
         "evidence": [],
         "timeline": {"exchanges": [], "omitted": 0},
@@ -156,6 +160,10 @@ def assemble(
     """
     by_id = {entry["id"]: entry for entry in requirements}
     entries = [by_id[name] for name in (*CATALOGUE, *CLIENT_CATALOGUE) if name in by_id]
+    for place, entry in enumerate(entries):
+        if entry["follows_from"] not in by_id:  # the report does not have the cause
+            entries[place] = entry.copy()
+            entries[place]["follows_from"] = ""
     reason = next((run["reason"] for run in runs if run["reason"]), "")
     first = min(runs, key=lambda run: run["started"]) if runs else None
     return {
@@ -294,8 +302,10 @@ def _curl(story: list[Exchange], record: RunRecord, result: Result) -> list[str]
         if exchange.kind == "create" and type(told) is int and told not in names:
             names[told] = f"JOB{len(names) + 1}" if names else "JOB"
             lines.append(f"{names[told]}=…  # the job id in the answer")
-        if pause >= 1:
-            lines.append(f"sleep {pause:.0f}")
+        if pause >= SHORTEST_SLEEP:
+            lines.append(f"sleep {pause:.1f}".removesuffix(".0"))
+    if any(line.startswith("sleep ") or line.endswith(" &") for line in lines):
+        lines.insert(0, "# The pauses are those of the proof. It may take several tries.")
     return lines
 
 

@@ -99,6 +99,7 @@ class RequirementEntry(AgainEntry):
     source_url: str
     outcome: Outcome
     reason: str
+    follows_from: str
     waiver: WaiverEntry | None
     evidence: list[EvidenceEntry]
     timeline: TimelineEntry

@@ -18,7 +18,7 @@ from pytest_expedition.report import messages
 from pytest_expedition.report.chart import KINDS, SERIES, chart, jobs_of, marker
 from pytest_expedition.report.markup import NOTHING, html, join
 from pytest_expedition.report.messages import GROUPS, MEANINGS, SIGNS, plural, printable
-from pytest_expedition.report.text import selection
+from pytest_expedition.report.text import following, selection, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +49,7 @@ def as_html(document: Document) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     told = sorted(
-        (entry for entry in document["requirements"] if entry["evidence"]),
+        (x for x in document["requirements"] if x["evidence"] and not x["follows_from"]),
         key=lambda entry: (entry["outcome"] != "fail", entry["level"] != "MUST"),
     )
     page = html(
@@ -82,7 +82,7 @@ def as_html(document: Document) -> str:
         style,
         _header(document),
         _contents(document, told),
-        _failures(told),
+        _failures(document, told),
         _requirements(document["requirements"]),
         _footer(document),
         script,
@@ -172,9 +172,10 @@ def _contents(document: Document, told: list[RequirementEntry]) -> Markup:
             _name(entry["id"]),
             entry["id"],
             entry["level"],
-            _prose(entry["reason"]),
+            _prose(why(entry)),
         )
-        for entry in told
+        for cause in told
+        for entry in (cause, *following(cause, document["requirements"]))
     )
     groups = join(
         html('<li><a href="#g-{}">{}</a></li>', group, GROUPS.get(group, group))
@@ -187,7 +188,7 @@ def _contents(document: Document, told: list[RequirementEntry]) -> Markup:
     )
 
 
-def _failures(told: list[RequirementEntry]) -> Markup:
+def _failures(document: Document, told: list[RequirementEntry]) -> Markup:
     if not told:
         return NOTHING
     return html(
@@ -196,11 +197,13 @@ def _failures(told: list[RequirementEntry]) -> Markup:
 {}
 </section>
 """,
-        join((_failure(entry) for entry in told), lines=True),
+        join(
+            (_failure(each, following(each, document["requirements"])) for each in told), lines=True
+        ),
     )
 
 
-def _failure(entry: RequirementEntry) -> Markup:
+def _failure(entry: RequirementEntry, consequences: list[RequirementEntry]) -> Markup:
     name = _name(entry["id"])
     return html(
         """<article id="{0}" class="{1}" aria-labelledby="{0}-head">
@@ -211,10 +214,12 @@ def _failure(entry: RequirementEntry) -> Markup:
 <h4>What was seen</h4>
 <p class="seen">{8}</p>
 {9}
-<h4>The exchanges that prove it, and how it came to them</h4>
 {10}
+<h4>The exchanges that prove it, and those that led to them</h4>
 {11}
 {12}
+{13}
+{14}
 </article>""",
         name,
         entry["outcome"],
@@ -225,11 +230,35 @@ def _failure(entry: RequirementEntry) -> Markup:
         entry["basis"].capitalize(),
         _source(entry),
         _prose(entry["reason"]),
+        _consequences(consequences),
         _figure(entry, name),
         _story(entry["evidence"]),
-        _again("To do it again", entry["curl"], name),
-        _again("To set the fake up that way", entry.get("python", []), name),
+        _again("To do it again", entry["curl"], f"{name}-curl"),
+        _again("To set the fake up that way", entry.get("python", []), f"{name}-python"),
+        _again("To replay the plan that showed it", _replay(entry), f"{name}-replay"),
     )
+
+
+def _consequences(entries: list[RequirementEntry]) -> Markup:
+    """List the failures that follow from another, in a line each."""
+    if not entries:
+        return NOTHING
+    items = (
+        html(
+            '<li id="{}">{} {} <small>{}</small> <span class="said">{}</span></li>',
+            _name(entry["id"]),
+            _badge(entry["outcome"]),
+            entry["id"],
+            entry["level"],
+            _prose(entry["reason"]),
+        )
+        for entry in entries
+    )
+    return html("<h4>Also broken as a result</h4>\n<ul>{}</ul>", join(items))
+
+
+def _replay(entry: RequirementEntry) -> list[str]:
+    return [entry["replay"]] if "replay" in entry else []
 
 
 def _figure(entry: RequirementEntry, name: str) -> Markup:
@@ -325,9 +354,9 @@ def _again(head: str, lines: list[str], name: str) -> Markup:
     if not lines:
         return NOTHING
     return html(
-        """<h4 id="{0}-again">{1}</h4>
+        """<h4 id="{0}">{1}</h4>
 <div class="curl"><button type="button" hidden>Copy</button>\
-<pre tabindex="0" role="region" aria-labelledby="{0}-again">{2}</pre></div>""",
+<pre tabindex="0" role="region" aria-labelledby="{0}">{2}</pre></div>""",
         name,
         head,
         "\n".join(lines),
@@ -387,7 +416,7 @@ def _requirement(entry: RequirementEntry) -> Markup:
         entry["level"],
         entry["basis"],
         _badge(entry["outcome"]),
-        _prose(entry["reason"]),
+        _prose(why(entry)),
         _source(entry),
     )
 

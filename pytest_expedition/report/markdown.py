@@ -21,7 +21,7 @@ from pytest_expedition.report.messages import (
     proxy_line,
     tally,
 )
-from pytest_expedition.report.text import selection, waiver_lines
+from pytest_expedition.report.text import following, selection, waiver_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,7 @@ _IN_A_TABLE: Final = str.maketrans({"|": "\N{BOX DRAWINGS LIGHT VERTICAL}"})
 
 def as_markdown(document: Document) -> str:
     """Make the Markdown text of a report."""
-    told = [entry for entry in document["requirements"] if entry["evidence"]]
+    told = [x for x in document["requirements"] if x["evidence"] and not x["follows_from"]]
     verdict = document["verdict"]
     part, proxy = selection(document), document["target"]["proxy"]
     behind = left_behind(document["left_behind"], document["unconfirmed_creations"])
@@ -56,7 +56,10 @@ def as_markdown(document: Document) -> str:
     ]
     if told:
         lines += ["### What is broken", ""]
-        lines += ["\n".join(_failure(entry)) + "\n" for entry in told]
+        for entry in told:
+            lines += [*_failure(entry), ""]
+            for each in following(entry, document["requirements"]):
+                lines += [f"- {SIGNS[each['outcome']]} {_summary(each)}", ""]
     lines += ["### All requirements", ""]
     lines += _table(
         ("requirement", "level", "basis", "outcome", "why"),
@@ -66,7 +69,8 @@ def as_markdown(document: Document) -> str:
                 each["level"],
                 each["basis"],
                 f"{SIGNS[each['outcome']]} {each['outcome']}",
-                _said(each["reason"], in_table=True),
+                _said(each["reason"], in_table=True)
+                + (f" (follows from `{each['follows_from']}`)" if each["follows_from"] else ""),
             )
             for each in document["requirements"]
         ),
@@ -90,12 +94,9 @@ def _source(entry: RequirementEntry) -> str:
 
 
 def _failure(entry: RequirementEntry) -> list[str]:
-    sign, name = SIGNS[entry["outcome"]], entry["id"]
-    seen = printable(entry["reason"])
-    said = seen if _HARMLESS.fullmatch(seen) else f"<code>{escape(seen)}</code>"
     start = entry["evidence"][0]["sent"]
     return [
-        f"<details><summary>{sign} <b>{name}</b> ({entry['level']}): {said}</summary>",
+        f"<details><summary>{SIGNS[entry['outcome']]} {_summary(entry)}</summary>",
         "",
         f"{_prose(entry['text'])} ({entry['basis']}: {_source(entry)})",
         "",
@@ -110,8 +111,22 @@ def _failure(entry: RequirementEntry) -> list[str]:
             else _fenced(entry["curl"], "sh")
         ),
         "",
+        *(
+            ["To replay the plan that showed it:", "", *_fenced([entry["replay"]], "sh"), ""]
+            if "replay" in entry
+            else []
+        ),
         "</details>",
     ]
+
+
+def _summary(entry: RequirementEntry) -> str:
+    """Tell a failure in one line of HTML."""
+    seen = printable(entry["reason"])
+    said = seen if _HARMLESS.fullmatch(seen) else f"<code>{escape(seen)}</code>"
+    cause = entry["follows_from"]
+    follows = f" (follows from <code>{cause}</code>)" if cause else ""
+    return f"<b>{entry['id']}</b> ({entry['level']}): {said}{follows}"
 
 
 def _exchange(place: int, each: EvidenceEntry, start: float) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pytest_expedition.report.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from pytest_expedition.report.entries import Document, RequirementEntry
 
@@ -28,16 +28,49 @@ _WAIVED: Final = {
 }
 
 
-def failure(entry: RequirementEntry) -> str:
-    """Tell why a requirement failed: the promise, what was seen, the proof, how to do it again."""
+def why(entry: RequirementEntry) -> str:
+    """Tell in one line why the outcome of a requirement is what it is."""
+    cause = entry["follows_from"]
+    return f"{entry['reason']} (follows from {cause})" if cause else entry["reason"]
+
+
+def following(
+    cause: RequirementEntry, entries: Iterable[RequirementEntry]
+) -> list[RequirementEntry]:
+    """Return the entries of the failures that follow from another."""
+    return [entry for entry in entries if entry["follows_from"] == cause["id"]]
+
+
+def stories(entries: Iterable[RequirementEntry]) -> list[str]:
+    """Tell why requirements failed: causes with their whole story, the others in a line each."""
+    failed = list(entries)
+    causes = [failure(entry, failed) for entry in failed if not is_told_elsewhere(entry, failed)]
+    others = [f"{each['id']}: {why(each)}" for each in failed if is_told_elsewhere(each, failed)]
+    return [*causes, *(["\n".join(others)] if others else [])]
+
+
+def is_told_elsewhere(entry: RequirementEntry, entries: Iterable[RequirementEntry]) -> bool:
+    """Whether the story of a failure is that of its cause, which is among the entries."""
+    return any(each["id"] == entry["follows_from"] for each in entries)
+
+
+def failure(entry: RequirementEntry, entries: Collection[RequirementEntry]) -> str:
+    """Tell why a requirement failed: what was seen, the promise, the proof, how to do it again.
+
+    One line is enough where ``entries``, which are told with it, have the cause.
+    """
+    if is_told_elsewhere(entry, entries):
+        return why(entry)
+    consequences = [each["id"] for each in following(entry, entries)]
     lines = [
-        f"{entry['id']} ({entry['level']}, {entry['basis']}): {entry['text']}",
+        entry["reason"],
+        "",
+        f"This breaks {entry['id']} ({entry['level']}, {entry['basis']}): {entry['text']}",
         f"Promised by: {entry['source']}",
         *([f"  {entry['source_url']}"] if entry["source_url"] else []),
-        "",
-        "What was seen:",
-        f"  {entry['reason']}",
     ]
+    if consequences:
+        lines.append(f"Also broken as a result: {', '.join(consequences)}")
     if entry["evidence"]:
         lines += ["", "The exchanges that prove it, and those that led to them:"]
         lines += [f"  {each['summary']}" for each in entry["evidence"]]
@@ -56,7 +89,7 @@ def requirement_line(entry: RequirementEntry) -> str:
     """Tell one requirement in one line."""
     columns = (entry["id"], entry["level"], entry["outcome"])
     padded = "".join(text.ljust(width) for text, width in zip(columns, _WIDTHS, strict=True))
-    return padded + str(entry["reason"])
+    return padded + why(entry)
 
 
 def verdict_lines(document: Document) -> list[str]:
@@ -120,8 +153,8 @@ def recording_lines(document: Document, *, passed_over: int, remarks: Iterable[s
     """
     lines = [requirement_line(entry) for entry in document["requirements"]]
     for entry in document["requirements"]:
-        if entry["outcome"] == "fail":
-            lines += ["", *failure(entry).splitlines()]
+        if entry["outcome"] == "fail" and not entry["follows_from"]:
+            lines += ["", *failure(entry, document["requirements"]).splitlines()]
     lines.append("")
     if passed_over:
         lines.append(f"{plural(passed_over, 'request')} passed over: not of the job API")

@@ -102,7 +102,7 @@ class SessionReport:
         not_selected: list[str] = []
         if self.selected:
             not_selected = [name for name in CATALOGUE if name not in self.selected]
-            entries = [x for x in entries if x["id"] in self.selected or _is_broken_must(x)]
+            entries = [x for x in entries if x["id"] in self.selected or is_broken_must(x)]
         if self.trials:
             from pytest_expedition.clients.report import promise_entries
 
@@ -166,9 +166,9 @@ class SessionReport:
             terminalreporter.write_line(requirement_line(entry), **{colour: True})
         for entry in document["requirements"]:
             untold = entry["level"] == "SHOULD" or entry["id"] in document["not_selected"]
-            if entry["outcome"] == "fail" and untold:
+            if entry["outcome"] == "fail" and untold and not entry["follows_from"]:
                 terminalreporter.section(entry["id"], sep="-")
-                terminalreporter.write_line(failure(entry))
+                terminalreporter.write_line(failure(entry, document["requirements"]))
         self._tell_verdict(terminalreporter, document)
 
     def _tell_verdict(self, terminalreporter: pytest.TerminalReporter, document: Document) -> None:
@@ -187,7 +187,8 @@ class SessionReport:
         terminalreporter.write_line(verdict, bold=True, **{colour: True})
 
 
-def _is_broken_must(entry: RequirementEntry) -> bool:
+def is_broken_must(entry: RequirementEntry) -> bool:
+    """Whether a requirement is a MUST that is broken, and not waived."""
     return (entry["level"], entry["outcome"]) == ("MUST", "fail")
 
 

@@ -8,9 +8,10 @@ yields nothing had no chance.
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from pytest_expedition.oracle.history import created_id
 from pytest_expedition.oracle.rules import (
     access,
     agent,
@@ -32,7 +33,7 @@ from pytest_expedition.oracle.rules.base import (
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from pytest_expedition.oracle.history import History
 
@@ -57,13 +58,16 @@ _MODULES = (access, agent, cancel, create, envelope, refuse, result, status)
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule found: how often its promise kept, and how it was broken.
+    """What one rule found: how often its promise was kept, and how it was broken.
 
-    ``crash`` is the traceback of a rule that broke down, which is a fault of the rule.
+    ``first_broken`` tells for each job when the promise was first broken: when the last exchange
+    of the proof was sent. Violations that are about no job are under ``None``. ``crash``
+    is the traceback of a rule that broke down, which is a fault of the rule.
     """
 
     kept: int = 0
     violations: tuple[Violation, ...] = ()
+    first_broken: Mapping[Hashable, float] = field(default_factory=dict)
     unseen: int = 0
     crash: str = ""
 
@@ -78,7 +82,7 @@ def judge(history: History, requirements: Iterable[str] = CATALOGUE) -> dict[str
 
 
 def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
-    """Put together what was found in histories that have nothing to do with each other."""
+    """Put together what was found in histories of different instances, with the shortest proof."""
     findings = {}
     for name in CATALOGUE:
         found = [part[name] for part in parts]
@@ -86,6 +90,11 @@ def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
         findings[name] = Finding(
             kept=sum(finding.kept for finding in found),
             violations=tuple(sorted(proofs, key=lambda each: len(each.proof))[:1]),
+            first_broken={
+                (number, job): sent
+                for number, finding in enumerate(found)
+                for job, sent in finding.first_broken.items()
+            },
             unseen=sum(finding.unseen for finding in found),
             crash=next((finding.crash for finding in found if finding.crash), ""),
         )
@@ -107,4 +116,9 @@ def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> 
                 violations.append(judgement)
     except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
         crash = traceback.format_exc()
-    return Finding(kept, tuple(violations), unseen, crash)
+    first_broken: dict[Hashable, float] = {}
+    for violation in violations:
+        last = violation.proof[-1]
+        job = violation.facts.get("job", created_id(last))
+        first_broken[job] = min(last.sent, first_broken.get(job, last.sent))
+    return Finding(kept, tuple(violations), first_broken, unseen, crash)

@@ -1,0 +1,114 @@
+"""Which failure follows from which other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from histories import Story
+from steady import run_against
+
+from pytest_expedition.oracle.causes import MAY_FOLLOW_FROM, find_causes
+from pytest_expedition.oracle.rules import Finding, Violation, judge, together
+from pytest_expedition.oracle.rules.status import WENT_BACK
+from pytest_expedition.protocol.requirements import CATALOGUE
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+A_VIOLATION = Violation(WENT_BACK)
+
+
+def causes(**broken: dict[Hashable, float]) -> dict[str, str]:
+    """Find causes, by when each job first broke each requirement; `_` in a name reads `.`."""
+    findings = {
+        name.replace("_", ".", 1).replace("_", "-"): Finding(
+            violations=(A_VIOLATION,), first_broken=first
+        )
+        for name, first in broken.items()
+    }
+    return find_causes(findings)
+
+
+def test_the_table_names_requirements_and_no_must_follows_from_a_should() -> None:
+    for name, others in MAY_FOLLOW_FROM.items():
+        assert len(set(others)) == len(others)
+        for other in others:
+            assert other != name
+            assert "SHOULD" not in {CATALOGUE[other].level} - {CATALOGUE[name].level}
+
+
+def test_a_failure_follows_from_one_that_showed_before_about_the_same_job() -> None:
+    assert causes(status_monotonic={1: 5.0}, refuse_state={1: 7.0}) == {
+        "refuse.state": "status.monotonic"
+    }
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"status_monotonic": {1: 5.0}, "refuse_state": {2: 7.0}},
+        {"status_monotonic": {1: 9.0}, "status_terminal": {1: 7.0}},
+        {"status_monotonic": {1: 5.0, 2: 9.0}, "status_terminal": {1: 7.0, 2: 8.0}},
+        {"status_monotonic": {1: 5.0}, "auth_required": {1: 7.0}},
+    ],
+    ids=["another job", "broken later", "broken later for one of two jobs", "not related"],
+)
+def test_a_failure_does_not_follow_from_any_other(broken: dict[str, dict[Hashable, float]]) -> None:
+    assert causes(**broken) == {}
+
+
+def test_a_cause_must_have_failed_too() -> None:
+    findings = {
+        "status.monotonic": Finding(kept=9),
+        "refuse.state": Finding(violations=(A_VIOLATION,), first_broken={1: 7.0}),
+    }
+    assert find_causes(findings) == {}
+
+
+def test_the_first_cause_of_a_chain_is_named() -> None:
+    found = causes(status_identity={1: 1.0}, status_monotonic={1: 2.0}, cancel_isolation={1: 3.0})
+    assert found == {"status.monotonic": "status.identity", "cancel.isolation": "status.identity"}
+
+
+def test_of_two_broken_by_the_same_answers_the_more_special_one_is_the_cause() -> None:
+    same: dict[Hashable, float] = {1: 5.0, 2: 6.0}
+    assert causes(status_monotonic=same, cancel_isolation=same) == {
+        "status.monotonic": "cancel.isolation"
+    }
+    others: dict[Hashable, float] = {3: 1.0, 4: 1.0, 5: 1.0}
+    assert causes(status_monotonic={**same, **others}, cancel_isolation=same) == {
+        "cancel.isolation": "status.monotonic"
+    }
+
+
+def test_jobs_of_different_instances_are_not_taken_for_the_same() -> None:
+    back = judge(Story().create().poll(0.5).poll(0.4).history())
+    forward = judge(Story().create().poll(0.5).poll(1).poll(0.4).history())
+    assert find_causes(together([back, forward])) == {}
+
+
+@pytest.mark.parametrize(
+    ("server", "cause"),
+    [
+        ("lagging-replica", "status.monotonic"),
+        ("cancel-nudges-others", "cancel.isolation"),
+        ("cancelled-shows-once", "cancel.persists"),
+        ("refusal-is-rounded", "refuse.state"),
+        ("second-cancel-in-plain-text", "cancel.envelope"),
+        ("first-poll-finds-nothing", "create.visible"),
+        ("new-job-ends-older", "status.no-spontaneous-cancel"),
+        ("worker-writes-on", "cancel.persists"),
+        ("no-content", "cancel.envelope"),
+    ],
+)
+def test_a_broken_server_has_one_cause(server: str, cause: str) -> None:
+    results = {
+        each.requirement.id: each
+        for each in run_against(server, 1619, profile="smoke").results
+        if each.outcome == "fail"
+    }
+    assert len(results) > 1
+    assert results[cause].follows_from == ""
+    assert {each.follows_from for each in results.values()} == {"", cause}
+    assert [name for name, each in results.items() if not each.follows_from] == [cause]
