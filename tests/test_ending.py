@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pytest_expedition.fake.instance import Request, Response
+    from pytest_expedition.fake.http import Request, Response
     from pytest_expedition.fake.simulation import Job
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends the signals of POSIX")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_expedition import validate
-from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.http import Response
+from pytest_expedition.fake.instance import Instance
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
 from pytest_expedition.report.text import requirement_line, stories, verdict_lines
 from pytest_expedition.suite.embedded import embedded_target

@@ -24,7 +24,8 @@ from test_readme import rows
 
 from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Target
 from pytest_expedition.fake import instance
-from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.http import Response
+from pytest_expedition.fake.instance import Instance
 from pytest_expedition.report.document import assemble, run_entry
 from pytest_expedition.report.messages import left_behind, reason
 from pytest_expedition.report.text import verdict_lines
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.simulation import Job
 
 IMPORT = JobRecipe(name="import", path="/api/v1/project/1/import", cancellable=True)

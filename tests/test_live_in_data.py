@@ -15,8 +15,6 @@ from pytest_expedition.fake.instance import (
     PASSWORD,
     USERNAME,
     Instance,
-    Request,
-    Response,
 )
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.run import run_contract
@@ -24,6 +22,7 @@ from pytest_expedition.suite.run import run_contract
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_expedition.fake.http import Request, Response
     from pytest_expedition.oracle.record import RunRecord
 
 

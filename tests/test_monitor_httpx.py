@@ -10,7 +10,8 @@ import pytest
 
 from pytest_expedition import ExpeditionServer, Monitor
 from pytest_expedition.fake.broken import BROKEN
-from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.http import Response
+from pytest_expedition.fake.instance import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

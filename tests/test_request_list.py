@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_expedition.fake.dialects import DialectName
-    from pytest_expedition.fake.instance import Request, Response
+    from pytest_expedition.fake.http import Request, Response
     from pytest_expedition.suite.target import Target
 
 OWN = 1619

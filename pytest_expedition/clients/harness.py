@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine
 
     from pytest_expedition.clients.transcript import Saying
-    from pytest_expedition.fake.instance import Handled
+    from pytest_expedition.fake.http import Handled
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.situation import RequestKind, Situation
     from pytest_expedition.oracle.history import Kind

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from pytest_expedition.clients.transcript import Saying
-    from pytest_expedition.fake.instance import Handled
+    from pytest_expedition.fake.http import Handled
     from pytest_expedition.fake.situation import Situation
     from pytest_expedition.oracle.verdict import Result
 

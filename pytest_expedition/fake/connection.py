@@ -11,7 +11,7 @@ import re
 import socket
 import socketserver
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import h11
@@ -19,10 +19,10 @@ from werkzeug.http import http_date
 
 from pytest_expedition import real_time
 from pytest_expedition.fake.bodies import BODY_LIMIT, Refusal
-from pytest_expedition.fake.instance import Request, Response
+from pytest_expedition.fake.http import Request, Response
 
 if TYPE_CHECKING:
-    from pytest_expedition.fake.server import ExpeditionServer
+    from pytest_expedition.fake.instance import Instance
 
 HEAD_LIMIT: Final = 65536
 """The bytes that the head of a request may have."""
@@ -33,11 +33,25 @@ _FAREWELL_SECONDS: Final = 2.0
 """How long a client that was refused may go on sending, so that it gets to read why."""
 
 
+class Owner(Protocol):
+    """The server that a connection belongs to."""
+
+    connections: set[socket.socket]
+    handler_errors: list[Exception]
+
+    @property
+    def instance(self) -> Instance:
+        """What is asked, which may be replaced between two requests."""
+
+    def respond(self, request: Request) -> Response:
+        """Answer a request."""
+
+
 class Connection(socketserver.BaseRequestHandler):
     """Serves many requests over one connection, as the Apache before a real instance does."""
 
     request: socket.socket
-    owner: ExpeditionServer
+    owner: Owner
 
     def setup(self) -> None:
         """Begin, and be among the connections of the server."""
@@ -105,7 +119,7 @@ class Connection(socketserver.BaseRequestHandler):
             query=query,
             headers=headers,
             body=bytes(body),
-            at=self.owner.clock.now(),
+            at=self.owner.instance.clock.now(),
         )
 
     def read_part(self) -> Any:

@@ -6,18 +6,17 @@ places that the documented client reads: ``content.system.jobs`` and ``content.m
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl
 
-from pytest_expedition.fake.bodies import JSON, Refusal, names_in_multipart, read_form, read_json
+from pytest_expedition.fake.bodies import Refusal, names_in_multipart
 from pytest_expedition.fake.dialects import DIALECTS, WRITTEN, contents_envelope
+from pytest_expedition.fake.http import ID, JSON_HEADERS, Request, Response
 from pytest_expedition.fake.job_requests import CHOICES, JOB_REQUESTS
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, Clock, Job, JobScript, Simulation
 from pytest_expedition.fake.workflows import Workflows
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_expedition.fake.dialects import DialectName
+    from pytest_expedition.fake.http import Handled
     from pytest_expedition.fake.job_requests import JobRequest
 
 USERNAME: Final = "admin"
@@ -34,9 +34,7 @@ API_KEY: Final = "fake-expedition-key"
 
 LOGIN_PATHS: Final = frozenset({"/api/v1/generate_api_key", "/api/v1/login"})
 MAX_JOB_ID: Final = 10**19 - 1
-_ID: Final = re.compile(r"[1-9][0-9]{0,18}")
 CANCEL_PATH: Final = re.compile("/api/v1/job/([^/]*)")
-_JSON: Final = {"Content-Type": "application/json"}
 
 JOB_FILTERS: Final = ("all", "completed", "cancelled", "pending")
 """Which jobs the list of jobs may be asked for."""
@@ -86,90 +84,6 @@ def is_of_job_api(path: str) -> bool:
         or any(each.pattern.fullmatch(path) for each in JOB_REQUESTS)
         or any(pattern.fullmatch(path) for pattern, _ in DATA_ROUTES)
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """A request as the instance got it.
-
-    ``path`` is as it was sent, still encoded and without the query. ``at`` is the clock's time.
-    """
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    at: float = 0.0
-    own_answer: Response | None = field(default=None, compare=False, repr=False)
-    """What a test has said to answer; the instance then answers nothing of its own."""
-
-    @property
-    def form(self) -> dict[str, str]:
-        """The form fields of the body, if it is a form; of a repeated field the last value."""
-        with contextlib.suppress(Refusal):
-            return self.read_form()
-        return {}
-
-    def read_form(self) -> dict[str, str]:
-        """Return the form fields of the body. Raises ``Refusal`` where it cannot be taken."""
-        return read_form(
-            self.body,
-            content_type=self.header("Content-Type"),
-            content_encoding=self.header("Content-Encoding"),
-        )
-
-    @property
-    def carries_json(self) -> bool:
-        """Whether the body is said to be JSON."""
-        return self.header("Content-Type").partition(";")[0].strip().lower() == JSON
-
-    def read_json(self) -> Any:
-        """Return the JSON document of the body. Raises ``Refusal`` where there is none."""
-        return read_json(self.body, content_encoding=self.header("Content-Encoding"))
-
-    def choice(self, name: str, allowed: Sequence[str], default: str = "") -> str:
-        """Return a field of the query. Raises ``Refusal`` where its value is not allowed."""
-        value = dict(parse_qsl(self.query, keep_blank_values=True)).get(name, default)
-        if value not in allowed:
-            raise Refusal(400, f"{name} must be one of {', '.join(allowed)}")
-        return value
-
-    def number(self, name: str, default: int) -> int:
-        """Return a number of the query, at least 1. Raises ``Refusal`` for anything else."""
-        value = dict(parse_qsl(self.query, keep_blank_values=True)).get(name, str(default))
-        if not _ID.fullmatch(value):
-            raise Refusal(400, f"{name} must be a number of at least 1")
-        return int(value)
-
-    def header(self, name: str) -> str:
-        """Return the value of a header, whatever the case of its name; empty if it is not there."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers.items() if key.lower() == wanted), "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Response:
-    """An answer: HTTP status, headers and body.
-
-    ``cut`` is how many bytes of the body are sent before the connection breaks, if it does; with 0
-    nothing of the answer is sent, not even its head.
-    """
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=lambda: _JSON)
-    body: bytes = b""
-    cut: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Handled:
-    """A request and its answer; ``begun`` and ``done`` are the machine's monotonic seconds."""
-
-    request: Request
-    response: Response
-    begun: float
-    done: float
 
 
 class Instance(Simulation):
@@ -268,7 +182,7 @@ class Instance(Simulation):
         if told is None:
             return None
         document, status, headers = told
-        return self.reply(document, status=status, headers={**_JSON, **headers})
+        return self.reply(document, status=status, headers={**JSON_HEADERS, **headers})
 
     def route_data(self, request: Request) -> Response | None:
         """Answer what only the dialect `data` knows; nothing if it does not know it either."""
@@ -348,7 +262,7 @@ class Instance(Simulation):
 
     def answer_about_job(self, method: str, job_id: str) -> Response:
         """Answer a status request or a cancel for the id as it stands in the path."""
-        if not _ID.fullmatch(job_id):
+        if not ID.fullmatch(job_id):
             return self.error(HTTPStatus.BAD_REQUEST, "The job id is not a valid id")
         job = self.find(int(job_id))
         if job is None:
@@ -518,7 +432,7 @@ class Instance(Simulation):
     def error(self, status: HTTPStatus, message: str, **headers: str) -> Response:
         """Answer with an error envelope."""
         document = self.envelope(None, messages=[message], success=False, code=int(status))
-        return self.reply(document, status=int(status), headers={**_JSON, **headers})
+        return self.reply(document, status=int(status), headers={**JSON_HEADERS, **headers})
 
     def envelope(
         self, content: Any, *, messages: Sequence[str] = (), success: bool = True, code: int = 0
@@ -528,7 +442,7 @@ class Instance(Simulation):
         return written.envelope(content, messages=messages, success=success, code=code)
 
     def reply(
-        self, document: Any, *, status: int = 200, headers: Mapping[str, str] = _JSON
+        self, document: Any, *, status: int = 200, headers: Mapping[str, str] = JSON_HEADERS
     ) -> Response:
         """Return a document as an answer."""
         return Response(status=status, headers=headers, body=json.dumps(document).encode())

@@ -15,13 +15,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pytest_expedition.fake import readings
-from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.http import Response
+from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.job_requests import JobRequest
     from pytest_expedition.fake.simulation import Job
 

@@ -15,7 +15,7 @@ from pytest_httpserver.httpserver import METHOD_ALL
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
-from pytest_expedition.fake.instance import Request, Response
+from pytest_expedition.fake.http import Request, Response
 
 if sys.version_info >= (3, 11):
     import tomllib

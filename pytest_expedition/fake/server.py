@@ -16,7 +16,8 @@ from pytest_httpserver.httpserver import HandlerType
 
 from pytest_expedition import real_time
 from pytest_expedition.fake.connection import Connection
-from pytest_expedition.fake.instance import Handled, Instance, Request, Response, is_of_job_api
+from pytest_expedition.fake.http import Handled, Request, Response
+from pytest_expedition.fake.instance import Instance, is_of_job_api
 from pytest_expedition.fake.simulation import Clock, JobScript
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from pytest_expedition.fake.dialects import DIALECTS, WRITTEN
-from pytest_expedition.fake.instance import CANCEL_PATH, Instance, Response
+from pytest_expedition.fake.http import Response
+from pytest_expedition.fake.instance import CANCEL_PATH, Instance
 from pytest_expedition.fake.job_requests import JOB_REQUESTS
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, FIRST_JOB_ID, Clock, JobScript
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
 
     from pytest_expedition.fake.dialects import DialectName
-    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.simulation import Job
 
 OutageKind = Literal["unavailable", "bad-gateway", "unauthorized", "lost", "cut-short", "slow"]

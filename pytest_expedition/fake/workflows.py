@@ -25,8 +25,8 @@ from pytest_expedition.fake.simulation import FINISHED
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_expedition.fake.instance import Instance, Request
-    from pytest_expedition.fake.simulation import Job
+    from pytest_expedition.fake.http import Request
+    from pytest_expedition.fake.simulation import Job, Simulation
 
 Fields = dict[str, Any]
 
@@ -106,8 +106,8 @@ class _Asked(NamedTuple):
 class Workflows:
     """What one instance knows besides its jobs."""
 
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
         self._ids = itertools.count(FIRST_ID)
         self._projects: dict[int, _Project] = {}
         self._devices: dict[int, Fields] = {}
@@ -527,11 +527,11 @@ class Workflows:
         return [
             made
             for job, made in self._jobs[f"/api/v1/{path}"]
-            if self._instance.state(job) == FINISHED and not job.script.fails
+            if self._simulation.state(job) == FINISHED and not job.script.fails
         ]
 
     def _now(self) -> str:
-        now = _FIRST_DAY + timedelta(seconds=int(self._instance.clock.now()))
+        now = _FIRST_DAY + timedelta(seconds=int(self._simulation.clock.now()))
         return now.strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from frame import Row, main, median, spread
 
-from pytest_expedition.fake.instance import Instance, Request
+from pytest_expedition.fake.http import Request
+from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle.history import Exchange, History
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.recordings.files import open_recordings

@@ -7,10 +7,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from pytest_expedition.fake.broken.base import broken, laravel_page
-from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.instance import Instance
 
 if TYPE_CHECKING:
-    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.http import Request, Response
 
 
 @broken("status-for-everybody", "auth.required")

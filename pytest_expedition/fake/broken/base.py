@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from pytest_expedition.fake.dialects import DIALECTS
-from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.http import Response
+from pytest_expedition.fake.instance import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,11 +15,12 @@ from pytest_expedition.fake.broken.base import (
     broken,
     nth,
 )
-from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.http import Response
+from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
 if TYPE_CHECKING:
-    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.simulation import Job
 
 CANCEL_SECONDS = 12.0

@@ -13,7 +13,7 @@ from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID
 
 if TYPE_CHECKING:
-    from pytest_expedition.fake.instance import Request, Response
+    from pytest_expedition.fake.http import Request, Response
     from pytest_expedition.fake.job_requests import JobRequest
     from pytest_expedition.fake.simulation import Job
 

@@ -11,7 +11,7 @@ from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
 if TYPE_CHECKING:
-    from pytest_expedition.fake.instance import Response
+    from pytest_expedition.fake.http import Response
     from pytest_expedition.fake.simulation import Job
 
 

@@ -17,11 +17,12 @@ from pytest_expedition.fake.broken.base import (
     laravel_page,
     nth,
 )
-from pytest_expedition.fake.instance import Instance, Response
+from pytest_expedition.fake.http import Response
+from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
 if TYPE_CHECKING:
-    from pytest_expedition.fake.instance import Request
+    from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.simulation import Job, JobScript
 
 OLD_STATES = (
