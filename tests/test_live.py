@@ -589,6 +589,82 @@ class TestGateways:
         assert run_contract(target, profile="smoke", seed=1).verdict == "conformant"
 
 
+class CrashesInPlainText(Instance):
+    """Crashes where ``crashes`` says so; the web server says in plain text that it did."""
+
+    def crashes(self, request: Request) -> bool:
+        raise NotImplementedError
+
+    def handle(self, request: Request) -> Response:
+        answer = super().handle(request)
+        if request.path.startswith("/api/v1/") and self.crashes(request):
+            return Response(status=500, headers={}, body=b"Internal Server Error")
+        return answer
+
+    def counted(self, name: str) -> int:
+        """Count how often this was asked, by a name."""
+        self.memory[name] = count = self.memory.get(name, 0) + 1
+        return int(count)
+
+
+class AtStatusesOfCancelledJobs(CrashesInPlainText):
+    def crashes(self, request: Request) -> bool:
+        ids = re.findall(r"\d{4}", request.path)
+        job = self.jobs.get(int(ids[-1])) if ids else None
+        return request.method == "GET" and job is not None and self.state(job) == -1
+
+
+class AtEverySecondStatus(CrashesInPlainText):
+    def crashes(self, request: Request) -> bool:
+        asks = "/job/" in request.path and request.method == "GET"
+        return asks and self.counted(request.path) % 2 == 0
+
+
+class AtEverySecondCreation(CrashesInPlainText):
+    def crashes(self, request: Request) -> bool:
+        return request.path.endswith(("import", "export")) and self.counted("created") % 2 == 0
+
+
+class AtEverySecondCancel(CrashesInPlainText):
+    def crashes(self, request: Request) -> bool:
+        return request.method == "DELETE" and self.counted("cancelled") % 2 == 0
+
+
+class TestCrashesInPlainText:
+    """A crash in plain text may be a gateway's: it is no failure, but the rest proves little."""
+
+    @pytest.mark.parametrize("dialect", ["system", "data"])
+    @pytest.mark.parametrize(
+        ("make", "profile", "open_requirement"),
+        [
+            (AtStatusesOfCancelledJobs, "smoke", "status.envelope"),
+            (AtStatusesOfCancelledJobs, "smoke", "cancel.persists"),
+            (AtEverySecondStatus, "smoke", "status.envelope"),
+            (AtEverySecondCreation, "default", "create.envelope"),
+            (AtEverySecondCancel, "smoke", "cancel.envelope"),
+        ],
+    )
+    def test_no_verdict_conformant_rests_on_what_is_left(
+        self, make: type[CrashesInPlainText], profile: Any, open_requirement: str, dialect: Any
+    ) -> None:
+        def in_its_dialect() -> Instance:
+            instance = make()
+            instance.dialect = dialect
+            return instance
+
+        with embedded_target(in_its_dialect) as target:
+            found = run_contract(target, profile=profile, seed=1)
+        assert "fail" not in outcomes(found).values()
+        assert found.verdict == "inconclusive"
+        assert outcomes(found)[open_requirement] == "inconclusive"
+        (told,) = [reason(x) for x in found.results if x.requirement.id == open_requirement]
+        assert "lost or unusable answers hide the result" in told
+        lines = verdict_lines(assemble([run_entry(found)], []))
+        assert f"{found.unanswered[500]} answers were HTTP 500 from something before the " in (
+            "\n".join(lines)
+        )
+
+
 class TestRestarts:
     """A target that refuses connections for a while, as it does where it restarts."""
 

@@ -1208,6 +1208,92 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .lose("status"),
         "unseen",
     ),
+    (
+        "status.envelope",
+        "no answer after a cancel",
+        silent(running().poll(0.6).poll(0.7).poll(0.8).cancel(-1), 3).cancel(-1),
+        "unseen",
+    ),
+    (
+        "status.envelope",
+        "two without an answer after a cancel",
+        silent(running().poll(0.6).poll(0.7).cancel(-1), 2).cancel(-1),
+        "kept",
+    ),
+    (
+        "status.envelope",
+        "every second a crash in plain text",
+        running()
+        .answer_poll(b"Error", status=500)
+        .poll(0.6)
+        .answer_poll(b"Error", status=500)
+        .poll(0.7)
+        .answer_poll(b"Error", status=500)
+        .poll(1),
+        "unseen",
+    ),
+    (
+        "status.envelope",
+        "a quarter",
+        silent(silent(running().poll(0.6).poll(0.7).poll(0.8).poll(0.9), 2).poll(1), 1)
+        .poll(1)
+        .poll(1)
+        .poll(1),
+        "unseen",
+    ),
+    (
+        "status.envelope",
+        "less than a quarter",
+        silent(silent(running().poll(0.6).poll(0.7).poll(0.8).poll(0.9), 2).poll(1), 1)
+        .poll(1)
+        .poll(1)
+        .poll(1)
+        .poll(1),
+        "kept",
+    ),
+    (
+        "status.envelope",
+        "every second throttled",
+        running()
+        .answer_poll(PAGE, status=429)
+        .poll(0.6)
+        .answer_poll(PAGE, status=429)
+        .poll(0.7)
+        .answer_poll(PAGE, status=429)
+        .poll(1),
+        "kept",
+    ),
+    (
+        "status.envelope",
+        "broken before the answers were lost",
+        silent(running().answer_poll(b"[]"), 3),
+        ["not-the-envelope"],
+    ),
+    (
+        "cancel.persists",
+        "only cancels answered after -1",
+        silent(running().poll(0.6).poll(0.7).poll(0.8).cancel(-1), 3).cancel(-1),
+        "unseen",
+    ),
+    (
+        "cancel.persists",
+        "one status answered after -1",
+        silent(running().cancel(-1).poll(-1), 3).cancel(-1),
+        "kept",
+    ),
+    (
+        "cancel.envelope",
+        "three of four cancels lost",
+        running().cancel(-1).lose("cancel").lose("cancel").lose("cancel"),
+        "unseen",
+    ),
+    ("cancel.envelope", "one lost", running().cancel(-1).lose("cancel"), "kept"),
+    (
+        "create.envelope",
+        "three lost",
+        Story().create().lose("create").lose("create").lose("create"),
+        "unseen",
+    ),
     # On the very edge, and one after the other:
     (
         "cancel.repeat",
@@ -2179,7 +2265,8 @@ class TestASharedHistory:
 def test_jobs_that_say_nothing_leave_no_notes(requirement: str) -> None:
     notes = rules_base.ACROSS_JOBS[requirement].notes
     assert not list(notes(Story().poll(0.5).poll(0.6).history()))
-    assert not list(notes(Story().lose("create").history()))
+    lost = list(notes(Story().lose("create").history()))
+    assert len(lost) == (requirement == "create.envelope")  # it counts what was not answered
 
 
 def test_judgements_are_counted() -> None:

@@ -159,6 +159,8 @@ class JobHistory:
         self.cancellable = first.cancellable
         self.statuses: list[Exchange] = []
         """Answered status requests, in the order in which they were sent."""
+        self.polls: list[Exchange] = []
+        """Every status request, answered or not, in the order in which they were sent."""
         self.silent = 0
         """How many status requests at the end were not answered."""
         self.cancels: list[Exchange] = []
@@ -367,6 +369,7 @@ def _assign(asked: Iterable[Exchange], job: JobHistory) -> None:
         if exchange.probe:
             continue
         if exchange.kind == "status":
+            job.polls.append(exchange)
             job.silent = 0 if exchange.answered else job.silent + 1
         if not exchange.answered:
             continue

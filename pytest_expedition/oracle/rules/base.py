@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pytest_expedition.oracle.history import CANCELLED
 from pytest_expedition.protocol import envelope
 from pytest_expedition.protocol.envelope import LARGE
+from pytest_expedition.protocol.origin import ABOUT_ACCESS
 from pytest_expedition.protocol.validation import find_violation, schema_of
 
 if TYPE_CHECKING:
@@ -132,6 +133,22 @@ def job_rule(requirement: str) -> Callable[[JobRule], JobRule]:
         return function
 
     return register
+
+
+FEWEST_HIDDEN: Final = 3
+HIDDEN_PART: Final = 1 / 4
+"""How many requests, and what part of them, must go unanswered to leave the result open."""
+
+
+def hide_the_result(asked: Iterable[Exchange]) -> bool:
+    """Whether so many requests got no answer of the application that the others prove little.
+
+    Something before the application may have answered them, or the application itself, by a crash
+    that does not look like its own. What is about the key or the number of requests does not count.
+    """
+    about_jobs = [x for x in asked if x.answered or x.status not in ABOUT_ACCESS]
+    hidden = sum(not x.answered for x in about_jobs)
+    return hidden >= max(FEWEST_HIDDEN, HIDDEN_PART * len(about_jobs))
 
 
 def rank(exchange: Exchange) -> float:

@@ -11,12 +11,14 @@ from pytest_expedition.oracle.rules.base import (
     KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
+    UNSEEN,
     Fault,
     Judgement,
     Violation,
     after_furthest,
     another_dialect,
     envelope_problem,
+    hide_the_result,
     job_rule,
     rank,
     rule,
@@ -32,13 +34,21 @@ CANCEL_GRACE: Final = 5.0
 """Seconds that a granted cancel may take until the job's state is -1."""
 
 
-@job_rule("cancel.envelope")
-def envelope(job: JobHistory) -> Iterator[Judgement]:
+@rule("cancel.envelope")
+def envelope(history: History) -> Iterator[Judgement]:
     """The answer to a cancel is JSON and validates, whether it is granted or refused.
 
     In the dialect `data`: The answer to a cancel is JSON and the envelope, with or without the job,
     and no server error, whether the cancel is granted or refused.
     """
+    jobs = history.jobs.values()
+    for job in jobs:
+        yield from _enveloped(job)
+    if hide_the_result(x for job in jobs for x in job.attempts if not x.probe):
+        yield UNSEEN
+
+
+def _enveloped(job: JobHistory) -> Iterator[Judgement]:
     for cancel in job.cancels:
         if job.dialect == "data" and cancel.failed:
             yield Violation(NOT_A_SUCCESS, cancel, job=job.id, status=cancel.status)
@@ -144,6 +154,10 @@ UNCANCELLED: Final = Fault("uncancelled", "The state of job {job} was -1, then {
 @job_rule("cancel.persists")
 def persists(job: JobHistory) -> Iterator[Judgement]:
     """Once -1 has shown, in any answer, the job is -1 for good, and still there to be asked."""
+    if job.cancelled is not None:
+        polls = [x for x in job.polls if job.cancelled.before(x)]
+        if hide_the_result(polls) and not any(x.answered for x in polls):
+            yield UNSEEN
     for later in job.answers:
         if not job.cancelled_before(later):
             continue

@@ -10,11 +10,13 @@ from pytest_expedition.oracle.rules.base import (
     KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
+    UNSEEN,
     Fault,
     Judgement,
     Violation,
     another_dialect,
     envelope_problem,
+    hide_the_result,
     job_rule,
     rule,
     rule_across_jobs,
@@ -27,16 +29,17 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange, History, JobHistory
 
 
-def _answered(history: History) -> Iterable[Exchange]:
-    return (creation for creation in history.creations if creation.answered)
+def _creations(history: History) -> Iterable[Exchange]:
+    return history.creations
 
 
-@rule_across_jobs("create.envelope", notes=_answered)
+@rule_across_jobs("create.envelope", notes=_creations)
 def envelope(creations: list[Exchange]) -> Iterator[Judgement]:
     """The creation answer is a success, is JSON, and validates."""
     first: dict[tuple[str, str], Exchange] = {}
     creates_jobs = any(created_id(creation) is not None for creation in creations)
-    for creation in sorted(creations, key=attrgetter("sent", "position")):
+    answered = filter(attrgetter("answered"), creations)
+    for creation in sorted(answered, key=attrgetter("sent", "position")):
         if creates_jobs and creation.refused_as_busy:
             continue  # it lets few jobs run at once, and others may have run
         problem = envelope_problem(creation, "creation")
@@ -49,6 +52,8 @@ def envelope(creations: list[Exchange]) -> Iterator[Judgement]:
             yield Violation(NOT_THE_ENVELOPE, creation, envelope="creation", problem=problem)
         else:
             yield another_dialect(before, creation) or KEPT
+    if hide_the_result(creations):
+        yield UNSEEN
 
 
 NO_JOB_ID: Final = Fault("no-job-id", "The job id at the documented place is {value}.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
+    FEWEST_HIDDEN,
     KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
@@ -16,6 +17,7 @@ from pytest_expedition.oracle.rules.base import (
     after_furthest,
     another_dialect,
     envelope_problem,
+    hide_the_result,
     job_rule,
     rank,
     rule,
@@ -67,6 +69,8 @@ def envelope(job: JobHistory) -> Iterator[Judgement]:
             yield Violation(NOT_THE_ENVELOPE, poll, job=job.id, envelope="status", problem=problem)
         else:
             yield another_dialect(job.creation, poll) or KEPT
+    if hide_the_result(job.polls) or hide_the_result(job.polls[-FEWEST_HIDDEN:]):
+        yield UNSEEN
 
 
 ANOTHER_JOB: Final = Fault(
