@@ -638,7 +638,6 @@ class TestCrashesInPlainText:
         ("make", "profile", "open_requirement"),
         [
             (AtStatusesOfCancelledJobs, "smoke", "status.envelope"),
-            (AtStatusesOfCancelledJobs, "smoke", "cancel.persists"),
             (AtEverySecondStatus, "smoke", "status.envelope"),
             (AtEverySecondCreation, "default", "create.envelope"),
             (AtEverySecondCancel, "smoke", "cancel.envelope"),
