@@ -43,10 +43,11 @@ failure with `--expedition-strict`.
         """# What the suite sends
 
 The contract suite sends these requests and no others. `{job}` is the id of a job that the run
-created, `{far}` an id far above these, `{agent}` the id of the instance's agent, and `{malformed}`
-one of the malformed ids of the second table. In these, `{ended}` is the id of a job of the run that
-was seen to have ended. Method and path of a creation are those of the target's `[[job]]`. A test
-holds every run against this list.
+created, `{far}` an id far above these, `{agent}` the id of the instance's agent, `{project}` and
+`{device}` are numbers in the path of a `[[job]]`, and `{malformed}` is one of the malformed ids of
+the second table. In these, `{ended}` is the id of a job of the run that was seen to have ended.
+Method and path of a creation are those of the target's `[[job]]`. A test holds every run against
+this list.
 """,
         "requests",
         "malformed-ids",

@@ -213,8 +213,10 @@ def test_probes_change_nothing(make_target: Any, expedition_server: ExpeditionSe
     with Client(make_target()) as client:
         exchanges = run(client, covering((IMPORT, EXPORT)))
     probes = [x for x in exchanges if x.probe]
-    assert {x.probe for x in probes} == {"no-key", "wrong-key", "unknown-id", "bad-id"}
-    assert all(x.status is not None and 400 <= x.status < 500 for x in probes)
+    refused = [x for x in probes if x.probe != "no-accept"]
+    assert {x.probe for x in refused} == {"no-key", "wrong-key", "unknown-id", "bad-id"}
+    assert all(x.status is not None and 400 <= x.status < 500 for x in refused)
+    assert [(x.kind, x.status) for x in probes if x.probe == "no-accept"] == [("status", 200)]
     assert len(expedition_server.jobs) == 4
     own = {job.id for job in expedition_server.jobs}
     named = {int(x.path.rsplit("/", 1)[1]) for x in exchanges if x.kind == "cancel" and not x.probe}

@@ -18,6 +18,8 @@ from pytest_expedition.oracle.rules import (
     agent,
     cancel,
     create,
+    envelope,
+    lists,
     refuse,
     result,
     status,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-MODULES = (access, agent, cancel, create, refuse, result, status, client_rules)
+MODULES = (access, agent, cancel, create, envelope, lists, refuse, result, status, client_rules)
 EVERY_REQUIREMENT = {**CATALOGUE, **CLIENT_CATALOGUE}
 TOLD_ABOUT_CLIENTS = {"asked", "answer"}
 """Fields of sentences that `clients/report.py` fills in from the proof of a violation."""

@@ -58,6 +58,18 @@ def keyless(document: Any, status: int | None, *, kind: str = "status") -> Story
     )
 
 
+PLAIN = "envelope.for-plain-clients"
+
+
+def in_progress(state: Any) -> dict[str, Any]:
+    return envelope({"system": {"jobs": job_fields(state=state)}})
+
+
+def plainly(document: Any, status: int | None = 200, *, after: Story | None = None) -> Story:
+    """A job that was seen half-way, and a status request without the header Accept."""
+    return (after or running()).answer_poll(document, status=status, probe="no-accept")
+
+
 def agent(*commands: str) -> Story:
     story = Story()
     for command in commands:
@@ -1569,6 +1581,37 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         refusing().cancel(0.6).poll(0.7, fields={"jobId": 7}).poll(0),
         ["refused-reset"],
     ),
+    # What a request without the header Accept shows:
+    (PLAIN, "as with it", plainly(in_progress(0.6)), "kept"),
+    (PLAIN, "a page", plainly(PAGE), ["another-form"]),
+    (PLAIN, "no JSON of ours", plainly({"status": "ok"}), ["another-form"]),
+    (PLAIN, "an error of the application", plainly(error(), 406), ["another-form"]),
+    (PLAIN, "something else answered", plainly(PAGE, 302), "no chance"),
+    (
+        PLAIN,
+        "something else answered twice",
+        plainly(PAGE, 302, after=plainly(PAGE, 302)),
+        ["another-form"],
+    ),
+    (
+        PLAIN,
+        "a redirect, then the status",
+        plainly(in_progress(0.6), after=plainly(PAGE, 302)),
+        "kept",
+    ),
+    (PLAIN, "a gateway, twice", plainly(PAGE, 503, after=plainly(PAGE, 503)), "no chance"),
+    (PLAIN, "no answer", plainly(b"", None), "no chance"),
+    (PLAIN, "the key has expired", plainly({"message": "Unauthenticated."}, 401), "no chance"),
+    (PLAIN, "never asked with it", plainly(PAGE, after=Story().create()), "no chance"),
+    (
+        PLAIN,
+        "never answered with it",
+        plainly(PAGE, after=Story().create().answer_poll(PAGE)),
+        "no chance",
+    ),
+    (PLAIN, "never sent", running(), "no chance"),
+    ("status.envelope", "a page without Accept", plainly(PAGE), "kept"),
+    ("status.completes", "a page without Accept", plainly(PAGE, 302), "no chance"),
     # What a request without a key does not show:
     ("auth.required", "let in, and told nothing", keyless(envelope(None), 200), ["let-in"]),
     ("auth.required", "let in, and told an empty list", keyless([], 200), ["let-in"]),

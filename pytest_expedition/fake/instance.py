@@ -22,7 +22,7 @@ from pytest_expedition.fake.simulation import CANCELLED, FINISHED, Clock, Job, J
 from pytest_expedition.fake.workflows import Workflows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.http import Handled
@@ -192,7 +192,8 @@ class Instance(Simulation):
                 continue
             if request.method not in answers:
                 return self.not_allowed(", ".join(answers))
-            return answers[request.method](self, request, *match.groups())
+            answer: Response = getattr(self, answers[request.method])(request, *match.groups())
+            return answer
         return None
 
     def route_creation(self, request: Request, job_request: JobRequest) -> Response:
@@ -316,11 +317,9 @@ class Instance(Simulation):
         status = request.choice("status", JOB_FILTERS, "pending")
         kind = request.choice("type", ("", *JOB_TYPES))
         page, limit = request.number("page", 1), request.number("limit", 25)
-        found = []
-        for job in self.jobs.values():
-            told = self.with_what_data_tells(job, self.content(self.describe(job)))
-            if self.is_listed(job, status) and kind in {"", told["type"]}:
-                found.append(told)
+        listed = [job for job in self.jobs.values() if self.is_listed(job, status)]
+        told = [self.tell_in_list(job) for job in listed]
+        found = [each for each in told if kind in {"", each["type"]}]
         shown = found[(page - 1) * limit : page * limit]
         document = self.envelope({"job": shown})
         document["pagination"] = {
@@ -330,6 +329,10 @@ class Instance(Simulation):
             "total_pages": max(-(-len(found) // limit), 1),
         }
         return self.reply(document)
+
+    def tell_in_list(self, job: Job) -> dict[str, Any]:
+        """Return what a list, or the answer for a project or a device, tells of a job."""
+        return self.with_what_data_tells(job, self.content(self.describe(job)))
 
     def is_listed(self, job: Job, status: str) -> bool:
         """Whether a job is among those of a status: `completed` are those that failed, too."""
@@ -343,8 +346,7 @@ class Instance(Simulation):
         """Answer with the last job of a project or a device."""
         for job in reversed(self.jobs.values()):
             if _resource(job) == (kind, int(number)):
-                content = self.content(self.describe(job))
-                return self.reply(self.envelope(self.with_what_data_tells(job, content)))
+                return self.reply(self.envelope(self.tell_in_list(job)))
         return self.error(HTTPStatus.NOT_FOUND, f"There is no job of this {kind}")
 
     def answer_cancel_all(self, _request: Request) -> Response:
@@ -459,15 +461,15 @@ def _date(seconds: float) -> str:
     return f"{FIRST_DAY + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S}"
 
 
-DATA_ROUTES: Final[tuple[tuple[re.Pattern[str], dict[str, Callable[..., Response]]], ...]] = tuple(
+DATA_ROUTES: Final[tuple[tuple[re.Pattern[str], dict[str, str]], ...]] = tuple(
     (re.compile("/api/v1/" + path), answers)
     for path, answers in (
-        ("job", {"GET": Instance.answer_list, "DELETE": Instance.answer_cancel_all}),
-        ("(project|device)/([0-9]{1,18})/job", {"GET": Instance.answer_job_of}),
-        ("agent", {"GET": Instance.answer_agents}),
-        ("agent/generic", {"GET": Instance.answer_agents}),
-        ("agent/generic/(start)", {"POST": Instance.answer_agent_order}),
-        ("agent/([0-9]{1,18})/(stop|restart)", {"POST": Instance.answer_agent_order_by_id}),
+        ("job", {"GET": "answer_list", "DELETE": "answer_cancel_all"}),
+        ("(project|device)/([0-9]{1,18})/job", {"GET": "answer_job_of"}),
+        ("agent", {"GET": "answer_agents"}),
+        ("agent/generic", {"GET": "answer_agents"}),
+        ("agent/generic/(start)", {"POST": "answer_agent_order"}),
+        ("agent/([0-9]{1,18})/(stop|restart)", {"POST": "answer_agent_order_by_id"}),
     )
 )
-"""What the dialect `data` knows besides: paths, and what answers each method."""
+"""What the dialect `data` knows besides: paths, and the name of what answers each method."""

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import parse_qsl
 
 from pytest_expedition.fake import readings
 from pytest_expedition.fake.http import Response
@@ -615,3 +616,87 @@ class FailsOnTheWay(Instance):
             progress = [state for state in job.script.progress if state <= 2 / 3]
             job.script = replace(job.script, progress=progress, fails=True)
         return job
+
+
+@odd("lists-two-at-a-time")
+class ListsTwoAtATime(Instance):
+    """In the dialect `data` a page of the list of jobs has two, whatever limit is asked for."""
+
+    def answer_list(self, request: Request) -> Response:
+        query = re.sub("limit=[0-9]*", "limit=2", request.query)
+        return super().answer_list(replace(request, query=query))
+
+
+@odd("lists-what-is-needed")
+class ListsWhatIsNeeded(Instance):
+    """In the dialect `data` a list tells the ids and the types of jobs, and no states."""
+
+    def tell_in_list(self, job: Job) -> dict[str, Any]:
+        told = super().tell_in_list(job)
+        return {"id": job.id, "type": told["type"]}
+
+
+class _ChangesList(Instance):
+    """An instance that changes the list of jobs."""
+
+    def change(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the jobs to be shown."""
+        raise NotImplementedError
+
+    def answer_list(self, request: Request) -> Response:
+        document = json.loads(super().answer_list(request).body)
+        document["data"]["job"] = jobs = self.change(document["data"]["job"])
+        document["pagination"]["total"] = len(jobs)
+        return self.reply(document)
+
+
+@odd("lists-in-no-order")
+class ListsInNoOrder(_ChangesList):
+    """In the dialect `data` a list has its jobs in no order that one could see."""
+
+    def change(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return sorted(jobs, key=lambda job: hash((job["state"], job["id"] * 7919 % 101)))
+
+
+@odd("lists-the-latest-two")
+class ListsTheLatestTwo(_ChangesList):
+    """In the dialect `data` a list knows the latest two jobs alone."""
+
+    def change(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return jobs[-2:]
+
+
+@odd("lists-jobs-of-others")
+class ListsJobsOfOthers(_ChangesList):
+    """In the dialect `data` a list has jobs of others too, running, ended and failed."""
+
+    def change(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        status = dict(parse_qsl(self.requests[-1].query)).get("status")
+        others = [
+            {"id": 11, "state": 0, "status_message": "pending"},
+            {"id": 12, "state": 1, "status_message": "completed"},
+            {"id": 13, "state": -1, "status_message": "cancelled"},
+            {"id": 14, "state": 2 / 3, "status_message": "failed"},
+        ]
+        fitting = [each for each in others if status in {"all", each["status_message"]}]
+        return [*fitting, *jobs]
+
+
+@odd("has-no-lists")
+class HasNoLists(Instance):
+    """In the dialect `data` there is no list of jobs, and projects and devices tell of no job."""
+
+    def answer_list(self, request: Request) -> Response:
+        return self.not_found(request)
+
+    def answer_job_of(self, request: Request, kind: str, number: str) -> Response:  # noqa: ARG002
+        return self.reply({**self.envelope(None), "data": []})
+
+
+@odd("pending-are-those-not-begun")
+class PendingAreThoseNotBegun(Instance):
+    """In the dialect `data` the list of pending jobs has only those that have not begun."""
+
+    def is_listed(self, job: Job, status: str) -> bool:
+        begun = status == "pending" and self.state(job) > 0
+        return super().is_listed(job, status) and not begun

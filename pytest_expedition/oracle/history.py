@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from pytest_expedition.oracle.job_lists import JobList, read_job_list
 from pytest_expedition.protocol import envelope
 from pytest_expedition.protocol.envelope import MISSING, Answer
 from pytest_expedition.protocol.origin import ABOUT_ACCESS, is_from_application
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from pytest_expedition.protocol.envelope import Dialect
 
-Kind = Literal["create", "status", "cancel", "agent", "other"]
-Probe = Literal["", "unknown-id", "bad-id", "no-key", "wrong-key"]
+Kind = Literal["create", "status", "cancel", "agent", "list", "other"]
+"""What a request is for. `list`: it asks for a list of jobs, or the job of a project or device."""
+
+Probe = Literal["", "unknown-id", "bad-id", "no-key", "wrong-key", "no-accept"]
 
 NO_KEY: Final = 401
 
@@ -44,7 +47,7 @@ class Exchange:
     ``status`` is ``None`` and ``lost`` says why; ``unreadable`` says why nothing was kept of a body
     that did come. ``location`` is where a redirect leads. ``job_id`` is the id that the request
     names, ``cancellable`` what is known of the job that the request creates. A ``probe`` is a
-    request that is meant to be refused.
+    request that is meant to be refused, or that is sent without the header Accept.
     ``position`` is the exchange's number in the recording that it was read from.
     """
 
@@ -138,6 +141,13 @@ class Exchange:
     def state(self) -> float | None:
         """The job's state that the answer shows, if it is one that the documentation allows."""
         return self.answer.progress if self.answered and not self.failed else None
+
+
+class Listing(NamedTuple):
+    """A list of jobs, and the exchange that showed it."""
+
+    exchange: Exchange
+    told: JobList
 
 
 class JobHistory:
@@ -261,8 +271,9 @@ class History:
 
     ``job_seconds`` is how long a job may take from its creation to its end. ``others_may_act``
     says whether others may have sent requests to the server too, about the same jobs. Where the
-    exchanges are those about one job, ``cancels`` and ``agent`` are the answered cancels of all
-    jobs, and all that the agent was told, in the order in which they were sent.
+    exchanges are those about one job, ``cancels``, ``agent`` and ``lists`` are the answered cancels
+    of all jobs, all that the agent was told, and all lists of jobs, in the order in which they were
+    sent.
 
     ``jobs`` holds the jobs whose id was given out once: if an id was given out twice, an answer
     does not tell which of the two jobs it is about. A job whose creation is not in the history is
@@ -277,6 +288,7 @@ class History:
         others_may_act: bool = False,
         cancels: Sequence[Exchange] | None = None,
         agent: Sequence[Exchange] | None = None,
+        lists: Sequence[Listing] | None = None,
     ) -> None:
         self.server = ""
         """The server's address, where it is not said elsewhere."""
@@ -290,8 +302,12 @@ class History:
         """What these exchanges told the agent: to start, to stop, or to restart."""
         self.agent = self.commands if agent is None else agent
         """All that the agent was told."""
+        self.own_lists = [found for x in few if (found := listing_of(x)) is not None]
+        """The lists of jobs among these exchanges."""
+        self.lists = self.own_lists if lists is None else lists
+        """All lists of jobs."""
         self.probes = [x for x in self.exchanges if x.probe]
-        """Requests that are meant to be refused, in the order in which they were sent."""
+        """The probes, in the order in which they were sent."""
         self.creations_by_id: dict[int, list[Exchange]] = {}
         self.jobs: dict[int, JobHistory] = {}
         by_id: dict[int, list[Exchange]] = {}
@@ -333,6 +349,13 @@ class History:
     def dialect(self) -> Dialect | Literal["mixed"] | None:
         """The dialect that the server speaks."""
         return spoken(self.created_in, self.dialects)
+
+
+def listing_of(exchange: Exchange) -> Listing | None:
+    """Read the list of jobs that an answer shows; ``None`` if it shows none."""
+    if exchange.kind != "list" or exchange.probe or not (exchange.answered and exchange.ok):
+        return None
+    return Listing(exchange, read_job_list(exchange.path, exchange.document))
 
 
 def answered_cancels(exchanges: Iterable[Exchange]) -> list[Exchange]:

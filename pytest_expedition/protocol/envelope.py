@@ -218,6 +218,11 @@ def _is_data(document: dict[str, Any]) -> bool:
     return any(name in document for name in ("data", "success", "messages"))
 
 
+def read_job(job: dict[str, Any]) -> Answer:
+    """Read one job of a list of the dialect ``data``; its ``document`` is the job alone."""
+    return replace(_read_data({"data": job}, None), document=job)
+
+
 def _read_data(document: dict[str, Any], problem: str | None) -> Answer:
     job = _object(document, "data")
     id_, job_id = job.get("id", MISSING), job.get("job_id", MISSING)

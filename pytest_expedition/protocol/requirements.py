@@ -56,6 +56,10 @@ API_REFERENCE: Final = (
 
 JOB_REFERENCE: Final = Source("API reference, `GET job/{job_id}`", API_REFERENCE)
 CANCEL_REFERENCE: Final = Source("API reference, `DELETE job/{job_id}`", API_REFERENCE)
+LIST_REFERENCE: Final = Source("API reference, `GET job`", API_REFERENCE)
+RESOURCE_REFERENCE: Final = Source(
+    "API reference, `GET project/{project_id}/job`, `GET device/{device_id}/job`", API_REFERENCE
+)
 CREATION_REFERENCE: Final = Source("API reference, `job_id_response_schema`", API_REFERENCE)
 
 
@@ -434,6 +438,56 @@ _ALL: Final = (
         "declared types; null is as good as absent.",
         source=JOB_REFERENCE,
         unexercised="no answer told of a job",
+        dialects=("data",),
+    ),
+    Requirement(
+        id="envelope.for-plain-clients",
+        level="SHOULD",
+        basis="shown",
+        text="A status request without the header Accept is answered as one with it.",
+        source=STATUS,
+        unexercised="no status of a job was asked for without the header Accept",
+    ),
+    Requirement(
+        id="list.envelope",
+        level="SHOULD",
+        basis="reference",
+        text="The answer to a request for a list of jobs, or for the job of a project or device, "
+        "is a success, is JSON, and has the declared types.",
+        source=LIST_REFERENCE,
+        unexercised="no list of jobs was answered",
+        capability="field",
+        dialects=("data",),
+    ),
+    Requirement(
+        id="list.agrees",
+        level="SHOULD",
+        basis="reference",
+        text="A list of jobs, or the job of a project or device, says of each job what its status "
+        "says, and a list of all jobs leaves out none.",
+        source=LIST_REFERENCE,
+        unexercised="no list of jobs had a job whose status was asked for, too",
+        capability="field",
+        dialects=("data",),
+    ),
+    Requirement(
+        id="list.filters",
+        level="SHOULD",
+        basis="reference",
+        text="A list of jobs has only jobs of the status that was asked for.",
+        source=LIST_REFERENCE,
+        unexercised="no list of pending, completed or cancelled jobs had a job",
+        capability="field",
+        dialects=("data",),
+    ),
+    Requirement(
+        id="list.of-resource",
+        level="SHOULD",
+        basis="reference",
+        text="The job that is told of a project or device is one of that project or device.",
+        source=RESOURCE_REFERENCE,
+        unexercised="no answer told which project or device its job belongs to",
+        capability="field",
         dialects=("data",),
     ),
     Requirement(

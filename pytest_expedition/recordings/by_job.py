@@ -18,7 +18,13 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_expedition.oracle.history import Exchange, History, answered_cancels, id_of
+from pytest_expedition.oracle.history import (
+    Exchange,
+    History,
+    answered_cancels,
+    id_of,
+    listing_of,
+)
 from pytest_expedition.oracle.rules import ACROSS_JOBS, RULES, Finding, Violation, find, judge
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.recordings.classification import cancellable
@@ -26,6 +32,7 @@ from pytest_expedition.recordings.classification import cancellable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from pytest_expedition.oracle.history import Listing
     from pytest_expedition.oracle.rules.base import AcrossJobs, Judgement
     from pytest_expedition.protocol.envelope import Dialect
     from pytest_expedition.protocol.recipe import JobRecipe
@@ -39,6 +46,7 @@ _TABLE: Final = "CREATE TABLE exchange (server INTEGER, job TEXT, fields BLOB)"
 _INDEX: Final = "CREATE INDEX by_job ON exchange (server, job)"
 _INSERT: Final = "INSERT INTO exchange VALUES (?, ?, ?)"
 _ALL: Final = "SELECT server, job, rowid, fields FROM exchange ORDER BY server, job, rowid"
+_ONE: Final = "SELECT rowid, fields FROM exchange WHERE rowid = ?"
 _ONE_JOB: Final = "SELECT rowid, fields FROM exchange WHERE server = ? AND job = ? ORDER BY rowid"
 
 _NOTHING: Final = Finding()
@@ -104,6 +112,8 @@ class _Server:
         """All answered cancels, without their bodies."""
         self.agent: list[Exchange] = []
         """All that the agent was told."""
+        self.lists: list[Listing] = []
+        """All lists of jobs, without the bodies of their answers."""
         self.begun = math.inf
         self.ended = -math.inf
         self.notes: dict[str, list[Any]] = {name: [] for name in ACROSS_JOBS}
@@ -172,6 +182,9 @@ class _Judge:
             position += 1
             if exchange.kind == "cancel" and answered_cancels([exchange]):
                 server.cancels.append(replace(exchange, body=b"", position=position))
+            if (listing := listing_of(exchange)) is not None:
+                without_body = replace(exchange, body=b"", position=position)
+                server.lists.append(listing._replace(exchange=without_body))
             yield server.number, str(id_of(exchange)), marshal.dumps(_values(exchange))
 
     def _with_recipe(self, creation: Exchange) -> Exchange:
@@ -201,6 +214,7 @@ class _Judge:
             others_may_act=self._trace.incomplete,
             cancels=server.cancels,
             agent=server.agent,
+            lists=server.lists,
         )
 
     def _add(self, name: str, found: Finding, server: _Server) -> None:
@@ -231,6 +245,10 @@ class _Judge:
         for job_id in ids:
             for row in self._database.execute(_ONE_JOB, (server.number, str(job_id))):
                 known[row[0]] = _exchange(*row)
+        for each in violation.proof:
+            if each.kind == "list":
+                (row,) = self._database.execute(_ONE, (each.position,))
+                known[each.position] = _exchange(*row)
         proof = [x if x.kind == "agent" else known[x.position] for x in violation.proof]
         told = Violation(violation.fault, *proof, **violation.facts)
         others = (x for x in known.values() if x.kind != "agent")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from pytest_expedition.oracle.history import LARGEST_ID, Exchange
+from pytest_expedition.oracle.job_lists import is_of_all_jobs, is_of_resource
 from pytest_expedition.protocol import envelope
 from pytest_expedition.protocol.envelope import MISSING
 from pytest_expedition.protocol.reading_cache import read_cached
@@ -99,6 +100,8 @@ def purpose_of(
     rest = path.partition("?")[0].removeprefix(ROOT)
     if _TELLS_THE_AGENT.fullmatch(rest):
         return Purpose("agent")
+    if method == "GET" and (is_of_all_jobs(ROOT + rest) or is_of_resource(ROOT + rest)):
+        return Purpose("list")
     about = _ABOUT_A_JOB.fullmatch(rest)
     if about is not None and int(about["id"]) <= LARGEST_ID:
         job_id, more = int(about["id"]), about["more"]

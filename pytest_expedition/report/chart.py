@@ -41,6 +41,7 @@ KINDS: Final = {
     "status": "status request",
     "cancel": "cancel",
     "agent": "command to the agent",
+    "list": "request for a list of jobs",
     "other": "other request",
 }
 """What a kind of request is called."""

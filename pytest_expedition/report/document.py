@@ -330,7 +330,8 @@ def _command(exchange: Exchange, url: str, tls: list[str], names: dict[int, str]
         parts += ["-H", '"Authorization: Bearer not-a-key"']
     elif exchange.probe != "no-key":
         parts += ["-H", '"Authorization: Bearer $EXPEDITION_API_KEY"']
-    parts += ["-H", "'Accept: application/json'"]
+    accept = "" if exchange.probe == "no-accept" else " application/json"
+    parts += ["-H", f"'Accept:{accept}'"]
     if exchange.request_body:
         if exchange.request_type and "form-urlencoded" not in exchange.request_type:
             parts += ["-H", shlex.quote(f"Content-Type: {exchange.request_type}")]

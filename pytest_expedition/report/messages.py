@@ -70,6 +70,7 @@ GROUPS: Final = {
     "refuse": "Refusing to cancel",
     "result": "Result of a job",
     "envelope": "All answers",
+    "list": "Lists of jobs",
     "auth": "Authentication",
     "input": "Bad input",
     "agent": "The agent",
@@ -85,7 +86,16 @@ WAIVERS: Final[dict[WaiverState, str]] = {
 }
 """What became of a waiver."""
 
-PLAIN: Final = {"field", "problem", "envelope", "key", "dialect", "created_in"}
+PLAIN: Final = {
+    "field",
+    "problem",
+    "envelope",
+    "key",
+    "dialect",
+    "created_in",
+    "resource",
+    "owner",
+}
 """Facts that are words already."""
 
 _KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}

@@ -484,6 +484,11 @@ class Client:
             probe=probe,
         )
 
+    def about_jobs(self, name: str, **parts: object) -> Call:
+        """Make a request of the list that tells of several jobs, or of that of a project."""
+        method, path = _listed(name, **parts)
+        return Call(kind="list", method=method, path=path)
+
     def send(self, calls: Sequence[Call]) -> list[Exchange]:
         """Send requests, several at the same instant, and return the exchanges in their order.
 
@@ -719,11 +724,12 @@ class Client:
             self._not_before = max(self._not_before, self.now + reply.retry_after)
         return exchange
 
-    def _headers(self, call: Call) -> dict[str, str]:
+    def _headers(self, call: Call) -> dict[str, str | None]:
         if call.probe == "no-key":
             return {}
         key = WRONG_KEY if call.probe == "wrong-key" else self._key
-        return {"Authorization": Secret(f"Bearer {key}")}
+        without: dict[str, str | None] = {"Accept": None} if call.probe == "no-accept" else {}
+        return {"Authorization": Secret(f"Bearer {key}"), **without}
 
 
 def _new_pool() -> ThreadPoolExecutor:

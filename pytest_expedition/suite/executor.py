@@ -69,11 +69,16 @@ class Executor:
         self._busy_in_a_row = 0
 
     def run(
-        self, plan: Plan, *, once_started: Callable[[Sequence[RunningJob]], object] | None = None
+        self,
+        plan: Plan,
+        *,
+        once_started: Callable[[Sequence[RunningJob]], object] | None = None,
+        each_round: Callable[[Sequence[RunningJob]], object] | None = None,
     ) -> None:
         """Carry out a plan, but for its probes.
 
-        ``once_started`` is called with the first jobs that run. Raises what ``Client.send`` does.
+        ``once_started`` is called with the first jobs that run, ``each_round`` with the running
+        jobs whenever what was due has been sent. Raises what ``Client.send`` does.
         """
         self.client.log_in()
         if self.target.start_agent:
@@ -82,7 +87,7 @@ class Executor:
         running = self._start(waiting, [], reached=plan.jobs[0].after)
         if once_started is not None and running:
             once_started(running)
-        self._watch_to_the_end(plan, waiting, running)
+        self._watch_to_the_end(plan, waiting, running, each_round=each_round)
 
     def run_with_stopped_agent(self, plan: Plan, *, seconds: float) -> None:
         """Create the job of a plan while the agent is stopped, restart it, watch to the end.
@@ -121,11 +126,18 @@ class Executor:
             self.client.send([self.client.about("poll", job_id)])
 
     def _watch_to_the_end(
-        self, plan: Plan, waiting: list[JobPlan], running: list[RunningJob]
+        self,
+        plan: Plan,
+        waiting: list[JobPlan],
+        running: list[RunningJob],
+        *,
+        each_round: Callable[[Sequence[RunningJob]], object] | None = None,
     ) -> None:
         """Do to the running jobs what the plan says, create those that wait, and poll them all."""
         while running or waiting:
             self._round(plan, running)
+            if each_round is not None:
+                each_round(running)
             running = [job for job in running if not job.done]
             first = running[0] if running else None
             on_its_way = first is not None and first.plan is plan.jobs[0] and not first.ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pytest_expedition.suite.job_lists import JobLists
 from pytest_expedition.suite.plan import JobPlan, Plan
 from pytest_expedition.suite.request_list import far_id, malformed_ids
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PART_OF_A_JOB_STOPPED: Final = 0.5
 """For what part of the longest job's time the agent is stopped, to see that a job stands still."""
 
+_ACCEPTING: Final[tuple[Probe, ...]] = ("", "no-accept")
 _WITHOUT_ACCESS: Final[tuple[Probe, ...]] = ("no-key", "wrong-key")
 
 
@@ -30,7 +32,14 @@ def run_plan(executor: Executor, plan: Plan) -> None:
     if not plan.probes:
         executor.run(plan)
         return
-    executor.run(plan, once_started=lambda running: _probe_access(client, running))
+
+    def once_started(running: Sequence[RunningJob]) -> None:
+        _probe_access(client, running)
+        _probe_accept(client, running)
+
+    lists = JobLists(client)
+    executor.run(plan, once_started=once_started, each_round=lists.read_on_the_way)
+    lists.read_afterwards()
     _probe_creation(client, recipe)
     _probe_ids(client)
     if client.target.control_agent:
@@ -44,6 +53,19 @@ def _probe_access(client: Client, running: Sequence[RunningJob]) -> None:
     for probe in _WITHOUT_ACCESS:
         client.send([client.about("poll", victim.id, probe)])
         client.send([client.about("cancel", victim.id, probe)])
+
+
+def _probe_accept(client: Client, running: Sequence[RunningJob]) -> None:
+    """Ask for a running job without the header Accept, as the documented client does.
+
+    If something before the application answers, it is asked once more: that may do so at any time.
+    """
+    for _ in range(2):
+        usual, plain = (client.about("poll", running[0].id, each) for each in _ACCEPTING)
+        client.send([usual])
+        (answer,) = client.send([plain])
+        if answer.answered:
+            break
 
 
 def _probe_creation(client: Client, recipe: str) -> None:

@@ -30,8 +30,9 @@ class ListedRequest:
     """A request that the suite can send.
 
     In its ``path``, `{job}` is the id of a job that the run created, `{far}` an id far above
-    these, `{malformed}` one of ``MALFORMED_IDS``, and `{agent}` the id of the agent. ``method`` and
-    ``path`` of the creation are those of a recipe. ``condition`` is what the target must allow.
+    these, `{malformed}` one of ``MALFORMED_IDS``, and `{agent}` the id of the agent. `{project}`
+    and `{device}` are numbers in the path of a recipe. ``method`` and ``path`` of the creation are
+    those of a recipe. ``condition`` is what the target must allow.
     """
 
     method: str
@@ -91,8 +92,28 @@ REQUESTS: Final[dict[str, ListedRequest]] = {
     ),
     **_status(
         "job",
-        when="until the job has ended, and at the end of the run; also without a key and with a "
-        "wrong one",
+        when="until the job has ended, and at the end of the run; also without a key, with a "
+        "wrong one, and without the header Accept",
+        safe="it only reads",
+    ),
+    "job-list": ListedRequest(
+        method="GET",
+        path="/api/v1/job?status={status}&limit=100&page={page}",
+        when="in the dialect data: twice while jobs run and three times after, with `all`, "
+        "`completed`, `pending` or `cancelled`; further pages where the first has no job of the "
+        "run, up to three",
+        safe="it only reads",
+    ),
+    "project-job": ListedRequest(
+        method="GET",
+        path="/api/v1/project/{project}/job",
+        when="in the dialect data: with the lists of jobs, for each project that a recipe names",
+        safe="it only reads",
+    ),
+    "device-job": ListedRequest(
+        method="GET",
+        path="/api/v1/device/{device}/job",
+        when="in the dialect data: with the lists of jobs, for each device that a recipe names",
         safe="it only reads",
     ),
     "job-cancel": ListedRequest(

@@ -94,15 +94,17 @@ class Transport:
         self._adapter.close()
 
     def prepare(
-        self, method: str, path: str, *, headers: Mapping[str, str], form: Any, json: Any
+        self, method: str, path: str, *, headers: Mapping[str, str | None], form: Any, json: Any
     ) -> requests.PreparedRequest:
         """Make a request ready to be sent.
 
         It carries what is said here and no more: no cookies, for a session of the login's would
-        let requests without a key in, and no credentials from `.netrc`.
+        let requests without a key in, and no credentials from `.netrc`. A header that is ``None``
+        is left out.
         """
         url = self._url + path
-        request = requests.Request(method, url, headers={**_HEADERS, **headers})
+        carried = {**_HEADERS, **headers}.items()
+        request = requests.Request(method, url, headers={k: v for k, v in carried if v is not None})
         request.data, request.json = form or [], json
         return request.prepare()
 

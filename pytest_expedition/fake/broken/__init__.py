@@ -12,6 +12,7 @@ from pytest_expedition.fake.broken import (
     cancel,
     create,
     data,
+    lists,
     refuse,
     result,
     status,
@@ -20,5 +21,5 @@ from pytest_expedition.fake.broken.base import BROKEN, BrokenServer, Shows
 
 __all__ = ["BROKEN", "BrokenServer", "Shows"]
 
-_MODULES = (access, agent, cancel, create, data, refuse, result, status)
+_MODULES = (access, agent, cancel, create, data, lists, refuse, result, status)
 """Importing a module of broken servers registers them."""

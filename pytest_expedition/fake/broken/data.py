@@ -7,11 +7,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pytest_expedition.fake.broken.base import broken, nth
+from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
 if TYPE_CHECKING:
-    from pytest_expedition.fake.http import Response
     from pytest_expedition.fake.simulation import Job, JobScript
 
 
@@ -160,6 +160,28 @@ class FailedGoesOnByAHair(_FailsNowAndThen):
         state = super().state(job)
         over = job.script.fails and self.age(job) >= job.script.seconds_to_finish
         return state + job.polls / 10_000 if over and state != CANCELLED else state
+
+
+@broken("page-for-plain-clients", "envelope.for-plain-clients")
+class PageForPlainClients(Instance):
+    """A status request without the header Accept is answered with a page for people."""
+
+    def answer_status(self, job: Job) -> Response:
+        answer = super().answer_status(job)
+        if self.requests[-1].header("Accept"):
+            return answer
+        return Response(headers={"Content-Type": "text/html"}, body=b"<html>Expedition</html>")
+
+
+@broken("login-page-for-plain-clients", "envelope.for-plain-clients", shows="rarely")
+class LoginPageForPlainClients(Instance):
+    """Without the header Accept, a request for a job that runs is redirected to the login page."""
+
+    def answer_status(self, job: Job) -> Response:
+        answer = super().answer_status(job)
+        if self.requests[-1].header("Accept") or self.has_ended(job):
+            return answer
+        return Response(status=302, headers={"Location": "/login"}, body=b"<html>Login</html>")
 
 
 @broken("refusal-is-a-server-error", "cancel.envelope", "refuse.message", dialects=("data",))

@@ -18,6 +18,7 @@ from pytest_expedition.oracle.rules import (
     cancel,
     create,
     envelope,
+    lists,
     refuse,
     result,
     status,
@@ -52,7 +53,7 @@ __all__ = [
 
 _Subject = TypeVar("_Subject")
 
-_MODULES = (access, agent, cancel, create, envelope, refuse, result, status)
+_MODULES = (access, agent, cancel, create, envelope, lists, refuse, result, status)
 """Importing a module of rules registers its rules."""
 
 

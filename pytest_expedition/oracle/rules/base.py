@@ -153,8 +153,12 @@ def hide_the_result(asked: Iterable[Exchange]) -> bool:
 
 def rank(exchange: Exchange) -> float:
     """Where in a job's life the state of an answer stands: progress, 1, and -1 after all."""
-    state = exchange.state
-    assert state is not None
+    assert exchange.state is not None
+    return progress_rank(exchange.state)
+
+
+def progress_rank(state: float) -> float:
+    """Where in a job's life a state stands."""
     return state if state != CANCELLED else 2.0
 
 

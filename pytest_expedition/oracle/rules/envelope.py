@@ -9,14 +9,16 @@ from pytest_expedition.oracle.rules.base import (
     Fault,
     Judgement,
     Violation,
+    envelope_problem,
     job_rule,
+    rule,
     schema_problem,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_expedition.oracle.history import JobHistory
+    from pytest_expedition.oracle.history import Exchange, History, JobHistory
 
 
 FIELD_TYPE: Final = Fault(
@@ -37,3 +39,40 @@ def field_types(job: JobHistory) -> Iterator[Judgement]:
             yield KEPT
         else:
             yield Violation(FIELD_TYPE, exchange, job=job.id, problem=problem)
+
+
+BY_OTHERS: Final = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
+"""HTTP statuses that say nothing of the form of answers: about access, or of a gateway."""
+
+ANOTHER_FORM: Final = Fault(
+    "another-form",
+    "Without the header Accept the status of job {job} is answered with HTTP {status}{problem}; "
+    "with it, it is a status.",
+)
+
+
+@rule("envelope.for-plain-clients")
+def for_plain_clients(history: History) -> Iterator[Judgement]:
+    """A status request without the header Accept is answered as one with it."""
+    asked: dict[int | None, list[Exchange]] = {}
+    for probe in history.probes:
+        if probe.probe == "no-accept" and probe.status not in {None, *BY_OTHERS}:
+            asked.setdefault(probe.job_id, []).append(probe)
+    for job_id, probes in asked.items():
+        job = history.jobs.get(job_id) if job_id is not None else None
+        usual = [x for x in job.statuses if envelope_problem(x, "status") is None] if job else []
+        problem = envelope_problem(probes[-1], "status")
+        if problem is None:
+            yield KEPT
+        # What stands before the application may answer any one request by itself.
+        elif usual and (probes[-1].answered or len(probes) > 1):
+            if probes[-1].gone and job is not None and job.may_be_gone(probes[-1]):
+                continue
+            yield Violation(
+                ANOTHER_FORM,
+                usual[0],
+                *probes,
+                job=job_id,
+                status=probes[-1].status,
+                problem=f": {problem}" if probes[-1].ok else "",
+            )
