@@ -6,11 +6,11 @@ README.md files of the folders that hold them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from pytest_expedition.protocol.requirements import Requirement
 
@@ -25,6 +25,10 @@ class Catalogue:
     about: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    def only(self, names: Collection[str]) -> Catalogue:
+        """Return the catalogue with the entries of these ids alone."""
+        return replace(self, rows=tuple(row for row in self.rows if row[0] in names))
 
     def as_markdown(self) -> str:
         """Return the catalogue as a Markdown table."""

@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -114,7 +115,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "catalogue",
         nargs="?",
         choices=CATALOGUES,
-        help="the catalogue to print (default: the names of the catalogues)",
+        metavar="CATALOGUE",
+        help=f"the catalogue to print: {', '.join(CATALOGUES)} (default: what each is about)",
+    )
+    listing.add_argument(
+        "id",
+        nargs="?",
+        metavar="ID",
+        help="print this entry alone, with the requirements that it names",
     )
     commands.add_parser(
         "test",
@@ -179,8 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.catalogue is None:
             _print(*(f"{name}: {each().about}" for name, each in CATALOGUES.items()))
             return 0
-        _print(CATALOGUES[options.catalogue]().as_text())
-        return 0
+        return _list(listing, options.catalogue, options.id)
     if options.command == "compare":
         return _compare(options.before, options.after)
     if options.command == "check":
@@ -191,6 +198,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _serve_scenario(serve, options)
     make = _find_broken(serve, options.broken, options.dialect) if options.broken else None
     return _serve(serve, make, options)
+
+
+def _list(parser: argparse.ArgumentParser, name: str, entry: str | None) -> int:
+    catalogue = CATALOGUES[name]()
+    if entry is None:
+        _print(catalogue.as_text())
+        return 0
+    found = catalogue.only([entry])
+    if not found.rows:
+        alike = difflib.get_close_matches(entry, [row[0] for row in catalogue.rows], 1)
+        hint = f"did you mean {alike[0]}?" if alike else f"`pytest-expedition list {name}` has all"
+        parser.error(f"{name} has no entry {entry!r}; {hint}")
+    named = re.findall(r"`([a-z.-]+)`", " ".join(found.rows[0][1:]))
+    requirements = CATALOGUES["requirements"]().only([each for each in named if each != entry])
+    _print(*(each.as_text() for each in (found, requirements) if each.rows))
+    return 0
 
 
 def _print(*lines: str) -> None:
@@ -270,6 +293,7 @@ def _check(options: argparse.Namespace) -> int:
         document = document_of(recorded.record)
         if report is not None:
             write(document, report)
+            print(f"report written to {report}", file=sys.stderr)
     except (TargetError, RecordingError) as error:
         print(f"pytest-expedition: {error}", file=sys.stderr)
         return EXIT_MISTAKE
@@ -367,13 +391,17 @@ def _port(text: str) -> int:
 
 
 def _report_path(text: str) -> Path:
-    from pytest_expedition.report.file import FORMATS
+    from pytest_expedition.report.file import FORMATS, require_writable
 
     path = Path(text)
     if path.suffix not in FORMATS:
         raise argparse.ArgumentTypeError(f"{text!r}: the suffix must be {', '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r}: the folder does not exist")
+    try:
+        require_writable(path)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: cannot be written: {error.strerror}") from None
     return path
 
 

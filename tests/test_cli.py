@@ -73,6 +73,16 @@ def test_every_entry_of_a_catalogue_is_listed(
     assert [line for line in printed if not line.startswith(" ")] == list(entries)
 
 
+def test_one_entry_is_listed_with_the_requirements_that_it_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["list", "broken", "second-cancel-fails"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("second-cancel-fails\n    its defect: Cancelling a cancelled job")
+    assert CATALOGUE["cancel.repeat"].text in printed
+    assert "cancel-ignored" not in printed
+
+
 def test_without_a_name_the_catalogues_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -232,6 +242,9 @@ def test_the_suite_finds_out_the_dialect_of_a_server() -> None:
             "--scenario: 'first-under-msg' cannot happen in the dialect 'data'",
         ),
         (["serve", "--scenario=fails", "--broken=percent"], "--broken, --scenario: leave one out"),
+        (["list", "broken", "laging-replica"], "no entry 'laging-replica'; did you mean lagging-"),
+        (["list", "odd", "zzz"], "odd has no entry 'zzz'; `pytest-expedition list odd` has all"),
+        (["check", "x", "--report=/proc/r.json"], "'/proc/r.json': cannot be written: "),
         (["serve", "--broken=zzz"], "'zzz'; `pytest-expedition list broken` lists"),
         (["serve", "--dialect=php"], "invalid choice: 'php' (choose from "),
         (

@@ -148,7 +148,7 @@ def test_a_client_that_sleeps_by_another_clock_is_ended_and_told_so(
     with pytest.raises(ClockStandsStill) as caught:
         harness.run(SCENARIOS["ordinary"].situation, functions)
     message = str(caught.value)
-    assert "The clock stands still: in its `wait` the client sent" in message
+    assert "The clock stands still: the client's `wait` sent" in message
     assert "at test_client_time.py:" in message
     for way in ("1. Replace the name", "2. Where that cannot", "real_time(speed=50)"):
         assert way in message

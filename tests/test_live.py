@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from histories import error
 from pytest_httpserver import HTTPServer
 from test_executor import run
 from test_readme import rows
@@ -482,6 +483,38 @@ GATEWAYS: dict[str, tuple[Response, str]] = {
         "HTTP 403 from something before the application, without a body",
     ),
 }
+
+
+class NoSuchProject(Instance):
+    """Knows nothing to export."""
+
+    def answer_creation(self, job_request: Any) -> Response:
+        if "export" in job_request.name:
+            body = error("No such project")
+            return Response(status=404, body=json.dumps(body).encode())
+        return super().answer_creation(job_request)
+
+
+class TestRecipes:
+    def test_a_recipe_that_never_works_is_named_and_not_held_against_the_server(
+        self, serve: Any
+    ) -> None:
+        _, target = serve(NoSuchProject)
+        found = run_contract(target, seed=1, profile="smoke")
+        assert found.verdict == "error"
+        told = (
+            "the recipe 'export' creates no job, though others do: POST /api/v1/projects/1/export "
+            "got HTTP 404 (“No such project”). Correct the [[job]] of the target file: "
+        )
+        assert told in found.reason
+        assert outcomes(found)["create.envelope"] == "pass"
+        assert found.left_behind == ()
+
+    def test_a_target_whose_only_recipe_does_not_work_says_what_to_do(self, serve: Any) -> None:
+        _, target = serve(NoSuchProject, jobs=(EXPORT,))
+        found = run_contract(target, seed=1, profile="smoke")
+        assert found.verdict == "error"
+        assert "got HTTP 404 (“No such project”). Correct the [[job]] of the " in found.reason
 
 
 class TestGateways:

@@ -200,7 +200,7 @@ def test_a_waiver_that_has_expired_excuses_nothing(pytester: pytest.Pytester) ->
     result.stdout.fnmatch_lines(
         [
             "*; its waiver expired after ????-??-?? (ticket 7)",
-            "waived, but no longer: auth.required",
+            "waiver expired, which fails the run; renew it or remove it: auth.required",
             "verdict: conformant",
         ]
     )
@@ -217,7 +217,7 @@ def test_a_waiver_that_is_not_needed_fails_its_test(pytester: pytest.Pytester) -
     result.stdout.fnmatch_lines(
         [
             "status.bounds: kept * times; its waiver is not needed: remove it * (ticket 7)",
-            "waived, yet not needed: status.bounds",
+            "waiver not needed, which fails the run; remove it from the target file: status.bounds",
         ]
     )
 
@@ -597,6 +597,20 @@ def test_a_report_that_cannot_be_written_is_not_silent(pytester: pytest.Pytester
     result = pytester.runpytest_inprocess(*SMOKE, f"--expedition-report={path}")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     result.stdout.fnmatch_lines(["the report was not written to *: Is a directory"])
+
+
+def test_a_report_folder_that_cannot_be_written_is_found_before_anything_is_sent(
+    pytester: pytest.Pytester,
+) -> None:
+    result = pytester.runpytest_inprocess(*SMOKE, "--expedition-report=/proc/r.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: expedition_report = '/proc/r.json': cannot be written: *"])
+
+
+def test_each_report_that_was_written_is_named(pytester: pytest.Pytester) -> None:
+    reports = ["--expedition-report=a.json", "--expedition-report=b.html"]
+    result = pytester.runpytest_inprocess(*SMOKE, *reports, "-k", "create")
+    result.stdout.fnmatch_lines(["report written to a.json", "report written to b.html"])
 
 
 def test_every_option_stands_in_one_group_of_the_help(pytester: pytest.Pytester) -> None:

@@ -157,6 +157,18 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         Story().create(1).add("create", "POST", "/api/v1/project/1/import", BARE_ID),
         "kept",
     ),
+    (
+        "create.envelope",
+        "a request that is refused as wrong each time, beside one that works",
+        Story().create(1).add("create", "POST", "/api/v1/projects/9/export", error(), status=404),
+        "kept",
+    ),
+    (
+        "create.envelope",
+        "a request that works is refused as wrong",
+        Story().create(1).add("create", "POST", "/api/v1/project/1/import", error(), status=404),
+        ["not-a-success"],
+    ),
     # The promise create.job-id:
     ("create.job-id", "whole", Story().create(), "kept"),
     ("create.job-id", "text", Story().create("1619"), ["no-job-id"]),

@@ -51,12 +51,13 @@ _SIGNAL: Final[int] = getattr(signal, "SIGURG", 0)
 
 WAYS_OUT: Final = """\
 The time of a scenario moves only when the client sleeps by it. There are three ways:
-  1. Replace the name by which the client sleeps. For `from time import sleep` in my_client.py:
-     monkeypatch.setattr("my_client.sleep", expedition_scenario.sleep); in async code:
-     monkeypatch.setattr("asyncio.sleep", expedition_scenario.sleep_async).
-  2. Where that cannot be replaced, as with threading.Event.wait, let the client take the function
-     that it pauses with as a parameter, and give it expedition_scenario.sleep.
-  3. Let the time pass by itself: call expedition_scenario.real_time(speed=50) before check, and
+  1. Replace the function by which the client sleeps, before `check`:
+       monkeypatch.setattr("time.sleep", expedition_scenario.sleep)
+     After `from time import sleep` in my_client.py the name is "my_client.sleep". In async code:
+       monkeypatch.setattr("asyncio.sleep", expedition_scenario.sleep_async)
+  2. If the function cannot be replaced, as with threading.Event.wait, let the client take the
+     function that it pauses with as a parameter, and pass expedition_scenario.sleep.
+  3. Let the time pass by itself: call expedition_scenario.real_time(speed=50) before `check`, and
      give the client short pauses."""
 
 
@@ -231,8 +232,8 @@ class Guard:
         asked = len(self._server.instance.requests) - self._asked_before
         requests = "1 request" if asked == 1 else f"{asked or 'no'} requests"
         return (
-            f"The clock stands still: in its `{self._call}` the client sent {requests}, and for "
-            f"{seconds:.0f} real seconds it did not sleep by the scenario's time"
+            f"The clock stands still: the client's `{self._call}` sent {requests}, and did not "
+            f"sleep by the scenario's time for {seconds:.0f} real seconds"
         )
 
 

@@ -96,7 +96,8 @@ class ExpeditionScenario:
                 self.results = self._harness.run(scenario.situation, client)
                 self._tell(scenario)
         except ClockStandsStill as error:
-            pytest.fail(str(error), pytrace=False)
+            # Without `from None` pytest would print the message twice.
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         finally:
             self._harness.close()
 
@@ -121,7 +122,8 @@ class ExpeditionScenario:
         try:
             self.results = await self._harness.run_async(scenario.situation, client)
         except ClockStandsStill as error:
-            pytest.fail(str(error), pytrace=False)
+            # Without `from None` pytest would print the message twice.
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
         self._tell(scenario)
 
     def run(

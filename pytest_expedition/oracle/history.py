@@ -118,6 +118,11 @@ class Exchange:
         busy = self.kind == "create" and self.status in BUSY
         return busy and self.answer.problem is None and self.answer.success is False
 
+    @property
+    def refused_as_wrong(self) -> bool:
+        """Whether the application says that the request itself is wrong, such as an unknown id."""
+        return self.answered and self.status in {400, 403, 404, 405, 410, 415, 422}
+
     @functools.cached_property
     def answer(self) -> Answer:
         """What the answer says."""

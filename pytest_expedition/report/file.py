@@ -47,6 +47,17 @@ def read_report(path: Path) -> Document:
     return document
 
 
+def require_writable(path: Path) -> None:
+    """Raise ``OSError`` where a report cannot be written."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.open("a").close()
+        return
+    unfinished = _unfinished(path)
+    unfinished.touch()
+    unfinished.unlink()
+
+
 def write(document: Document, path: Path) -> None:
     """Write a report. Raises ``OSError`` where that is not possible: the old one is there then."""
     replace_text(path, FORMATS[path.suffix](document))
@@ -58,10 +69,15 @@ def replace_text(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():  # a device or a pipe
         path.write_text(text, encoding="utf-8")
         return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = _unfinished(path)
     try:
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _unfinished(path: Path) -> Path:
+    """Return where a file is written before it replaces the old one."""
+    return path.with_name(f".{path.name}.{os.getpid()}")

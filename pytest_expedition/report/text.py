@@ -23,8 +23,8 @@ _WIDTHS: Final = (29, 7, 13)
 
 _WAIVED: Final = {
     "used": "waived",
-    "not-needed": "waived, yet not needed",
-    "expired": "waived, but no longer",
+    "not-needed": "waiver not needed, which fails the run; remove it from the target file",
+    "expired": "waiver expired, which fails the run; renew it or remove it",
 }
 
 

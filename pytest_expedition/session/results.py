@@ -10,7 +10,6 @@ import pytest
 from pytest_expedition.session.settings import plan_path, replay, report_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from pytest_expedition.clients.report import TrialFound
@@ -52,6 +51,7 @@ class SessionReport:
         self.trials: list[TrialFound] = []
         self.document: Document | None = None
         self.unwritten: list[str] = []
+        self.written: list[Path] = []
         self.preview: list[str] = []
 
     def add_contract(self, found: ContractFound) -> None:
@@ -87,7 +87,7 @@ class SessionReport:
 
     def _write_reports(self) -> Document:
         self.document = self._make_document()
-        self.unwritten = []
+        self.unwritten, self.written = [], []
         for path in report_paths(self.config):
             self._write(self.document, path)
         return self.document
@@ -128,6 +128,7 @@ class SessionReport:
 
         try:
             write(document, path)
+            self.written.append(path)
             for entry in document["requirements"]:
                 if "plan" in entry:  # kept in a file of its own, to be carried out again
                     text = json.dumps(entry["plan"], indent=2) + "\n"
@@ -161,7 +162,7 @@ class SessionReport:
         judged = ["contract"] if self.judged or self.broke else []
         judged += ["client"] if self.trials else []
         terminalreporter.section(f"expedition {' and '.join(judged)}")
-        for entry in _entries_to_list(document["requirements"]):
+        for entry in _entries_to_list(document):
             colour = _COLOURS.get(entry["outcome"], "yellow")
             terminalreporter.write_line(requirement_line(entry), **{colour: True})
         for entry in document["requirements"]:
@@ -177,6 +178,8 @@ class SessionReport:
         terminalreporter.section("verdict", sep="-")
         for line in self.unwritten:
             terminalreporter.write_line(line, red=True)
+        for path in self.written:
+            terminalreporter.write_line(f"report written to {self._shown(path)}")
         *lines, verdict = verdict_lines(document)
         again = replay(self.config)
         if again is not None:
@@ -186,17 +189,24 @@ class SessionReport:
         colour = _VERDICT_COLOURS.get(document["verdict"], "red")
         terminalreporter.write_line(verdict, bold=True, **{colour: True})
 
+    def _shown(self, path: Path) -> Path:
+        here = self.config.invocation_params.dir
+        return path.relative_to(here) if path.is_relative_to(here) else path
+
 
 def is_broken_must(entry: RequirementEntry) -> bool:
     """Whether a requirement is a MUST that is broken, and not waived."""
     return (entry["level"], entry["outcome"]) == ("MUST", "fail")
 
 
-def _entries_to_list(entries: Iterable[RequirementEntry]) -> list[RequirementEntry]:
-    """Return the entries that get a line: of many with the same error only the first."""
-    seen = set()
+def _entries_to_list(document: Document) -> list[RequirementEntry]:
+    """Return the entries that get a line: of many with the same error only the first.
+
+    The reason of the whole run is told with the verdict.
+    """
+    seen = {document["reason"]}
     listed = []
-    for entry in entries:
+    for entry in document["requirements"]:
         if entry["outcome"] != "error" or entry["reason"] not in seen:
             listed.append(entry)
         seen.add(entry["reason"])

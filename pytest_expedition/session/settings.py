@@ -117,7 +117,7 @@ def _checked_report_paths(config: pytest.Config) -> list[Path]:
         return []
     if "" in names:
         raise pytest.UsageError(f"{where} is empty: give it a value, or leave it out")
-    from pytest_expedition.report.file import FORMATS
+    from pytest_expedition.report.file import FORMATS, require_writable
 
     paths = [folder / name for name in names]
     for path in paths:
@@ -130,6 +130,12 @@ def _checked_report_paths(config: pytest.Config) -> list[Path]:
             raise pytest.UsageError(f"expedition_report = {str(path)!r}: the folder does not exist")
         if path.is_dir():
             raise pytest.UsageError(f"expedition_report = {str(path)!r}: must be a file")
+        try:
+            require_writable(path)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"expedition_report = {str(path)!r}: cannot be written: {error.strerror}"
+            ) from None
     return paths
 
 

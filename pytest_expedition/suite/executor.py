@@ -27,6 +27,14 @@ BUSY_TRIES: Final = 5
 SLOWER: Final = 0.02
 """Part of a job's age that lies between two polls: who has waited for minutes can wait a second."""
 
+MESSAGE_SHOWN: Final = 100
+"""Characters of a server's message that a reason quotes."""
+
+CORRECT_THE_RECIPE: Final = (
+    "Correct the [[job]] of the target file: its method, path and body must be those of a request "
+    "that works, with ids that exist"
+)
+
 
 @dataclass(kw_only=True)
 class RunningJob:
@@ -67,6 +75,7 @@ class Executor:
         self.longest_job = 0.0
         self._watch = watch
         self._busy_in_a_row = 0
+        self._working_recipes: set[str] = set()
 
     def run(
         self,
@@ -179,7 +188,7 @@ class Executor:
         for job in starting:
             waiting.remove(job)
         creations = self.client.send([self.client.creation(job.recipe) for job in starting])
-        self._require_creations(creations)
+        self._require_creations([job.recipe for job in starting], creations)
         started = []
         for job, creation in zip(starting, creations, strict=True):
             job_id = created_id(creation)
@@ -216,7 +225,7 @@ class Executor:
         if self._busy_in_a_row:
             self._sleep(self.client.now + self.target.limits.poll_seconds)
 
-    def _require_creations(self, creations: Sequence[Exchange]) -> None:
+    def _require_creations(self, recipes: Sequence[str], creations: Sequence[Exchange]) -> None:
         """Refuse to judge a target for requests that it does not know."""
         url, dialect = self.target.url, self.target.dialect
         refused = [x for x in creations if x.status is not None and 300 <= x.status < 500]
@@ -225,10 +234,19 @@ class Executor:
             assert first.status is not None
             what = described(first.status, first.body, first.location)
             if first.answered:
-                what = f"HTTP {first.status}; is it the request of a [[job]] that works?"
+                what = f"HTTP {first.status}{_quoted(first)}. {CORRECT_THE_RECIPE}"
             raise TargetUnusableError(
                 f"{url} creates no job: {first.method} {first.path} got {what}"
             )
+        for recipe, creation in zip(recipes, creations, strict=True):
+            if created_id(creation) is not None:
+                self._working_recipes.add(recipe)
+            elif recipe not in self._working_recipes and creation.refused_as_wrong:
+                raise TargetUnusableError(
+                    f"the recipe {recipe!r} creates no job, though others do: {creation.method} "
+                    f"{creation.path} got HTTP {creation.status}{_quoted(creation)}. "
+                    f"{CORRECT_THE_RECIPE}, or remove the recipe"
+                )
         for creation in creations:
             spoken = creation.answer.dialect if creation.answer.tells_of_a_job else None
             if spoken not in {None, dialect} and dialect != "auto":
@@ -325,3 +343,9 @@ class Executor:
             job.overdue = not job.ended and exchange.sent > job.created + allowed
         if job.ended and not ended_before:
             self.longest_job = max(self.longest_job, self.client.now - job.created)
+
+
+def _quoted(creation: Exchange) -> str:
+    """Quote the message of an answer, if it has one."""
+    said = creation.answer.messages[:1]
+    return f" (“{said[0][:MESSAGE_SHOWN]}”)" if said else ""

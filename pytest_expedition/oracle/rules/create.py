@@ -37,11 +37,13 @@ def _creations(history: History) -> Iterable[Exchange]:
 def envelope(creations: list[Exchange]) -> Iterator[Judgement]:
     """The creation answer is a success, is JSON, and validates."""
     first: dict[tuple[str, str], Exchange] = {}
-    creates_jobs = any(created_id(creation) is not None for creation in creations)
+    works = {(x.method, x.path) for x in creations if created_id(x) is not None}
     answered = filter(attrgetter("answered"), creations)
     for creation in sorted(answered, key=attrgetter("sent", "position")):
-        if creates_jobs and creation.refused_as_busy:
+        if works and creation.refused_as_busy:
             continue  # it lets few jobs run at once, and others may have run
+        if works and creation.refused_as_wrong and (creation.method, creation.path) not in works:
+            continue  # the request may name something that does not exist
         problem = envelope_problem(creation, "creation")
         before = creation
         if creation.answer.tells_of_a_job:
