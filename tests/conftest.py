@@ -34,10 +34,26 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+ONLY_OURS = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_ADDOPTS": "-p expedition -p hypothesispytest",
+}
+"""The environment in which pytest loads no other plugin unless it is named: some take seconds."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_our_plugin() -> Iterator[None]:
+    """A pytest that a test starts loads no other plugin."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ONLY_OURS.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Runs of pytest in which what else may be installed neither shuffles tests nor warns."""
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:randomly -p no:asyncio")
+    """pytest's own, which removes PYTEST_ADDOPTS from the environment."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", ONLY_OURS["PYTEST_ADDOPTS"])
     return pytester
 
 

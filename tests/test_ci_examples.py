@@ -67,7 +67,7 @@ def run(line: str, folder: Path, api_key: str = "") -> int:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("EXPEDITION_")},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTEST_ADDOPTS": "-p no:cacheprovider -p no:randomly -p no:asyncio",
+        "PYTEST_ADDOPTS": f"{os.environ['PYTEST_ADDOPTS']} -p no:cacheprovider",
         "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
         "EXPEDITION_PROFILE": "smoke",
         **({"EXPEDITION_API_KEY": api_key} if api_key else {}),

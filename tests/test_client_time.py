@@ -339,12 +339,10 @@ def test_an_async_client_in_a_test(pytester: pytest.Pytester, plugin: str, marke
             await expedition_scenario.check_async(client.start, client.wait)
         """
     pytester.makepyfile(textwrap.dedent(ASYNC_TEST) + textwrap.dedent(test))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_ADDOPTS", "-p no:randomly")
-        loop_scope = ["-o", "asyncio_default_fixture_loop_scope=function"]
-        options = loop_scope if plugin == "pytest_asyncio" else ["-p", "no:asyncio"]
-        run = pytester.runpytest_subprocess if plugin else pytester.runpytest_inprocess
-        result = run("-p", "no:cacheprovider", *options)
+    loads = ["-p", marker] if marker else []
+    loop_scope = ["-o", "asyncio_default_fixture_loop_scope=function"] if "asyncio" in loads else []
+    run = pytester.runpytest_subprocess if plugin else pytester.runpytest_inprocess
+    result = run("-p", "no:cacheprovider", *loads, *loop_scope)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*The job failed, but the client returned 'finished'."])
 

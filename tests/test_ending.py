@@ -101,7 +101,7 @@ class Run:
         self.process = subprocess.Popen(
             [*command, f"--expedition-report={self.report}", *options],
             cwd=folder,
-            env={**os.environ, "EXPEDITION_API_KEY": server.api_key, "PYTEST_ADDOPTS": ""},
+            env={**os.environ, "EXPEDITION_API_KEY": server.api_key},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -217,7 +217,7 @@ def test_a_timeout_of_pytest_timeout_ends_a_run_that_cleans_up(
     start: Callable[..., Run], server: ExpeditionServer, method: str
 ) -> None:
     pytest.importorskip("pytest_timeout")
-    run = start("--timeout=3", f"--timeout-method={method}")
+    run = start("-p", "timeout", "--timeout=3", f"--timeout-method={method}")
     status, output, document = run.end()
     assert server.jobs
     assert running(server) == []

@@ -26,7 +26,6 @@ def live(
     expedition_server.instance.set_pace(20)
     monkeypatch.setenv("EXPEDITION_URL", expedition_server.url)
     monkeypatch.setenv("EXPEDITION_API_KEY", expedition_server.api_key)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     assert pytester.path.is_dir()
 
 
@@ -34,7 +33,7 @@ def test_forked_tests_are_refused(
     pytester: pytest.Pytester, expedition_server: ExpeditionServer
 ) -> None:
     pytest.importorskip("pytest_forked")
-    result = pytester.runpytest_subprocess(*SMOKE, "--forked")
+    result = pytester.runpytest_subprocess(*SMOKE, "-p", "pytest_forked", "--forked")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: the contract's tests share one run, *leave --forked out*"])
     assert expedition_server.requests == []
@@ -49,7 +48,7 @@ def test_a_marker_that_forks_tests_is_refused(
         "def pytest_collection_modifyitems(items):\n"
         "    for item in items: item.add_marker(pytest.mark.forked)\n"
     )
-    result = pytester.runpytest_subprocess(*SMOKE, "-k", "create")
+    result = pytester.runpytest_subprocess(*SMOKE, "-p", "pytest_forked", "-k", "create")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: the contract's tests share one run, *marker `forked`"])
     assert expedition_server.requests == []
@@ -70,7 +69,7 @@ def test_tests_that_run_again_share_the_one_run(
     options: list[str],
 ) -> None:
     pytest.importorskip(plugin)
-    result = pytester.runpytest_subprocess(*SMOKE, *options)
+    result = pytester.runpytest_subprocess(*SMOKE, "-p", plugin, *options)
     assert result.ret == 0
     assert len(expedition_server.jobs) == SMOKE_JOBS
 
@@ -84,7 +83,9 @@ def test_a_run_that_broke_down_is_not_run_again(
         "def broken(self, plan): raise ZeroDivisionError\n"
         "search.Search._try = broken\n"
     )
-    result = pytester.runpytest_subprocess(*SMOKE, "-k", "create.envelope", "--reruns=2")
+    result = pytester.runpytest_subprocess(
+        *SMOKE, "-k", "create.envelope", "-p", "pytest_rerunfailures", "--reruns=2"
+    )
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     result.stdout.fnmatch_lines(["*the one run of this session has ended already*"])
     assert expedition_server.jobs == []
@@ -100,7 +101,7 @@ def test_several_processes_are_refused_wherever_they_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     options: str,
 ) -> None:
-    monkeypatch.setenv("PYTEST_ADDOPTS", f"-p xdist {options}")
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"-p expedition -p xdist {options}")
     result = pytester.runpytest_subprocess(*SMOKE)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "a live instance is judged by one process" in result.stderr.str()

@@ -429,7 +429,9 @@ def test_a_live_instance_is_judged_by_one_process(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EXPEDITION_API_KEY", "key")
-    result = pytester.runpytest_subprocess(*SMOKE, "-n2", "--expedition-url=http://127.0.0.1:1")
+    result = pytester.runpytest_subprocess(
+        *SMOKE, "-p", "xdist", "-n2", "--expedition-url=http://127.0.0.1:1"
+    )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "a live instance is judged by one process" in result.stderr.str()
 
@@ -510,7 +512,7 @@ def junit_suite(pytester: pytest.Pytester) -> Element:
     return suite
 
 
-@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize("workers", [[], ["-p", "xdist", "-n2"]], ids=["alone", "xdist"])
 def test_junit_xml_says_what_was_found_out(pytester: pytest.Pytester, workers: list[str]) -> None:
     pytester.makeconftest(waived("auth.required", REFUSES_SILENTLY))
     result = pytester.runpytest_subprocess(*SMOKE, *workers, "--junit-xml=junit.xml")
@@ -628,7 +630,9 @@ def test_every_option_stands_in_one_group_of_the_help(pytester: pytest.Pytester)
 def test_two_workers_make_one_report(pytester: pytest.Pytester) -> None:
     path = pytester.path / "report.json"
     pytester.makeconftest(SLIPS_BACK)
-    result = pytester.runpytest_subprocess(*SMOKE, "-n2", f"--expedition-report={path}")
+    result = pytester.runpytest_subprocess(
+        *SMOKE, "-p", "xdist", "-n2", f"--expedition-report={path}"
+    )
     assert result.ret == 1
     document = json.loads(path.read_text(encoding="utf-8"))
     validate(document, "report")
