@@ -74,6 +74,13 @@ def plugins(session: nox.Session) -> None:
 
 
 @nox.session
+def long(session: nox.Session) -> None:
+    """Run the tests that take long and are rarely telling."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-m", "long", "-n", "auto", *session.posargs)
+
+
+@nox.session
 def matrix(session: nox.Session) -> None:
     """Carry out every plan against every broken and every odd server, in every dialect."""
     session.install("-e", ".[test]")

@@ -23,7 +23,8 @@ from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.suite.embedded import embedded_target
-from pytest_expedition.suite.run import run_contract
+from pytest_expedition.suite.run import run_share
+from pytest_expedition.suite.share import merge
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -41,10 +42,12 @@ def run_against(
     dialect: DialectName | None = None,
     until_broken: Collection[str] = (),
     profile: ProfileName = "default",
+    shares: int = 1,
 ) -> RunRecord:
     """Run the suite against a broken or an odd server that speaks a dialect.
 
     Unless one is named it is the first of those in which a broken server has its defect.
+    Of ``shares`` equal shares of the plans, the first, with the covering plan, is carried out.
     """
     server = BROKEN.get(name) or ODD[name]
     dialect = dialect or (BROKEN[name].dialects[0] if name in BROKEN else "system")
@@ -58,9 +61,11 @@ def run_against(
         recipes = target.jobs
         if name == "nothing-can-be-cancelled":  # and the recipes say so
             recipes = tuple(replace(recipe, cancellable=False) for recipe in recipes)
-        return run_contract(
-            replace(target, jobs=recipes), profile=profile, seed=seed, until_broken=until_broken
+        asked = replace(target, jobs=recipes)
+        share = run_share(
+            asked, profile=profile, seed=seed, until_broken=until_broken, share=(0, shares)
         )
+        return merge(asked, [share])
 
 
 class Run(NamedTuple):

@@ -135,6 +135,7 @@ print(json.dumps([int(peak), conformance.reason, conformance.verdict]))
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak there")
 def test_memory_stays_small_however_much_is_sent(request: pytest.FixtureRequest) -> None:
     """Each status is a megabyte that takes four times as much once it is read."""

@@ -1234,7 +1234,9 @@ def test_only_a_request_that_was_sent_may_have_created_a_job(
 
 
 @pytest.mark.parametrize("job_seconds", [None, 10, 60])
-@pytest.mark.parametrize("profile", ["smoke", "default", "thorough"])
+@pytest.mark.parametrize(
+    "profile", ["smoke", "default", pytest.param("thorough", marks=pytest.mark.long)]
+)
 def test_a_run_needs_no_more_than_the_readme_says(
     serve: Any, profile: Any, job_seconds: int | None
 ) -> None:

@@ -208,7 +208,9 @@ class TestList:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 class TestTraffic:
-    @pytest.mark.parametrize("profile", ["smoke", "default", "thorough"])
+    @pytest.mark.parametrize(
+        "profile", ["smoke", "default", pytest.param("thorough", marks=pytest.mark.long)]
+    )
     def test_a_run_sends_nothing_that_is_not_on_the_list(
         self, dialect: DialectName, profile: Any
     ) -> None:
