@@ -560,8 +560,10 @@ def test_junit_xml_of_other_tests_stays_as_it_is(pytester: pytest.Pytester) -> N
 
 @pytest.mark.parametrize("options", [(), ("-p", "pytest_expedition.plugin")])
 def test_a_plugin_that_is_named_twice_is_there_once(
-    pytester: pytest.Pytester, options: tuple[str, ...]
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:schemathesis")
     pytester.makeconftest('pytest_plugins = ["pytest_expedition.plugin"]')
     pytester.makepyfile("def test(expedition_server): assert expedition_server.url")
     result = pytester.runpytest_subprocess(*options)
