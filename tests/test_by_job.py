@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pytest_expedition.oracle.history import Exchange, History
 from pytest_expedition.oracle.rules import ACROSS_JOBS, judge
 from pytest_expedition.oracle.rules.base import AcrossJobs
-from pytest_expedition.recordings.by_job import Judged, judge_history, judge_trace
+from pytest_expedition.recordings.by_job import judge_trace
 from pytest_expedition.recordings.files import open_recordings
+from pytest_expedition.recordings.judged import Judged, judge_history
 from pytest_expedition.recordings.trace import Trace, Whose, as_line
 
 if TYPE_CHECKING:

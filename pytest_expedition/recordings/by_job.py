@@ -10,7 +10,6 @@ from __future__ import annotations
 import marshal
 import math
 import sqlite3
-from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -25,16 +24,16 @@ from pytest_expedition.oracle.history import (
     id_of,
     listing_of,
 )
-from pytest_expedition.oracle.rules import ACROSS_JOBS, RULES, Finding, Violation, find, judge
+from pytest_expedition.oracle.rules import ACROSS_JOBS, RULES, Finding, Violation, find
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.recordings.classification import cancellable
+from pytest_expedition.recordings.judged import Judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_expedition.oracle.history import Listing
     from pytest_expedition.oracle.rules.base import AcrossJobs, Judgement
-    from pytest_expedition.protocol.envelope import Dialect
     from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.recordings.trace import Trace, Whose
 
@@ -64,118 +63,78 @@ def judge_trace(
         return _Judge(database, trace, recipes, job_seconds).judge()
 
 
-def judge_history(history: History, *, server: str) -> Judged:
-    """Judge the exchanges with one server that fit into memory."""
-    exchanges = history.exchanges
-    history.server = server
-    return Judged(
-        findings=judge(history),
-        servers=[server],
-        requests=len(exchanges),
-        jobs=history.count_jobs(),
-        unanswered=Counter(x.status for x in exchanges if not x.answered),
-        seconds=max(x.received for x in exchanges) - exchanges[0].sent,
-        created_in=history.created_in,
-        dialects=history.dialects,
-        cancellable={x.cancellable for x in history.creations},
-    )
-
-
-@dataclass(kw_only=True)
-class Judged:
-    """What a recording showed.
-
-    ``findings`` are by requirement, with the shortest proof alone. ``seconds`` is how long the
-    parts of the recording are together, ``told_twice`` how many exchanges were left out because
-    they stand in it already.
-    """
-
-    findings: dict[str, Finding]
-    servers: list[str] = field(default_factory=list)
-    requests: int = 0
-    jobs: int = 0
-    unanswered: Counter[int | None] = field(default_factory=Counter)
-    told_twice: int = 0
-    seconds: float = 0.0
-    created_in: Dialect | None = None
-    dialects: set[Dialect | None] = field(default_factory=set)
-    cancellable: set[bool | None] = field(default_factory=set)
-
-
+@dataclass
 class _Server:
     """What the jobs of one server have in common, in one part of a trace."""
 
-    def __init__(self, number: int, address: str) -> None:
-        self.number = number
-        self.address = address
-        self.cancels: list[Exchange] = []
-        """All answered cancels, without their bodies."""
-        self.agent: list[Exchange] = []
-        """All that the agent was told."""
-        self.lists: list[Listing] = []
-        """All lists of jobs, without the bodies of their answers."""
-        self.begun = math.inf
-        self.ended = -math.inf
-        self.notes: dict[str, list[Any]] = {name: [] for name in ACROSS_JOBS}
+    number: int
+    address: str
+    cancels: list[Exchange] = field(default_factory=list)
+    """All answered cancels, without their bodies."""
+    agent: list[Exchange] = field(default_factory=list)
+    """All that the agent was told."""
+    lists: list[Listing] = field(default_factory=list)
+    """All lists of jobs, without the bodies of their answers."""
+    begun: float = math.inf
+    ended: float = -math.inf
+    notes: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in ACROSS_JOBS})
 
 
+@dataclass
 class _Judge:
     """Judges one trace."""
 
-    def __init__(
-        self,
-        database: sqlite3.Connection,
-        trace: Trace,
-        recipes: Sequence[JobRecipe],
-        job_seconds: float,
-    ) -> None:
-        self._database = database
-        self._trace = trace
-        self._recipes = recipes
-        self._job_seconds = job_seconds
-        self._servers: dict[Whose, _Server] = {}
-        self._proved_on: dict[str, _Server] = {}
-        """The server on which the shortest proof against a requirement was seen."""
-        self._first_creation = math.inf
-        self._judged = Judged(findings=dict.fromkeys(CATALOGUE, _NOTHING))
+    database: sqlite3.Connection
+    trace: Trace
+    recipes: Sequence[JobRecipe]
+    job_seconds: float
+    servers: dict[Whose, _Server] = field(default_factory=dict)
+    proved_on: dict[str, _Server] = field(default_factory=dict)
+    """The server on which the shortest proof against a requirement was seen."""
+    first_creation: float = math.inf
+    judged: Judged = field(
+        default_factory=lambda: Judged(findings=dict.fromkeys(CATALOGUE, _NOTHING))
+    )
 
     def judge(self) -> Judged:
-        self._database.execute(_TABLE)
-        self._database.executemany(_INSERT, self._rows())
-        self._database.execute(_INDEX)
-        servers = list(self._servers.values())
+        self.database.execute(_TABLE)
+        self.database.executemany(_INSERT, self._rows())
+        self.database.execute(_INDEX)
+        servers = list(self.servers.values())
         for server in servers:
             server.cancels.sort(key=_sent)
             server.agent = sorted({_values(x): x for x in server.agent}.values(), key=_sent)
             if server.agent:
                 self._judge_history(server.agent, server)
-        for (number, _), rows in groupby(self._database.execute(_ALL), itemgetter(0, 1)):
+        for (number, _), rows in groupby(self.database.execute(_ALL), itemgetter(0, 1)):
             stored: dict[bytes, int] = {}
             for _, _, position, fields_of_it in rows:
                 if stored.setdefault(fields_of_it, position) != position:
-                    self._judged.told_twice += 1
+                    self.judged.told_twice += 1
             exchanges = [_exchange(position, each) for each, position in stored.items()]
             self._judge_history(exchanges, servers[number])
         for server in servers:
             for name, notes in server.notes.items():
                 self._add(name, find(ACROSS_JOBS[name].rule, notes), server)
-        for name, server in self._proved_on.items():
+        for name, server in self.proved_on.items():
             self._tell_the_story(name, server)
-        self._judged.servers = list({server.address: None for server in servers})
-        self._judged.seconds = sum(server.ended - server.begun for server in servers)
-        return self._judged
+        self.judged.servers = list({server.address: None for server in servers})
+        self.judged.seconds = sum(server.ended - server.begun for server in servers)
+        return self.judged
 
     def _rows(self) -> Iterator[tuple[int, str, bytes]]:
         """Yield what the database keeps, and note what concerns all jobs."""
         position = 0
-        for whose, exchange in self._trace:
-            server = self._servers.get(whose)
+        for whose, exchange in self.trace:
+            server = self.servers.get(whose)
             if server is None:
-                server = self._servers[whose] = _Server(len(self._servers), whose.server)
+                server = self.servers[whose] = _Server(len(self.servers), whose.server)
             server.begun = min(server.begun, exchange.sent)
             server.ended = max(server.ended, exchange.received)
             if exchange.kind == "create":
-                exchange = self._with_recipe(exchange)  # noqa: PLW2901
+                known = cancellable(self.recipes, exchange.method, exchange.path)
+                if known is not None:
+                    exchange = replace(exchange, cancellable=known)  # noqa: PLW2901
             elif exchange.kind == "agent":
                 server.agent.append(exchange)
                 continue
@@ -187,31 +146,27 @@ class _Judge:
                 server.lists.append(listing._replace(exchange=without_body))
             yield server.number, str(id_of(exchange)), marshal.dumps(_values(exchange))
 
-    def _with_recipe(self, creation: Exchange) -> Exchange:
-        known = cancellable(self._recipes, creation.method, creation.path)
-        return creation if known is None else replace(creation, cancellable=known)
-
     def _judge_history(self, exchanges: Iterable[Exchange], server: _Server) -> None:
         history = self._history(exchanges, server)
         for name, rule in RULES.items():
-            if name in ACROSS_JOBS:
-                rule = partial(_take_notes, ACROSS_JOBS[name], server.notes[name])  # noqa: PLW2901
-            self._add(name, find(rule, history), server)
-        judged = self._judged
+            across = ACROSS_JOBS.get(name)
+            asked = rule if across is None else partial(_take_notes, across, server.notes[name])
+            self._add(name, find(asked, history), server)
+        judged = self.judged
         judged.requests += len(history.exchanges)
         judged.unanswered.update(x.status for x in history.exchanges if not x.answered)
         judged.jobs += history.count_jobs()
         judged.dialects |= history.dialects
         judged.cancellable.update(x.cancellable for x in history.creations)
-        if history.created_in and history.creations[0].sent < self._first_creation:
-            self._first_creation = history.creations[0].sent
+        if history.created_in and history.creations[0].sent < self.first_creation:
+            self.first_creation = history.creations[0].sent
             judged.created_in = history.created_in
 
     def _history(self, exchanges: Iterable[Exchange], server: _Server) -> History:
         return History(
             exchanges,
-            job_seconds=self._job_seconds,
-            others_may_act=self._trace.incomplete,
+            job_seconds=self.job_seconds,
+            others_may_act=self.trace.incomplete,
             cancels=server.cancels,
             agent=server.agent,
             lists=server.lists,
@@ -221,12 +176,12 @@ class _Judge:
         """Add what was found, and keep the shortest proof."""
         if found == _NOTHING:
             return
-        known = self._judged.findings[name]
+        known = self.judged.findings[name]
         proofs = [*known.violations, *found.violations]
         shortest = tuple(sorted(proofs, key=lambda each: len(each.proof))[:1])
         if shortest != known.violations:
-            self._proved_on[name] = server
-        self._judged.findings[name] = Finding(
+            self.proved_on[name] = server
+        self.judged.findings[name] = Finding(
             kept=known.kept + found.kept,
             violations=shortest,
             first_broken={
@@ -239,22 +194,21 @@ class _Judge:
 
     def _tell_the_story(self, name: str, server: _Server) -> None:
         """Give a violation the history of the jobs that it is about."""
-        (violation,) = self._judged.findings[name].violations
-        ids = {id_of(exchange) for exchange in violation.proof} - {None}
+        (violation,) = self.judged.findings[name].violations
         known = {exchange.position: exchange for exchange in violation.proof}
-        for job_id in ids:
-            for row in self._database.execute(_ONE_JOB, (server.number, str(job_id))):
+        for job_id in {id_of(exchange) for exchange in violation.proof} - {None}:
+            for row in self.database.execute(_ONE_JOB, (server.number, str(job_id))):
                 known[row[0]] = _exchange(*row)
         for each in violation.proof:
             if each.kind == "list":
                 (row,) = self._database.execute(_ONE, (each.position,))
                 known[each.position] = _exchange(*row)
         proof = [x if x.kind == "agent" else known[x.position] for x in violation.proof]
-        told = Violation(violation.fault, *proof, **violation.facts)
         others = (x for x in known.values() if x.kind != "agent")
+        told = Violation(violation.fault, *proof, **violation.facts)
         told.history = self._history([*others, *server.agent], server)
         told.history.server = server.address
-        findings = self._judged.findings
+        findings = self.judged.findings
         findings[name] = replace(findings[name], violations=(told,))
 
 

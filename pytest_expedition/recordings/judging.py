@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from pytest_expedition.oracle import rules
 from pytest_expedition.oracle.history import History, spoken
 from pytest_expedition.oracle.record import RunRecord
 from pytest_expedition.oracle.verdict import decide_outcomes, waive
 from pytest_expedition.recordings import har
-from pytest_expedition.recordings.by_job import Judged, judge_history, judge_trace
+from pytest_expedition.recordings.by_job import judge_trace
 from pytest_expedition.recordings.classification import classify
 from pytest_expedition.recordings.files import open_recordings
+from pytest_expedition.recordings.judged import judge_history, together
 from pytest_expedition.recordings.trace import Trace
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_expedition.protocol.requirements import Capability
     from pytest_expedition.recordings.classification import Classified
     from pytest_expedition.recordings.files import Recording
+    from pytest_expedition.recordings.judged import Judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,21 +116,6 @@ def judge_classified(classified: Classified, *, job_seconds: float, others_may_a
             )
             for server, exchanges in classified.servers.items()
         ]
-    )
-
-
-def together(parts: Sequence[Judged]) -> Judged:
-    """Put what several recordings showed together."""
-    return Judged(
-        findings=rules.together([part.findings for part in parts]),
-        servers=list({server: None for part in parts for server in part.servers}),
-        requests=sum(part.requests for part in parts),
-        jobs=sum(part.jobs for part in parts),
-        unanswered=sum((part.unanswered for part in parts), Counter()),
-        seconds=sum(part.seconds for part in parts),
-        created_in=next((part.created_in for part in parts if part.created_in is not None), None),
-        dialects={dialect for part in parts for dialect in part.dialects},
-        cancellable={known for part in parts for known in part.cancellable},
     )
 
 
