@@ -201,7 +201,7 @@ class _Judge:
                 known[row[0]] = _exchange(*row)
         for each in violation.proof:
             if each.kind == "list":
-                (row,) = self._database.execute(_ONE, (each.position,))
+                (row,) = self.database.execute(_ONE, (each.position,))
                 known[each.position] = _exchange(*row)
         proof = [x if x.kind == "agent" else known[x.position] for x in violation.proof]
         others = (x for x in known.values() if x.kind != "agent")
