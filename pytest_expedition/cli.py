@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
+    from pytest_expedition.recordings.judging import Recorded
     from pytest_expedition.report.entries import Document
 
 DIALECTS: Final[tuple[DialectName, ...]] = ("system", "msg", "data", "mixed")
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="A fake instance of Expedition 2.0 and its job API; recordings judged; reports "
         "side by side.",
     )
-    parser.add_argument("--version", action="version", version=version("pytest-expedition"))
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser(
         "serve", help="run a fake instance on loopback until interrupted (Ctrl-C)"
@@ -216,6 +216,16 @@ def _list(parser: argparse.ArgumentParser, name: str, entry: str | None) -> int:
     return 0
 
 
+class _Version(argparse.Action):
+    """Prints the version, which takes long to find out."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        _print(version("pytest-expedition"))
+        parser.exit()
+
+
 def _print(*lines: str) -> None:
     """Print lines, whatever the encoding of the terminal; stop quietly where a pipe was closed."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -278,38 +288,51 @@ def _print_openapi() -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from pytest_expedition.oracle.verdict import exit_status
     from pytest_expedition.recordings.files import RecordingError
     from pytest_expedition.recordings.judging import judge_files
-    from pytest_expedition.report.document import document_of
-    from pytest_expedition.report.file import write
-    from pytest_expedition.report.text import recording_lines
-    from pytest_expedition.suite.target import TargetError
 
-    report: Path | None = options.report
     try:
         known = _known_of_the_target(options.config) if options.config else {}
         recorded = judge_files(options.files, **known)
-        document = document_of(recorded.record)
+    except (_ConfigError, RecordingError) as error:
+        print(f"pytest-expedition: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
+    return _tell(recorded, options.report, strict=options.strict)
+
+
+def _tell(recorded: Recorded, report: Path | None, *, strict: bool) -> int:
+    """Print what recordings showed, and write the report; return the exit status."""
+    from pytest_expedition.oracle.verdict import exit_status
+    from pytest_expedition.report.document import document_of
+    from pytest_expedition.report.file import write
+    from pytest_expedition.report.text import recording_lines
+
+    document = document_of(recorded.record)
+    try:
         if report is not None:
             write(document, report)
             print(f"report written to {report}", file=sys.stderr)
-    except (TargetError, RecordingError) as error:
-        print(f"pytest-expedition: {error}", file=sys.stderr)
-        return EXIT_MISTAKE
     except OSError as error:
         print(f"pytest-expedition: {report} was not written: {error.strerror}", file=sys.stderr)
         return EXIT_BROKE
     lines = recording_lines(document, passed_over=recorded.passed_over, remarks=recorded.remarks)
     _print(*lines)
-    return exit_status(recorded.record.results, strict=options.strict)
+    return exit_status(recorded.record.results, strict=strict)
+
+
+class _ConfigError(ValueError):
+    """A target file that cannot be used; the message says why."""
 
 
 def _known_of_the_target(config: Path) -> dict[str, Any]:
     """Return what a target file tells of the servers that were recorded."""
+    from pytest_expedition.suite.target import TargetError
     from pytest_expedition.suite.target_file import load
 
-    target = load(config, credentials=False)
+    try:
+        target = load(config, credentials=False)
+    except TargetError as error:
+        raise _ConfigError(error) from None
     return {
         "recipes": target.jobs,
         "job_seconds": target.limits.job_seconds,

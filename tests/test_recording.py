@@ -241,7 +241,6 @@ def test_a_rule_that_breaks_down_is_an_error(
         ([os.devnull], 4, f"{os.devnull}: is empty\n"),
         (["cut.gz"], 4, "cut.gz: is empty, or cut off before anything that can be read\n"),
         (["idle.har", "--config=none.toml"], 4, "none.toml: cannot be read"),
-        (["idle.har", "--report=folder.json"], 3, "folder.json was not written"),
     ],
 )
 def test_mistakes_are_told(
@@ -257,16 +256,30 @@ def test_mistakes_are_told(
         (tmp_path / name).write_text(text)
     (tmp_path / "idle.har").write_text('{"log": {"entries": []}}')
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"x" * 99)[:10])
-    (tmp_path / "folder.json").mkdir()
     assert main(["check", *arguments]) == status
     assert message in capsys.readouterr().err
 
 
-def test_a_report_in_a_format_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        ("report.pdf", "'report.pdf': the suffix must be .json"),
+        ("folder.json", "'folder.json': cannot be written: Is a directory"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_told_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    report: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.json").mkdir()
     with pytest.raises(SystemExit) as caught:
-        main(["check", "x.jsonl", "--report=report.pdf"])
+        main(["check", "x.jsonl", f"--report={report}"])
     assert caught.value.code == 2
-    assert "'report.pdf': the suffix must be .json" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_keys_do_not_reach_the_report(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -164,6 +163,8 @@ def _try_all(
     program: Program, scenarios: Sequence[Scenario], side_by_side: int, listen: Listen
 ) -> list[TrialFound]:
     """Run the program in all scenarios, and tell of each as it ends."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from pytest_expedition.clients.program import try_program
 
     def try_one(scenario: Scenario) -> tuple[Tried, datetime, float]:
