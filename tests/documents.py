@@ -53,6 +53,7 @@ def document_of(
             requests=len(story.exchanges),
             jobs=len(history.jobs),
             unanswered=Counter(x.status for x in history.exchanges if not x.answered),
+            refused_creations=history.refused_creations,
             reason=reason,
             left_behind=left_behind,
             secrets=(KEY,),

@@ -272,6 +272,7 @@ class OneJobAtATime(Watched):
 
     def answer_creation(self, job_request: Any) -> Response:
         if any(0 <= self.state(job) < 1 for job in self.jobs.values()):
+            self.memory["refused"] = self.memory.get("refused", 0) + 1
             return self.error(HTTPStatus(self.memory["status"]), "Another job is in progress")
         return super().answer_creation(job_request)
 
@@ -328,6 +329,14 @@ class TestWhateverIsAnswered:
         assert len(server.jobs) >= (2 if profile == "smoke" else 4)
         assert found.left_behind == ()
         assert found.unconfirmed_creations == 0
+        refused = server.instance.memory["refused"]
+        assert found.refused_creations == {status: refused}
+        lines = verdict_lines(assemble([run_entry(found)], []))
+        count = "1 creation was" if refused == 1 else f"{refused} creations were"
+        assert (
+            f"{count} refused ({refused} with HTTP {status}); refused creations count towards the "
+            "limit `jobs`"
+        ) in lines
         assert target.clock.now() < 12 * 10.0
 
     def test_a_server_that_only_ever_runs_others_jobs_ends_the_run(self, serve: Any) -> None:

@@ -346,6 +346,24 @@ def test_a_proxy_is_named() -> None:
     assert "proxy" not in "\n".join(verdict_lines(document_of(slipping_back())))
 
 
+def test_refused_creations_are_counted_and_named_by_status() -> None:
+    story = Story().create()
+    for status in (409, 429, 409):
+        refused = envelope(None, messages=("Another job runs",), success=False)
+        story.add("create", "POST", "/api/v1/project/1/import", refused, status=status)
+    story.add("create", "POST", "/api/v1/project/1/import", b"Busy", status=503)
+    document = document_of(story)
+    validate(document, "report")
+    assert document["refused_creations"] == {"409": 2, "429": 1}
+    told = (
+        "3 creations were refused (2 with HTTP 409, 1 with HTTP 429); refused creations count "
+        "towards the limit `jobs`"
+    )
+    assert told in verdict_lines(document)
+    assert told in as_markdown(document)
+    assert told in as_html(document)
+
+
 def test_a_verdict_on_a_selection_says_so() -> None:
     whole = document_of(slipping_back())
     entries = [x for x in whole["requirements"] if x["id"].startswith("create.")]

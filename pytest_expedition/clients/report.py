@@ -208,6 +208,7 @@ def scenario_entry(
             "jobs": sum(step.created is not None for step in transcript.steps),
             "unanswered": sum(step.outage for step in transcript.steps),
             "gateway_answers": {},
+            "refused_creations": {},
             "left_behind": [],
             "unconfirmed_creations": 0,
             "reason": "",

@@ -7,6 +7,7 @@ answer was there before the other's request was sent; all else is at the same ti
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -338,6 +339,15 @@ class History:
     def count_jobs(self) -> int:
         """Count the jobs that the answers show, by their ids."""
         return len(self.jobs.keys() | self.creations_by_id.keys())
+
+    @property
+    def refused_creations(self) -> Counter[int]:
+        """Count, by HTTP status, the creations that the application refused in its envelope."""
+        return Counter(
+            x.status
+            for x in self.creations
+            if x.status is not None and not x.ok and x.answer.success is False
+        )
 
     @functools.cached_property
     def created_in(self) -> Dialect | None:

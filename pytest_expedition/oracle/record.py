@@ -26,7 +26,8 @@ class RunRecord:
     suite. ``dialect`` is the one that the answers show. ``results`` are in the catalogue's
     order. ``reason`` says why the run could not be carried out to its end, if so. ``seconds``
     are those of the wall clock. ``unanswered`` counts, by HTTP status (``None``: no answer at
-    all), the requests that the application did not answer. ``left_behind`` are the ids of jobs
+    all), the requests that the application did not answer, and ``refused_creations`` the creations
+    that it refused in its envelope. ``left_behind`` are the ids of jobs
     that the run created and has not seen end; ``unconfirmed_creations`` counts creations that
     may have created a job, though no answer gives its id. ``secrets`` must not be shown by any
     report. ``plans`` has, by requirement, the smallest plan that showed it broken: see
@@ -46,6 +47,7 @@ class RunRecord:
     requests: int
     jobs: int
     unanswered: Counter[int | None]
+    refused_creations: Mapping[int, int] = field(default_factory=dict)
     reason: str = ""
     left_behind: tuple[int, ...] = ()
     unconfirmed_creations: int = 0

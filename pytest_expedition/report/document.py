@@ -78,6 +78,9 @@ def run_entry(record: RunRecord) -> RunEntry:
             for status, count in sorted(record.unanswered.items(), key=str)
             if status is not None
         },
+        "refused_creations": {
+            str(status): count for status, count in sorted(record.refused_creations.items())
+        },
         "left_behind": list(record.left_behind),
         "unconfirmed_creations": record.unconfirmed_creations,
         "reason": Redaction(record.secrets).prose(record.reason),
@@ -175,6 +178,9 @@ def assemble(
         "jobs": sum(run["jobs"] for run in runs),
         "unanswered": sum(run["unanswered"] for run in runs),
         "gateway_answers": dict(sum((Counter(run["gateway_answers"]) for run in runs), Counter())),
+        "refused_creations": dict(
+            sum((Counter(run["refused_creations"]) for run in runs), Counter())
+        ),
         "left_behind": [job_id for run in runs for job_id in run["left_behind"]],
         "unconfirmed_creations": sum(run["unconfirmed_creations"] for run in runs),
         "verdict": conclude(

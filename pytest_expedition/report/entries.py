@@ -32,6 +32,7 @@ class RunEntry(TypedDict):
     jobs: int
     unanswered: int
     gateway_answers: dict[str, int]
+    refused_creations: dict[str, int]
     left_behind: list[int]
     unconfirmed_creations: int
     reason: str

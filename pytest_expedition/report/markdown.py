@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from pytest_expedition.report.messages import (
     MEANINGS,
     SIGNS,
+    answer_lines,
     duration,
-    gateway_lines,
     left_behind,
     plural,
     printable,
@@ -48,7 +48,7 @@ def as_markdown(document: Document) -> str:
         "",
         *([_said(document["reason"]), ""] if document["reason"] else []),
         *([_said(proxy_line(proxy)), ""] if proxy else []),
-        *(f"{line}\n" for line in gateway_lines(document["gateway_answers"])),
+        *(f"{line}\n" for line in answer_lines(document)),
         *([f"{behind}\n"] if behind and not document["target"]["embedded"] else []),
         *(f"{line}\n" for line in waiver_lines(document["requirements"])),
         _target(document),

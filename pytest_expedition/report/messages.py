@@ -9,12 +9,13 @@ from pytest_expedition.oracle.history import NO_KEY
 from pytest_expedition.protocol.envelope import MISSING, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result, Verdict, WaiverState
     from pytest_expedition.protocol.requirements import Capability
+    from pytest_expedition.report.entries import RunEntry
 
 LONGEST: Final = 200
 """Characters of a text from elsewhere that a sentence quotes."""
@@ -238,14 +239,22 @@ def proxy_line(proxy: str) -> str:
     return f"requests went through the proxy {printable(proxy)}"
 
 
-def gateway_lines(counts: Mapping[str, int]) -> list[str]:
-    """Tell which answers something before the application wrote, by their HTTP statuses."""
+def answer_lines(run: RunEntry) -> list[str]:
+    """Tell which answers something before the application wrote, and which creations it refused."""
     lines = []
-    for status, count in counts.items():
+    for status, count in run["gateway_answers"].items():
         answers = "1 answer was" if count == 1 else f"{count} answers were"
         about_key = int(status) == NO_KEY
         why = ": the key was refused" if about_key else " from something before the application"
         lines.append(f"{answers} HTTP {status}{why}")
+    refused = run["refused_creations"]
+    if refused:
+        count = sum(refused.values())
+        creations = "1 creation was" if count == 1 else f"{count} creations were"
+        statuses = ", ".join(f"{each} with HTTP {status}" for status, each in refused.items())
+        lines.append(
+            f"{creations} refused ({statuses}); refused creations count towards the limit `jobs`"
+        )
     return lines
 
 

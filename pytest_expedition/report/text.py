@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 from pytest_expedition.report.messages import (
-    gateway_lines,
+    answer_lines,
     left_behind,
     plural,
     printable,
@@ -114,7 +114,7 @@ def verdict_lines(document: Document) -> list[str]:
         f"{counted}: " + tally([entry["outcome"] for entry in selected]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
         *([proxy_line(target["proxy"])] if target["proxy"] else []),
-        *gateway_lines(document["gateway_answers"]),
+        *answer_lines(document),
         *([behind] if behind and not embedded else []),
         *waiver_lines(entries),
         *([f"reason: {printable(document['reason'])}"] if document["reason"] else []),

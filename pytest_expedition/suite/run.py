@@ -164,6 +164,7 @@ def run_share(  # noqa: PLR0913 - all but the target by name
         requests=client.requests,
         jobs=len(client.ledger.ids),
         unanswered=Counter(x.status for x in history.exchanges if not x.answered),
+        refused_creations=history.refused_creations,
         proxy=client.proxy,
         reason=reason,
         left_behind=client.leftovers.jobs,

@@ -42,6 +42,7 @@ class Share:
     requests: int
     jobs: int
     unanswered: Counter[int | None]
+    refused_creations: Counter[int]
     proxy: str
     reason: str
     left_behind: tuple[int, ...]
@@ -84,6 +85,7 @@ def merge(target: Target, shares: Sequence[Share]) -> RunRecord:
         requests=sum(share.requests for share in shares),
         jobs=sum(share.jobs for share in shares),
         unanswered=sum((share.unanswered for share in shares), Counter()),
+        refused_creations=sum((share.refused_creations for share in shares), Counter()),
         reason=reason,
         left_behind=tuple(job_id for share in shares for job_id in share.left_behind),
         unconfirmed_creations=sum(share.unconfirmed_creations for share in shares),
