@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from base64 import b64encode, urlsafe_b64encode
+from html import escape
 from typing import Any
 from urllib.parse import quote
 
@@ -42,6 +44,14 @@ SPELLINGS = [
     json.dumps(KEY, ensure_ascii=False)[1:-1],
     json.dumps(KEY)[1:-1].replace("\\u00e9", "\\u00E9").replace("&", "\\u0026"),
     KEY.replace("&", "&amp;").replace('"', "&quot;"),
+    escape(KEY),
+    KEY.replace("&", "&#38;").replace('"', "&#034;").replace("é", "&#233;"),
+    KEY.replace("&", "&#x26;").replace('"', "&#X22;").replace("é", "&#xE9;").replace("/", "&#x2F;"),
+    KEY.replace("é", "&eacute;"),
+    b64encode(KEY.encode()).decode(),
+    b64encode(f"Bearer {KEY}".encode()).decode(),
+    quote(b64encode(f"Bearer {KEY}".encode()).decode(), safe=""),
+    urlsafe_b64encode(KEY.encode()).decode().rstrip("="),
 ]
 
 
@@ -51,6 +61,21 @@ def test_every_spelling_is_struck(spelled: str) -> None:
     assert redaction.prose(f"the key {spelled} was seen") == "the key *** was seen"
     assert redaction.body(f"<p>{spelled}</p>".encode()) == b"<p>***</p>"
     assert redaction.text_body(f"key={quote(KEY, safe='')}&a=1") == "key=***&a=1"
+
+
+def test_a_secret_may_be_long() -> None:
+    secret = "".join(f"{number}/" for number in range(400))
+    redaction = Redaction([secret])
+    assert redaction.prose(f"it is {secret}!") == "it is ***!"
+    for length in (4, 53, 54, 55, 104, len(secret) - 1):
+        assert redaction.prose(f"it is {secret[:length]}… and more") == "it is ***… and more"
+
+
+@pytest.mark.parametrize("secret", ["1", "x"])
+def test_a_short_secret_in_base64_is_struck_where_it_is_told_from_other_texts(secret: str) -> None:
+    told = b64encode(f"Bearer {secret}".encode()).decode()
+    encoded = b64encode(secret.encode()).decode()
+    assert Redaction([secret]).prose(f"{told} {encoded}") == f"*** {encoded}"
 
 
 @pytest.mark.parametrize("length", range(4, len(KEY)))

@@ -11,14 +11,16 @@ are keys, numbers, and the words of the API's own fields changed.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import re
 import traceback
+from html.entities import codepoint2name
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 STRUCK_OUT: Final = "***"
 
@@ -66,6 +68,7 @@ class Redaction:
         self._whole = frozenset(known)
         distinct = [secret for secret in known if is_distinct(secret)]
         ways = [_spelled(secret) for secret in distinct]
+        ways += [encoded for secret in known for encoded in _in_base64(secret)]
         ways += [_cut_short(secret) for secret in distinct]
         ways += [f"(?<=[Bb]earer ){_spelled(secret)}(?![\\w-])" for secret in known]
         self._anywhere = re.compile("|".join(ways)) if ways else None
@@ -151,6 +154,21 @@ def _spelled(secret: str) -> str:
     return "".join(map(_spelled_character, secret))
 
 
+def _in_base64(secret: str) -> Iterator[str]:
+    """Yield the patterns of a secret in base64, alone and as a header carries it.
+
+    Those that are no distinct text are left out.
+    """
+    for text in (secret, f"Bearer {secret}"):
+        encoded = base64.b64encode(text.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+        for each in {encoded, encoded.translate(_URL_SAFE)}:
+            if is_distinct(each):
+                yield re.sub("[^A-Za-z0-9]", lambda x: _spelled_character(x[0]), each) + "={0,2}"
+
+
+_URL_SAFE: Final = str.maketrans("+/", "-_")
+
+
 def _spelled_character(character: str) -> str:
     ways = [re.escape(character)]
     encoded = character.encode("utf-8", "surrogatepass")
@@ -158,18 +176,31 @@ def _spelled_character(character: str) -> str:
     ways += [rf"(?i:\\u{ord(character):04x})"] if ord(character) < 0x10000 else []
     ways += [re.escape(f"\\{character}")] if character in '/"\\' else []
     ways += [r"\+"] if character == " " else []
-    named = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;|&#39;"}
-    ways += [named[character]] if character in named else []
+    if not (character.isascii() and character.isalnum()):
+        number = ord(character)
+        ways += [f"&#0*{number};", f"(?i:&#x0*{number:x};)"]
+        name = codepoint2name.get(number)
+        ways += [f"&{name};"] if name else []
     return f"(?:{'|'.join(ways)})"
 
 
 def _cut_short(secret: str) -> str:
-    """Return the pattern of the beginning of a secret where a text was cut within it."""
-    first = _spelled(secret[:_SHORTEST_DISTINCT])
+    """Return the pattern of the beginning of a secret where a text was cut within it.
+
+    It is made of pieces, since a pattern may not be nested as deep as a secret may be long.
+    """
+    spelled = [_spelled_character(character) for character in secret]
     rest = ""
-    for character in reversed(secret[_SHORTEST_DISTINCT:]):
-        rest = f"(?:{_spelled_character(character)}{rest})?"
-    return f"{first}{rest}(?=…)"
+    for start in reversed(range(_SHORTEST_DISTINCT, len(spelled), _PIECE)):
+        piece = spelled[start : start + _PIECE]
+        beginning = ""
+        for character in reversed(piece):
+            beginning = f"(?:{character}{beginning})?"
+        rest = f"(?:{''.join(piece)}{rest}|{beginning})"
+    return f"{''.join(spelled[:_SHORTEST_DISTINCT])}{rest}(?=…)"
+
+
+_PIECE: Final = 50
 
 
 class LogFilter(logging.Filter):

@@ -199,7 +199,8 @@ class Client:
         self._key = Secret(target.api_key)
         self.secrets: tuple[str, ...] = ()
         self._log_filter = LogFilter(Redaction())
-        self._keep_secret(target.api_key, target.password)
+        by_name = f"{target.username}:{target.password}"  # as a proxy may log it, in base64
+        self._keep_secret(target.api_key, target.password, by_name if target.password else "")
         self._transport = Transport(
             target.url, verify=target.verify, cert=target.certificate, connections=MOST_AT_ONCE
         )
