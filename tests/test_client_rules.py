@@ -251,3 +251,9 @@ def test_a_promise_that_was_put_to_the_test_is_kept(judged: Transcript, promise:
 def test_a_job_that_finished_uncancelled_was_not_cancelled() -> None:
     judged = transcript(CREATED, *polls(0.5, 1), said="cancelled", told_to_cancel=True)
     assert broken(judged) == {"trusts-the-state"}
+
+
+def test_a_client_that_sends_nothing_has_not_done_as_told() -> None:
+    said = Said(words=frozenset({"gave-up"}), how="raised ValueError()")
+    nothing = Transcript(steps=[], calls=[Call(said=said, spans=[(0.0, 1.0)], done=1.0)])
+    assert broken(nothing) == {"does-as-told"}

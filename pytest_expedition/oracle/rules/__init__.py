@@ -119,6 +119,8 @@ def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> 
         crash = traceback.format_exc()
     first_broken: dict[Hashable, float] = {}
     for violation in violations:
+        if not violation.proof:
+            continue  # a client that should have sent something, and did not
         last = violation.proof[-1]
         job = violation.facts.get("job", created_id(last))
         first_broken[job] = min(last.sent, first_broken.get(job, last.sent))
