@@ -60,7 +60,7 @@ def tests(session: nox.Session, dependencies: str) -> None:
 @nox.session
 def plugins(session: nox.Session) -> None:
     """Run the tests of a project with other plugins and strict flags, and then our own."""
-    session.install("-e", ".[test]", "aiohttp", "pytest-asyncio", "pytest-randomly")
+    session.install("-e", ".[test]", "pytest-asyncio", "pytest-randomly")
     session.env["PYTHONDONTWRITEBYTECODE"] = "1"
     flags = ["-p", "no:cacheprovider", "-W", "error", "--strict-markers", "--strict-config"]
     flags += ["-o", "asyncio_default_fixture_loop_scope=function"]  # unset, it is a warning

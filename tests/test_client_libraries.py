@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -156,10 +155,7 @@ class Aiohttp(HttpxAsync):
                 raise Unanswered from error
 
 
-LIBRARIES: Final = (
-    *(RequestsWithRetry, Httpx, Tenacity, Polling2, Backoff, HttpxAsync),
-    *([Aiohttp] if find_spec("aiohttp") else []),  # it is heavy: `nox -s plugins` has it
-)
+LIBRARIES: Final = (RequestsWithRetry, Httpx, Tenacity, Polling2, Backoff, HttpxAsync, Aiohttp)
 
 
 def goes_on_for_ever(library: type[Client]) -> type[Client]:
