@@ -8,15 +8,18 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, GaveUp, WithCurl, broken_promises
 from model_client import Expedition, JobCancelled, JobFailed
+from model_client_of_2023 import ExpeditionOf2023
 
 from pytest_expedition import Outage, Situation, validate
 from pytest_expedition.clients.catalogue import SCENARIOS
+from pytest_expedition.clients.choice import ChoiceError, choose, choose_by_name, usual
 from pytest_expedition.clients.harness import ClientFunctions, Harness
 from pytest_expedition.clients.report import pauses
 from pytest_expedition.clients.rules import CLIENT_RULES
@@ -66,7 +69,62 @@ def test_the_model_client_copes_with_another_dialect(
     test_the_model_client_copes_with_every_scenario(expedition_scenario, monkeypatch)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+IN_DATA = {name for name, each in SCENARIOS.items() if each.situation.dialect == "data"}
+
+
+@pytest.mark.expedition_scenarios(dialect="data")
+def test_the_model_client_of_the_api_reference_copes_with_every_scenario(
+    expedition_scenario: ExpeditionScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", expedition_scenario.sleep)
+    client = ExpeditionOf2023(expedition_scenario.url, USERNAME, PASSWORD)
+    expedition_scenario.check(
+        start=lambda: client.start(1, device_id=7),
+        wait=client.wait,
+        cancel=client.cancel,
+        failed=JobFailed,
+        cancelled=JobCancelled,
+    )
+    client.session.close()
+    assert not broken_promises(expedition_scenario.results)
+
+
+def test_a_client_that_goes_by_the_state_alone_misses_a_failure_below_one(
+    expedition_server: ExpeditionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ByState(ExpeditionOf2023):
+        def wait(self, job_id: int, *, polls: int = 300) -> dict[str, Any]:
+            for _ in range(polls):
+                job = self.job(job_id)
+                if job["state"] in {1, -1}:
+                    return job
+                time.sleep(self.pause)
+            raise TimeoutError
+
+    expedition_server.dialect = "data"
+    harness = Harness(expedition_server)
+    monkeypatch.setattr("time.sleep", harness.sleep)
+    client = ByState(expedition_server.url, USERNAME, PASSWORD)
+    functions = ClientFunctions(
+        start=lambda: client.start(1, device_id=7), wait=client.wait, failed=JobFailed
+    )
+    results = harness.run(SCENARIOS["fails-at-two-thirds"].situation, functions)
+    client.session.close()
+    assert "client.stops-when-finished" in broken_promises(results)
+
+
+def test_what_happens_in_data_alone_is_tried_where_that_is_named() -> None:
+    assert {"fails-at-two-thirds"} == IN_DATA
+    assert IN_DATA.isdisjoint(each for each, _ in choose([]))
+    assert IN_DATA.isdisjoint(each.id for each in choose_by_name([], without=[], dialect="msg"))
+    assert {each.id for each in choose_by_name([], without=[], dialect="data")} >= IN_DATA
+    (one,) = choose_by_name(["fails-at-two-thirds"], without=[], dialect=None)
+    assert one.situation.dialect == "data"
+    with pytest.raises(ChoiceError, match="cannot happen in the dialect 'system'"):
+        choose_by_name(["fails-at-two-thirds"], without=[], dialect="system")
+
+
+@pytest.mark.parametrize("scenario", usual(None))
 @pytest.mark.parametrize("client", GOOD)
 def test_good_clients_of_every_style_cope(
     client: type[Client], scenario: str, expedition_server: ExpeditionServer
@@ -121,7 +179,7 @@ class AsksTwiceMore(Client):
         return end
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", usual(None))
 @pytest.mark.parametrize("make", [GivesUpAndCancels, Remembers, AsksTwiceMore])
 def test_a_client_of_an_uncommon_habit_is_not_accused(
     make: type[Client], name: str, expedition_server: ExpeditionServer

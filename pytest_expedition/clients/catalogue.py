@@ -147,6 +147,13 @@ _ALL: Final = (
         situation=Situation(progress=[1], fails=True),
     ),
     Scenario(
+        id="fails-at-two-thirds",
+        text="In the dialect `data` the job fails at two thirds: its state stays there, its status "
+        "message is `failed`.",
+        good="Stops polling, and says that the job has failed.",
+        situation=Situation(dialect="data", progress=[0, 1 / 3, 2 / 3], fails=True),
+    ),
+    Scenario(
         id="agent-started-late",
         text="The agent is stopped: the job stands at 0 until it is started two minutes later.",
         good="Keeps polling, and says in the end that the job has finished.",

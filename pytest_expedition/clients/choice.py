@@ -27,23 +27,24 @@ def choose(markers: Iterable[pytest.Mark]) -> list[tuple[str, DialectName | None
     """Return the scenarios to run, each with the dialect that it is played in, if one is named.
 
     The nearest marker counts. Without ids it is all of them that can happen in the dialect, but
-    for those that it names as ``without``. Raises ``ChoiceError`` for an id or a dialect that there
+    for those that it names as ``without``. What happens in the dialect `data` alone is tried where
+    that dialect or the scenario is named. Raises ``ChoiceError`` for an id or a dialect that there
     is not.
     """
     marker = next(iter(markers), None)
     if marker is None:
-        return [(name, None) for name in (*SCENARIOS, RANDOM)]
+        return [(name, None) for name in (*usual(None), RANDOM)]
     dialect, without = _options(**marker.kwargs)
     for name in (*marker.args, *without):
         if not isinstance(name, str):
             raise ChoiceError(f"expedition_scenarios takes ids one by one, as texts, not {name!r}")
         if name not in {*SCENARIOS, RANDOM}:
             raise ChoiceError(unknown(name))
-    possible = [*(name for name in SCENARIOS if _can_happen(name, dialect)), RANDOM]
     for name in marker.args:
-        if name not in possible:
+        if name != RANDOM and not _can_happen(name, dialect):
             raise ChoiceError(f"{name!r} cannot happen in the dialect {dialect!r}")
-    chosen = [x for x in dict.fromkeys(marker.args or possible) if x not in without]
+    every = (*usual(dialect), RANDOM)
+    chosen = [x for x in dict.fromkeys(marker.args or every) if x not in without]
     if not chosen:
         raise ChoiceError("no scenario is left: `without` names all of them")
     return [(name, dialect) for name in chosen]
@@ -59,8 +60,8 @@ def choose_by_name(
     for name in without:
         if name not in SCENARIOS:
             raise ChoiceError(unknown(name))
-    possible = names or [name for name in SCENARIOS if _can_happen(name, dialect)]
-    chosen = [named(x, dialect=dialect) for x in dict.fromkeys(possible) if x not in without]
+    asked = names or usual(dialect)
+    chosen = [named(x, dialect=dialect) for x in dict.fromkeys(asked) if x not in without]
     if not chosen:
         raise ChoiceError("no scenario is left")
     return chosen
@@ -104,6 +105,11 @@ def _options(
     if dialect not in (*DIALECTS, None):
         raise ChoiceError(f"dialect = {dialect!r}: must be one of {', '.join(DIALECTS)}")
     return dialect, tuple(without)
+
+
+def usual(dialect: DialectName | None) -> list[str]:
+    """Return the scenarios that are tried where none is named."""
+    return [name for name in SCENARIOS if _can_happen(name, dialect or "mixed")]
 
 
 def _can_happen(name: str, dialect: DialectName | None) -> bool:

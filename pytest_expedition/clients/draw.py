@@ -32,9 +32,11 @@ def situations(dialect: DialectName | None, *, cancels: bool) -> st.SearchStrate
         first = draw(st.sampled_from([[0], []]))
         spoken = dialect or draw(st.sampled_from(["system", "mixed"]))
         client_cancels = cancels and draw(st.booleans())
-        fails = spoken != "data" and draw(st.booleans())
+        fails = draw(st.booleans())
+        # By the API reference a job may fail at any state.
+        end = [] if fails and spoken == "data" and between and draw(st.booleans()) else [1]
         return Situation(
-            progress=(*first, *sorted(between), 1),
+            progress=(*first, *sorted(between), *end),
             step_seconds=draw(st.sampled_from([10.0, 1.0, 60.0])),
             spelled=draw(st.sampled_from(get_args(Spelling))),
             dialect=spoken,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.clients.transcript import ENDS
-from pytest_expedition.oracle.history import CANCELLED, FINISHED, NO_KEY
+from pytest_expedition.oracle.history import CANCELLED, NO_KEY
 from pytest_expedition.oracle.rules import Finding, find
 from pytest_expedition.oracle.rules.base import KEPT, UNSEEN, Fault, Judgement, Violation
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
@@ -191,7 +191,11 @@ SAID_TOO_EARLY: Final = Fault("said-too-early", "It {how}, though no answer had 
 
 @client_rule("client.waits-to-the-end")
 def waits_to_the_end(transcript: Transcript) -> Iterator[Judgement]:
-    """It does not say that a job has ended before an answer shows 1 or -1."""
+    """It does not say that a job has ended before an answer shows 1 or -1.
+
+    In the dialect `data`: It does not say that a job has ended before an answer shows 1, -1, or
+    `failed` as the status message.
+    """
     for run in transcript.runs:
         if not run.said.words or not run.said.words <= {*ENDS}:
             continue  # it did not say that the job had ended, or may not have meant that
@@ -209,7 +213,11 @@ def sees_success(transcript: Transcript) -> Iterator[Judgement]:
 
 @client_rule("client.sees-failure")
 def sees_failure(transcript: Transcript) -> Iterator[Judgement]:
-    """Of a job that ended in failure, it says so: state 1 is not success."""
+    """Of a job that ended in failure, it says so: state 1 is not success.
+
+    In the dialect `data`: Of a job that says `failed` as its status message, it says so, at any
+    state.
+    """
     yield from _sees(transcript, "failed")
 
 
@@ -268,37 +276,37 @@ def _judge_saying(run: Run) -> Judgement:
 
 @client_rule("client.stops-when-finished")
 def stops_when_finished(transcript: Transcript) -> Iterator[Judgement]:
-    """A job that was seen finished is not polled on (twice more at the most)."""
-    yield from _stops(transcript, FINISHED)
+    """A job that was seen finished, or failed, is not polled on (twice more at the most)."""
+    yield from _stops(transcript, lambda shown: shown.shows_the_end and shown.state != CANCELLED)
 
 
 @client_rule("client.stops-on-cancel")
 def stops_on_cancel(transcript: Transcript) -> Iterator[Judgement]:
     """A job that was seen at -1 is not polled on (twice more at the most)."""
-    yield from _stops(transcript, CANCELLED)
+    yield from _stops(transcript, lambda shown: shown.state == CANCELLED)
 
 
 POLLED_ON: Final = Fault(
-    "polled-on", "After an answer had shown {state}, it polled the job {count} times more."
+    "polled-on", "After an answer had shown {said}, it polled the job {count} times more."
 )
-DID_NOT_END: Final = Fault(
-    "did-not-end", "After an answer had shown {state}, it went on: it {how}."
-)
+DID_NOT_END: Final = Fault("did-not-end", "After an answer had shown {said}, it went on: it {how}.")
 
 
-def _stops(transcript: Transcript, state: float) -> Iterator[Judgement]:
+def _stops(transcript: Transcript, is_the_end: Callable[[Exchange], bool]) -> Iterator[Judgement]:
     for run in transcript.runs:
         # A creation, or a cancel, may show it too, to a client that reads no state there.
-        shown = next((step for step in run.polls if step.exchange.state == state), None)
+        shown = next((step for step in run.polls if is_the_end(step.exchange)), None)
         if shown is None:
             continue
+        state = shown.exchange.answer.state
+        said = "failed" if shown.exchange.answer.says_failed else f"{state:g}"
         later = [step for step in run.polls if shown.exchange.before(step.exchange)]
         if len(later) > MOST_AFTER_THE_END:
             proof = (shown.exchange, later[MOST_AFTER_THE_END].exchange)
-            yield Violation(POLLED_ON, *proof, count=len(later), state=int(state))
+            yield Violation(POLLED_ON, *proof, count=len(later), said=said)
         elif "endless" in run.said.words:
             how = run.said.how or "did not end by itself, and was stopped"
-            yield Violation(DID_NOT_END, shown.exchange, how=how, state=int(state))
+            yield Violation(DID_NOT_END, shown.exchange, how=how, said=said)
         else:
             yield KEPT
 

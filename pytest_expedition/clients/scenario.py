@@ -58,6 +58,9 @@ class ExpeditionScenario:
         self._started = datetime.now(timezone.utc)
         self._begun = real_time.now()
         self._dialect = dialect
+        known = SCENARIOS.get(scenario_id)
+        # A client may log in before ``check``.
+        server.dialect = dialect or (known.situation.dialect if known else "system")
         self._strict = strict
         self._harness = Harness(server)
         self.sleep = self._harness.sleep

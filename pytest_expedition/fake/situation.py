@@ -18,7 +18,7 @@ from pytest_expedition.fake.dialects import DIALECTS, WRITTEN
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import CANCEL_PATH, Instance
 from pytest_expedition.fake.job_requests import JOB_REQUESTS
-from pytest_expedition.fake.simulation import CANCELLED, FINISHED, FIRST_JOB_ID, Clock, JobScript
+from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID, Clock, JobScript
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
@@ -307,7 +307,7 @@ class SituationInstance(Instance):
 
     def answer_status(self, job: Job) -> Response:
         """Answer with the state of a job, and count the answers after its end."""
-        if self.state(job) in {CANCELLED, FINISHED}:
+        if self.has_ended(job):
             self._after_the_end[job.id] += 1
         return super().answer_status(job)
 

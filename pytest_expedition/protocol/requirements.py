@@ -594,6 +594,11 @@ _OF_CLIENTS: Final = (
         text="It does not say that a job has ended before an answer shows 1 or -1.",
         source=STATUS,
         unexercised="the client did not say how a job ended",
+        in_data=ByReference(
+            source=JOB_REFERENCE,
+            text="It does not say that a job has ended before an answer shows 1, -1, or `failed` "
+            "as the status message.",
+        ),
     ),
     Requirement(
         id="client.sees-success",
@@ -610,6 +615,10 @@ _OF_CLIENTS: Final = (
         text="Of a job that ended in failure, it says so: state 1 is not success.",
         source=RESULT,
         unexercised="no answer showed that a job had failed",
+        in_data=ByReference(
+            source=JOB_REFERENCE,
+            text="Of a job that says `failed` as its status message, it says so, at any state.",
+        ),
     ),
     Requirement(
         id="client.sees-cancel",
@@ -639,7 +648,7 @@ _OF_CLIENTS: Final = (
         id="client.stops-when-finished",
         level="MUST",
         basis="stated",
-        text="A job that was seen finished is not polled on (twice more at the most).",
+        text="A job that was seen finished, or failed, is not polled on (twice more at the most).",
         source=STATUS,
         unexercised="no answer showed 1",
     ),
