@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from pytest_expedition.report.entries import Document
 
 DIALECTS: Final[tuple[DialectName, ...]] = ("system", "msg", "data", "mixed")
-"""Those of the fake, which is loaded only to serve."""
+"""The dialects of the fake. They stand here too, since the fake is loaded only to serve."""
 
 EXIT_USAGE = 2
 KEPT_REQUESTS = 10_000
 """How many requests `serve` keeps in memory."""
 
-# Those of pytest.
+# The exit statuses of pytest.
 EXIT_BROKEN = 1
 EXIT_BROKE = 3
 EXIT_MISTAKE = 4
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="pytest-expedition",
-        description="A fake instance of Expedition 2.0 and its job API; recordings judged; reports "
-        "side by side.",
+        description="Tests servers, clients and recordings of the job API of Expedition 2.0, and "
+        "runs a fake instance.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="address to listen on (default: %(default)s, which only this machine reaches)",
     )
     serve.add_argument(
-        "--tls", action="store_true", help="speak HTTPS, by a certificate made on the spot"
+        "--tls", action="store_true", help="speak HTTPS, with a certificate made for this run"
     )
     serve.add_argument(
         "--job-seconds",
@@ -78,17 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--dialect",
         choices=DIALECTS,
         default="system",
-        help="the dialect it speaks; mixed: the first status at msg (default: %(default)s)",
+        help="the dialect that it speaks (default: %(default)s); mixed is system, with the first "
+        "status of a job as in msg",
     )
     serve.add_argument(
         "--answers",
         type=Path,
         metavar="FILE",
-        help="give also the answers of this TOML file: tables [[answer]] with path, method, status "
-        "and json",
+        help="a TOML file with more answers: tables [[answer]] with path, method, status and json",
     )
     serve.add_argument(
-        "--broken", metavar="NAME", help="serve this broken server instead of an honest one"
+        "--broken", metavar="NAME", help="run this broken server (`pytest-expedition list broken`)"
     )
     serve.add_argument(
         "--record",
@@ -100,16 +100,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--log",
         action="store_true",
         default=sys.stderr.isatty(),
-        help="write a line about each request to the standard error output; at a terminal that is "
-        "done anyway",
+        help="write a line about each request to stderr (at a terminal this is the default)",
     )
     serve.add_argument(
         "--scenario",
         metavar="ID",
-        help="put clients into this scenario, and say at the end what they did wrong",
+        help="put clients in this scenario, and say at the end what they did wrong",
     )
     listing = commands.add_parser(
-        "list", help="print a catalogue: requirements, servers, scenarios"
+        "list", help="print a catalogue: requirements, broken servers, scenarios and more"
     )
     listing.add_argument(
         "catalogue",
@@ -138,17 +137,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "compare",
         help="compare two JSON reports of the contract suite",
         description="Tell which requirements differ between two JSON reports. The exit status is "
-        "1 if any outcome got worse from A to B, 4 if a file is no report, or one of them is of a "
-        "client and the other of a server.",
+        "1 if an outcome got worse from A to B, and 4 if a file is not a report, or if one report "
+        "is about a client and the other about a server.",
     )
-    compare.add_argument("before", metavar="A.json", help="the report to start from")
-    compare.add_argument("after", metavar="B.json", help="the report to hold it against")
+    compare.add_argument("before", metavar="A.json", help="the older report")
+    compare.add_argument("after", metavar="B.json", help="the newer report")
     check = commands.add_parser(
         "check",
         help="judge recorded traffic: traces and HAR files",
         description="Judge recorded traffic by the rules of the contract suite.",
-        epilog="Exit status: 0 no MUST is broken, 1 one is (or, with --strict, a SHOULD), 3 the "
-        "judgement broke down, 4 a file cannot be read, 5 nothing could be judged.",
+        epilog="Exit status: 0 no MUST failed, 1 a MUST failed (or a SHOULD, with --strict), 3 a "
+        "rule crashed or no report was written, 4 a file cannot be read, 5 nothing was judged.",
     )
     check.add_argument(
         "files",
@@ -171,11 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="write a report, in the format of the suffix",
     )
     check.add_argument(
-        "--strict", action="store_true", help="a SHOULD that fails counts as a MUST that does"
+        "--strict", action="store_true", help="treat a SHOULD that fails like a MUST that fails"
     )
     client_command.add_parser(commands, seconds=_seconds, report_path=_report_path)
     given = sys.argv[1:] if arguments is None else list(arguments)
-    # The options are those of pytest, which argparse does not know.
+    # The other arguments are for pytest; argparse does not know them.
     if given[:1] == ["test"] and given[1:2] not in (["-h"], ["--help"]):
         return _test(given[1:])
     options = parser.parse_args(given)
@@ -194,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _check(options)
     if options.scenario is not None:
         if options.broken:
-            serve.error("--broken, --scenario: leave one out")
+            serve.error("--broken and --scenario do not work together: remove one")
         return _serve_scenario(serve, options)
     make = _find_broken(serve, options.broken, options.dialect) if options.broken else None
     return _serve(serve, make, options)
@@ -227,13 +226,13 @@ class _Version(argparse.Action):
 
 
 def _print(*lines: str) -> None:
-    """Print lines, whatever the encoding of the terminal; stop quietly where a pipe was closed."""
+    """Print lines in the encoding of the terminal; stop quietly if the pipe was closed."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         print(*lines, sep="\n", flush=True)
     except BrokenPipeError:
-        # What Python has not written yet would fail once more when it ends.
+        # At exit Python would try once more to write the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -248,14 +247,14 @@ def _run_client(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"pytest-expedition: {path} was not written: {error.strerror}", file=sys.stderr)
         return EXIT_MISTAKE
-    numbers = itertools.count(1)  # ports come again, and so do job ids: each has its own part
+    numbers = itertools.count(1)  # ports and job ids repeat, so each server has its own part
     return client_command.run(
         options, listen=lambda url: [to_trace(path, url=url, part=str(next(numbers)))]
     )
 
 
 def _test(arguments: list[str]) -> int:
-    """Run the contract suite in a process of its own; pytest hears of Ctrl-C by itself."""
+    """Run the contract suite in place of this process, so that pytest gets Ctrl-C itself."""
     suite = [sys.executable, "-m", "pytest", "--pyargs", "pytest_expedition.contract"]
     options = {each.partition("=")[0] for each in arguments}
     if "--expedition-url" not in options:
@@ -325,7 +324,7 @@ class _ConfigError(ValueError):
 
 
 def _known_of_the_target(config: Path) -> dict[str, Any]:
-    """Return what a target file tells of the servers that were recorded."""
+    """Return what a target file says about the recorded servers."""
     from pytest_expedition.suite.target import TargetError
     from pytest_expedition.suite.target_file import load
 
@@ -363,7 +362,9 @@ def _find_broken(
 
 def _host(text: str) -> str:
     if not text or "/" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address: it must be a name or a number")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an address: it must be a host name or an IP address"
+        )
     return text
 
 
@@ -376,7 +377,7 @@ def _report(name: str) -> Document:
     except OSError as error:
         raise ValueError(f"{name}: cannot be read: {error.strerror}") from None
     except SchemaViolation as violation:
-        raise ValueError(f"{name}: is no report: {violation}") from None
+        raise ValueError(f"{name}: is not a JSON report: {violation}") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name}: is not JSON: {error}") from None
 
@@ -391,7 +392,7 @@ def _compare(before_name: str, after_name: str) -> int:
         return EXIT_MISTAKE
     if _is_of_a_client(before) != _is_of_a_client(after):
         print(
-            "pytest-expedition: one report is of a client, the other of a server: "
+            "pytest-expedition: one report is about a client, the other about a server: "
             "compare two of the same kind",
             file=sys.stderr,
         )
@@ -409,7 +410,9 @@ def _is_of_a_client(report: Document) -> bool:
 def _port(text: str) -> int:
     port = int(text) if text.isdecimal() else -1
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: it must be from 0 to 65535")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a port: it must be a number from 0 to 65535"
+        )
     return port
 
 
@@ -517,7 +520,7 @@ def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespa
     except (OSError, ImportError) as error:
         print(f"pytest-expedition: {error}", file=sys.stderr)
         return False
-    # Asked for outright: a shell starts its background jobs with interrupts ignored.
+    # A shell starts its background jobs with SIGINT ignored.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):

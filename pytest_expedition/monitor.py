@@ -1,4 +1,4 @@
-"""The monitor: watches clients, and tells what the server did wrong as the reports tell it."""
+"""The monitor: watches clients, and reports what the server did wrong."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ class Monitor(Watch):
     """Watches clients (requests, httpx) or a fake instance, and judges what the server told them.
 
     As a context manager it raises ``AssertionError`` at the end if a MUST was broken, with the
-    proof. ``jobs`` are recipes that say which jobs can be cancelled, ``job_seconds`` is how long a
-    job may take, where that is known. The monitor assumes that the jobs which it sees created are
-    cancelled by the watched clients alone. With ``record`` it adds what it sees to a trace, as a
-    ``part`` of it.
+    proof. ``jobs`` are recipes that say which jobs can be cancelled; ``job_seconds`` says how long
+    a job may take. Nothing but the watched clients may cancel the jobs that they create. With
+    ``record``, the monitor appends what it sees to a trace, as a ``part`` of it.
     """
 
     def __enter__(self) -> Self:

@@ -1,10 +1,9 @@
 """The pytest plugin: options, fixtures, and the summary of a contract run.
 
-Every run of pytest imports this where the plugin is installed, and compiles it anew in containers
-that write no bytecode. So nothing heavy is imported here, and what is needed only by those who use
-the plugin stands elsewhere.
+Every run of pytest imports this module where the plugin is installed, also if nothing uses it. So
+nothing heavy is imported here, and everything that only users of the plugin need is elsewhere.
 
-PYTEST_DONT_REWRITE: there is no assertion in here.
+PYTEST_DONT_REWRITE: this module has no assertions.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ if TYPE_CHECKING:
 PROFILES: Final = ("smoke", "default", "thorough")
 CONTRACT_MODULE: Final = "pytest_expedition.contract"
 FOUND: Final = "expedition"
-"""The attribute of a test report that carries what the test has found out."""
+"""The attribute of a test report with what the test found out."""
 
 CHECKED_AT_ONCE: Final = ("url", "config", "report", "record", "replay")
-"""The options that are refused before anything is collected, if they cannot be followed."""
+"""The options that are checked before anything is collected."""
 
 SCENARIOS_MARKER: Final = "expedition_scenarios"
 WITHOUT_SCENARIOS: Final = (
-    "expedition_scenario runs a test once in each scenario, so it must be a parameter of a plain "
-    "test function: neither a method of unittest.TestCase nor getfixturevalue can be run that way"
+    "expedition_scenario runs a test once in each scenario, so it must be a parameter of a test "
+    "function; it does not work with unittest.TestCase or getfixturevalue"
 )
 
 _MONITOR = pytest.StashKey["Monitor"]()
@@ -47,25 +46,25 @@ _SCENARIO = pytest.StashKey["ExpeditionScenario"]()
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the options of the contract suite, and their ini settings."""
-    # Who names the module, by `-p` or in a conftest, would else register it a second time.
+    # With `-p`, or `pytest_plugins` in a conftest, the module would be registered twice.
     registered = pluginmanager.get_plugin(__name__) is not None
     pluginmanager.set_blocked("expedition" if registered else __name__)
     group = parser.getgroup("expedition", "contract suite for the job API of Expedition 2.0")
     for name, metavar, text in (
-        ("url", "URL", "address of the instance under test, without /api/v1"),
-        ("config", "FILE", "target file of the instance under test (expedition.toml)"),
-        ("replay", "FILE", "carry out one plan that failed before, and no other"),
-        ("record", "FILE", "write a trace of all requests: `pytest-expedition check` judges it"),
+        ("url", "URL", "address of the instance to judge, without /api/v1"),
+        ("config", "FILE", "target file of the instance to judge (expedition.toml)"),
+        ("replay", "FILE", "run only this plan, which failed before"),
+        ("record", "FILE", "write a trace of all requests, for `pytest-expedition check`"),
     ):
         group.addoption(f"--expedition-{name}", metavar=metavar, help=_help(name, text))
         parser.addini(f"expedition_{name}", text, default="")
     group.addoption(
         "--expedition-profile",
         choices=PROFILES,
-        help=_help("profile", "how much to try: smoke, default or thorough"),
+        help=_help("profile", "how much to try: smoke (four jobs), default or thorough"),
     )
     parser.addini("expedition_profile", "how much to try", default="")
-    report = "write a report, in the format of the suffix (.json, .html, .md)"
+    report = "write a report; its suffix is the format: .html, .md or .json"
     group.addoption(
         "--expedition-report",
         metavar="FILE",
@@ -73,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         help=_help("report", f"{report}; may be given more than once"),
     )
     parser.addini("expedition_report", f"{report}, one a line", type="linelist")
-    strict = "a SHOULD that fails is a failed test"
+    strict = "a SHOULD that fails fails its test, too"
     group.addoption(
         "--expedition-strict", action="store_true", default=None, help=_help("strict", strict)
     )
@@ -81,7 +80,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption(
         "--expedition-dry-run",
         action="store_true",
-        help="tell what the contract suite would send, and send nothing",
+        help="print the requests that the contract suite would send, and send none",
     )
 
 
@@ -90,12 +89,12 @@ def _help(name: str, text: str) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse options that cannot be followed, before anything runs."""
+    """Register the marker, and check options before anything runs."""
     config.addinivalue_line(
         "markers",
-        f"{SCENARIOS_MARKER}(*ids, dialect=None, without=()): the scenarios that "
-        "expedition_scenario runs a test in, the dialect that is spoken (system, msg, data), and "
-        "the ids of scenarios to leave out",
+        f"{SCENARIOS_MARKER}(*ids, dialect=None, without=()): the scenarios in which "
+        "expedition_scenario runs a test (default: all), the ids of scenarios to leave out, and "
+        "the dialect of the server (system, msg or data)",
     )
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to its controller
         config.pluginmanager.register(_Listener(config), "expedition-listener")
@@ -106,15 +105,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Listener:
-    """Hears of what tests have found out, also in other processes (pytest-xdist)."""
+    """Receives what tests found out, also in other processes (pytest-xdist)."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
 
     def pytest_sessionstart(self) -> None:
-        """Begin the trace anew, if there is one: all processes of this session add to it.
+        """Empty the trace file, to which all processes of this session add.
 
-        A live instance is refused here where several processes would judge it.
+        A usage error if several processes would judge a live instance.
         """
         if (
             (self.is_set("url") or self.is_set("config"))
@@ -137,7 +136,7 @@ class _Listener:
         )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Hand a test report on that carries something of ours."""
+        """Keep what a test found out about a server or a client."""
         found = getattr(report, FOUND, None)
         if found is not None:
             from pytest_expedition.session.results import session_report
@@ -151,12 +150,12 @@ class _Listener:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note whether there are tests of the contract, before others deselect some."""
+    """Note whether contract tests were collected, before other plugins deselect some."""
     config.stash[_COLLECTED] = any(_is_contract(item) for item in items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse markers, and settings of a contract about to run, that cannot be followed."""
+    """Check the markers, and the settings of a contract that is about to run."""
     mistakes = session.config.stash.get(_MISTAKES, [])
     if mistakes:
         raise pytest.UsageError("\n".join(mistakes))
@@ -166,7 +165,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
         note_process(session.config)
     if hasattr(session.config, "workerinput"):
-        return  # the controller refuses, or the test that needs what cannot be followed
+        return  # the controller checks, or the test that needs the setting
     asked_for = any(CONTRACT_MODULE in argument for argument in session.config.args)
     if asked_for and not session.config.stash.get(_COLLECTED, False) and not session.testsfailed:
         from pytest_expedition.session.settings import hidden_contract
@@ -195,7 +194,7 @@ def _puts_in_scenarios(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
-    """Let no thread of pytest-timeout end the process while the contract's jobs run."""
+    """Replace the timer thread of pytest-timeout, which would end the process without clean-up."""
     if not _is_contract(item) or settings.method != "thread":
         return None
     from importlib import import_module
@@ -212,15 +211,15 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool | None:
 
 @pytest.fixture(scope="session")
 def expedition_server_tls() -> bool:
-    """Whether ``expedition_server`` speaks HTTPS; override it to say so."""
+    """Whether ``expedition_server`` speaks HTTPS (default: no). Override it to change that."""
     return False
 
 
 @pytest.fixture(scope="session")
 def expedition_session_server(*, expedition_server_tls: bool) -> Iterator[ExpeditionServer]:
-    """A fake Expedition instance that lives as long as the session.
+    """The fake instance behind ``expedition_server``, which lives as long as the session.
 
-    Use ``expedition_server`` in tests: it is this server, clean for each of them.
+    Use ``expedition_server`` in tests: it is the same server, reset for each test.
     """
     from pytest_expedition.fake.server import ExpeditionServer
 
@@ -237,7 +236,7 @@ def expedition_session_server(*, expedition_server_tls: bool) -> Iterator[Expedi
 def expedition_server(
     expedition_session_server: ExpeditionServer, request: pytest.FixtureRequest
 ) -> Iterator[ExpeditionServer]:
-    """A fake Expedition instance on loopback, without jobs: see ``ExpeditionServer``."""
+    """A fake instance of Expedition on loopback, without jobs for each test."""
     from pytest_expedition.session.settings import record_path
 
     server = expedition_session_server
@@ -253,7 +252,7 @@ def expedition_server(
 
 
 def _part(request: pytest.FixtureRequest) -> str:
-    """Name the part of a trace that a test writes: one and no other."""
+    """Return a unique name for the part of a trace that a test writes."""
     from datetime import datetime, timezone
 
     return f"{request.node.nodeid} {datetime.now(timezone.utc).isoformat(timespec='milliseconds')}"
@@ -261,10 +260,10 @@ def _part(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def expedition_monitor(request: pytest.FixtureRequest) -> Iterator[Monitor]:
-    """Watches what clients are told: a MUST that was broken by the end of the test fails it.
+    """Fails the test if a server broke a MUST in what it answered.
 
-    It watches what `expedition_server` answers, if the test uses that, and each session that is
-    given to ``watch``.
+    It watches ``expedition_server``, if the test uses that, and each session (of requests or httpx)
+    that is passed to ``watch``.
     """
     from pytest_expedition.monitor import Monitor
     from pytest_expedition.session.settings import record_path
@@ -280,12 +279,12 @@ def expedition_monitor(request: pytest.FixtureRequest) -> Iterator[Monitor]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Judge what a monitor has seen, as part of the test that used it."""
+    """Judge what a monitor saw, as part of the test that used it."""
     try:
         yield
     except BaseException:
         broken = _end_watch(item)
-        if broken:  # the test failed by itself: perhaps that is why
+        if broken:  # perhaps the test failed because of it
             item.add_report_section("call", "expedition monitor", "\n\n".join(broken))
         raise
     broken = _end_watch(item)
@@ -294,7 +293,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 
 def _end_watch(item: pytest.Item) -> list[str]:
-    """Return the story of each MUST that was broken before the eyes of the test's monitor."""
+    """Return the story of each MUST that the test's monitor saw broken."""
     monitor = item.stash.get(_MONITOR, None)
     if monitor is None:
         return []
@@ -310,7 +309,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen: list[tuple[str, DialectName | None]] = []
         try:
             chosen = choose(metafunc.definition.iter_markers(SCENARIOS_MARKER))
-        except ChoiceError as error:  # raised here, it would be buried in tracebacks
+        except ChoiceError as error:  # raised here, pytest would print tracebacks
             complaint = f"{metafunc.definition.nodeid}: {error}"
             metafunc.config.stash.setdefault(_MISTAKES, []).append(complaint)
         ids = [scenario_id for scenario_id, _ in chosen]
@@ -324,7 +323,7 @@ def expedition_scenario(
     *,
     expedition_strict: bool,
 ) -> ExpeditionScenario:
-    """A situation in which a client is put, once in each: see ``ExpeditionScenario``."""
+    """Runs a test once in each scenario; ``check`` judges what the client does there."""
     from pytest_expedition.clients.scenario import ExpeditionScenario
 
     if not hasattr(request, "param"):
@@ -339,26 +338,28 @@ def expedition_scenario(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Fail a test that has passed without having put its client in the scenario."""
+    """Fail a test that passed without a call of ``check`` or another way to run the client."""
     result = yield
     scenario = pyfuncitem.stash.get(_SCENARIO, None)
     if scenario is not None and not scenario.results:
-        pytest.fail("expedition_scenario was not used: call its check(…)", pytrace=False)
+        pytest.fail(
+            "expedition_scenario was not used: call expedition_scenario.check(…)", pytrace=False
+        )
     return result
 
 
 @pytest.fixture(scope="session")
 def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
-    """The instance that the contract suite judges; override it to say it in Python.
+    """The instance that the contract suite judges. Override it to describe a target in Python.
 
-    It is the one that `--expedition-url` or `--expedition-config` name, else a fake instance of
-    this process.
+    The default is the instance of `--expedition-url` or `--expedition-config`, or else a fake
+    instance in this process.
     """
     from pytest_expedition.session.settings import live_target, require_no_other_target
 
     try:
         live = live_target(pytestconfig)
-    except pytest.UsageError as error:  # a worker of pytest-xdist finds out this late
+    except pytest.UsageError as error:  # a worker of pytest-xdist checks only here
         pytest.fail(str(error), pytrace=False)
     if live is not None:
         yield live
@@ -372,9 +373,9 @@ def expedition_target(pytestconfig: pytest.Config) -> Iterator[Target]:
 
 @pytest.fixture(scope="session")
 def expedition_conformance(expedition_target: Target, request: pytest.FixtureRequest) -> RunRecord:
-    """What the contract suite has found out about ``expedition_target``.
+    """What the contract suite found out about ``expedition_target``.
 
-    The workers of pytest-xdist share the work, each at a fake instance of its own.
+    The workers of pytest-xdist share the run; each has a fake instance of its own.
     """
     from pytest_expedition.contract.run import judge_target
 
@@ -383,7 +384,7 @@ def expedition_conformance(expedition_target: Target, request: pytest.FixtureReq
 
 @pytest.fixture(scope="session")
 def expedition_strict(pytestconfig: pytest.Config) -> bool:
-    """Whether a SHOULD that fails is a failed test."""
+    """Whether a SHOULD that fails fails its test, too: `--expedition-strict`."""
     from pytest_expedition.session.settings import strict
 
     return strict(pytestconfig)
@@ -393,7 +394,7 @@ def expedition_strict(pytestconfig: pytest.Config) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let the test report carry what a test has found out, to wherever it is read."""
+    """Attach what a test found out to its test report."""
     report = yield
     if _SCENARIO in item.stash and report.when == "call":
         setattr(report, FOUND, item.stash[_SCENARIO].entry)

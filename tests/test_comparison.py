@@ -127,9 +127,12 @@ def test_outcomes_have_an_order() -> None:
         ("", "is not JSON: Expecting value"),
         ("[" * 100_000, "is not JSON: "),
         ('{"seconds": ' + "9" * 5000 + "}", "is not JSON: Exceeds the limit"),
-        ("[]", "is no report: $ is [], expected object"),
-        ("{}", "is no report: $.tool is missing, expected this field"),
-        (json.dumps({**GOOD, "verdict": "good"}), 'is no report: $.verdict is "good", expected'),
+        ("[]", "is not a JSON report: $ is [], expected object"),
+        ("{}", "is not a JSON report: $.tool is missing, expected this field"),
+        (
+            json.dumps({**GOOD, "verdict": "good"}),
+            'is not a JSON report: $.verdict is "good", expected',
+        ),
     ],
 )
 def test_a_file_that_is_no_report(
@@ -153,7 +156,7 @@ def test_a_report_of_a_client_is_not_compared_with_one_of_a_server(
     (tmp_path / "b.json").write_text(json.dumps(GOOD))
     assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 4
     assert capsys.readouterr().err == (
-        "pytest-expedition: one report is of a client, the other of a server: "
+        "pytest-expedition: one report is about a client, the other about a server: "
         "compare two of the same kind\n"
     )
 

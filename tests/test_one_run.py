@@ -35,7 +35,9 @@ def test_forked_tests_are_refused(
     pytest.importorskip("pytest_forked")
     result = pytester.runpytest_subprocess(*SMOKE, "-p", "pytest_forked", "--forked")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: the contract's tests share one run, *leave --forked out*"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: the tests of the contract share one run, *remove --forked*"]
+    )
     assert expedition_server.requests == []
 
 
@@ -50,7 +52,9 @@ def test_a_marker_that_forks_tests_is_refused(
     )
     result = pytester.runpytest_subprocess(*SMOKE, "-p", "pytest_forked", "-k", "create")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: the contract's tests share one run, *marker `forked`"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: the tests of the contract share one run, *marker `forked`"]
+    )
     assert expedition_server.requests == []
 
 
@@ -87,7 +91,7 @@ def test_a_run_that_broke_down_is_not_run_again(
         *SMOKE, "-k", "create.envelope", "-p", "pytest_rerunfailures", "--reruns=2"
     )
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
-    result.stdout.fnmatch_lines(["*the one run of this session has ended already*"])
+    result.stdout.fnmatch_lines(["*the run of this session has already ended*"])
     assert expedition_server.jobs == []
 
 
@@ -157,7 +161,7 @@ def test_a_broken_must_shows_though_its_test_is_not_selected(pytester: pytest.Py
         [
             "This breaks status.monotonic (MUST, stated): *",
             "also broken, though not selected: *status.monotonic*",
-            "verdict: non-conformant (of * of * requirements)",
+            "verdict: non-conformant (on * of * requirements)",
         ]
     )
 

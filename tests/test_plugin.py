@@ -124,7 +124,6 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
             "This breaks status.monotonic (MUST, stated): While a job is not cancelled, its state*",
             "Promised by: Managing Jobs, “Checking Job status”",
             "  https://pan.dev/expedition/docs/managing_jobs/#checking-job-status",
-            "Also broken as a result: *",
             "The exchanges that prove it, and those that led to them:",
             "  * s POST project/1/import → job *, state 0*",
             "  * s GET job/status/* → state 0.*",
@@ -133,7 +132,7 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
             "  curl -sS -X POST -H *Bearer $EXPEDITION_API_KEY* --data resource=* http://*/import",
             "  JOB=…  # the job id in the answer",
             '  curl -sS -H * "http://127.0.0.1:*/api/v1/job/status/$JOB"',
-            "verdict: non-conformant (of 1 of *",
+            "verdict: non-conformant (on 1 of *",
         ]
     )
     assert "Traceback" not in result.stdout.str()
@@ -216,7 +215,7 @@ def test_a_waiver_that_is_not_needed_fails_its_test(pytester: pytest.Pytester) -
     result.assert_outcomes(passed=len(IN_SYSTEM) - 2, failed=1, skipped=SKIPPED)
     result.stdout.fnmatch_lines(
         [
-            "status.bounds: kept * times; its waiver is not needed: remove it * (ticket 7)",
+            "status.bounds: * checks; its waiver is not needed: remove it * (ticket 7)",
             "waiver not needed, which fails the run; remove it from the target file: status.bounds",
         ]
     )
@@ -283,7 +282,7 @@ def test_what_a_target_lacks_is_skipped_with_its_reason(
         *(CATALOGUE.keys() - IN_SYSTEM),
     }
     (entry,) = [x for x in document["requirements"] if x["id"] == "cancel.minus-one"]
-    assert entry["reason"] == "no job recipe has `cancellable = true`"
+    assert entry["reason"] == "no recipe has `cancellable = true`"
     used = expedition_server.requests
     assert {x.header("Authorization") for x in used} <= {
         f"Bearer {expedition_server.api_key}",
@@ -579,10 +578,10 @@ def test_a_target_that_the_suite_does_not_see_is_not_replaced_by_the_fake(
     (folder / "test_own.py").write_text("def test(): pass", encoding="utf-8")
     result = pytester.runpytest_inprocess(*SMOKE, "tests")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
-    assert f"move it to the conftest.py of {pytester.path}, which is" in result.stdout.str()
+    assert f"move it to the conftest.py of {pytester.path}, pytest's rootdir" in result.stdout.str()
     result.stdout.fnmatch_lines(
         [
-            f"{folder / 'conftest.py'} has a fixture expedition_target, but the contract suite, *",
+            f"{folder / 'conftest.py'} has a fixture expedition_target, but the contract *",
             "verdict: error",
         ]
     )

@@ -268,7 +268,7 @@ def test_what_no_server_answered_is_passed_over_and_counted(tmp_path: Path, shap
     stale = updated(entry(8, "GET", f"job/status/{JOB}", body(0.1)), **NOT_THE_SERVERS[shape])
     recorded = judge(tmp_path, json.dumps(har([*HONEST, stale])).encode())
     assert failed(recorded) == set()
-    assert "1 answer passed over: from a cache" in recorded.remarks[0]
+    assert "1 answer skipped: from a cache" in recorded.remarks[0]
 
 
 FOREIGN: dict[str, Any] = {
@@ -294,7 +294,7 @@ def test_one_bad_entry_costs_one_entry(tmp_path: Path, shape: str) -> None:
 
 def test_a_broken_entry_is_told_with_its_number(tmp_path: Path) -> None:
     recorded = judge(tmp_path, json.dumps(har([*HONEST, {"request": 1}])).encode())
-    assert recorded.remarks[0].startswith(f"{tmp_path}/a.har: entry 7 is broken and passed over: ")
+    assert recorded.remarks[0].startswith(f"{tmp_path}/a.har: entry 7 is broken and was skipped: ")
 
 
 def zipped(**files: bytes) -> bytes:
@@ -427,7 +427,7 @@ def test_files_outside_the_folder_are_never_read(tmp_path: Path, name: str) -> N
         (
             b'{"log": {"entries": [{"request": null}]}}',
             "a.har",
-            "no entry can be used: entry 1 is broken and passed over: it has no request with a url",
+            "no entry can be used: entry 1 is broken and was skipped: it has no request with a url",
         ),
         (zipped(readme__md=b"x"), "a.zip", "known are HAR files"),
     ],

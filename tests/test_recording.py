@@ -185,7 +185,7 @@ def test_a_har_file_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     )
     assert line in lines
     assert "To do it again:" in lines
-    assert "1 request passed over: not of the job API" in lines
+    assert "1 request ignored: not part of the job API" in lines
     assert any(line.startswith(f"{URL}, dialect system: 1 job, 4 requests, ") for line in lines)
     assert lines[-1] == "verdict: non-conformant"
 

@@ -167,7 +167,7 @@ def test_a_recipe_that_the_target_does_not_have(
             ("--expedition-replay=",),
             "--expedition-replay is empty: give it a value",
         ),
-        (("--expedition-replay=plan.json", "--expedition-dry-run"), "leave one out"),
+        (("--expedition-replay=plan.json", "--expedition-dry-run"), "remove one"),
         (("--expedition-record=none/x.jsonl",), "the folder does not exist"),
         (("--expedition-record=.",), "must be a file"),
     ],

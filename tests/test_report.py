@@ -369,7 +369,7 @@ def test_a_verdict_on_a_selection_says_so() -> None:
     entries = [x for x in whole["requirements"] if x["id"].startswith("create.")]
     names = [entry["id"] for entry in entries]
     part = assemble([], entries, not_selected=[x for x in CATALOGUE if x not in names])
-    told = f"(of {len(names)} of {len(CATALOGUE)} requirements)"
+    told = f"(on {len(names)} of {len(CATALOGUE)} requirements)"
     for made, heading in ((as_html(part), "<h1>.*"), (as_markdown(part), "^## .*")):
         assert re.search(heading + re.escape(told), made)
     for made in (as_html(whole), as_markdown(whole)):

@@ -262,7 +262,7 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "scenario fails: The job ends in failure: state 1, job status code -1.",
             "A good client: Says that the job has failed: state 1 alone is no success.",
             "",
-            "client.sees-failure (MUST, shown): Of a job that ended in failure, it says so*",
+            "client.sees-failure (MUST, shown): It says of a job that ended in failure that it*",
             "  The job failed, but the client returned 'finished'.",
             "",
             "How it came to that:",
@@ -385,7 +385,9 @@ def test_a_test_that_forgets_to_check_fails(pytester: pytest.Pytester) -> None:
     """
     result = run(pytester, test)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*expedition_scenario was not used: call its check(…)"])
+    result.stdout.fnmatch_lines(
+        ["*expedition_scenario was not used: call expedition_scenario.check(…)"]
+    )
 
 
 @pytest.mark.parametrize(

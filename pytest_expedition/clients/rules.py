@@ -207,23 +207,23 @@ def waits_to_the_end(transcript: Transcript) -> Iterator[Judgement]:
 
 @client_rule("client.sees-success")
 def sees_success(transcript: Transcript) -> Iterator[Judgement]:
-    """Of a job that has finished, it says so."""
+    """It says of a finished job that it has finished."""
     yield from _sees(transcript, "finished")
 
 
 @client_rule("client.sees-failure")
 def sees_failure(transcript: Transcript) -> Iterator[Judgement]:
-    """Of a job that ended in failure, it says so: state 1 is not success.
+    """It says of a job that ended in failure that it has failed: state 1 is not success.
 
-    In the dialect `data`: Of a job that says `failed` as its status message, it says so, at any
-    state.
+    In the dialect `data`: It says of a job with the status message `failed` that it has failed, at
+    any state.
     """
     yield from _sees(transcript, "failed")
 
 
 @client_rule("client.sees-cancel")
 def sees_cancel(transcript: Transcript) -> Iterator[Judgement]:
-    """Of a job that somebody has cancelled, it says so."""
+    """It says of a job that somebody else cancelled that it was cancelled."""
     yield from _sees(transcript, "cancelled")
 
 
@@ -236,7 +236,7 @@ def _sees(transcript: Transcript, end: End) -> Iterator[Judgement]:
 
 @client_rule("client.trusts-the-state")
 def trusts_the_state(transcript: Transcript) -> Iterator[Judgement]:
-    """Whether its own cancel took effect it learns from the state: -1, or 1."""
+    """It learns from the state, -1 or 1, whether its own cancel took effect."""
     if transcript.told_to_cancel:
         for run in _ended(transcript):
             judged = _judge_saying(run)
@@ -276,13 +276,13 @@ def _judge_saying(run: Run) -> Judgement:
 
 @client_rule("client.stops-when-finished")
 def stops_when_finished(transcript: Transcript) -> Iterator[Judgement]:
-    """A job that was seen finished, or failed, is not polled on (twice more at the most)."""
+    """It polls a job that was seen finished, or failed, at most twice more."""
     yield from _stops(transcript, lambda shown: shown.shows_the_end and shown.state != CANCELLED)
 
 
 @client_rule("client.stops-on-cancel")
 def stops_on_cancel(transcript: Transcript) -> Iterator[Judgement]:
-    """A job that was seen at -1 is not polled on (twice more at the most)."""
+    """It polls a job that was seen at -1 at most twice more."""
     yield from _stops(transcript, lambda shown: shown.state == CANCELLED)
 
 
@@ -320,7 +320,7 @@ NEVER_GAVE_UP: Final = Fault(
 
 @client_rule("client.polls-not-for-ever")
 def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
-    """A job that never ends is given up after two hours at the most."""
+    """It gives up a job that never ends after two hours at the latest."""
     for run in transcript.runs:
         if run.end is not None or not run.polls or _waited(run) < PATIENCE:
             continue
@@ -341,7 +341,7 @@ IMPATIENT: Final = Fault(
 
 @client_rule("client.is-patient")
 def is_patient(transcript: Transcript) -> Iterator[Judgement]:
-    """It waits for a job that runs, ten minutes at least."""
+    """It waits at least ten minutes for a job that runs."""
     for run in transcript.runs:
         gave_up = "gave-up" in run.said.words and not run.said.stumbled
         if run.end is None and gave_up and run.last and run.job_id and not run.last.outage:
@@ -366,7 +366,7 @@ def survives_outages(transcript: Transcript) -> Iterator[Judgement]:
 
 @client_rule("client.renews-key")
 def renews_key(transcript: Transcript) -> Iterator[Judgement]:
-    """When the key is not taken amid the polls, it goes on, logging in again where it can."""
+    """If the key is refused between polls, it goes on, and logs in again if it can."""
     yield from _survives(transcript, of_the_key=True)
 
 
@@ -455,7 +455,7 @@ INSISTED: Final = Fault("insisted", "It sent {count} cancels of one job.")
 
 @client_rule("client.does-not-insist")
 def does_not_insist(transcript: Transcript) -> Iterator[Judgement]:
-    """A cancel that was refused is not sent again and again (three times at the most)."""
+    """It sends a cancel that is refused at most three times."""
     for run in transcript.runs:
         if len(run.cancels) > MOST_CANCELS:
             yield Violation(INSISTED, *_exchanges(run.cancels), count=len(run.cancels))

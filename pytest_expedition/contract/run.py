@@ -58,7 +58,7 @@ _BEGUN = pytest.StashKey[bool]()
 
 
 def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
-    """Carry the run out against what the fixture ``expedition_target`` gave."""
+    """Carry out the run against the target of the fixture ``expedition_target``."""
     config = request.config
     again = replay(config)
     _require_usable(target, again, config)
@@ -95,18 +95,20 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
 
 
 def _require_first_run(config: pytest.Config) -> None:
-    """Fail where a session would have a second run: its limits are those of one."""
+    """Fail if a session would have a second run, which would exceed the limits."""
     if is_another_process(config):
         pytest.fail(ONE_RUN, pytrace=False)
     if config.stash.get(_BEGUN, False):
-        pytest.fail("the one run of this session has ended already, see above", pytrace=False)
+        pytest.fail(
+            "the run of this session has already ended, see the first failure", pytrace=False
+        )
     config.stash[_BEGUN] = True
 
 
 def _end(record: RunRecord, cause: BaseException, config: pytest.Config) -> RunRecord:
     """Report a run that was ended early, and pass on what ended it.
 
-    A timeout of pytest-timeout fails the test that it hits, as does every mistake.
+    A timeout of pytest-timeout fails the test that was running.
     """
     if not workers(config):
         session_report(config).write_ended_run(judged_run(record, config))
@@ -124,20 +126,20 @@ def _tell_of_clean_up(progress: _ProgressLine, target: Target, why: str) -> None
     """Say what the clean-up of an ended run does, and for how long."""
     if target.clock.waits:
         progress.tell(
-            f"{why}: the jobs that still run are being cancelled, which takes "
-            f"{target.limits.answer_seconds:g} s at the most; Ctrl-C ends it at once"
+            f"{why}: cancelling the jobs that still run, for at most "
+            f"{target.limits.answer_seconds:g} s; press Ctrl-C again to end at once"
         )
 
 
 _END_REASON: Final[list[str]] = []
-"""Why the signal that is on its way ends the run, if it is not the signal itself."""
+"""Why a signal was sent that ends the run, if another reason than the signal is known."""
 
 
 @contextlib.contextmanager
 def _signals_end_the_run() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the run as Ctrl-C does, so that it cleans up.
 
-    Signals that somebody handles, or that are ignored, stay as they are.
+    Signals that are ignored or have a handler are left as they are.
     """
 
     def end(number: int, _: object) -> None:
@@ -182,7 +184,7 @@ def end_run_by_timer(item: pytest.Item, seconds: float, otherwise: Callable[[], 
 def _all_shares(
     count: int, share: Callable[[int], Share], request: pytest.FixtureRequest
 ) -> list[Share]:
-    """Carry the shares out, together with the other workers if this is one."""
+    """Carry out the shares, together with the other workers if this process is a worker."""
     if not workers(request.config):
         return [share(number) for number in range(count)]
     from pytest_expedition.session import shares
@@ -193,13 +195,13 @@ def _all_shares(
 
 
 def _require_usable(target: object, again: Replay | None, config: pytest.Config) -> None:
-    """Fail if a target that was said in Python cannot be judged, or a plan not at it."""
+    """Fail if the target of a conftest cannot be judged, or the plan does not fit it."""
     if not isinstance(target, Target):
         pytest.fail(f"expedition_target must be a Target, got {target!r}", pytrace=False)
     if live_target(config) not in {None, target}:
         pytest.fail(
-            "the target is given twice: by a fixture expedition_target and by an option, an "
-            "environment variable or an ini setting; leave one out",
+            "the target is given twice, by a fixture expedition_target and by an option, an "
+            "environment variable or an ini setting: remove one of them",
             pytrace=False,
         )
     if target.clock.waits and workers(config):
@@ -214,9 +216,9 @@ def _require_usable(target: object, again: Replay | None, config: pytest.Config)
 
 
 def find_entry(item: pytest.Item, record: RunRecord, requirement: str) -> RequirementEntry:
-    """Look up what the run found out about the requirement of a test, and leave it for the report.
+    """Look up what the run found out about the requirement of a test, and store it for the report.
 
-    The first test of a process leaves the whole run.
+    The first test of a process stores the whole run.
     """
     first = _JUDGED not in item.config.stash
     if first:
@@ -231,7 +233,7 @@ def find_entry(item: pytest.Item, record: RunRecord, requirement: str) -> Requir
 
 
 def entries_told(session: pytest.Session) -> list[RequirementEntry]:
-    """Return the entries that this session tells: those of its tests, and each broken MUST."""
+    """Return the entries that the session reports: those of its tests, and each broken MUST."""
     selected = {
         item.callspec.params.get("requirement")
         for item in session.items
@@ -259,11 +261,11 @@ def judged_run(record: RunRecord, config: pytest.Config) -> JudgedRun:
 def found_out(
     item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]
 ) -> ContractFound | None:
-    """Return what a contract test has found out, if this report of it is the one to carry it."""
+    """Return what a contract test found out, once: in one of its test reports."""
     if found_key not in item.stash:
         if not report.failed:
             return None
-        from pytest_expedition.report.document import broken_down  # it failed before it knew
+        from pytest_expedition.report.document import broken_down  # it failed before the run
 
         assert isinstance(item, pytest.Function)
         assert call.excinfo is not None
@@ -277,7 +279,7 @@ def found_out(
 
 
 def _add_properties(item: pytest.Item, entry: RequirementEntry) -> None:
-    """Let the JUnit XML say what was found out; the report of the teardown carries it there."""
+    """Add the outcome to the JUnit XML."""
     if item.config.getoption("xmlpath", None):
         item.user_properties += [
             ("expedition_id", entry["id"]),
@@ -296,7 +298,7 @@ class _Trace:
         self._recorder = None if self._path is None else Recorder(self._path, server=server)
 
     def write(self, exchange: Exchange, secrets: Sequence[str]) -> None:
-        """Write an exchange. Raises ``RunStoppedError``, once, where that is not possible."""
+        """Write an exchange. Raises ``RunStoppedError``, once, if that is not possible."""
         if self._recorder is None:
             return
         try:
@@ -314,13 +316,13 @@ class _Trace:
 
 
 def _progress_line(progress: Progress) -> str:
-    """Tell in one line how a run stands while it waits."""
+    """Say in one line how far a run is."""
     jobs = ", ".join(f"job {job_id} at {state:g}" for job_id, state in progress.jobs.items())
     return f"{progress.seconds:.0f} s, at most {progress.seconds_left:.0f} s more: {jobs}"
 
 
 class _ProgressLine:
-    """One line that says how a run stands, for a person at a terminal; nothing elsewhere."""
+    """A line at the terminal that shows how far a run is; nothing where there is no terminal."""
 
     def __init__(self, config: pytest.Config) -> None:
         reporter = config.pluginmanager.getplugin("terminalreporter")
@@ -330,17 +332,17 @@ class _ProgressLine:
         self._capture = config.pluginmanager.getplugin("capturemanager")
 
     def show(self, progress: Progress) -> None:
-        """Write the line anew."""
+        """Write the line again."""
         if self._reporter is not None:
             self._write(self._reporter, _progress_line(progress))
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._reporter is not None:
             self._write(self._reporter, "")
 
     def tell(self, line: str) -> None:
-        """Write a line that stays, also where the other is not shown."""
+        """Write a line that stays, also where there is no terminal."""
         self.clear()
         reporter = self._any_reporter
         if reporter is not None:

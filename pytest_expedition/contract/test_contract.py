@@ -1,4 +1,4 @@
-"""One test a requirement: what the run has found out about it."""
+"""One test for each requirement: what the run found out about it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_requirement(
         case "fail" | "waived":
             pytest.xfail(why(entry))
         case "error" if record.reason and result is not record.first_error:
-            pytest.skip("not judged, as said above")
+            pytest.skip("not judged: the run ended early, see the first failure")
         case "error":
             pytest.fail(result.crash or entry["reason"], pytrace=False)
         case _ if has_stale_waiver(result):

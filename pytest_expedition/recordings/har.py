@@ -97,7 +97,7 @@ class _Reader:
             except (AttributeError, KeyError, TypeError, ValueError) as error:  # noqa: PERF203
                 told = isinstance(error, _BrokenEntryError)
                 what = str(error) if told else "a field is missing or of the wrong type"
-                self._remarks.append(f"entry {number} is broken and passed over: {what}")
+                self._remarks.append(f"entry {number} is broken and was skipped: {what}")
         found = list(self._found.values())
         if not number:
             self._remarks.append("it has no entries")
@@ -105,7 +105,7 @@ class _Reader:
             raise RecordingError(f"{name}: no entry can be used: {self._remarks[0]}")
         if self._not_from_the_server:
             self._remarks.append(
-                f"{_number(self._not_from_the_server, 'answer')} passed over: from a cache or a "
+                f"{_number(self._not_from_the_server, 'answer')} skipped: from a cache or a "
                 "service worker, not from the server"
             )
         if self._told_twice:

@@ -140,7 +140,7 @@ class Trace:
                     self.remarks.append(f"{name}: the last line is cut off; the rest is judged")
                     continue
                 self.incomplete = True
-                self.remarks.append(f"{name}:{number}: {error}: the line is passed over")
+                self.remarks.append(f"{name}:{number}: {error}: the line was skipped")
         if self._recording.damaged:
             self.remarks.append(f"{name}: the file is cut off; what is whole is judged")
         if not read and self.incomplete:

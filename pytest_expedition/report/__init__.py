@@ -1,1 +1,1 @@
-"""The only place that makes prose: from findings to what people and machines read."""
+"""Reports: from what the rules found to what people and programs read."""

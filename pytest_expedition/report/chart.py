@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_expedition.report.entries import EvidenceEntry, TimelineEntry, TimelineExchange
 
 SERIES: Final = 6
-"""How many jobs have a look of their own; the style sheet knows the same number."""
+"""How many jobs get a style of their own; html.css has as many."""
 
 _LEFT: Final = 40
 _RIGHT: Final = 14
@@ -29,10 +29,10 @@ _TICKS: Final = 26
 _FLAG_WIDTH: Final = 22
 _TICK_WIDTH: Final = 58
 _INTERVENTIONS: Final = {"cancel", "agent"}
-"""The kinds of requests whose time is marked from top to bottom."""
+"""The kinds of requests that are marked by a vertical line."""
 
 _TOLD: Final = 12
-"""How many states of a job the description for screen readers tells."""
+"""How many states of a job the description for screen readers has."""
 
 MINUS_ONE: Final = "\N{MINUS SIGN}1"
 
@@ -52,8 +52,8 @@ def chart(
 ) -> Markup:
     """Draw a timeline.
 
-    ``width`` is in CSS pixels, ``name`` is what the ids in the SVG begin with. Pauses are drawn on
-    a logarithmic scale, so that requests of milliseconds and jobs of minutes both show.
+    ``width`` is in CSS pixels; the ids in the SVG begin with ``name``. The axis of time is
+    logarithmic, so that requests of milliseconds and jobs of minutes can both be seen.
     """
     return _Chart(timeline["exchanges"], evidence, width).svg(name)
 
@@ -64,7 +64,7 @@ def jobs_of(exchanges: Sequence[TimelineExchange]) -> list[int]:
 
 
 def marker(kind: str, x: float, y: float, *, css: str = "") -> Markup:
-    """Draw the sign of a kind of request: a shape of its own, so that no colour is needed."""
+    """Draw the sign of a kind of request. Each has its own shape, so colours are not needed."""
     classes = f"mark {css}".strip()
     match kind:
         case "create":
@@ -85,7 +85,7 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
 
 
 class _Chart:
-    """Where everything is on one chart."""
+    """A chart, and the place of everything on it."""
 
     def __init__(
         self, exchanges: list[TimelineExchange], evidence: Sequence[EvidenceEntry], width: int
@@ -104,7 +104,7 @@ class _Chart:
         self.height = self.none + _LANE / 2 + _TICKS
 
     def _spread(self) -> dict[float, float]:
-        """Give each moment its place on the axis: pauses count by the logarithm of their length."""
+        """Place each moment on the axis, at a distance that is the logarithm of the pause."""
         moments = sorted({time for x in self.exchanges for time in _span(x)})
         pauses = (later - earlier for earlier, later in itertools.pairwise(moments))
         places = [0.0]
@@ -169,7 +169,7 @@ width="{width}" height="{height:.0f}" viewBox="0 0 {width} {height:.0f}">
         return " ".join(told)
 
     def _weight(self, exchange: TimelineExchange) -> tuple[bool, bool, bool]:
-        """Return what is drawn over what."""
+        """Return the order in which exchanges are drawn: later ones cover earlier ones."""
         told = exchange["evidence"] is not None
         return told, exchange["kind"] in _INTERVENTIONS, self._proves(exchange)
 
@@ -198,7 +198,7 @@ width="{width}" height="{height:.0f}" viewBox="0 0 {width} {height:.0f}">
         return parts
 
     def _ticks(self) -> list[Markup]:
-        """Label the moments of the story first, then others, where there is room."""
+        """Label the times of the story first, then others where there is room."""
         ordered = sorted(self.exchanges, key=lambda x: (x["evidence"] is None, x["sent"]))
         placed: list[float] = []
         parts = []
@@ -241,7 +241,7 @@ width="{width}" height="{height:.0f}" viewBox="0 0 {width} {height:.0f}">
         return "s-" if job is None else f"s{self.jobs.index(job) % SERIES}"
 
     def _flags(self) -> list[Markup]:
-        """Number the exchanges of the story above the plot, and lead to where they are."""
+        """Number the exchanges of the story above the plot, with lines to their places."""
         flagged = [x for x in self.exchanges if x["evidence"] is not None]
         apart = min(_FLAG_WIDTH + 3, (self.width - _LEFT - _RIGHT) / max(len(flagged), 1))
         places: list[float] = []

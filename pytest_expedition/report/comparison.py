@@ -1,4 +1,4 @@
-"""Two reports side by side: whose outcomes differ, and whether any got worse."""
+"""Compares two reports: which outcomes differ, and whether any got worse."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 Change = Literal["better", "worse", "other"]
 
 RANKS: Final = {"pass": 0, "not-tested": 1, "inconclusive": 1, "waived": 2, "fail": 3, "error": 4}
-"""Outcomes from the best to the worst. Not to know is worse than a pass and better than a known
-failure, excused or not; an error is the worst, since it may hide a failure."""
+"""Outcomes from the best to the worst. An untested requirement is worse than a pass and better than
+a failure, waived or not. An error is the worst, since it may hide a failure."""
 
 ABSENT: Final = "absent"
-"""The outcome of a requirement that a report does not know; it ranks as untested."""
+"""The outcome of a requirement that a report does not have; it ranks as untested."""
 
 
 @dataclass(frozen=True, kw_only=True)

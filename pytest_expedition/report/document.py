@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 SHORTEST_SLEEP: Final = 0.1
 """The shortest pause between two requests, in seconds, that their `curl` lines tell."""
 BODY_SHOWN = 2000
-"""Characters of a body that the report keeps."""
+"""How many characters of a body the report keeps."""
 TIMELINE_LENGTH: Final = 100
-"""Exchanges of a timeline, besides those of the story, at the most."""
+"""How many exchanges a timeline has at most, besides those of the story."""
 
 _NO_TARGET: Final[TargetEntry] = {
     "url": "",
@@ -49,7 +49,7 @@ _NO_TARGET: Final[TargetEntry] = {
     "proxy": "",
 }
 _NEVER: Final = "1970-01-01T00:00:00.000+00:00"
-"""The start of a run that did not come to begin."""
+"""The start of a run that never began."""
 
 
 def document_of(record: RunRecord) -> Document:
@@ -107,7 +107,7 @@ def requirement_entry(record: RunRecord, result: Result) -> RequirementEntry:
 
 
 def broken_down(name: str, reason: str) -> RequirementEntry:
-    """Return the entry of a requirement that the suite itself failed to judge."""
+    """Return the entry of a requirement that the suite could not judge."""
     return outcome_entry(CATALOGUE[name], "error", messages.printable(reason))
 
 
@@ -133,7 +133,7 @@ def _waiver(result: Result, redaction: Redaction) -> WaiverEntry | None:
 
 
 def outcome_entry(requirement: Requirement, outcome: Outcome, reason: str) -> RequirementEntry:
-    """Return the entry of a requirement, without the story of how it was broken."""
+    """Return the entry of a requirement, without evidence."""
     return {
         "id": requirement.id,
         "level": requirement.level,
@@ -159,7 +159,7 @@ def assemble(
 ) -> Document:
     """Put a report together from runs and what was judged in them.
 
-    ``not_selected`` are the requirements for which no test of the session asked.
+    ``not_selected`` are the requirements that no test of the session is about.
     """
     by_id = {entry["id"]: entry for entry in requirements}
     entries = [by_id[name] for name in (*CATALOGUE, *CLIENT_CATALOGUE) if name in by_id]
@@ -202,7 +202,7 @@ def _span(runs: Sequence[RunEntry]) -> float:
 
 
 def _story(result: Result) -> list[Exchange]:
-    """Return the proving exchanges, and how it came to them: their jobs' creations and cancels."""
+    """Return the exchanges that prove a violation, and the creations and cancels of their jobs."""
     if result.violation is None:
         return []
     proof, history = result.violation.proof, result.violation.history
@@ -228,7 +228,7 @@ def _jobs_of(story: list[Exchange], result: Result) -> Iterable[Exchange]:
 def timeline(
     exchanges: Iterable[Exchange], story: list[Exchange], redaction: Redaction
 ) -> TimelineEntry:
-    """Return the life of the story's jobs in short: what a chart of their states needs."""
+    """Return the answers about the jobs of a story, for a chart of their states."""
     others = set(exchanges).difference(story)
     ordered = sorted(others, key=lambda exchange: exchange.sent)
     step = -(-len(ordered) // TIMELINE_LENGTH) or 1
@@ -259,7 +259,7 @@ def _about(exchange: Exchange) -> int | None:
 def evidence(
     story: Iterable[Exchange], proof: Collection[Exchange], redaction: Redaction
 ) -> list[EvidenceEntry]:
-    """Return the exchanges that tell how something was broken, and which of them prove it."""
+    """Return the exchanges of a story, and which of them prove the violation."""
     return [_told(exchange, redaction, proves=exchange in proof) for exchange in story]
 
 

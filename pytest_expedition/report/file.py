@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def as_json(document: Document) -> str:
-    """Make the JSON text of a report, without characters that a terminal might obey."""
+    """Make the JSON text of a report; control characters are escaped."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     return (
         "".join(
@@ -33,7 +33,7 @@ FORMATS: Final[dict[str, Callable[[Document], str]]] = {
     ".html": as_html,
     ".md": as_markdown,
 }
-"""What writes a report, by the suffix of its file."""
+"""The function that makes a report's text, by the suffix of its file."""
 
 
 def read_report(path: Path) -> Document:
@@ -59,7 +59,7 @@ def require_writable(path: Path) -> None:
 
 
 def write(document: Document, path: Path) -> None:
-    """Write a report. Raises ``OSError`` where that is not possible: the old one is there then."""
+    """Write a report. Raises ``OSError`` where that is not possible; an old one stays then."""
     replace_text(path, FORMATS[path.suffix](document))
 
 

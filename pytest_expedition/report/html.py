@@ -1,6 +1,6 @@
-"""The report as one HTML file that needs nothing else: no network, no second file, no script.
+"""The report as one HTML file, which loads nothing else.
 
-The script that is in it only adds buttons which copy. The page is put together by ``html``, which
+The page is complete without its script, which adds buttons that copy. ``html`` makes the page; it
 escapes every value that is not HTML already.
 """
 
@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from pytest_expedition.report import messages
 from pytest_expedition.report.chart import KINDS, SERIES, chart, jobs_of, marker
 from pytest_expedition.report.markup import NOTHING, html, join
-from pytest_expedition.report.messages import GROUPS, MEANINGS, SIGNS, plural, printable
+from pytest_expedition.report.messages import GROUPS, SIGNS, VERDICTS_IN_WORDS, plural, printable
 from pytest_expedition.report.text import following, selection, why
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _WIDTHS: Final = {"wide": 900, "narrow": 318}
 
 
 def _without_control_characters(value: Any) -> Any:
-    """Return plain data in which no text holds what a browser might obey."""
+    """Return plain data without control characters in its texts."""
     if isinstance(value, str):
         return printable(value, keep="\n\t")
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def _prose(text: str) -> Markup:
 
 
 def _name(requirement: str) -> str:
-    """Return the name under which the page finds a requirement."""
+    """Return the id of a requirement's element on the page."""
     return "r-" + re.sub("[^a-z-]", "-", requirement)
 
 
@@ -157,7 +157,7 @@ def _header(document: Document) -> Markup:
         _sign(verdict),
         verdict,
         html(" <small>({})</small>", part) if part else NOTHING,
-        MEANINGS[verdict],
+        VERDICTS_IN_WORDS[verdict],
         join(html('\n<p class="note">{}</p>', _prose(note)) for note in notes if note),
         tally,
         join(html("<div><dt>{}</dt><dd>{}</dd></div>", *each) for each in facts.items()),
@@ -299,12 +299,12 @@ def _figure(entry: RequirementEntry, name: str) -> Markup:
         """<figure>
 {}<ul class="key" aria-label="Key">{}</ul>
 <figcaption>State of the jobs over time, from the first request on. {}\
-The numbers are those of the exchanges below. Pauses are drawn the shorter the longer they are.{}\
+The numbers are those of the exchanges below. The axis of time is logarithmic.{}\
 </figcaption>
 </figure>""",
         charts,
         keys,
-        "“other” is an answer that shows no state, or none that is allowed. " if stateless else "",
+        "“other” is an answer without a valid state. " if stateless else "",
         f" {plural(omitted, 'further exchange')} left out." if omitted else "",
     )
 

@@ -1,7 +1,7 @@
 """The report as Markdown, to be pasted into an issue or a CI summary.
 
-What may come from a server stands in code, where GitHub and its kin act on nothing: no link, no
-mention, no HTML. Only words that cannot be anything else are left as they are.
+Texts that may come from a server are written as code, so that GitHub and others make no link, no
+mention and no HTML of them. Only plain words and numbers are written as they are.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.report.messages import (
-    MEANINGS,
     SIGNS,
+    VERDICTS_IN_WORDS,
     answer_lines,
     duration,
     left_behind,
@@ -44,7 +44,8 @@ def as_markdown(document: Document) -> str:
     lines = [
         f"## {SIGNS[verdict]} Expedition job API: {verdict}" + (f" ({part})" if part else ""),
         "",
-        f"{MEANINGS[verdict]} {tally([each['outcome'] for each in document['requirements']])}.",
+        VERDICTS_IN_WORDS[verdict],
+        tally([each["outcome"] for each in document["requirements"]]) + ".",
         "",
         *([_said(document["reason"]), ""] if document["reason"] else []),
         *([_said(proxy_line(proxy)), ""] if proxy else []),

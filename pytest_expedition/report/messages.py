@@ -21,9 +21,9 @@ LONGEST: Final = 200
 """Characters of a text from elsewhere that a sentence quotes."""
 
 LACKING: Final[dict[Capability, str]] = {
-    "cancellable": "no job recipe has `cancellable = true`",
-    "granted": "no cancel led to -1, and no job recipe has `cancellable = true`",
-    "refusable": "no job recipe has `cancellable = false`",
+    "cancellable": "no recipe has `cancellable = true`",
+    "granted": "no cancel led to -1, and no recipe has `cancellable = true`",
+    "refusable": "no recipe has `cancellable = false`",
     "field": "no answer has the field that the requirement is about",
     "agent-start": "the target file does not have `start = true` under `[agent]`",
     "agent-control": "the target file does not have `control = true` under `[agent]`",
@@ -52,17 +52,16 @@ SIGNS: Final = {
     "conformant-with-waivers": "≈",
     "non-conformant": "✗",
 }
-"""A sign for each outcome and verdict, for eyes that go by shape."""
+"""A sign for each outcome and verdict, so that nothing is told by colour alone."""
 
-MEANINGS: Final[dict[Verdict, str]] = {
-    "conformant": "Every MUST that the target allows was put to the test, and kept.",
-    "conformant-with-waivers": "Every MUST that the target allows was put to the test, and kept "
-    "or waived.",
-    "non-conformant": "At least one MUST is broken.",
-    "inconclusive": "Nothing is known to be broken, but not every MUST was put to the test.",
-    "error": "The suite could not do its work; this says nothing about what was not judged.",
+VERDICTS_IN_WORDS: Final[dict[Verdict, str]] = {
+    "conformant": "Every MUST that this target allows to test passed.",
+    "conformant-with-waivers": "Every MUST that this target allows to test passed or is waived.",
+    "non-conformant": "At least one MUST failed.",
+    "inconclusive": "No MUST failed, but not every MUST was tested.",
+    "error": "The run could not be carried out, so not everything was judged.",
 }
-"""What a verdict means."""
+"""What a verdict says."""
 
 GROUPS: Final = {
     "create": "Creating a job",
@@ -81,7 +80,7 @@ GROUPS: Final = {
 
 WAIVERS: Final[dict[WaiverState, str]] = {
     "used": "waived until {until}: {reason}",
-    "undecided": "not exercised, so its waiver until {until} was not needed yet ({reason})",
+    "undecided": "its waiver until {until} was neither used nor proved unnecessary ({reason})",
     "not-needed": "its waiver is not needed: remove it from the target ({reason})",
     "expired": "its waiver expired after {until} ({reason})",
 }
@@ -97,7 +96,7 @@ PLAIN: Final = {
     "resource",
     "owner",
 }
-"""Facts that are words already."""
+"""The facts of violations that are texts of ours, not values of the server."""
 
 _KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}
 
@@ -131,7 +130,7 @@ def _judged(result: Result, broke: str) -> str:
     requirement = result.requirement
     match result.outcome:
         case "pass":
-            return f"kept {result.kept} times" if result.kept > 1 else "kept once"
+            return f"{result.kept:,} checks" if result.kept > 1 else "1 check"
         case "fail" | "waived":
             assert result.violation is not None
             return seen(result.violation)
@@ -205,12 +204,12 @@ def _spelled(value: Any) -> str:
 
 
 def cut(text: str) -> str:
-    """Leave of a text what fits a sentence."""
+    """Shorten a text so that a sentence can quote it."""
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """Replace what a terminal or a browser might obey, but for the characters to ``keep``."""
+    """Replace characters that control a terminal or a browser, except those to ``keep``."""
     return "".join(
         each if each.isprintable() or each in keep else "\N{REPLACEMENT CHARACTER}" for each in text
     )

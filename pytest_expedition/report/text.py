@@ -1,4 +1,4 @@
-"""The report for people at a terminal: one line a requirement, and the whole story of a failure."""
+"""The report for the terminal: a line for each requirement, and the story of each failure."""
 
 from __future__ import annotations
 
@@ -124,20 +124,20 @@ def verdict_lines(document: Document) -> list[str]:
 
 
 def selection(document: Document) -> str:
-    """Say of how many requirements a verdict is; empty if it is of all."""
+    """Say how many requirements a verdict is about; empty if it is about all."""
     left_out = document["not_selected"]
     count = sum(entry["id"] not in left_out for entry in document["requirements"])
-    return f"of {count} of {_known(document)} requirements" if left_out else ""
+    return f"on {count} of {_known(document)} requirements" if left_out else ""
 
 
 def _known(document: Document) -> int:
-    """Return how many requirements there are, of servers or clients, whichever were judged."""
+    """Return how many requirements there are for servers, clients or both, as were judged."""
     judged = {entry["id"] for entry in document["requirements"]} | {*document["not_selected"]}
     return sum(len(all_of) for all_of in (CATALOGUE, CLIENT_CATALOGUE) if judged & all_of.keys())
 
 
 def waiver_lines(entries: list[RequirementEntry]) -> list[str]:
-    """Tell the waivers that were used, and those that are no longer right."""
+    """Tell the waivers that were used, and those that have expired or are not needed."""
     waived = {entry["id"]: entry["waiver"]["state"] for entry in entries if entry["waiver"]}
     return [
         f"{said}: {', '.join(name for name in waived if waived[name] == state)}"
@@ -149,7 +149,7 @@ def waiver_lines(entries: list[RequirementEntry]) -> list[str]:
 def recording_lines(document: Document, *, passed_over: int, remarks: Iterable[str]) -> list[str]:
     """Tell what recordings showed: each requirement, the story of each that failed, the verdict.
 
-    ``passed_over`` requests were not of the job API; ``remarks`` say what could not be judged.
+    ``passed_over`` requests are not part of the job API; ``remarks`` say what was not judged.
     """
     lines = [requirement_line(entry) for entry in document["requirements"]]
     for entry in document["requirements"]:
@@ -157,7 +157,7 @@ def recording_lines(document: Document, *, passed_over: int, remarks: Iterable[s
             lines += ["", *failure(entry, document["requirements"]).splitlines()]
     lines.append("")
     if passed_over:
-        lines.append(f"{plural(passed_over, 'request')} passed over: not of the job API")
+        lines.append(f"{plural(passed_over, 'request')} ignored: not part of the job API")
     return [*lines, *map(printable, remarks), *verdict_lines(document)]
 
 

@@ -1,4 +1,4 @@
-"""What a session of pytest has found out: gathered from its tests, written to files, and told."""
+"""What a session of pytest found out: collected from its tests, written to files, printed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VERDICT_COLOURS: Final = {"conformant": "green", "inconclusive": "yellow"}
 
 
 class JudgedRun(TypedDict):
-    """A run and all that it judged."""
+    """A run and its requirements."""
 
     run: RunEntry
     requirements: list[RequirementEntry]
@@ -31,8 +31,8 @@ class JudgedRun(TypedDict):
 class ContractFound(TypedDict):
     """What the test of one requirement found; it passes between processes (pytest-xdist).
 
-    ``judged`` is the whole run, which the first test of each process brings along. ``broke`` is the
-    requirement's entry where the test failed before the run was there.
+    ``judged`` is the whole run; the first test of each process has it. ``broke`` is the
+    requirement's entry if the test failed before the run was done.
     """
 
     requirement: str
@@ -41,7 +41,7 @@ class ContractFound(TypedDict):
 
 
 class SessionReport:
-    """Gathers what tests have found out, also in other processes (pytest-xdist), and tells it."""
+    """Collects what tests found out, also in other processes (pytest-xdist), and reports it."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -77,13 +77,13 @@ class SessionReport:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the report, and see to the exit status."""
+        """Write the reports, and set the exit status."""
         if not self.found_anything:
             return
         document = self._write_reports()
         self._add_suite_properties(document)
         if self.unwritten or self.judged or self.broke:
-            self._see_to_the_exit_status(session, document)
+            self._set_exit_status(session, document)
 
     def _write_reports(self) -> Document:
         self.document = self._make_document()
@@ -110,8 +110,8 @@ class SessionReport:
             entries += promise_entries(self.trials)
         return assemble(runs, entries, not_selected=not_selected)
 
-    def _see_to_the_exit_status(self, session: pytest.Session, document: Document) -> None:
-        """Let no session end well that has found a MUST broken, or could not judge."""
+    def _set_exit_status(self, session: pytest.Session, document: Document) -> None:
+        """Make a session fail that found a MUST broken, or could not judge."""
         ran = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
         if ran and (document["verdict"] == "error" or self.unwritten):
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
@@ -130,14 +130,14 @@ class SessionReport:
             write(document, path)
             self.written.append(path)
             for entry in document["requirements"]:
-                if "plan" in entry:  # kept in a file of its own, to be carried out again
+                if "plan" in entry:  # in a file of its own, for --expedition-replay
                     text = json.dumps(entry["plan"], indent=2) + "\n"
                     replace_text(plan_path(path, entry["id"]), text)
         except OSError as error:
             self.unwritten.append(f"the report was not written to {path}: {error.strerror}")
 
     def _add_suite_properties(self, document: Document) -> None:
-        """Let the JUnit XML say what was judged, and the verdict."""
+        """Add the target and the verdict to the JUnit XML."""
         if self.config.getoption("xmlpath", None):
             writers: list[Any] = [
                 plugin
@@ -149,7 +149,7 @@ class SessionReport:
                 writer.add_global_property("expedition_verdict", document["verdict"])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Tell the verdict, and the outcome of each requirement."""
+        """Print the outcome of each requirement, and the verdict."""
         if self.preview:
             terminalreporter.section("expedition contract: dry run")
             for line in self.preview:
@@ -214,7 +214,7 @@ def _entries_to_list(document: Document) -> list[RequirementEntry]:
 
 
 def session_report(config: pytest.Config) -> SessionReport:
-    """Return the report of a session, which is begun when it is first asked for."""
+    """Return the report of a session; the first call makes it."""
     report: SessionReport | None = config.pluginmanager.get_plugin(_NAME)
     if report is None:
         report = SessionReport(config)

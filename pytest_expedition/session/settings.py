@@ -1,6 +1,6 @@
-"""What the settings say: options of pytest, else environment variables, else the ini file.
+"""The settings: options of pytest, else environment variables, else the ini file.
 
-All raise ``pytest.UsageError`` for what cannot be followed.
+All functions raise ``pytest.UsageError`` for a setting that cannot be used.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from pytest_expedition.suite.target import Target
 
 ONE_PROCESS: Final = (
-    "a live instance is judged by one process: each worker of pytest-xdist would create jobs of "
-    "its own; leave -n, --dist and --tx out"
+    "a live instance is judged by one process, since each worker of pytest-xdist would create jobs "
+    "of its own: remove -n, --dist and --tx"
 )
 
 ONE_RUN: Final = (
-    "the contract's tests share one run, which a process for each test would carry out again and "
-    "again; leave --forked out, and the marker `forked`"
+    "the tests of the contract share one run, which a process for each test would repeat: "
+    "remove --forked and the marker `forked`"
 )
 
 _PROCESS = pytest.StashKey[int]()
@@ -35,7 +35,7 @@ _REPORTS = pytest.StashKey[list["Path"]]()
 
 
 def check_options(config: pytest.Config) -> None:
-    """Refuse options that cannot be followed, before anything runs."""
+    """Check the options before anything runs."""
     if any(config.getoption(f"--expedition-{name}") is not None for name in ("url", "config")):
         live_target(config)
     if config.getoption("--expedition-report") is not None:
@@ -47,14 +47,14 @@ def check_options(config: pytest.Config) -> None:
 
 
 def setting(config: pytest.Config, name: str) -> str:
-    """Look a setting up: option, then environment, then ini; empty if it is nowhere.
+    """Look up a setting: option, then environment, then ini; empty if there is none.
 
-    An option or a variable that is there and empty is a mistake: that of an unset variable in CI.
+    An empty option or variable is a usage error: often a variable of CI was not set.
     """
     option, variable = f"--expedition-{name}", f"EXPEDITION_{name.upper()}"
     for where, found in ((option, config.getoption(option)), (variable, os.environ.get(variable))):
         if found == "":
-            raise pytest.UsageError(f"{where} is empty: give it a value, or leave it out")
+            raise pytest.UsageError(f"{where} is empty: give it a value, or remove it")
         if found is not None:
             return str(found)
     try:
@@ -64,7 +64,7 @@ def setting(config: pytest.Config, name: str) -> str:
 
 
 def path_setting(config: pytest.Config, name: str) -> Path | None:
-    """Look up the path of a file: in the ini file it counts from there, else from here."""
+    """Look up the path of a file, relative to the ini file or else to the current folder."""
     value = setting(config, name)
     if not value:
         return None
@@ -74,7 +74,7 @@ def path_setting(config: pytest.Config, name: str) -> Path | None:
 
 
 def strict(config: pytest.Config) -> bool:
-    """Look up whether a SHOULD that fails is a failed test."""
+    """Look up whether a SHOULD that fails fails its test."""
     value = setting(config, "strict").lower()
     if value in {"true", "1", "yes", "on"}:
         return True
@@ -97,7 +97,7 @@ def profile(config: pytest.Config) -> ProfileName:
 
 
 def report_paths(config: pytest.Config) -> list[Path]:
-    """Look up the reports to write: options, else the environment (parted as in PATH), else ini."""
+    """Look up the reports to write: options, else the environment (split as PATH), else ini."""
     if _REPORTS not in config.stash:
         config.stash[_REPORTS] = _checked_report_paths(config)
     return config.stash[_REPORTS]
@@ -116,7 +116,7 @@ def _checked_report_paths(config: pytest.Config) -> list[Path]:
     if not names:
         return []
     if "" in names:
-        raise pytest.UsageError(f"{where} is empty: give it a value, or leave it out")
+        raise pytest.UsageError(f"{where} is empty: give it a value, or remove it")
     from pytest_expedition.report.file import FORMATS, require_writable
 
     paths = [folder / name for name in names]
@@ -140,7 +140,7 @@ def _checked_report_paths(config: pytest.Config) -> list[Path]:
 
 
 def record_path(config: pytest.Config) -> Path | None:
-    """Look up the trace file that is to be written, if any."""
+    """Look up the trace file to write, if any."""
     path = path_setting(config, "record")
     if path is not None and not path.parent.is_dir():
         raise pytest.UsageError(f"expedition_record = {str(path)!r}: the folder does not exist")
@@ -150,7 +150,7 @@ def record_path(config: pytest.Config) -> Path | None:
 
 
 def begin_trace(config: pytest.Config) -> None:
-    """Empty the trace file, if one is asked for and anything runs."""
+    """Empty the trace file, if there is one and tests run."""
     path = record_path(config)
     if path is None or config.getoption("collectonly"):
         return
@@ -162,12 +162,14 @@ def begin_trace(config: pytest.Config) -> None:
 
 
 def replay(config: pytest.Config) -> Replay | None:
-    """Return the plan that is to be carried out alone, if one is named."""
+    """Return the plan to replay, if there is one."""
     path = path_setting(config, "replay")
     if path is None:
         return None
     if config.getoption("--expedition-dry-run"):
-        raise pytest.UsageError("--expedition-replay, --expedition-dry-run: leave one out")
+        raise pytest.UsageError(
+            "--expedition-replay and --expedition-dry-run do not work together: remove one"
+        )
     from pytest_expedition.suite.plan import PlanError, read_replay, require_allowed
 
     try:
@@ -181,12 +183,12 @@ def replay(config: pytest.Config) -> Replay | None:
 
 
 def plan_path(report: Path, requirement: str) -> Path:
-    """Return where a plan is kept that showed a requirement broken: beside the report."""
+    """Return the file for the plan that showed a requirement broken: beside the report."""
     return report.with_name(f"{report.stem}.plan.{requirement}.json")
 
 
 def replay_command(config: pytest.Config, requirement: str) -> str:
-    """Return how a plan is carried out again; empty where there is no report beside which it is."""
+    """Return the command that replays a plan; empty without a report, beside which plans are."""
     reports = report_paths(config)
     if not reports:
         return ""
@@ -202,7 +204,7 @@ def replay_command(config: pytest.Config, requirement: str) -> str:
 
 
 def workers(config: pytest.Config) -> int:
-    """Return how many workers of pytest-xdist there are, if this process is one; else 0."""
+    """Return the number of workers of pytest-xdist if this process is one, else 0."""
     return int(getattr(config, "workerinput", {"workercount": 0})["workercount"])
 
 
@@ -217,7 +219,7 @@ def is_another_process(config: pytest.Config) -> bool:
 
 
 def require_one_run(session: pytest.Session) -> None:
-    """Refuse what would carry the run out once for each test."""
+    """Refuse options with which each test would carry out a run."""
     marked = any(item.get_closest_marker("forked") for item in session.items)
     if marked or session.config.getoption("forked", None):
         raise pytest.UsageError(ONE_RUN)
@@ -232,29 +234,29 @@ def hidden_contract(config: pytest.Config) -> str:
         if not any(fnmatch.fnmatch(usual.replace("*", "contract"), x) for x in config.getini(name))
     ]
     return (
-        "pytest_expedition.contract was asked for, but pytest collected none of its tests: they "
-        f"are hidden by {' and '.join(changed) or 'rules of collection, such as --ignore'}"
+        "pytest collected no test of pytest_expedition.contract: they are hidden by "
+        f"{' and '.join(changed) or 'an option that hides tests, such as --ignore'}"
     )
 
 
 def seed(config: pytest.Config) -> int | None:
-    """Return the number that `--hypothesis-seed` gives, if it gives one."""
+    """Return the number given by `--hypothesis-seed`, if any."""
     given = str(config.getoption("--hypothesis-seed", None))
     return int(given) if given.isdecimal() else None
 
 
 def require_no_other_target(config: pytest.Config) -> None:
-    """Fail if a conftest names a target that the contract suite does not get to see.
+    """Fail if a conftest has a target that the contract suite cannot see.
 
-    The fake would be judged in its place, and found conformant.
+    Otherwise the fake would be judged in its place.
     """
     for plugin in config.pluginmanager.get_plugins():
         file = getattr(plugin, "__file__", None) or ""
         if file.endswith("conftest.py") and hasattr(plugin, "expedition_target"):
             pytest.fail(
-                f"{file} has a fixture expedition_target, but the contract suite, which is none of "
-                f"the tests of that folder, does not see it; move it to the conftest.py of "
-                f"{config.rootpath}, which is pytest's rootdir",
+                f"{file} has a fixture expedition_target, but the contract suite is not in that "
+                f"folder and cannot use it: move it to the conftest.py of {config.rootpath}, "
+                "pytest's rootdir",
                 pytrace=False,
             )
 

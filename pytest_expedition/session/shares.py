@@ -1,4 +1,4 @@
-"""Work that is shared by the processes of pytest-xdist: each takes what no other has taken."""
+"""Work that the processes of pytest-xdist share: each takes shares that no other has taken."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _Result = TypeVar("_Result")
 
 
 def do_together(folder: Path, count: int, work: Callable[[int], _Result]) -> list[_Result]:
-    """Do all shares of some work together with other processes; return what came of each.
+    """Do all shares of some work together with other processes; return the result of each.
 
-    Every process calls this with the same folder, which is theirs alone, and gets all results,
-    which are pickled on the way. ``work`` is called with the number of a share, from 0; a share
-    whose process ended amid it is done by another. Raises what ``work`` raises.
+    Every process calls this with the same folder, which nothing else uses, and gets all results.
+    Results are pickled. ``work`` is called with the number of a share, from 0. If a process ends
+    before its share is done, another process does it. Raises what ``work`` raises.
     """
     folder.mkdir(exist_ok=True)
     results = [folder / f"{number}.pickle" for number in range(count)]
-    for seconds in (0, -1):  # first what nobody is at, then wait for what others are at
+    for seconds in (0, -1):  # first the free shares, then wait for those that others do
         for number, result in enumerate(results):
             with contextlib.suppress(Timeout), FileLock(result.with_suffix(".lock"), seconds):
                 if not result.exists():

@@ -28,7 +28,7 @@ DONE_ALL_THE_SAME: Final = Fault(
 
 @rule("auth.required")
 def required(history: History) -> Iterator[Judgement]:
-    """Without a key, or with a wrong one, nothing is told and nothing is done."""
+    """A request without a key, or with a wrong key, gets no data and changes nothing."""
     for probe in history.probes:
         if probe.probe not in {"no-key", "wrong-key"}:
             continue
@@ -67,7 +67,7 @@ BAD_ID_NO_JSON: Final = Fault(
 
 @rule("input.bad-id")
 def bad_id(history: History) -> Iterator[Judgement]:
-    """An id that is no id (text, `1619abc`, 0, negative, huge, empty, encoded slashes, quotes) is
+    """A malformed id (text, `1619abc`, 0, negative, huge, empty, encoded slashes, quotes) gets
     a client error in JSON, never a server error, never another job.
     """
     for probe in history.probes:

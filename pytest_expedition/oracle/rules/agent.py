@@ -102,7 +102,7 @@ def _answer_to_start(running: Exchange, start: Exchange) -> Judgement:
 
 @rule("agent.gates")
 def gates(history: History) -> Iterator[Judgement]:
-    """A job created while the agent is stopped stands still; after its start it goes on."""
+    """A job created while the agent is stopped makes no progress until the agent is started."""
     if history.others_may_act:
         return
     for number, (stop, in_order) in enumerate(_commands(history)):

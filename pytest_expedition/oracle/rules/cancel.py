@@ -77,9 +77,7 @@ CANCEL_IGNORED: Final = Fault(
 
 @job_rule("cancel.minus-one")
 def minus_one(job: JobHistory) -> Iterator[Judgement]:
-    """Cancelling a running job that can be cancelled brings its state to -1 within a
-    short grace.
-    """
+    """Cancelling a running job that can be cancelled brings its state to -1 within five seconds."""
     cancels = _cancels_while_running(job)
     if job.cancellable is not True or not cancels:
         return
@@ -153,7 +151,7 @@ UNCANCELLED: Final = Fault("uncancelled", "The state of job {job} was -1, then {
 
 @job_rule("cancel.persists")
 def persists(job: JobHistory) -> Iterator[Judgement]:
-    """Once -1 has shown, in any answer, the job is -1 for good, and still there to be asked."""
+    """Once any answer has shown -1, the job stays at -1, and its status can still be asked for."""
     if job.cancelled is not None:
         polls = [x for x in job.polls if job.cancelled.before(x)]
         if hide_the_result(polls) and not any(x.answered for x in polls):
@@ -208,7 +206,7 @@ REPEAT_CHANGED: Final = Fault(
 
 @job_rule("cancel.repeat")
 def repeat(job: JobHistory) -> Iterator[Judgement]:
-    """Cancelling a cancelled job leaves it at -1 and is no server error."""
+    """Cancelling a cancelled job leaves it at -1 and is not a server error."""
     for again in job.cancels:
         if not job.cancelled_before(again):
             continue
@@ -292,8 +290,8 @@ NO_ORDER: Final = Fault(
 
 @job_rule("cancel.race")
 def race(job: JobHistory) -> Iterator[Judgement]:
-    """Cancels and polls sent at the same time admit one order of events: no job is ever both
-    finished and cancelled.
+    """The answers to cancels and polls sent at the same time fit one order of events: no job is
+    both finished and cancelled.
     """
     cancel = next((x for x in job.cancels if _raced(job, x)), None)
     if cancel is None:

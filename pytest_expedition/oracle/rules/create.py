@@ -104,7 +104,9 @@ NOT_VISIBLE: Final = Fault(
 
 @job_rule("create.visible")
 def visible(job: JobHistory) -> Iterator[Judgement]:
-    """As soon as creation has answered, the status of that `jobId` answers with that job."""
+    """As soon as a creation has answered, a status request for its `jobId` answers with that
+    job.
+    """
     if job.creation is None:
         return
     first = next((x for x in job.statuses if job.creation.before(x)), None)

@@ -28,8 +28,8 @@ FIELD_TYPE: Final = Fault(
 
 @job_rule("envelope.field-types")
 def field_types(job: JobHistory) -> Iterator[Judgement]:
-    """The fields of a job and of the envelope that no other requirement reads have the declared
-    types; null is as good as absent.
+    """Fields of a job and of the envelope that no other requirement reads have the declared
+    types; null counts as absent.
     """
     for exchange in job.answers:
         if exchange.answer.dialect != "data" or exchange.answer.problem is not None:

@@ -118,7 +118,7 @@ REFUSED_SILENTLY: Final = Fault(
 
 @rule_across_jobs("refuse.message", notes=_said)
 def message(jobs: list[_Said]) -> Iterator[Judgement]:
-    """The answer to a refused cancel carries a message, not empty, that says so.
+    """The answer to a refused cancel has a message which says that it was refused.
 
     The rule reads no language and asks for no place. A text says so if neither an earlier answer
     about the job nor the answer to a granted cancel carried it. Where the answer to each granted
@@ -208,9 +208,7 @@ REFUSED_RESET: Final = Fault(
 
 @job_rule("refuse.continues")
 def continues(job: JobHistory) -> Iterator[Judgement]:
-    """After a refused cancel the job goes on uninfluenced: not reset, not stopped, and it reaches
-    1.
-    """
+    """A refused cancel does not affect the job: it is not reset, not stopped, and reaches 1."""
     refused = next(_refused(job), None)
     if refused is None:
         return

@@ -51,7 +51,9 @@ RESULT_CHANGED: Final = Fault(
 
 @job_rule("result.stable")
 def stable(job: JobHistory) -> Iterator[Judgement]:
-    """Asking for a finished job's result again gives the same, and it is still there."""
+    """Asking again for the result of a finished job gives the same result, and the job is still
+    there.
+    """
     first_at: dict[tuple[str, str], Exchange] = {}
     for poll in job.statuses:
         if poll.gone and job.finished_before(poll):

@@ -111,7 +111,7 @@ WENT_BACK: Final = Fault("went-back", "The state of job {job} was {high}, then {
 
 @job_rule("status.monotonic")
 def monotonic(job: JobHistory) -> Iterator[Judgement]:
-    """While a job is not cancelled, its state never goes back, not by a hair."""
+    """While a job is not cancelled, its state never decreases."""
     for earlier, later in after_furthest(job.seen):
         if rank(later) < rank(earlier) < FINISHED:
             yield Violation(
@@ -234,7 +234,7 @@ CANCELLED_ITSELF: Final = Fault(
 
 @job_rule("status.no-spontaneous-cancel")
 def no_spontaneous_cancel(job: JobHistory) -> Iterator[Judgement]:
-    """-1 only shows on a job for which a cancel was sent."""
+    """Only a job for which a cancel was sent shows -1."""
     if job.cancelled is not None and not job.may_be_cancelled_by(job.cancelled):
         yield Violation(CANCELLED_ITSELF, job.first, job.cancelled, job=job.id)
     elif any(not job.may_be_cancelled_by(x) for x in job.seen):
