@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +26,7 @@ from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.run import run_contract
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from pytest_expedition.report.entries import Document
@@ -258,6 +260,24 @@ def test_mistakes_are_told(
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"x" * 99)[:10])
     assert main(["check", *arguments]) == status
     assert message in capsys.readouterr().err
+
+
+def zipped(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("trace.json", content)
+    return archive.getvalue()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zipped])
+@pytest.mark.parametrize("name", ["trace.json", "trace.jsonl", "trace", "trace.har"])
+def test_a_trace_is_known_by_its_content(
+    tmp_path: Path, name: str, pack: Callable[[bytes], bytes]
+) -> None:
+    path = write(tmp_path / name, Story().create().poll(0.5).poll(0.4).exchanges)
+    path.write_bytes(pack(path.read_bytes()))
+    results = judge_files([path]).record.results
+    assert [x.requirement.id for x in results if x.outcome == "fail"] == ["status.monotonic"]
 
 
 @pytest.mark.parametrize(
