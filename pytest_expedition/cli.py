@@ -245,7 +245,10 @@ def _run_client(options: argparse.Namespace) -> int:
     try:
         path.write_bytes(b"")
     except OSError as error:
-        print(f"pytest-expedition: {path} was not written: {error.strerror}", file=sys.stderr)
+        print(
+            f"pytest-expedition: the trace {path} cannot be written: {error.strerror}",
+            file=sys.stderr,
+        )
         return EXIT_MISTAKE
     numbers = itertools.count(1)  # ports and job ids repeat, so each server has its own part
     return client_command.run(
@@ -379,7 +382,9 @@ def _report(name: str) -> Document:
     except SchemaViolation as violation:
         raise ValueError(f"{name}: is not a JSON report: {violation}") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name}: is not JSON: {error}") from None
+        raise ValueError(
+            f"{name}: is not JSON: {error}; compare takes reports that end in .json"
+        ) from None
 
 
 def _compare(before_name: str, after_name: str) -> int:
@@ -509,9 +514,17 @@ def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespa
     """Serve; return whether it was possible."""
     from pytest_expedition.recordings.answers import to_terminal, to_trace
 
-    try:
-        if options.record is not None:
+    if options.record is not None:
+        try:
             options.record.write_bytes(b"")
+        except OSError as error:
+            print(
+                f"pytest-expedition: the trace {options.record} cannot be written: "
+                f"{error.strerror}",
+                file=sys.stderr,
+            )
+            return False
+    try:
         server.start()
         if options.record is not None:
             server.listeners.append(to_trace(options.record, url=server.url))

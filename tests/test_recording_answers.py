@@ -146,7 +146,7 @@ def test_a_record_that_cannot_be_written_is_said(
 ) -> None:
     trace = tmp_path / "there-is-no-such-folder" / "trace.jsonl"
     assert main(["client", "--record", str(trace), "--", "true"]) == 4
-    assert f"{trace} was not written: No such file" in capsys.readouterr().err
+    assert f"{trace} cannot be written: No such file" in capsys.readouterr().err
 
 
 def test_the_command_client_records_each_scenario_apart(

@@ -220,4 +220,4 @@ def _unknown(path: Path) -> str:
         head = ""
     of_mitmproxy = path.suffix in {".flow", ".flows", ".mitm"} or _MITMPROXY.match(head)
     hint = f"; {CONVERT}" if of_mitmproxy else ""
-    return f"{path}: this is not a recording that I know: {KNOWN}{hint}"
+    return f"{path}: is not a recording: {KNOWN}{hint}"

@@ -100,7 +100,7 @@ class LimitReachedError(Exception):
 
 
 class TargetUnusableError(Exception):
-    """The target does not answer, or does not let us in: nothing can be judged."""
+    """The target does not answer, or refuses the key: nothing can be judged."""
 
 
 _CLOSED: Final = ("closed connection without response", "reset by peer")
@@ -110,6 +110,8 @@ _CLOSED: Final = ("closed connection without response", "reset by peer")
 def _does_not_answer(url: str, lost: str) -> str:
     is_closed = any(closed in lost for closed in _CLOSED)
     hint = "; is the url https://…?" if is_closed and url.startswith("http://") else ""
+    if "Connection refused" in lost:
+        hint = "; is the instance running, and are host and port right?"
     return f"{url} does not answer: {lost}{hint}"
 
 
@@ -655,7 +657,7 @@ class Client:
             if exchange.status == NO_KEY and not exchange.probe:
                 raise TargetUnusableError(
                     f"{url} refuses the key: {exchange.method} {exchange.path} was answered with "
-                    f"{NO_KEY}"
+                    f"{NO_KEY}; is it a key of this instance, and less than a month old?"
                 )
             self._reached = self._reached or exchange.status is not None
         if not self._reached:

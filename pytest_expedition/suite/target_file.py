@@ -266,8 +266,8 @@ def _credentials(auth: Mapping[str, str], where: str, environ: Mapping[str, str]
         if not value and not named:
             state = "is empty" if variable in environ else "is not set"
             raise TargetError(
-                f"{variable} {state}: {API_KEY_VARIABLE} must hold the key of the instance, or "
-                f"{USERNAME_VARIABLE} and {PASSWORD_VARIABLE} a user name and a password"
+                f"{variable} {state}: set it to the key of the instance, or set "
+                f"{USERNAME_VARIABLE} and {PASSWORD_VARIABLE}"
             )
         if not value:
             raise TargetError(
