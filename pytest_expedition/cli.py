@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--record",
         type=Path,
         metavar="FILE",
-        help="write a trace of all requests about jobs: `pytest-expedition check` judges it",
+        help="write a trace of all requests about jobs, for `pytest-expedition check`",
     )
     serve.add_argument(
         "--log",

@@ -54,26 +54,29 @@ def test_a_plan_that_is_kept_is_read_again(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no plan: it is no JSON: Expecting value"),
-        ("\udcff", "is no plan: it is no JSON: "),
-        ("[" * 100_000, "is no plan: it is no JSON: "),
-        ("{}", "is no plan: $.requirement is missing, expected this field"),
-        ('{"requirement": "x", "jobs": []}', "is no plan: $.jobs is [], expected at least 1 item"),
+        ("", "is not a plan: it is not JSON: Expecting value"),
+        ("\udcff", "is not a plan: it is not JSON: "),
+        ("[" * 100_000, "is not a plan: it is not JSON: "),
+        ("{}", "is not a plan: $.requirement is missing, expected this field"),
+        (
+            '{"requirement": "x", "jobs": []}',
+            "is not a plan: $.jobs is [], expected at least 1 item",
+        ),
         (
             '{"requirement": "x", "jobs": [{"recipe": "a", "after": 2}]}',
-            "is no plan: $.jobs[0].after is 2, expected at most 1",
+            "is not a plan: $.jobs[0].after is 2, expected at most 1",
         ),
         (
             '{"requirement": "x", "jobs": [{"recipe": "a", "after": NaN}]}',
-            "is no plan: it is no JSON",
+            "is not a plan: it is not JSON",
         ),
         (
             json.dumps({"requirement": "x", "jobs": [{"recipe": "a"}] * 1001}),
-            "is no plan: $.jobs is ",
+            "is not a plan: $.jobs is ",
         ),
         (
             json.dumps({"requirement": "x", "jobs": [{"recipe": "a", "poll_every": 10**400}]}),
-            "is no plan: $.jobs[0].poll_every is ",
+            "is not a plan: $.jobs[0].poll_every is ",
         ),
         (
             json.dumps(
@@ -82,9 +85,9 @@ def test_a_plan_that_is_kept_is_read_again(
                     "jobs": [{"recipe": "a", "acts": [{"progress": 0, "requests": ["poll"] * 17}]}],
                 }
             ),
-            "is no plan: $.jobs[0].acts[0].requests is ",
+            "is not a plan: $.jobs[0].acts[0].requests is ",
         ),
-        (" " * (MOST_BYTES + 1), f"is no plan: it is larger than {MOST_BYTES} bytes"),
+        (" " * (MOST_BYTES + 1), f"is not a plan: it is larger than {MOST_BYTES} bytes"),
     ],
 )
 def test_a_file_that_is_no_plan_is_told(tmp_path: Path, text: str, message: str) -> None:

@@ -124,8 +124,8 @@ def changed(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"{\n", "is no JSON: "),
-        (b"\xff\n", "is no JSON: "),
+        (b"{\n", "is not JSON: "),
+        (b"\xff\n", "is not JSON: "),
         (b"[" * 100_000 + b"\n", "is nested too deep"),
         (b"[]\n", "$ is [], expected object"),
         (changed(kind="poll"), '$.kind is "poll", expected one of'),

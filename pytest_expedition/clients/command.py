@@ -34,13 +34,14 @@ def add_parser(
     parser: argparse.ArgumentParser = commands.add_parser(
         "client",
         help="run a client that is a program in every scenario, and judge what it does",
-        description="Run a program in every scenario, and judge what it does. In the command {url} "
-        "and {key} stand for the address and the key of the fake instance; both are also in the "
-        "environment, as EXPEDITION_URL and EXPEDITION_API_KEY. The program runs one job and tells "
-        "by its exit status how it ended: 0 means that it has finished. Give the program a pause "
-        "of about half a second between polls: ten polls within two seconds are too many.",
-        epilog="Exit status: 0 no MUST is broken, 1 one is (or, with --strict, a SHOULD), 3 a rule "
-        "broke down or a report was not written, 4 the command cannot be run.",
+        description="Run a program in every scenario, and judge what it does. In the command, "
+        "{url} and {key} are replaced by the address and the key of the fake instance; both are "
+        "also in the environment, as EXPEDITION_URL and EXPEDITION_API_KEY. The program runs one "
+        "job and tells by its exit status how it ended: 0 means that it has finished. Give the "
+        "program a pause of about half a second between polls: ten polls within two seconds are "
+        "too many.",
+        epilog="Exit status: 0 no MUST failed, 1 a MUST failed (or a SHOULD, with --strict), 3 a "
+        "rule crashed or a report was not written, 4 the command cannot be run.",
     )
     parser.add_argument(
         "--exit",
@@ -49,7 +50,7 @@ def add_parser(
         type=_meaning,
         metavar="STATUS=WORD",
         help="what an exit status means: failed, cancelled or gave-up; may be given more than once "
-        "(default: any but 0 may mean each of them)",
+        "(default: any status but 0 may mean any of them)",
     )
     parser.add_argument(
         "--cancel-signal",
@@ -73,7 +74,7 @@ def add_parser(
         help="leave this scenario out; may be given more than once",
     )
     parser.add_argument(
-        "--dialect", metavar="NAME", help="the dialect that is spoken: system, msg, data, mixed"
+        "--dialect", metavar="NAME", help="the dialect of the fake: system, msg, data or mixed"
     )
     parser.add_argument(
         "--job-seconds",
@@ -87,7 +88,7 @@ def add_parser(
         type=seconds,
         default=60.0,
         metavar="SECONDS",
-        help="after how long the program is killed (default: %(default)s)",
+        help="kill the program after this time (default: %(default)s)",
     )
     parser.add_argument(
         "--side-by-side",
@@ -108,10 +109,10 @@ def add_parser(
         "--record",
         type=Path,
         metavar="FILE",
-        help="write a trace of all requests about jobs: `pytest-expedition check` judges it",
+        help="write a trace of all requests about jobs, for `pytest-expedition check`",
     )
     parser.add_argument(
-        "--strict", action="store_true", help="a SHOULD that fails counts as a MUST that does"
+        "--strict", action="store_true", help="treat a SHOULD that fails like a MUST that fails"
     )
     parser.add_argument("program", nargs="+", metavar="COMMAND", help="the command, after --")
     parser.set_defaults(refuse=parser.error)

@@ -56,7 +56,7 @@ def situations(dialect: DialectName | None, *, cancels: bool) -> st.SearchStrate
 
 
 def _outages(*, client_cancels: bool) -> st.SearchStrategy[list[Outage]]:
-    """Draw outages, never two in a row: it is not defined how many a client must survive."""
+    """Draw outages, never two in a row: how many a client must survive is not defined."""
     kinds = st.sampled_from(_OUTAGES)
     status = st.builds(Outage, kind=kinds, nth=st.sampled_from([1, 3, 5]))
     creation = st.builds(

@@ -1,4 +1,4 @@
-"""Watches over a client while it runs, and ends it where it would not end by itself."""
+"""Watches a client while it runs, and ends it if it does not end by itself."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS: Final = 0.05
 STILL_SECONDS: Final = 4.0
-"""Real seconds after which a client is ended that waits, but not by the scenario's clock."""
+"""Real seconds after which a client that waits by another clock than the scenario's is ended."""
 
 BUSY_SECONDS: Final = 0.5
-"""Seconds of the processor in which a client was at work, and did not just wait."""
+"""Processor seconds from which on a client counts as working, not waiting."""
 
 LONGEST_STILL_SECONDS: Final = 15.0
 """Real seconds after which a client is ended even so."""
@@ -41,10 +41,10 @@ CANCELS_OF_A_TASK: Final = 4
 """How often an async client is cancelled before its thread is interrupted."""
 
 _OF_THE_SERVER: Final = "(process_request_thread)"
-"""How the names of the threads end in which the server answers."""
+"""The end of the names of the server's threads."""
 
 _DEBUGGERS: Final = re.compile(r"[/\\](cmd\.py|bdb\.py|_?pydevd|debugpy|IPython|prompt_toolkit)")
-"""What stands in the path of the code in which a thread waits for a person who debugs it."""
+"""What the path of the code has in which a thread waits for a person with a debugger."""
 
 # Its default is to do nothing, so it does no harm where it arrives too late.
 _SIGNAL: Final[int] = getattr(signal, "SIGURG", 0)
@@ -62,7 +62,7 @@ The time of a scenario moves only when the client sleeps by it. There are three 
 
 
 class ClientNeverEnds(BaseException):
-    """Ends a client that would wait for ever; no client catches it."""
+    """Ends a client that would wait for ever. Clients do not catch a BaseException."""
 
 
 class Guard:

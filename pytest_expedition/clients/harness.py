@@ -46,7 +46,7 @@ _STUMBLES: Final = (
     TypeError,
     ValueError,
 )
-"""What a client raises that did not expect what it met."""
+"""Exceptions that show that a client did not expect an answer."""
 
 _KINDS: Final[dict[RequestKind | None, Kind]] = {
     "creation": "create",
@@ -64,11 +64,11 @@ if TYPE_CHECKING:
 
 
 class ClockStandsStill(Exception):  # noqa: N818 - it says what is the matter
-    """The client waits, but not by the clock of the scenario: says so, and what to do."""
+    """The client waits by another clock than the scenario's; the message says what to do."""
 
 
 class _LoopRuns(BaseException):
-    """There is an event loop already in which the client would have to run."""
+    """An event loop already runs in which the client would have to run."""
 
 
 class Harness:
@@ -93,7 +93,7 @@ class Harness:
         """Let the fake's time move by itself, ``speed`` times as fast as the world's.
 
         This is for clients that sleep elsewhere: in another process or language. Raises
-        ``ValueError`` for a speed that is none.
+        ``ValueError`` for a speed that is not a number above 0.
         """
         if not 0 < speed < float("inf"):
             raise ValueError(f"speed must be a number above 0, got {speed!r}")
@@ -128,7 +128,7 @@ class Harness:
         return self.server.clock.now()
 
     def run(self, situation: Situation, client: ClientFunctions) -> list[Result]:
-        """Tell the client to run the jobs of a situation; return what became of each promise.
+        """Tell the client to run the jobs of a situation; return the outcome of each promise.
 
         Raises ``TypeError`` where the client says what cannot be understood, and
         ``ClockStandsStill`` where it does not sleep by ``sleep``.
@@ -340,7 +340,7 @@ def _stumbled(error: Exception | None) -> bool:
 
 
 def judge_transcript(transcript: Transcript) -> list[Result]:
-    """Return what became of each promise of clients."""
+    """Return the outcome of each promise of clients."""
     return decide_outcomes(judge_client(transcript), offers=(), catalogue=CLIENT_CATALOGUE)
 
 

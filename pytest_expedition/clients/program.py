@@ -100,7 +100,7 @@ class Tried:
 
 
 def try_program(program: Program, situation: Situation, *, listen: Listen = lambda _: ()) -> Tried:
-    """Run a program in a situation, once for each job; return what became of each promise.
+    """Run a program in a situation, once for each job; return the outcome of each promise.
 
     ``listen`` returns the listeners of a server, by its address. Raises ``OSError`` where the
     command cannot be run.

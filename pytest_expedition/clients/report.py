@@ -1,4 +1,4 @@
-"""The words about a client: what it did in a scenario, and what of that is wrong."""
+"""Tells what a client did in a scenario, and what it did wrong."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def set_up(situation: Situation) -> list[str]:
 
 
 def client_failure(scenario: Scenario, transcript: Transcript, broken: Iterable[Result]) -> str:
-    """Tell what a client did wrong in a scenario: all that a person needs to mend it."""
+    """Tell what a client did wrong in a scenario, and how to set the fake up that way."""
     lines = [f"scenario {scenario.id}: {scenario.text}", f"A good client: {scenario.good}"]
     for result in broken:
         lines += ["", *promise_lines(result)]

@@ -1,4 +1,4 @@
-"""What a client of the job API keeps: rules over its transcript through a scenario."""
+"""The rules for clients: each judges the transcript of a client in a scenario."""
 
 from __future__ import annotations
 

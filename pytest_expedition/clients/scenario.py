@@ -1,4 +1,4 @@
-"""What the fixture ``expedition_scenario`` gives to a test."""
+"""What a test gets from the fixture ``expedition_scenario``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class ExpeditionScenario:
-    """A scenario that a client is to be put in: see ``check``.
+    """A scenario in which ``check`` puts a client.
 
     ``id`` is the scenario's, ``url`` the server's address without ``/api/v1``, ``api_key`` the key
     that it asks for. The time is the fake's own, and moves when the client sleeps: give it
@@ -52,9 +52,9 @@ class ExpeditionScenario:
         self.url = server.url
         self.api_key = server.api_key
         self.results: list[Result] = []
-        """What became of each promise; empty before ``check``."""
+        """The outcome of each promise; empty before ``check``."""
         self.entry: TrialFound | None = None
-        """What the report needs to know of it."""
+        """What the report needs to know."""
         self._started = datetime.now(timezone.utc)
         self._begun = real_time.now()
         self._dialect = dialect
@@ -81,12 +81,12 @@ class ExpeditionScenario:
 
         ``start`` creates a job and returns what ``wait``, and ``cancel``, are then called with.
         ``wait`` returns when the job has ended: `"finished"`, `"failed"` or `"cancelled"`. A client
-        that raises exceptions instead names them in ``failed`` and ``cancelled``; whatever it
-        returns then means that the job has finished. Any other exception means that it gave up.
+        that raises exceptions instead names them in ``failed`` and ``cancelled``. Then every
+        returned value means that the job has finished. Any other exception means that it gave up.
 
-        A scenario in which the client cancels is skipped if there is no ``cancel``. A SHOULD that
-        is broken alone is an expected failure, or a failure with `--expedition-strict`. Raises
-        ``TypeError`` where ``wait`` returns what cannot be understood.
+        A scenario in which the client cancels is skipped if there is no ``cancel``. If only SHOULDs
+        are broken, the test is an expected failure, or a failure with `--expedition-strict`. Raises
+        ``TypeError`` if ``wait`` returns anything else.
         """
         client = ClientFunctions(
             start=start, wait=wait, cancel=cancel, failed=failed, cancelled=cancelled

@@ -77,7 +77,7 @@ class Call:
 
 
 class Run:
-    """What came of one call: the steps of the client about that job."""
+    """One call, and the steps of the client about its job."""
 
     def __init__(self, call: Call, steps: Sequence[Step]) -> None:
         self.said = call.said
@@ -150,7 +150,7 @@ class Transcript:
 
     @functools.cached_property
     def runs(self) -> list[Run]:
-        """What came of each call."""
+        """Each call with its steps."""
         return [Run(call, self.steps) for call in self.calls]
 
     @property

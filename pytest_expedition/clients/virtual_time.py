@@ -1,4 +1,4 @@
-"""The time of a client that is made to wait for nothing: it moves when the client sleeps."""
+"""The virtual clock of a client: it moves when the client sleeps, so nothing waits."""
 
 from __future__ import annotations
 

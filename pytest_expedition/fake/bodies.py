@@ -106,4 +106,4 @@ def _check_json(body: bytes) -> dict[str, str]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

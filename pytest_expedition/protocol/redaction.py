@@ -1,12 +1,12 @@
-"""Secrets, and how they are struck out of what is written.
+"""Redaction: removes secrets from what the suite writes (reports, traces, logs).
 
-What was received is judged as it came; only what leaves the suite is redacted: reports, traces,
-logs. A secret is struck in every spelling that servers and tools give it.
+Rules judge answers as they were received. A secret is removed in every spelling that servers and
+tools give it.
 
-A key or a password may also be a text that stands everywhere, such as `1` or `state`. To strike
-that would destroy what is told and what is judged again. Such an indistinct secret is struck only
-where it stands for itself: as a whole value of JSON or of a form, and behind `Bearer`. In no JSON
-are keys, numbers, and the words of the API's own fields changed.
+A key or a password may be a common text, such as `1` or `state`. Removing it everywhere would
+destroy reports and traces. So such a secret is removed only where it is a whole value of JSON or of
+a form, or follows `Bearer`. Keys and numbers of JSON, and the words of the API's own fields, are
+never changed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STRUCK_OUT: Final = "***"
 
 _SHORTEST_DISTINCT: Final = 4
 _ALWAYS_DISTINCT: Final = 8
-"""Characters from which on a secret of letters or digits alone is struck wherever it stands."""
+"""The length from which on a secret of letters or digits alone is removed everywhere."""
 
 _TOKEN: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?')
 _FORM_FIELD: Final = re.compile(r"(?<==)[^&]*")

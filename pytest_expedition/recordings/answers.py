@@ -1,4 +1,4 @@
-"""Writes down what a fake instance of this process answers, each answer at once.
+"""Records what a fake instance of this process answers, each answer at once.
 
 The functions returned here are for the ``listeners`` of an ``ExpeditionServer``.
 """

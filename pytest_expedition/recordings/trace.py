@@ -152,7 +152,7 @@ class Trace:
         except RecursionError:
             raise ValueError("is nested too deep") from None
         except ValueError as error:
-            raise ValueError(f"is no JSON: {error}") from None
+            raise ValueError(f"is not JSON: {error}") from None
         self._require_valid(found)
         whose = Whose(found.pop("server"), found.pop("part", ""))
         if "body" in found:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_expedition.suite.target import Target
 
 MOST_BYTES_IN_ALL: Final = 64 * 1024 * 1024
-"""Bytes that all answers of a run may have together; a target that sends more is not judged."""
+"""How many bytes all answers of a run may have together; beyond that the run ends."""
 
 MOST_AT_ONCE: Final = 16
 """Requests that are sent at the same instant."""
@@ -42,10 +42,10 @@ SECONDS_AFTER_INTERRUPT: Final = 5.0
 """Seconds that an interrupted run waits for the answers to requests that it has sent."""
 
 LEAST_SECONDS: Final = 0.1
-"""Seconds that an answer is waited for even where the run is as good as over."""
+"""Seconds that an answer is waited for even at the end of the run."""
 
 BARRIER_SECONDS: Final = 60.0
-"""Seconds that a thread waits for those that send at the same instant, should one break down."""
+"""Seconds after which a thread no longer waits for the others that send at the same instant."""
 
 LOST_IN_A_ROW: Final = 8
 """Answers that may be lost one after the other until the target is taken to be down."""
@@ -63,7 +63,7 @@ MOST_SECONDS_OF_CLEANING_UP: Final = 30.0
 
 STARTING_THE_AGENT: Final = 0.25
 CANCELLING: Final = 0.75
-"""By what part of the time for cleaning up the agent is to run, and the cancels are to be answered.
+"""The parts of the clean-up's time by which the agent must run, and the cancels be answered.
 
 What remains is for asking how the jobs stand.
 """
@@ -77,7 +77,7 @@ AGENT_TRIES: Final = 3
 LOGGERS: Final = tuple(
     f"urllib3.{name}" for name in ("connection", "connectionpool", "poolmanager", "response")
 )
-"""Who may log what a server has sent, or where to."""
+"""The loggers that may write what was sent or received."""
 
 WRONG_KEY: Final = "not-a-key"
 NO_SUCH_RESOURCE: Final = 404
@@ -175,16 +175,16 @@ class Client:
         self.dialect: Dialect | None = None if target.dialect == "auto" else target.dialect
         self._record = record
         self._unsent: set[Exchange] = set()
-        """Those for which there was no connection."""
+        """The requests for which there was no connection."""
         self._refused: set[Exchange] = set()
-        """Those of them to which a target that had answered before refused the connection."""
+        """Those of them that a target which had answered before refused."""
         self._recipes = {recipe.name: recipe for recipe in target.jobs}
         self._started = self.clock.now()
         self._until = machine_now() + target.limits.seconds
         self._reached = False
         self._lost_in_a_row = 0
         self._unanswered_in_a_row: list[Exchange] = []
-        """Those at the end that the application did not answer, without the probes."""
+        """The last requests in a row that the application did not answer, without probes."""
         self._retry_after: dict[Exchange, float] = {}
         """For how many seconds an answer asked to wait."""
         self._not_before = 0.0
@@ -258,7 +258,7 @@ class Client:
         )
 
     def end_within(self, seconds: float) -> None:
-        """Let nothing be waited for any longer than this."""
+        """Wait for nothing longer than this."""
         self._until = min(self._until, machine_now() + seconds)
 
     def clean_up(self) -> Leftovers:

@@ -1,4 +1,4 @@
-"""The time that the contract suite goes by."""
+"""The clocks of the contract suite."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class SuiteClock(Protocol):
     """A time in seconds, and a way to wait for a later one."""
 
     waits: bool
-    """Whether to sleep takes as long as it says."""
+    """Whether sleeping takes real time."""
 
     def now(self) -> float:
         """Return the time; it never goes back."""
 
     def sleep(self, seconds: float) -> None:
-        """Return when it is that many seconds later."""
+        """Return after that many seconds."""
 
 
 class WallClock:
-    """The time of the world."""
+    """The real clock."""
 
     waits = True
 
@@ -42,7 +42,7 @@ class WallClock:
 
 
 class SkippingClock:
-    """A clock that does not wait: what should be slept is skipped, and told to ``advance``.
+    """A clock that does not wait: it skips the seconds, and passes them to ``advance``.
 
     Each look at it takes a millisecond of its time. So it tells which request came before which,
     as the real one would, and yet says the same however fast the machine is.

@@ -1,4 +1,4 @@
-"""What a contract run would send, told without sending anything."""
+"""Lists what a contract run would send, without sending anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The target where none is named: a fake instance in this process, whose time is skipped."""
+"""The default target: a fake instance in this process, whose waiting times are skipped."""
 
 from __future__ import annotations
 

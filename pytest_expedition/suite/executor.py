@@ -25,7 +25,7 @@ BUSY_TRIES: Final = 5
 """How often in a row a job may be refused as one too many though none of ours runs."""
 
 SLOWER: Final = 0.02
-"""Part of a job's age that lies between two polls: who has waited for minutes can wait a second."""
+"""The pause between two polls, as a part of the job's age: long jobs are polled less often."""
 
 MESSAGE_SHOWN: Final = 100
 """Characters of a server's message that a reason quotes."""
@@ -54,7 +54,7 @@ class RunningJob:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to be found out."""
+        """Whether nothing more is to be done with the job."""
         if self.silent_polls >= POLLS_WITHOUT_ANSWER or self.overdue:
             return True
         return self.ended and not self.acts and self.polls_after_the_end >= POLLS_AFTER_THE_END
@@ -84,7 +84,7 @@ class Executor:
         once_started: Callable[[Sequence[RunningJob]], object] | None = None,
         each_round: Callable[[Sequence[RunningJob]], object] | None = None,
     ) -> None:
-        """Carry out a plan, but for its probes.
+        """Carry out a plan without its probes.
 
         ``once_started`` is called with the first jobs that run, ``each_round`` with the running
         jobs whenever what was due has been sent. Raises what ``Client.send`` does.
@@ -226,7 +226,7 @@ class Executor:
             self._sleep(self.client.now + self.target.limits.poll_seconds)
 
     def _require_creations(self, recipes: Sequence[str], creations: Sequence[Exchange]) -> None:
-        """Refuse to judge a target for requests that it does not know."""
+        """Raise ``TargetUnusableError`` if the recipes of the target do not work."""
         url, dialect = self.target.url, self.target.dialect
         refused = [x for x in creations if x.status is not None and 300 <= x.status < 500]
         if not self.client.ledger.ids and len(refused) == len(creations):

@@ -16,7 +16,7 @@ REFUSED: Final = frozenset({400, 401, 403, 404, 405, 406, 407, 411, 413, 414, 41
 
 
 class Ledger:
-    """What a run knows of the jobs that it created.
+    """The jobs that a run created.
 
     A job counts as running until it was seen at 1 or -1, or its time (``job_seconds``) is over; one
     that was seen to run beyond its time counts until it was seen to end. No other answer about a
@@ -117,7 +117,7 @@ class Ledger:
         return created + self._limits.job_seconds
 
     def lower_jobs_at_once(self, now: float) -> None:
-        """Let no more jobs run at the same time than do now: the server has refused another."""
+        """Lower the jobs that may run at once to those that run now: the server refused another."""
         self._at_once = max(1, min(self._at_once, len(self.running(now))))
 
 

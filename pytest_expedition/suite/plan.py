@@ -74,12 +74,12 @@ class Plan:
 
 
 class PlanError(ValueError):
-    """A plan that cannot be carried out: names the file, the place, and what is wrong there."""
+    """A plan that cannot be used; the message names the file, the place and what is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """A plan that showed a requirement broken, to be carried out once more."""
+    """A plan that showed a requirement broken, to be replayed."""
 
     requirement: str
     plan: Plan
@@ -91,21 +91,21 @@ def as_document(replay: Replay) -> dict[str, Any]:
 
 
 def read_replay(path: Path) -> Replay:
-    """Read a plan that was kept. Raises ``PlanError`` for a file that is none."""
+    """Read a plan file. Raises ``PlanError`` for a file that is not a plan."""
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
     if len(text) > MOST_BYTES:
-        raise PlanError(f"{path}: is no plan: it is larger than {MOST_BYTES} bytes")
+        raise PlanError(f"{path}: is not a plan: it is larger than {MOST_BYTES} bytes")
     try:
         document = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise PlanError(f"{path}: is no plan: it is no JSON: {error}") from None
+        raise PlanError(f"{path}: is not a plan: it is not JSON: {error}") from None
     violation = find_violation(document, "plan")
     if violation is not None:
-        raise PlanError(f"{path}: is no plan: {violation}")
+        raise PlanError(f"{path}: is not a plan: {violation}")
     requirement = document.pop("requirement")
     jobs = tuple(
         JobPlan(
@@ -123,7 +123,7 @@ def read_replay(path: Path) -> Replay:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a number in JSON")
 
 
 def require_allowed(replay: Replay, target: Target) -> None:
@@ -144,7 +144,7 @@ def require_allowed(replay: Replay, target: Target) -> None:
 
 
 def covering(recipes: Sequence[JobRecipe], *, start_agent: bool = False) -> Plan:
-    """Make the plan that gives every requirement its chance, with as few jobs as that takes.
+    """Make the plan that exercises every requirement, with as few jobs as possible.
 
     ``start_agent``: the agent, which runs, is started once more half-way.
     """

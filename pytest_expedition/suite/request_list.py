@@ -44,7 +44,7 @@ class ListedRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class MalformedId:
-    """A text that is no id, and the methods with which it is sent.
+    """A malformed id, and the methods with which it is sent.
 
     In ``text``, `{ended}` is the id of a job of the run that was seen to have ended.
     """

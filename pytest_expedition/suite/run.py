@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How a run stands while it waits.
+    """How far a run is while it waits.
 
     ``jobs`` is how far each running job is, by its id; ``seconds`` have passed, and the run ends
     within ``seconds_left``.
@@ -47,7 +47,7 @@ class RunStoppedError(Exception):
 
 
 class RunEndedEarly(Exception):  # noqa: N818 - no error of ours
-    """Something from outside ended a run, which has cleaned up: Ctrl-C, a timeout, a mistake.
+    """Ctrl-C, a timeout or an error ended a run, which has cleaned up.
 
     ``share`` is what the run found until then, ``cause`` what ended it.
     """
@@ -68,7 +68,7 @@ def run_contract(
     record: Callable[[Exchange, Sequence[str]], object] | None = None,
     plan: Plan | None = None,
 ) -> RunRecord:
-    """Run the contract against a target, or one ``plan`` alone: all of it, in one share.
+    """Run the contract, or one ``plan`` alone, against a target, in one share.
 
     For the parameters see ``run_share``.
     """
@@ -150,7 +150,7 @@ def run_share(  # noqa: PLR0913 - all but the target by name
         ended = ended or error
     why = "" if ended is None else _why(ended)
     reason = _also(reason or why, client.leftovers.agent)
-    # Of a target that never let us create a job, nothing is held against it.
+    # A target that never created a job is not judged.
     history = search.history(client.exchanges if client.ledger.ids or not reason else [])
     done = Share(
         findings=judge(history),
@@ -177,7 +177,7 @@ def run_share(  # noqa: PLR0913 - all but the target by name
 
 
 def _also(reason: str, further: str) -> str:
-    """Add to a reason what it does not say yet."""
+    """Add a further reason, unless the first says it."""
     return reason if further in reason else "; ".join(filter(None, (reason, further)))
 
 
@@ -190,7 +190,7 @@ def _why(ended: BaseException) -> str:
 
 
 def _own_seed(seed: int | None, number: int) -> int:
-    """Return the seed of a share: no two draw the same plans, whatever Hypothesis is told."""
+    """Return the seed of a share, so that no two shares draw the same plans."""
     if seed is None:
         seed = 0 if settings().derandomize else random.randrange(2**32)  # noqa: S311
     return seed + 10_000 * number

@@ -1,4 +1,4 @@
-"""The instance under test: where it is, how to get in, which requests create jobs, its limits."""
+"""The instance to judge: its address and key, the requests that create jobs, the limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONGEST_SHOWN: Final = 120
 
 
 class TargetError(ValueError):
-    """A target that cannot be used: names the file, the key, its value and what is allowed."""
+    """A target that cannot be used; the message names the file, the key and what is allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,7 @@
 """One request over HTTP, and an answer that is bounded in time and in size.
 
-A server may send what it likes: byte by byte, for ever, gigabytes, or a few bytes that unzip to
-them. Nobody waits for it longer than was said, or keeps more of it than ``MOST_BYTES``. Redirects
-are not followed: the key is for one host alone.
+A server may send slowly, without end, gigabytes, or a few bytes that unzip to gigabytes. Reading
+ends at the deadline, and at ``MOST_BYTES``. Redirects are not followed: the key is for one host.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS: Final = 10.0
 LONGEST_NUMBER: Final = 9
-"""Digits of a number of seconds that are read."""
+"""How many digits of a number of seconds are read."""
 
 MOST_BYTES: Final = 1024 * 1024
-"""Bytes that the body of an answer may have, unzipped."""
+"""How many bytes the body of an answer may have, decompressed."""
 
 TIMED_OUT: Final = "no answer in time"
 
@@ -109,7 +108,7 @@ class Transport:
         return request.prepare()
 
     def send(self, request: requests.PreparedRequest, *, seconds: float) -> Reply:
-        """Send a request, and wait for all of its answer that long at the most."""
+        """Send a request, and wait for its whole answer at most that long."""
         try:
             response = self._adapter.send(
                 request,
@@ -133,7 +132,7 @@ class Transport:
 
 
 def _is_loopback(url: str) -> bool:
-    """Whether an address is one of this machine, which is never asked by way of a proxy."""
+    """Whether an address is one of this machine, to which no proxy is used."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -222,11 +221,11 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 class _TooLongError(HTTPError):
-    """More came than anybody keeps."""
+    """The answer is larger than ``MOST_BYTES``."""
 
 
 class _BoundedSocket(io.RawIOBase):
-    """Reads an answer until a deadline, whatever the pace at which it comes, and to a limit."""
+    """Reads an answer up to a deadline and a size."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._raw = connection.makefile("rb", buffering=0)
@@ -330,7 +329,7 @@ _POOLS: Final = {"http": _BoundedHTTPPool, "https": _BoundedHTTPSPool}
 
 
 class _BoundedAdapter(HTTPAdapter):
-    """Sends like every session of requests, and reads as bounded as this module says."""
+    """Sends like any session of requests, and reads up to a deadline and a size."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
@@ -355,7 +354,7 @@ def _why_lost(error: Exception) -> str:
 
 
 def _why_not_trusted(error: ssl.SSLError) -> str:
-    """Say what the matter is with TLS, and what helps."""
+    """Say what went wrong with TLS, and what to do."""
     said = f"{error.reason or ''} {error}".lower().replace("_", " ")
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
@@ -399,7 +398,7 @@ _REFUSALS: Final = (
 
 
 def _is_unsent(error: Exception) -> bool:
-    """Whether no connection came about. One that broke later may have carried the request."""
+    """Whether no connection was made. One that broke later may have carried the request."""
     causes = list(_causes(error))
     if isinstance(error, requests.exceptions.SSLError):
         return any(
@@ -421,7 +420,7 @@ def _root_cause(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Go from an error down through those that led to it."""
+    """Yield an error, and the errors that caused it."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause

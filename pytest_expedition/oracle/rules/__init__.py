@@ -1,8 +1,8 @@
 """The oracle: one function a requirement, from a history to judgements, without any I/O.
 
-A rule yields one judgement each time its promise was put to the test: ``KEPT``, a ``Violation``
-with the exchanges that prove it, or ``UNSEEN`` where lost answers hide what came of it. A rule that
-yields nothing had no chance.
+A rule yields one judgement for each check of its promise: ``KEPT``, a ``Violation`` with the
+exchanges that prove it, or ``UNSEEN`` if lost answers hide the result. A rule that yields nothing
+had nothing to check.
 """
 
 from __future__ import annotations

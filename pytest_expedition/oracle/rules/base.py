@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 class Tested(enum.Enum):
-    """What came of putting a promise to the test, unless it was broken."""
+    """The result of a check that did not find the promise broken."""
 
     KEPT = "kept"
     UNSEEN = "unseen"
 
 
 KEPT: Final = Tested.KEPT
-"""The promise was put to the test, and kept."""
+"""The promise was checked, and kept."""
 
 UNSEEN: Final = Tested.UNSEEN
-"""The promise was put to the test, but what came of it could not be seen."""
+"""The promise was checked, but lost answers hide the result."""
 
 
 @dataclass(frozen=True)
