@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
+import errno
 import io
 import itertools
 import json
@@ -43,8 +43,27 @@ EXIT_MISTAKE = 4
 EXIT_NOTHING = 5
 
 
+OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT})
+"""What the system says of a standard output that takes nothing more."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    try:
+        return _run(arguments)
+    except OSError as error:
+        if error.filename is not None or error.errno not in OUTPUT_FAILED:
+            raise
+        _discard_output()
+        if error.errno != errno.EPIPE:
+            print(
+                f"pytest-expedition: the output cannot be written: {error.strerror}",
+                file=sys.stderr,
+            )
+        return EXIT_BROKE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="pytest-expedition",
         description="Tests servers, clients and recordings of the job API of Expedition 2.0, and "
@@ -232,8 +251,12 @@ def _print(*lines: str) -> None:
     try:
         print(*lines, sep="\n", flush=True)
     except BrokenPipeError:
-        # At exit Python would try once more to write the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+
+
+def _discard_output() -> None:
+    """Let the rest be lost: at exit Python would try once more to write it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run_client(options: argparse.Namespace) -> int:
@@ -536,13 +559,16 @@ def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespa
     # A shell starts its background jobs with SIGINT ignored.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         print(f"EXPEDITION_URL={server.url}")
         if server.ca_file is not None:
             print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
         print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
         threading.Event().wait()
-    server.stop()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.stop()
     return True
 
 

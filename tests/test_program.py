@@ -99,6 +99,12 @@ def test_a_good_program_copes(scenario: str) -> None:
     assert len(tried.transcript.calls) == SCENARIOS[scenario].situation.jobs
 
 
+def test_a_program_that_sends_nothing_has_failed() -> None:
+    tried = try_program(program("sys.exit(0)"), SCENARIOS["ordinary"].situation)
+    assert tried.transcript.steps == []
+    assert "fail" in {each.outcome for each in tried.results}
+
+
 @pytest.mark.parametrize(
     ("scenario", "code", "breaks"),
     [

@@ -149,6 +149,8 @@ def run(options: argparse.Namespace, *, listen: Listen) -> int:
         chosen = [each for each in scenarios if each.id not in left_out]
         found = _try_all(program, chosen, options.side_by_side, listen)
     except OSError as error:
+        if error.filename is None:
+            raise  # it is not about the command: the output cannot be written, say
         print(f"pytest-expedition: the command cannot be run: {error}", file=sys.stderr)
         return EXIT_MISTAKE
     if left_out:

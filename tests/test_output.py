@@ -1,0 +1,109 @@
+"""What the command writes, wherever that goes: full disks, closed pipes, terminals of any encoding.
+
+A failure takes one sentence, and no traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from histories import Story
+
+from pytest_expedition.recordings.trace import Recorder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="runs what POSIX has")
+
+COMMAND = f"{sys.executable} -m pytest_expedition.cli"
+COMMANDS = (
+    "--version",
+    "list",
+    "list requirements",
+    "openapi",
+    "check trace.jsonl",
+    "client --scenario ordinary -- true {url}",
+    "serve",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a trace, in which a server says what few terminals can show."""
+    recorder = Recorder(tmp_path / "trace.jsonl", server="http://127.0.0.1")
+    fields = {"TasksMsg": ["a → b, ακυρώνεται"]}
+    for exchange in Story().create(fields=fields).poll(0.5, fields=fields).poll(2.5).exchanges:
+        recorder.write(exchange, ())
+    recorder.close()
+    return tmp_path
+
+
+def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of the shell, with `expedition` for the command."""
+    return subprocess.run(
+        ["bash", "-c", f'set -o pipefail; expedition() {{ {COMMAND} "$@"; }}; {line}'],
+        cwd=folder,
+        env={**os.environ, "PYTHONUTF8": "0", **environment},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_full_disk_is_told_in_one_sentence(command: str, folder: Path) -> None:
+    done = shell(f"expedition {command} > /dev/full", folder)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "pytest-expedition: the output cannot be written: No space left on device\n"
+    )
+
+
+@pytest.mark.parametrize("command", [x for x in COMMANDS if x != "serve"])
+def test_a_pipe_that_is_closed_ends_the_output_quietly(command: str, folder: Path) -> None:
+    done = shell(f"expedition {command} | head -c 1", folder)
+    assert len(done.stdout) == 1
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("command", ["list requirements", "check trace.jsonl", "openapi"])
+def test_a_terminal_may_have_any_encoding(command: str, encoding: str, folder: Path) -> None:
+    done = shell(f"expedition {command}", folder, PYTHONIOENCODING=encoding)
+    assert done.returncode == (command == "check trace.jsonl")
+    assert done.stderr == ""
+    assert done.stdout
+
+
+@pytest.mark.parametrize("command", ["--version", "list requirements", "check trace.jsonl"])
+def test_python_may_leave_out_assertions_and_docstrings(command: str, folder: Path) -> None:
+    plain, optimized = (
+        shell(f"expedition {command}", folder, PYTHONOPTIMIZE=level) for level in ("0", "2")
+    )
+    assert optimized.stderr == ""
+    assert (optimized.stdout, optimized.returncode) == (plain.stdout, plain.returncode)
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        ("/proc/1/report.json", "cannot be written"),
+        ("missing/report.json", "the folder does not exist"),
+        ("report.txt", "the suffix must be .json, .html, .md"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_judged(
+    report: str, told: str, folder: Path
+) -> None:
+    done = shell(f"expedition check trace.jsonl --report {report}", folder)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
