@@ -135,8 +135,9 @@ class _Listener:
             or bool(self.config.getini(f"expedition_{name}"))
         )
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what a test found out about a server or a client."""
+        """Keep what a test found out about a server or a client, before the terminal may fail."""
         found = getattr(report, FOUND, None)
         if found is not None:
             from pytest_expedition.session.results import session_report

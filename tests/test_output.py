@@ -5,6 +5,7 @@ A failure takes one sentence, and no traceback.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from histories import Story
 
+from pytest_expedition import validate
 from pytest_expedition.recordings.trace import Recorder
 
 if TYPE_CHECKING:
@@ -89,6 +91,16 @@ def test_python_may_leave_out_assertions_and_docstrings(command: str, folder: Pa
     )
     assert optimized.stderr == ""
     assert (optimized.stdout, optimized.returncode) == (plain.stdout, plain.returncode)
+
+
+def test_the_suite_writes_its_report_though_the_terminal_takes_nothing(folder: Path) -> None:
+    suite = f"{sys.executable} -m pytest --pyargs pytest_expedition.contract -p no:cacheprovider"
+    options = "--expedition-profile=smoke --expedition-report=report.json"
+    done = shell(f"{suite} -q {options} > /dev/full", folder)
+    assert done.returncode != 0
+    document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    validate(document, "report")
+    assert document["jobs"] == 4
 
 
 @pytest.mark.parametrize(

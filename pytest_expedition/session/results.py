@@ -10,6 +10,7 @@ import pytest
 from pytest_expedition.session.settings import plan_path, replay, report_paths
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from pytest_expedition.clients.report import TrialFound
@@ -75,15 +76,15 @@ class SessionReport:
         """Whether there is anything to report."""
         return bool(self.judged or self.broke or self.trials)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the reports, and set the exit status."""
-        if not self.found_anything:
-            return
-        document = self._write_reports()
-        self._add_suite_properties(document)
-        if self.unwritten or self.judged or self.broke:
-            self._set_exit_status(session, document)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        """Write the reports, and set the exit status, before the terminal may fail."""
+        if self.found_anything:
+            document = self._write_reports()
+            self._add_suite_properties(document)
+            if self.unwritten or self.judged or self.broke:
+                self._set_exit_status(session, document)
+        yield
 
     def _write_reports(self) -> Document:
         self.document = self._make_document()
