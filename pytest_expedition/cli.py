@@ -149,7 +149,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         description="Judge a live instance, as `pytest --pyargs pytest_expedition.contract "
         "--expedition-url URL` does, with the same exit status. URL is the address of the "
         "instance, without /api/v1. Options of pytest, such as --expedition-profile=smoke, may "
-        "stand before and after it. With --expedition-config=FILE, leave URL out.",
+        "stand before and after it. Leave URL out where --expedition-config=FILE, or a setting "
+        "of pytest or of the environment, names the instance.",
     )
     commands.add_parser("openapi", help="print the OpenAPI 3.1 description of the fake instance")
     compare = commands.add_parser(
@@ -290,16 +291,8 @@ def _test(arguments: list[str]) -> int:
         if url is not None:
             arguments.remove(url)
             suite += ["--expedition-url", url]
-        elif "--expedition-config" not in options and not (
-            {"EXPEDITION_URL", "EXPEDITION_CONFIG"} & os.environ.keys()
-        ):
-            print(
-                "pytest-expedition: no instance to judge: give its URL, such as "
-                "http://127.0.0.1:8080, or --expedition-config=FILE",
-                file=sys.stderr,
-            )
-            return EXIT_MISTAKE
-    command = [*suite, *arguments]
+    # Only pytest knows whether its settings name an instance.
+    command = [*suite, "--expedition-no-fake", *arguments]
     if os.name != "nt":
         os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted
     return subprocess.call(command)  # noqa: S603 - this interpreter

@@ -8,6 +8,7 @@ PYTEST_DONT_REWRITE: this module has no assertions.
 
 from __future__ import annotations
 
+import argparse
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,6 +83,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         action="store_true",
         help="print the requests that the contract suite would send, and send none",
     )
+    group.addoption("--expedition-no-fake", action="store_true", help=argparse.SUPPRESS)
 
 
 def _help(name: str, text: str) -> str:
@@ -180,7 +182,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if judged:
             settings.require_one_run(session)
             settings.profile(session.config)
-            settings.live_target(session.config)
+            live = settings.live_target(session.config)
+            if live is None and session.config.getoption("--expedition-no-fake"):
+                raise pytest.UsageError(settings.NO_INSTANCE)
             settings.replay(session.config)
 
 

@@ -90,15 +90,47 @@ def test_without_a_name_the_catalogues_are_listed(capsys: pytest.CaptureFixture[
     assert "broken: the broken servers" in printed
 
 
-def test_the_suite_is_not_run_without_an_instance(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def the_suite(folder: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    names = {"EXPEDITION_URL", "EXPEDITION_CONFIG"}
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest_expedition.cli",
+            "test",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+        ],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name not in names},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_suite_is_not_run_without_an_instance(tmp_path: pathlib.Path) -> None:
+    done = the_suite(tmp_path, "-v")
+    assert done.returncode == 4
+    assert done.stderr.startswith("ERROR: no instance to judge: give its URL")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("setting", ["expedition_url = {url}", "expedition_config = target.toml"])
+def test_the_instance_may_be_named_in_the_settings_of_pytest(
+    tmp_path: pathlib.Path, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("EXPEDITION_URL", raising=False)
-    monkeypatch.delenv("EXPEDITION_CONFIG", raising=False)
-    assert main(["test", "-v"]) == 4
-    told = capsys.readouterr().err
-    assert told.startswith("pytest-expedition: no instance to judge: give its URL")
-    assert told.count("\n") == 1
+    url = "http://127.0.0.1:9"
+    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{setting.format(url=url)}\n")
+    (tmp_path / "target.toml").write_text(
+        f'url = "{url}"\n[[job]]\nname = "import"\npath = "/api/v1/project/1/import"\n'
+    )
+    done = the_suite(tmp_path, "--expedition-dry-run")
+    assert url in done.stdout
+    assert done.returncode == 0
 
 
 def test_the_help_of_test_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:

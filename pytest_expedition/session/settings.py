@@ -261,6 +261,12 @@ def require_no_other_target(config: pytest.Config) -> None:
             )
 
 
+NO_INSTANCE: Final = (
+    "no instance to judge: give its URL, such as http://127.0.0.1:8080, or "
+    "--expedition-config=FILE, or set expedition_url or expedition_config in the settings of pytest"
+)
+
+
 def live_target(config: pytest.Config) -> Target | None:
     """Return the target that the settings name, or ``None`` if they name none."""
     url, file = setting(config, "url"), path_setting(config, "config")
