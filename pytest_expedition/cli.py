@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.instance import Instance
+    from pytest_expedition.fake.openapi import DescribedDialect
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.recordings.judging import Recorded
     from pytest_expedition.report.entries import Document
@@ -152,7 +153,15 @@ def _run(arguments: Sequence[str] | None) -> int:
         "stand before and after it. Leave URL out where --expedition-config=FILE, or a setting "
         "of pytest or of the environment, names the instance.",
     )
-    commands.add_parser("openapi", help="print the OpenAPI 3.1 description of the fake instance")
+    described = commands.add_parser(
+        "openapi", help="print the OpenAPI 3.1 description of the fake instance"
+    )
+    described.add_argument(
+        "--dialect",
+        choices=("system", "data"),
+        default="system",
+        help="the dialect that is described (default: system)",
+    )
     compare = commands.add_parser(
         "compare",
         help="compare two JSON reports of the contract suite",
@@ -201,7 +210,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if options.command == "client":
         return _run_client(options)
     if options.command == "openapi":
-        return _print_openapi()
+        return _print_openapi(options.dialect)
     if options.command == "list":
         if options.catalogue is None:
             _print(*(f"{name}: {each().about}" for name, each in CATALOGUES.items()))
@@ -298,10 +307,10 @@ def _test(arguments: list[str]) -> int:
     return subprocess.call(command)  # noqa: S603 - this interpreter
 
 
-def _print_openapi() -> int:
+def _print_openapi(dialect: DescribedDialect) -> int:
     from pytest_expedition.fake.openapi import describe
 
-    _print(json.dumps(describe(), indent=2))
+    _print(json.dumps(describe(dialect), indent=2))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ from schemathesis.core.failures import FailureGroup
 from pytest_expedition import ExpeditionServer
 from pytest_expedition.cli import main
 from pytest_expedition.fake.broken import BROKEN
-from pytest_expedition.fake.instance import AGENT_COMMANDS
+from pytest_expedition.fake.instance import AGENT_COMMANDS, DATA_ROUTES
 from pytest_expedition.fake.job_requests import JOB_REQUESTS
-from pytest_expedition.fake.openapi import describe
+from pytest_expedition.fake.openapi import DESCRIBED, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +29,23 @@ if TYPE_CHECKING:
     from schemathesis import Case
     from schemathesis.schemas import BaseSchema
 
-DESCRIPTION = describe()
+    from pytest_expedition.fake.instance import Instance
+    from pytest_expedition.fake.openapi import DescribedDialect
+
+DESCRIPTIONS = {dialect: describe(dialect) for dialect in DESCRIBED}
 OPERATIONS = [
-    (method, path) for path, methods in DESCRIPTION["paths"].items() for method in methods
+    (dialect, method, path)
+    for dialect, description in DESCRIPTIONS.items()
+    for path, methods in description["paths"].items()
+    for method in methods
 ]
+NOTHING_TO_GET_WRONG = {
+    *AGENT_COMMANDS,
+    "/api/v1/agent",
+    "/api/v1/agent/generic",
+    "/api/v1/agent/generic/start",
+}
+"""Paths whose requests carry nothing."""
 
 fuzz = settings(
     derandomize=True,
@@ -45,9 +59,11 @@ fuzz = settings(
 """The same requests each time, so that what is found is found by everybody."""
 
 
-@pytest.fixture(scope="module")
-def described() -> BaseSchema:
-    return schemathesis.openapi.from_dict(describe())
+SCHEMAS = {dialect: schemathesis.openapi.from_dict(describe(dialect)) for dialect in DESCRIBED}
+EXAMPLES = {"system": 10, "data": 4}
+"""Requests that are drawn for each operation: the many of `data` are much alike."""
+
+every_dialect = pytest.mark.parametrize("dialect", DESCRIBED)
 
 
 @contextlib.contextmanager
@@ -60,26 +76,28 @@ def calls_to(server: ExpeditionServer) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "mode"),
+    ("dialect", "method", "path", "mode"),
     [
-        (method, path, mode)
-        for method, path in OPERATIONS
+        (dialect, method, path, mode)
+        for dialect, method, path in OPERATIONS
         for mode in GenerationMode
-        if mode.is_positive or path not in AGENT_COMMANDS  # which have nothing that could be wrong
+        if mode.is_positive
+        or (path not in NOTHING_TO_GET_WRONG and (method, path) != ("delete", "/api/v1/job"))
     ],
 )
 def test_requests_drawn_from_it_find_no_fault(
-    described: BaseSchema,
     expedition_server: ExpeditionServer,
+    dialect: DescribedDialect,
     method: str,
     path: str,
     mode: GenerationMode,
 ) -> None:
-    operation = described.find_operation_by_label(f"{method.upper()} {path}")
+    expedition_server.dialect = dialect
+    operation = SCHEMAS[dialect].find_operation_by_label(f"{method.upper()} {path}")
     assert operation is not None
     with calls_to(expedition_server) as options:
 
-        @fuzz
+        @settings(fuzz, max_examples=EXAMPLES[dialect])
         @given(case=operation.as_strategy(generation_mode=mode))
         def each(case: Case[Any]) -> None:
             case.call_and_validate(**options)
@@ -99,40 +117,71 @@ def follow_links(described: BaseSchema, server: ExpeditionServer) -> None:
         Series.run(settings=fuzz)
 
 
+@every_dialect
 def test_series_of_requests_find_no_fault(
-    described: BaseSchema, expedition_server: ExpeditionServer
+    expedition_server: ExpeditionServer, dialect: DescribedDialect
 ) -> None:
-    follow_links(described, expedition_server)
+    expedition_server.dialect = dialect
+    follow_links(SCHEMAS[dialect], expedition_server)
     assert any(job.polls for job in expedition_server.jobs)
     assert any(job.cancel_requests for job in expedition_server.jobs)
 
 
 @pytest.mark.parametrize(
-    "name", ["text-job-id", "creation-twice-is-conflict", "cancel-message-as-text"]
+    ("dialect", "name"),
+    [
+        ("system", "text-job-id"),
+        ("system", "creation-twice-is-conflict"),
+        ("system", "cancel-message-as-text"),
+        ("data", "text-job-id"),
+        ("data", "word-of-the-queue"),
+        ("data", "second-cancel-says-ok"),
+    ],
 )
-def test_a_server_that_breaks_it_is_found_out(described: BaseSchema, name: str) -> None:
-    server = ExpeditionServer(BROKEN[name].make)
+def test_a_server_that_breaks_it_is_found_out(dialect: DescribedDialect, name: str) -> None:
+    def make() -> Instance:
+        instance = BROKEN[name].make()
+        instance.dialect = dialect
+        return instance
+
+    server = ExpeditionServer(make)
     server.start()
     try:
         with pytest.raises(FailureGroup):
-            follow_links(described, server)
+            follow_links(SCHEMAS[dialect], server)
     finally:
         server.stop()
 
 
-def test_it_is_an_openapi_document(described: BaseSchema) -> None:
-    described.validate()
+@every_dialect
+def test_it_is_an_openapi_document(dialect: DescribedDialect) -> None:
+    SCHEMAS[dialect].validate()
 
 
-def test_it_describes_every_request_that_creates_a_job() -> None:
-    described = {path: method for method, path in OPERATIONS}
-    requests = [each for each in JOB_REQUESTS if "system" in each.dialects]
-    assert {each.path: each.method.lower() for each in requests}.items() <= described.items()
+@every_dialect
+def test_it_describes_every_request_that_creates_a_job(dialect: DescribedDialect) -> None:
+    described = {(method, path) for in_dialect, method, path in OPERATIONS if in_dialect == dialect}
+    requests = [each for each in JOB_REQUESTS if dialect in each.dialects]
+    assert {(each.method.lower(), each.path) for each in requests} <= described
+
+
+def test_in_data_it_describes_every_route_of_jobs_and_the_agent() -> None:
+    described = {(method, path) for dialect, method, path in OPERATIONS if dialect == "data"}
+    for pattern, answers in DATA_ROUTES:
+        for method in answers:
+            found = [
+                path
+                for known, path in described
+                if known == method.lower() and pattern.fullmatch(re.sub("{.*?}", "7", path))
+            ]
+            assert found, (method, pattern.pattern)
 
 
 def test_its_schemas_are_those_of_the_project() -> None:
     example = json.loads((Path(__file__).parent / "examples" / "creation.json").read_text())
-    validator = Draft202012Validator({"$ref": "#/components/schemas/creation", **DESCRIPTION})
+    validator = Draft202012Validator(
+        {"$ref": "#/components/schemas/creation", **DESCRIPTIONS["system"]}
+    )
     assert validator.is_valid(example)
     example["Contents"]["response"]["data"]["content"]["system"]["jobs"]["jobId"] = "1619"
     assert not validator.is_valid(example)
@@ -140,4 +189,8 @@ def test_its_schemas_are_those_of_the_project() -> None:
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["openapi"]) == 0
-    assert json.loads(capsys.readouterr().out) == DESCRIPTION
+    assert json.loads(capsys.readouterr().out) == DESCRIPTIONS["system"]
+    assert main(["openapi", "--dialect", "data"]) == 0
+    assert json.loads(capsys.readouterr().out) == DESCRIPTIONS["data"]
+    with pytest.raises(SystemExit):
+        main(["openapi", "--dialect", "msg"])

@@ -59,9 +59,15 @@ class Request:
         """Return the JSON document of the body. Raises ``Refusal`` where there is none."""
         return read_json(self.body, content_encoding=self.header("Content-Encoding"))
 
-    def choice(self, name: str, allowed: Sequence[str], default: str = "") -> str:
-        """Return a field of the query. Raises ``Refusal`` where its value is not allowed."""
-        value = dict(parse_qsl(self.query, keep_blank_values=True)).get(name, default)
+    def choice(self, name: str, allowed: Sequence[str], default: str | None = None) -> str:
+        """Return a field of the query, or its default if there is one.
+
+        Raises ``Refusal`` where it is missing without a default, or its value is not allowed.
+        """
+        given = dict(parse_qsl(self.query, keep_blank_values=True))
+        if name not in given and default is not None:
+            return default
+        value = given.get(name, "")
         if value not in allowed:
             raise Refusal(400, f"{name} must be one of {', '.join(allowed)}")
         return value

@@ -293,7 +293,7 @@ class Instance(Simulation):
 
         Its tasks are told only where the request says `complete=true`.
         """
-        complete = self.requests[-1].choice("complete", ("", "true", "false", "1", "0"))
+        complete = self.requests[-1].choice("complete", ("true", "false", "1", "0"), "false")
         if complete not in {"true", "1"}:
             content = {name: value for name, value in content.items() if name != "task"}
         kind, number = _resource(job)
@@ -315,7 +315,7 @@ class Instance(Simulation):
     def answer_list(self, request: Request) -> Response:
         """Answer with one page of the jobs, filtered by status and type."""
         status = request.choice("status", JOB_FILTERS, "pending")
-        kind = request.choice("type", ("", *JOB_TYPES))
+        kind = request.choice("type", JOB_TYPES, "")
         page, limit = request.number("page", 1), request.number("limit", 25)
         listed = [job for job in self.jobs.values() if self.is_listed(job, status)]
         told = [self.tell_in_list(job) for job in listed]
