@@ -11,6 +11,7 @@ import requests
 from jsonschema import Draft202012Validator
 
 from pytest_expedition import ExpeditionServer, JobScript, validate
+from pytest_expedition.fake.instance import DATA_ROUTES, LOGIN_PATHS
 from pytest_expedition.fake.job_requests import JOB_REQUESTS
 
 Call = Callable[..., requests.Response]
@@ -120,12 +121,17 @@ def test_where_a_page_shows_a_form_it_is_taken(call: Call) -> None:
     assert answer.status_code == 200
 
 
-def test_an_upload_needs_its_files(call: Call) -> None:
-    path = "project/1/migration/2/upload_and_discover/checkpoint"
-    files = {"name": (None, "x"), "objects": ("o.C", b"o"), "policy": ("p.W", b"p")}
-    assert call("POST", path, files=files).status_code == 200
-    del files["policy"]
-    assert call("POST", path, files=files).status_code == 400
+@pytest.mark.parametrize("vendor", ["checkpoint", "stonesoft"])
+def test_an_upload_needs_its_files(call: Call, vendor: str) -> None:
+    path = f"project/1/migration/2/upload_and_discover/{vendor}"
+    files = carried(next(each for each in UPLOADS if each.endswith(vendor)))["files"]
+    answer = call("POST", path, files=files)
+    assert answer.status_code == 200
+    validate(answer.json(), "creation-data")
+    for missing in files:
+        answer = call("POST", path, files={x: files[x] for x in files if x != missing})
+        assert answer.status_code == 400
+        validate(answer.json(), "error-data")
 
 
 def test_the_config_to_retrieve_is_named_in_the_query(call: Call) -> None:
@@ -223,13 +229,14 @@ AGENT = typed(
 )
 AGENTS = typed(agent={"type": "array", "items": AGENT})
 CREATED = typed(job_id=NUMBER)
+KEY = typed(api_key=TEXT, csrf_token=TEXT, user_id=NUMBER)
 NO_DATA: None = None
 
 REQUESTS: list[tuple[str, str, int, dict[str, Any] | None]] = [
     *(
         (each.method, each.path + ("?config=running" if each.query else ""), 200, CREATED)
         for each in JOB_REQUESTS
-        if "data" in each.dialects and not each.files
+        if "data" in each.dialects
     ),
     ("GET", "/api/v1/job/1619", 200, JOB),
     ("GET", "/api/v1/job/1619?complete=true", 200, JOB),
@@ -247,7 +254,30 @@ REQUESTS: list[tuple[str, str, int, dict[str, Any] | None]] = [
     ("POST", "/api/v1/agent/1/stop", 200, AGENT),
     ("POST", "/api/v1/agent/1/restart", 200, AGENT),
     ("POST", "/api/v1/agent/9/stop", 404, NO_DATA),
+    ("POST", "/api/v1/login", 200, KEY),
+    ("POST", "/api/v1/generate_api_key", 200, KEY),
+    ("PUT", "/api/v1/job/1619", 405, NO_DATA),
+    ("GET", "/api/v1/nowhere", 404, NO_DATA),
+    ("GET", "/api/v1/job?status=done", 400, NO_DATA),
 ]
+UPLOADS = {each.path: each.files for each in JOB_REQUESTS if each.files}
+LOGIN = {"username": "admin", "password": "paloalto"}
+
+
+def carried(path: str) -> dict[str, Any]:
+    """What a request to a path carries."""
+    if path in UPLOADS:
+        return {"files": {name: (f"{name}.txt", b"x") for name in UPLOADS[path]}}
+    return {"json": LOGIN} if path in LOGIN_PATHS else {}
+
+
+def test_every_operation_is_among_them() -> None:
+    asked = {(method, path.partition("?")[0]) for method, path, _, _ in REQUESTS}
+    for each in JOB_REQUESTS:
+        assert "data" not in each.dialects or (each.method, each.path) in asked
+    for pattern, answers in DATA_ROUTES:
+        for method in answers:
+            assert any(x[0] == method and pattern.fullmatch(x[1]) for x in asked), pattern.pattern
 
 
 @pytest.mark.parametrize(
@@ -266,7 +296,7 @@ def test_every_answer_is_as_the_reference_declares_it(
     create(call, server, "project/7/tools/reduce", tasks=["Read"], next_step=[{"resource": 255}])
     server.advance(1)
     filled = re.sub("{.*?}", "7", path.replace("{config}", "running"))
-    answer = call(method, filled.removeprefix("/api/v1/"))
+    answer = call(method, filled.removeprefix("/api/v1/"), **carried(path))
     assert answer.status_code == status
     document = answer.json()
     assert not list(Draft202012Validator(ENVELOPE).iter_errors(document))

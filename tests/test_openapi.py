@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from pytest_expedition import ExpeditionServer
 from pytest_expedition.cli import main
+from pytest_expedition.fake.bodies import MULTIPART, URL_ENCODED
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import AGENT_COMMANDS, DATA_ROUTES
 from pytest_expedition.fake.job_requests import JOB_REQUESTS
@@ -100,7 +102,12 @@ def test_requests_drawn_from_it_find_no_fault(
         @settings(fuzz, max_examples=EXAMPLES[dialect])
         @given(case=operation.as_strategy(generation_mode=mode))
         def each(case: Case[Any]) -> None:
-            case.call_and_validate(**options)
+            # A form carries texts alone: null is an empty one there, a list is a field sent twice.
+            in_form = not mode.is_positive and case.media_type in {URL_ENCODED, MULTIPART}
+            if in_form:
+                case.call_and_validate(excluded_checks=[negative_data_rejection], **options)
+            else:
+                case.call_and_validate(**options)
 
         each()
     assert expedition_server.requests
