@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from pytest_expedition import JobRecipe, JobScript, Limits, Target
 from pytest_expedition.suite.client import Client, LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.clock import SkippingClock
+from pytest_expedition.suite.cover import covering
 from pytest_expedition.suite.executor import POLLS_AFTER_THE_END, Executor
-from pytest_expedition.suite.plan import AT_THE_END, Act, JobPlan, Plan, covering
+from pytest_expedition.suite.plan import AT_THE_END, Act, JobPlan, Plan
 from pytest_expedition.suite.probes import run_plan
 
 if TYPE_CHECKING:
@@ -211,13 +213,13 @@ def test_what_still_runs_at_the_end_is_cancelled_if_it_may_be(
 
 def test_probes_change_nothing(make_target: Any, expedition_server: ExpeditionServer) -> None:
     with Client(make_target()) as client:
-        exchanges = run(client, covering((IMPORT, EXPORT)))
+        exchanges = run(client, covering((IMPORT, EXPORT))[0])
     probes = [x for x in exchanges if x.probe]
     refused = [x for x in probes if x.probe != "no-accept"]
     assert {x.probe for x in refused} == {"no-key", "wrong-key", "unknown-id", "bad-id"}
     assert all(x.status is not None and 400 <= x.status < 500 for x in refused)
     assert [(x.kind, x.status) for x in probes if x.probe == "no-accept"] == [("status", 200)]
-    assert len(expedition_server.jobs) == 4
+    assert len(expedition_server.jobs) == 24
     own = {job.id for job in expedition_server.jobs}
     named = {int(x.path.rsplit("/", 1)[1]) for x in exchanges if x.kind == "cancel" and not x.probe}
     assert named <= own
@@ -294,15 +296,90 @@ def test_the_dialect_is_found_out(make_target: Any) -> None:
         assert client.dialect == "data"
 
 
-class TestCoveringPlan:
-    def test_four_jobs_are_enough(self) -> None:
-        assert len(covering((IMPORT, EXPORT)).jobs) == 4
-        assert len(covering((EXPORT,)).jobs) == 4
+class TestTiming:
+    """Acts late in a job's life, where the pause between polls is far too long to see it coming."""
 
-    def test_every_recipe_has_its_turn(self) -> None:
-        more = [JobRecipe(name=f"r{n}", path="/api/v1/x", cancellable=n == 2) for n in range(4)]
-        assert {job.recipe for job in covering(more).jobs} == {"r0", "r1", "r2", "r3"}
+    @pytest.mark.parametrize("progress", [0.91, 0.95, 0.97])
+    @pytest.mark.parametrize("seconds", [2.0, 10.0, 60.0])
+    def test_a_late_act_comes_when_the_job_is_due_there(
+        self,
+        make_target: Any,
+        expedition_server: ExpeditionServer,
+        seconds: float,
+        progress: float,
+    ) -> None:
+        target = make_target(limits={"poll_seconds": 0.5, "job_seconds": 4 * seconds})
+        expedition_server.instance.set_pace(seconds)
+        with Client(target) as client:
+            run(client, one(Act(progress=progress, requests=("cancel",)), recipe="export"))
+        (cancel,) = [x for x in client.exchanges if x.kind == "cancel"]
+        assert cancel.state == pytest.approx(progress, abs=0.02)
 
-    def test_what_is_not_known_to_refuse_is_taken_to_be_cancellable(self) -> None:
-        plan = covering((JobRecipe(name="x", path="/api/v1/x"), EXPORT))
-        assert [job.recipe for job in plan.jobs] == ["x", "x", "export", "x"]
+    def test_the_pace_of_earlier_jobs_of_the_recipe_is_used(self, make_target: Any) -> None:
+        target = make_target(limits={"poll_seconds": 5.0})
+        late = JobPlan(recipe="export", acts=(Act(progress=0.95, requests=("cancel",)),))
+        with Client(target) as client:
+            run(client, plan_of(*[late] * 3, at_once=1))
+        cancels = [x.state for x in client.exchanges if x.kind == "cancel"]
+        assert cancels == [pytest.approx(0.95, abs=0.04)] * 3
+        polls = [x for x in client.exchanges if x.kind == "status"]
+        assert len(polls) < 50
+
+    def test_a_job_of_unknown_pace_is_asked_for_soon_only_if_something_comes_late(
+        self, make_target: Any
+    ) -> None:
+        with Client(make_target()) as client:
+            early = run(client, one(Act(progress=0.3, requests=("cancel",)), recipe="export"))
+            late = run(client, one(Act(progress=0.95, requests=("cancel",)), recipe="export"))
+        assert early[2].sent - early[1].sent > 0.9
+        assert late[2].sent - late[1].sent < 0.9
+
+    def test_acts_of_the_same_progress_follow_one_another_without_a_poll(
+        self, make_target: Any
+    ) -> None:
+        acts = [Act(progress=0.35, requests=("cancel",))] * 2
+        with Client(make_target()) as client:
+            exchanges = run(client, one(*acts))
+        kinds = "".join(x.kind[0] for x in exchanges[1:])
+        assert kinds == "sssss" + "cc" + "s" * POLLS_AFTER_THE_END
+
+    def test_what_comes_first_is_not_preceded_by_the_polls_around_it(
+        self, make_target: Any
+    ) -> None:
+        at_once = JobPlan(recipe="import", acts=(Act(progress=0.0, requests=("cancel",)),))
+        with Client(make_target()) as client:
+            exchanges = run(client, plan_of(JobPlan(recipe="export"), at_once, framed=True))
+        cancel = next(x for x in exchanges if x.kind == "cancel")
+        before = [x for x in exchanges if x.kind == "status" and x.before(cancel)]
+        assert {x.job_id for x in before} == {x.answer.job_id for x in exchanges[:2]} - {
+            cancel.job_id
+        }
+
+
+def test_no_more_jobs_of_a_plan_are_alive_than_it_says(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    with Client(make_target()) as client:
+        run(client, plan_of(*[JobPlan(recipe="import")] * 3, at_once=1))
+    created = sorted(job.created for job in expedition_server.jobs)
+    assert all(later - earlier >= 10 for earlier, later in pairwise(created))
+
+
+def test_a_plan_that_stops_the_agent_creates_its_first_job_then(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    target = make_target(control_agent=True)
+    with Client(target) as client:
+        exchanges = run(client, plan_of(*[JobPlan(recipe="import")] * 2, agent_stopped=True))
+    told = [x.path.rsplit("/", 1)[1] if x.kind == "agent" else x.kind for x in exchanges]
+    orders = [each for each in told if each not in {"status", "cancel"}]
+    assert orders == ["start", "stop", "create", "restart", "create", "start"]
+    assert expedition_server.agent_running
+
+
+def test_a_run_that_may_begin_no_more_ends_with_what_runs(make_target: Any) -> None:
+    with Client(make_target(limits={"concurrent_jobs": 1})) as client:
+        executor = Executor(client)
+        executor.may_begin = lambda: 2 - len(executor.begun)
+        executor.run(plan_of(*[JobPlan(recipe="import")] * 5))
+    assert len(client.ledger.ids) == len(executor.begun) == 2

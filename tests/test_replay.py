@@ -209,3 +209,12 @@ def test_a_plan_starts_the_agent_only_where_the_target_allows_it() -> None:
     with pytest.raises(PlanError, match=r"job 1 of the plan starts the agent.*set start = true"):
         require_allowed(replay, target)
     require_allowed(replay, replace(target, start_agent=True))
+
+
+def test_a_plan_stops_the_agent_only_where_the_target_allows_it() -> None:
+    plan = Plan(jobs=(JobPlan(recipe="import"),), agent_stopped=True)
+    replay = Replay(requirement="agent.gates", plan=plan)
+    target = Target(url="http://127.0.0.1:1", api_key="key", jobs=RECIPES, start_agent=True)
+    with pytest.raises(PlanError, match=r"the plan stops the agent.*set control = true"):
+        require_allowed(replay, target)
+    require_allowed(replay, replace(target, control_agent=True))

@@ -211,6 +211,7 @@ def scenario_entry(
             "refused_creations": {},
             "left_behind": [],
             "unconfirmed_creations": 0,
+            "situations": [],
             "reason": "",
         },
         "told_to_cancel": transcript.told_to_cancel,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from pytest_expedition.oracle.situations import SituationResult
     from pytest_expedition.oracle.verdict import Result, Verdict
     from pytest_expedition.protocol.envelope import Dialect
 
@@ -30,8 +31,9 @@ class RunRecord:
     that it refused in its envelope. ``left_behind`` are the ids of jobs
     that the run created and has not seen end; ``unconfirmed_creations`` counts creations that
     may have created a job, though no answer gives its id. ``secrets`` must not be shown by any
-    report. ``plans`` has, by requirement, the smallest plan that showed it broken: see
-    `schemas/plan.json`.
+    report. ``situations`` tells which situations were exercised, and why the others were not; it is
+    empty for a recording. ``plans`` has, by requirement, the smallest plan that showed it broken:
+    see `schemas/plan.json`.
     """
 
     url: str
@@ -52,6 +54,7 @@ class RunRecord:
     left_behind: tuple[int, ...] = ()
     unconfirmed_creations: int = 0
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    situations: Sequence[SituationResult] = ()
     plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property

@@ -83,6 +83,18 @@ def run_entry(record: RunRecord) -> RunEntry:
         },
         "left_behind": list(record.left_behind),
         "unconfirmed_creations": record.unconfirmed_creations,
+        "situations": [
+            {
+                "id": each.situation.id,
+                "text": each.situation.text,
+                "phase": each.situation.phase,
+                "request": each.situation.request,
+                "company": each.situation.company,
+                "exercised": each.exercised,
+                "reason": each.reason,
+            }
+            for each in record.situations
+        ],
         "reason": Redaction(record.secrets).prose(record.reason),
     }
 
@@ -183,6 +195,7 @@ def assemble(
         ),
         "left_behind": [job_id for run in runs for job_id in run["left_behind"]],
         "unconfirmed_creations": sum(run["unconfirmed_creations"] for run in runs),
+        "situations": next((run["situations"] for run in runs if run["situations"]), []),
         "verdict": conclude(
             ((entry["level"], entry["outcome"]) for entry in entries),
             broke=bool(reason),

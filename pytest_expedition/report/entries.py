@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_expedition.oracle.history import Kind
+    from pytest_expedition.oracle.situations import Company, Phase, SituationRequest
     from pytest_expedition.oracle.verdict import Outcome, Verdict, WaiverState
     from pytest_expedition.protocol.requirements import Basis, Level
 
@@ -20,6 +21,18 @@ class TargetEntry(TypedDict):
     embedded: bool
     verified: bool
     proxy: str
+
+
+class SituationEntry(TypedDict):
+    """A request in some phase of a job's life: how often it was sent, or why it was not."""
+
+    id: str
+    text: str
+    phase: Phase
+    request: SituationRequest
+    company: Company
+    exercised: int
+    reason: str
 
 
 class RunEntry(TypedDict):
@@ -35,6 +48,7 @@ class RunEntry(TypedDict):
     refused_creations: dict[str, int]
     left_behind: list[int]
     unconfirmed_creations: int
+    situations: list[SituationEntry]
     reason: str
 
 

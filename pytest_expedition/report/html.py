@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup, escape
 
-from pytest_expedition.report import messages
+from pytest_expedition.report import messages, situations
 from pytest_expedition.report.chart import KINDS, SERIES, chart, jobs_of, marker
 from pytest_expedition.report.markup import NOTHING, html, join
 from pytest_expedition.report.messages import GROUPS, SIGNS, VERDICTS_IN_WORDS, plural, printable
@@ -69,7 +69,7 @@ def as_html(document: Document) -> str:
 {}
 <main id="main">
 {}
-{}{}
+{}{}{}
 </main>
 {}
 <script>{}</script>
@@ -84,6 +84,7 @@ def as_html(document: Document) -> str:
         _contents(document, told),
         _failures(document, told),
         _requirements(document["requirements"]),
+        situations.as_html(document["situations"]),
         _footer(document),
         script,
     )

@@ -10,6 +10,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from pytest_expedition.report import situations as grid
 from pytest_expedition.report.messages import (
     SIGNS,
     VERDICTS_IN_WORDS,
@@ -26,7 +27,12 @@ from pytest_expedition.report.text import following, selection, waiver_lines
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_expedition.report.entries import Document, EvidenceEntry, RequirementEntry
+    from pytest_expedition.report.entries import (
+        Document,
+        EvidenceEntry,
+        RequirementEntry,
+        SituationEntry,
+    )
 
 _WORD: Final = r"[A-Za-z'-]+|-?\d{1,6}(\.\d+)?|\d{4}-\d\d-\d\d"
 _HARMLESS: Final = re.compile(rf"(\(?({_WORD})[.,;:)]*( |$))*", re.ASCII)
@@ -76,7 +82,36 @@ def as_markdown(document: Document) -> str:
             for each in document["requirements"]
         ),
     )
+    lines += _situations(document["situations"])
     return "\n".join(lines) + f"\n\n{document['tool']['name']} {document['tool']['version']}\n"
+
+
+def _situations(situations: list[SituationEntry]) -> list[str]:
+    """Tell which requests were sent in which phase of a job's life."""
+    if not situations:
+        return []
+    return [
+        "",
+        "### Situations",
+        "",
+        f"{grid.count_line(situations)}.",
+        "",
+        "<details><summary>Which request was sent in which phase of a job's life</summary>",
+        "",
+        *_table(
+            ("", *(column.head for column in grid.COLUMNS)),
+            ((phase, *map(grid.mark, cells)) for phase, cells in grid.rows(situations)),
+        ),
+        "",
+        grid.CROWD,
+        "",
+        *(
+            f"- Not exercised, {_said(reason)}: {', '.join(f'`{each}`' for each in ids)}"
+            for reason, ids in grid.missing(situations).items()
+        ),
+        "",
+        "</details>",
+    ]
 
 
 def _target(document: Document) -> str:

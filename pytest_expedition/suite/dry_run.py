@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from pytest_expedition.suite.plan import AT_THE_END, covering
-from pytest_expedition.suite.profile import RANDOM_PLANS, SMOKE_JOBS
+from pytest_expedition.suite.cover import covering
+from pytest_expedition.suite.plan import AT_THE_END
+from pytest_expedition.suite.profile import DEFAULT_JOBS, RANDOM_PLANS, SMOKE_JOBS
 from pytest_expedition.suite.request_list import MALFORMED_IDS, allowed_by
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def preview(target: Target, *, profile: ProfileName) -> Iterator[str]:
     yield ""
     yield f"The first plan; jobs are polled every {limits.poll_seconds:g} s or slower:"
     recipes = {recipe.name: recipe for recipe in target.jobs}
-    for job in covering(target.jobs).jobs[:jobs]:
+    fixed = covering(
+        target.jobs, jobs_at_once=limits.concurrent_jobs, start_agent=target.start_agent
+    )
+    for job in fixed[0].jobs[: min(jobs, DEFAULT_JOBS)]:
         yield f"  {_creation(recipes[job.recipe])}"
         yield from (f"    {line}" for line in _acts(job))
     if RANDOM_PLANS[profile]:

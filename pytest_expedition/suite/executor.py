@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import created_id
+from pytest_expedition.oracle.situations import LATE
 from pytest_expedition.protocol.origin import described
 from pytest_expedition.suite.client import LimitReachedError, TargetUnusableError
-from pytest_expedition.suite.plan import AT_THE_END
+from pytest_expedition.suite.pace import Pace
+from pytest_expedition.suite.plan import AT_ONCE, AT_THE_END
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +40,26 @@ CORRECT_THE_RECIPE: Final = (
     "that works, with ids that exist"
 )
 
+TOO_LATE: Final = 0.1
+"""By what part of the rest a job may be beyond the progress that an act asks for."""
+
+FIRST_PAUSE: Final = 1 / 16
+"""Part of the usual pause between the first polls of a job whose pace is not known yet."""
+
+PART_OF_A_JOB_STOPPED: Final = 0.25
+"""For what part of the longest job's time the agent is stopped, to see that a job stands still."""
+
+PAUSES_STOPPED: Final = 4
+"""For how many pauses between polls it is stopped at the least."""
+
+LINGERS: Final = 0.1
+"""Part of the age of an ended job that lies between its last polls: changes may come late."""
+
+MOST_SECONDS_LINGERING: Final = 2.0
+
+SURE: Final = 0.1
+"""Part of the usual pause over which the pace of a job is trusted without another poll."""
+
 
 @dataclass(kw_only=True)
 class RunningJob:
@@ -45,12 +70,32 @@ class RunningJob:
     created: float
     due: float
     acts: list[Act]
+    pace: Pace
     progress: float = 0.0
+    act_at: float | None = None
+    """When the next act is to be sent by the clock, if it is not to wait for a poll."""
+    asked: bool = False
+    """Whether anything was asked about it since its creation."""
     ended: bool = False
     polls_after_the_end: int = 0
     silent_polls: int = 0
     cancel_sent: float = float("-inf")
     overdue: bool = False
+
+    @property
+    def next_act(self) -> Act | None:
+        """The act that comes next, if it is one before the end."""
+        return self.acts[0] if self.acts and self.acts[0].progress < AT_THE_END else None
+
+    @property
+    def is_asked_first(self) -> bool:
+        """Whether the first request about it is still to come, and is one of an act."""
+        return not self.asked and bool(self.acts) and self.acts[0].progress == AT_ONCE
+
+    @property
+    def wakes(self) -> float:
+        """When the next request about the job is due."""
+        return self.due if self.act_at is None else min(self.due, self.act_at)
 
     @property
     def done(self) -> bool:
@@ -64,7 +109,9 @@ class Executor:
     """Turns plans into requests of a client.
 
     ``longest_job`` is how many seconds the slowest job took until it was seen to have ended.
-    ``watch`` is told, before each pause, how far each running job is, by its id.
+    ``begun`` are the jobs that were created. ``may_begin`` is asked, once a plan has begun, how
+    many more of its jobs may; where these are none, the plan ends with those that run. ``watch`` is
+    told, before each pause, how far each running job is, by its id.
     """
 
     def __init__(
@@ -73,7 +120,13 @@ class Executor:
         self.client = client
         self.target = client.target
         self.longest_job = 0.0
+        self.begun: list[JobPlan] = []
+        self.may_begin: Callable[[], float] = lambda: math.inf
         self._watch = watch
+        self._paces: dict[str, float] = {}
+        """How much the state of a recipe's jobs grows in a second."""
+        self._latency = 0.0
+        """How many seconds the latest request about one job took."""
         self._busy_in_a_row = 0
         self._working_recipes: set[str] = set()
 
@@ -93,32 +146,45 @@ class Executor:
         if self.target.start_agent:
             self.client.start_agent_once()
         waiting = list(plan.jobs)
-        running = self._start(waiting, [], reached=plan.jobs[0].after)
+        agent_stopped = plan.agent_stopped and self._stop_agent()
+        if agent_stopped:
+            running = self._start_while_agent_is_stopped(plan, waiting)
+        else:
+            running = self._start(waiting, [], reached=plan.jobs[0].after, at_once=plan.at_once)
         if once_started is not None and running:
             once_started(running)
         self._watch_to_the_end(plan, waiting, running, each_round=each_round)
+        if agent_stopped:
+            self.client.start_agent()
 
-    def run_with_stopped_agent(self, plan: Plan, *, seconds: float) -> None:
-        """Create the job of a plan while the agent is stopped, restart it, watch to the end.
-
-        ``seconds`` is for how long the job is watched before the restart.
-        """
+    def _stop_agent(self) -> bool:
+        """Stop the agent, if a job may be created then; return whether that may have been done."""
         if self.client.ledger.jobs_left < 1:
             raise LimitReachedError("jobs")
         self._make_room()
-        if not self.client.stop_agent():
-            return
-        waiting = list(plan.jobs)
-        running = self._start(waiting, [], reached=plan.jobs[0].after)
-        restart = self.client.now + seconds
+        return self.client.stop_agent()
+
+    def _start_while_agent_is_stopped(self, plan: Plan, waiting: list[JobPlan]) -> list[RunningJob]:
+        """Create the first job of a plan, watch it stand still, and restart the agent."""
+        first = [waiting.pop(0)]
+        running = self._start(first, [], reached=AT_THE_END)
+        waiting[:0] = first  # it was not created
+        pauses = PAUSES_STOPPED * self.target.limits.poll_seconds
+        restart = self.client.now + max(self.longest_job * PART_OF_A_JOB_STOPPED, pauses)
         while not all(job.ended for job in running) and self.client.now < restart:
             self._round(plan, running)
-            self._sleep(min(job.due for job in running), running)
+            self._sleep(min(job.wakes for job in running), running)
         self.client.restart_agent()
         for job in running:
             job.created = job.due = self.client.now
-        self._watch_to_the_end(plan, waiting, running)
-        self.client.start_agent()
+        return running
+
+    @property
+    def job_seconds(self) -> float:
+        """How many seconds a job takes, as far as is known; 0 if that is not known."""
+        expected = (1 / pace for pace in self._paces.values() if pace > 0)
+        allowed = self.target.limits.job_seconds
+        return max((self.longest_job, *(min(each, allowed) for each in expected)))
 
     @property
     def seconds_until_room(self) -> float:
@@ -151,9 +217,12 @@ class Executor:
             first = running[0] if running else None
             on_its_way = first is not None and first.plan is plan.jobs[0] and not first.ended
             reached = first.progress if first is not None and on_its_way else AT_THE_END
-            running += self._start(waiting, running, reached=reached)
+            allowed = self.may_begin() if waiting else math.inf
+            if allowed < len(waiting):
+                del waiting[max(int(allowed), 0) :]
+            running += self._start(waiting, running, reached=reached, at_once=plan.at_once)
             if running:
-                self._sleep(min(job.due for job in running), running)
+                self._sleep(min(job.wakes for job in running), running)
 
     def _sleep(self, until: float, running: Sequence[RunningJob] = ()) -> None:
         """Sleep until it is that late.
@@ -170,17 +239,26 @@ class Executor:
         clock.sleep(pause)
 
     def _start(
-        self, waiting: list[JobPlan], running: list[RunningJob], *, reached: float
+        self,
+        waiting: list[JobPlan],
+        running: list[RunningJob],
+        *,
+        reached: float,
+        at_once: int = 0,
     ) -> list[RunningJob]:
         """Create, at the same instant, the waiting jobs whose turn has come, as many as may run.
 
-        ``reached`` is how far the plan's first job is.
+        ``reached`` is how far the plan's first job is, ``at_once`` how many of the plan's jobs may
+        be alive; 0 for as many as the target allows.
         """
         ledger = self.client.ledger
         ready = [job for job in waiting if job.after <= reached]
         if ready and not running:
             self._make_room()
-        starting = ready[: max(min(ledger.room(self.client.now), ledger.jobs_left), 0)]
+        room = min(ledger.room(self.client.now), ledger.jobs_left)
+        if at_once:
+            room = min(room, at_once - sum(not job.ended for job in running))
+        starting = ready[: max(room, 0)]
         if not starting:
             if waiting and not running:
                 raise LimitReachedError("concurrent_jobs" if ledger.jobs_left > 0 else "jobs")
@@ -201,9 +279,14 @@ class Executor:
                     created=creation.received,
                     due=self.client.now,
                     acts=list(job.acts),
+                    pace=Pace(
+                        created=creation.received,
+                        usual=functools.partial(self._paces.get, job.recipe),
+                    ),
                 )
             )
             self._learn(started[-1], [creation])
+        self.begun += [job.plan for job in started]
         if ledger.ids:
             answered = zip(starting, creations, strict=True)
             waiting[:0] = [job for job, creation in answered if creation.refused_as_busy]
@@ -280,55 +363,109 @@ class Executor:
     def _round(self, plan: Plan, running: list[RunningJob]) -> None:
         """Send what is due, and learn from the answers."""
         now = self.client.now
-        due = [job for job in running if job.due <= now]
+        due = sorted((job for job in running if job.wakes <= now), key=_is_polled_only)
         for job in due:
             job.polls_after_the_end += job.ended and not job.acts
+        watched = running if plan.framed else []
         groups = [(job, self._due_calls(job)) for job in due]
         if plan.together:
-            self._send_groups(groups, running if plan.framed else [])
+            self._send_groups(groups, watched)
         else:
             for group in groups:
-                self._send_groups([group], running if plan.framed else [])
+                self._send_groups([group], watched)
         for job, _ in groups:
             job.due = now + self._pause(job)
+        for job in running:
+            self._time_next_act(job, polls_before=bool(watched))
 
     def _send_groups(
-        self, groups: Sequence[tuple[RunningJob, list[Call]]], watched: Sequence[RunningJob]
+        self,
+        groups: Sequence[tuple[RunningJob, list[list[Call]]]],
+        watched: Sequence[RunningJob],
     ) -> None:
-        """Send the requests of several jobs at the same instant, and learn from the answers.
+        """Send requests about several jobs, and learn from the answers.
 
-        Where a cancel is among them, the watched jobs are polled before and after.
+        Of each job the first calls are sent at the same instant, then the second, and so on. Where
+        a cancel is among them, the watched jobs are polled before, all at the same instant, and
+        after, one after the other; but not those about which something else is to be asked first.
         """
-        calls = [call for _, group in groups for call in group]
+        calls = [call for _, group in groups for each in group for call in each]
         frame = watched if any(call.kind == "cancel" for call in calls) else []
+        cancelled_at_once = {job.id for job, _ in groups if not job.asked}
+        self._poll_at_once(
+            [job for job in frame if not (job.is_asked_first or job.id in cancelled_at_once)]
+        )
+        for calls_of_jobs in itertools.zip_longest(*(group for _, group in groups), fillvalue=[]):
+            sent = [call for calls in calls_of_jobs for call in calls]
+            answers = iter(self.client.send(sent))
+            for (job, _), calls in zip(groups, calls_of_jobs, strict=True):
+                self._learn(job, [next(answers) for _ in calls])
         for job in frame:
-            self._poll(job)
-        answers = iter(self.client.send(calls))
-        for job, group in groups:
-            self._learn(job, [next(answers) for _ in group])
-        for job in frame:
-            self._poll(job)
+            if not job.is_asked_first:
+                self._poll(job)
+
+    def _poll_at_once(self, jobs: Sequence[RunningJob]) -> None:
+        answers = self.client.send([self.client.about("poll", job.id) for job in jobs])
+        for job, answer in zip(jobs, answers, strict=True):
+            self._learn(job, [answer])
 
     def _poll(self, job: RunningJob) -> None:
         self._learn(job, self.client.send([self.client.about("poll", job.id)]))
 
-    def _due_calls(self, job: RunningJob) -> list[Call]:
+    def _due_calls(self, job: RunningJob) -> list[list[Call]]:
+        """Return what is to be sent about a job: one list after the other."""
         reached = AT_THE_END if job.ended else min(job.progress, 1 - 1e-12)
-        if job.acts and job.acts[0].progress <= reached:
-            return [self.client.about(request, job.id) for request in job.acts.pop(0).requests]
-        return [self.client.about("poll", job.id)]
+        if job.act_at is not None and job.act_at <= self.client.now and job.next_act is not None:
+            reached = max(reached, job.next_act.progress)
+        job.act_at = None
+        if not job.acts or job.acts[0].progress > reached:
+            return [[self.client.about("poll", job.id)]]
+        acts = [job.acts.pop(0)]
+        while not job.ended and job.acts and job.acts[0].progress == acts[0].progress:
+            acts.append(job.acts.pop(0))
+        return [[self.client.about(request, job.id) for request in act.requests] for act in acts]
 
     def _pause(self, job: RunningJob) -> float:
         usual = self.target.limits.poll_seconds * job.plan.poll_every
         now = self.client.now
+        if job.ended and not job.acts:
+            return max(usual, min(LINGERS * (now - job.created), MOST_SECONDS_LINGERING))
         if now - job.cancel_sent < 10 * self.target.limits.poll_seconds:
             return usual
-        return max(usual, SLOWER * (now - job.created))
+        pause = max(usual, SLOWER * (now - job.created))
+        comes_late = any(LATE <= act.progress < AT_THE_END for act in job.acts)
+        if comes_late and not job.ended and job.pace.per_second is None:
+            # Many jobs are short: how fast this one is has to be known soon.
+            pause = min(pause, max(FIRST_PAUSE * usual, now - job.created))
+        return pause
+
+    def _time_next_act(self, job: RunningJob, *, polls_before: bool) -> None:
+        """Let the next act of a job go by the clock if the next poll would come too late for it.
+
+        ``polls_before`` says whether polls are sent right before a cancel.
+        """
+        job.act_at = None
+        act = job.next_act
+        if act is None or job.ended or act.progress == AT_ONCE:
+            return
+        at_next_poll = job.pace.state_at(job.due)
+        moment = job.pace.time_of(act.progress)
+        slack = TOO_LATE * (AT_THE_END - act.progress)
+        if moment is None or at_next_poll is None or at_next_poll <= act.progress + slack:
+            return
+        moment -= (polls_before + 0.5) * self._latency
+        left = moment - self.client.now
+        job.act_at = moment
+        if left > SURE * self.target.limits.poll_seconds:
+            job.due = min(job.due, self.client.now + left / 2)
 
     def _learn(self, job: RunningJob, exchanges: Sequence[Exchange]) -> None:
         """Take from the answers how the job stands."""
         ended_before = job.ended
         for exchange in sorted(exchanges, key=lambda each: each.received):
+            if exchange.kind != "create":
+                job.asked = True
+                self._latency = exchange.received - exchange.sent
             if exchange.kind == "cancel":
                 job.cancel_sent = exchange.sent
             state = exchange.state
@@ -339,10 +476,19 @@ class Executor:
             if exchange.shows_the_end:
                 job.ended = True
             job.progress = max(job.progress, state)
+            if not job.ended:
+                job.pace.learn((exchange.sent + exchange.received) / 2, state)
             allowed = self.target.limits.job_seconds
             job.overdue = not job.ended and exchange.sent > job.created + allowed
-        if job.ended and not ended_before:
+        if job.overdue or (job.ended and not ended_before):
             self.longest_job = max(self.longest_job, self.client.now - job.created)
+        if job.pace.moved and job.pace.per_second is not None:
+            self._paces[job.plan.recipe] = job.pace.per_second
+
+
+def _is_polled_only(job: RunningJob) -> bool:
+    """Whether a job has no act that is to be sent at a certain moment: such jobs come last."""
+    return job.act_at is None and not job.is_asked_first
 
 
 def _quoted(creation: Exchange) -> str:

@@ -30,8 +30,10 @@ AT_THE_END: Final = 1.0
 class Act:
     """Requests about a job that are sent at the same instant.
 
-    They are sent once the job was seen at ``progress`` or beyond: 0 is right after its creation,
-    1 after it has finished or was cancelled.
+    They are sent once the job is at ``progress`` or beyond: 0 is right after its creation, before
+    it is polled, 1 after it has finished or was cancelled. A job is at a progress once a poll has
+    shown it, or, where the next poll would come too late, once it is by the pace that is known of
+    it. Acts of the same progress below 1 follow one another without a pause.
     """
 
     progress: float
@@ -59,13 +61,17 @@ class Plan:
     ``together``: the jobs' requests are sent at the same instant, not one after the other.
     ``framed``: right before and right after each cancel every running job is polled.
     ``probes``: requests are sent too that ought to be refused, without a key or with an id that
-    is none.
+    is none. ``at_once``: how many of the jobs are alive at the same time, at the most; 0 for as
+    many as the target allows. ``agent_stopped``: the first job is created while the agent is
+    stopped, and watched for a while; the others follow once the agent was restarted.
     """
 
     jobs: tuple[JobPlan, ...]
     together: bool = False
     framed: bool = False
     probes: bool = False
+    at_once: int = 0
+    agent_stopped: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -141,57 +147,11 @@ def require_allowed(replay: Replay, target: Target) -> None:
                 f"job {number} of the plan starts the agent, which the target does not allow: "
                 "set start = true under [agent]"
             )
-
-
-def covering(recipes: Sequence[JobRecipe], *, start_agent: bool = False) -> Plan:
-    """Make the plan that exercises every requirement, with as few jobs as possible.
-
-    ``start_agent``: the agent, which runs, is started once more half-way.
-    """
-    may_be_cancelled = [recipe.name for recipe in recipes if recipe.cancellable is not False]
-    refuses = [recipe.name for recipe in recipes if recipe.cancellable is False]
-    cancelled = may_be_cancelled[0] if may_be_cancelled else refuses[0]
-    refused = refuses[0] if refuses else cancelled
-    jobs = [
-        # Watched to its end while others are cancelled, and cancelled when it is too late.
-        JobPlan(
-            recipe=cancelled,
-            acts=(
-                *([Act(progress=0.5, requests=("start-agent",))] if start_agent else []),
-                Act(progress=AT_THE_END, requests=("poll",)),
-                Act(progress=AT_THE_END, requests=("cancel",)),
-            ),
-        ),
-        # Cancelled early, and again.
-        JobPlan(
-            recipe=cancelled,
-            acts=(
-                Act(progress=0.1, requests=("cancel",)),
-                Act(progress=AT_THE_END, requests=("poll",)),
-                Act(progress=AT_THE_END, requests=("cancel",)),
-            ),
-        ),
-        # Cancelled half-way, twice.
-        JobPlan(
-            recipe=refused,
-            acts=(
-                Act(progress=0.3, requests=("cancel",)),
-                Act(progress=0.6, requests=("cancel", "poll")),
-            ),
-        ),
-        # Created when others are on their way; cancelled and polled at the same instant.
-        JobPlan(
-            recipe=cancelled,
-            acts=(Act(progress=0.5, requests=("cancel", "poll", "poll")),),
-            after=0.2,
-        ),
-    ]
-    others = [name for name in (*may_be_cancelled, *refuses) if name not in {cancelled, refused}]
-    jobs += [
-        JobPlan(recipe=name, acts=(Act(progress=0.4, requests=("cancel", "poll")),))
-        for name in others
-    ]
-    return Plan(jobs=tuple(jobs), framed=True, probes=True)
+    if replay.plan.agent_stopped and not target.control_agent:
+        raise PlanError(
+            "the plan stops the agent, which the target does not allow: set control = true under "
+            "[agent]"
+        )
 
 
 def plans(recipes: Sequence[JobRecipe], *, most_jobs: int) -> st.SearchStrategy[Plan]:

@@ -1,11 +1,10 @@
-"""Requests that ought to be refused, and what happens to a job while the agent is stopped."""
+"""Requests that ought to be refused."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.suite.job_lists import JobLists
-from pytest_expedition.suite.plan import JobPlan, Plan
 from pytest_expedition.suite.request_list import far_id, malformed_ids
 
 if TYPE_CHECKING:
@@ -14,9 +13,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Probe
     from pytest_expedition.suite.client import Client
     from pytest_expedition.suite.executor import Executor, RunningJob
-
-PART_OF_A_JOB_STOPPED: Final = 0.5
-"""For what part of the longest job's time the agent is stopped, to see that a job stands still."""
+    from pytest_expedition.suite.plan import Plan
 
 _ACCEPTING: Final[tuple[Probe, ...]] = ("", "no-accept")
 _WITHOUT_ACCESS: Final[tuple[Probe, ...]] = ("no-key", "wrong-key")
@@ -42,14 +39,12 @@ def run_plan(executor: Executor, plan: Plan) -> None:
     lists.read_afterwards()
     _probe_creation(client, recipe)
     _probe_ids(client)
-    if client.target.control_agent:
-        seconds = executor.longest_job * PART_OF_A_JOB_STOPPED
-        executor.run_with_stopped_agent(Plan(jobs=(JobPlan(recipe=recipe),)), seconds=seconds)
 
 
 def _probe_access(client: Client, running: Sequence[RunningJob]) -> None:
     """Ask for a running job without a key and with a wrong one."""
-    victim = running[min(1, len(running) - 1)]
+    ended_anyway = (job for job in running if _is_cancelled(client, job))
+    victim = next(ended_anyway, running[-1])
     for probe in _WITHOUT_ACCESS:
         client.send([client.about("poll", victim.id, probe)])
         client.send([client.about("cancel", victim.id, probe)])
@@ -58,20 +53,30 @@ def _probe_access(client: Client, running: Sequence[RunningJob]) -> None:
 def _probe_accept(client: Client, running: Sequence[RunningJob]) -> None:
     """Ask for a running job without the header Accept, as the documented client does.
 
-    If something before the application answers, it is asked once more: that may do so at any time.
+    If something before the application answers, it is asked once more: that may do so at any time,
+    or every second time, so one more usual request comes before that.
     """
-    for _ in range(2):
+    for more in range(2):
         usual, plain = (client.about("poll", running[0].id, each) for each in _ACCEPTING)
-        client.send([usual])
+        for _ in range(1 + more):
+            client.send([usual])
         (answer,) = client.send([plain])
         if answer.answered:
             break
 
 
+def _is_cancelled(client: Client, job: RunningJob) -> bool:
+    """Whether the plan cancels a job that may be cancelled, before its end."""
+    recipe = next(each for each in client.target.jobs if each.name == job.plan.recipe)
+    act = job.next_act
+    return recipe.cancellable is not False and act is not None and "cancel" in act.requests
+
+
 def _probe_creation(client: Client, recipe: str) -> None:
     """Ask for a new job without a key and with a wrong one, as far as jobs may be created."""
+    kept = int(client.target.control_agent)  # for the job that is created while the agent stands
     for probe in _WITHOUT_ACCESS:
-        if client.ledger.jobs_left > 0 and client.ledger.room(client.now) > 0:
+        if client.ledger.jobs_left > kept and client.ledger.room(client.now) > 0:
             client.send([client.creation(recipe, probe)])
 
 

@@ -11,3 +11,6 @@ RANDOM_PLANS: Final[dict[ProfileName, int]] = {"smoke": 0, "default": 50, "thoro
 
 SMOKE_JOBS: Final = 4
 """How many jobs `smoke` creates, at the most."""
+
+DEFAULT_JOBS: Final = 12
+"""How many jobs `default` creates at a target whose jobs are slow, at the most."""

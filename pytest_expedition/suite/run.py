@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hypothesis import settings
 
 from pytest_expedition.oracle.rules import judge
+from pytest_expedition.oracle.situations import exercised
 from pytest_expedition.suite.client import Client, TargetUnusableError
 from pytest_expedition.suite.executor import Executor
 from pytest_expedition.suite.profile import RANDOM_PLANS, SMOKE_JOBS
@@ -159,6 +160,9 @@ def run_share(  # noqa: PLR0913 - all but the target by name
         limit=search.limit,
         pause=search.pause,
         smallest=search.smallest,
+        exercised=exercised(history, jobs_at_once=target.limits.concurrent_jobs),
+        planned=search.planned,
+        why_no_more=_why_no_more(search.limit, profile, alone=plan is not None),
         started=started,
         seconds=time.monotonic() - begun,
         requests=client.requests,
@@ -174,6 +178,15 @@ def run_share(  # noqa: PLR0913 - all but the target by name
     if ended is not None:
         raise RunEndedEarly(done, ended) from None
     return done
+
+
+def _why_no_more(limit: str, profile: ProfileName, *, alone: bool) -> str:
+    """Say why a run created no more jobs than it did."""
+    if alone:
+        return "this run carried out one plan alone"
+    if limit:
+        return f"the limit `{limit}` of the target was reached before"
+    return f"the profile `{profile}` creates fewer jobs, or has no time for more"
 
 
 def _also(reason: str, further: str) -> str:

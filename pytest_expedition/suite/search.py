@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -15,15 +16,17 @@ from pytest_expedition.oracle.history import History
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.suite.client import LimitReachedError, TargetUnusableError
-from pytest_expedition.suite.plan import Plan, covering, plans
+from pytest_expedition.suite.cover import covering_jobs, plans_of
+from pytest_expedition.suite.plan import Plan, plans
 from pytest_expedition.suite.probes import run_plan
-from pytest_expedition.suite.profile import SMOKE_JOBS
+from pytest_expedition.suite.profile import DEFAULT_JOBS, SMOKE_JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.rules import Violation
+    from pytest_expedition.oracle.situations import Situation
     from pytest_expedition.suite.executor import Executor
     from pytest_expedition.suite.profile import ProfileName
 
@@ -36,7 +39,8 @@ ASKED_AGAIN: Final = 20
 
 JOBS_IN_A_ROW: Final = 3
 SPARE_SECONDS: Final = 10.0
-"""The default profile begins no plan that may take it longer than three jobs and this together."""
+"""The default profile begins no job or plan with which it may take longer than three jobs and this
+together."""
 
 
 class _Broken(Exception):  # noqa: N818 - raised for Hypothesis, which tells its types apart
@@ -71,6 +75,8 @@ class Search:
         self.pause = 0.0
         """For how many seconds the target asked to wait, if that ended the run."""
         self.smallest: dict[str, tuple[Plan, Violation]] = {}
+        self.planned: set[Situation] = set()
+        """The situations for which jobs were created."""
         self._ended: BaseException | None = None
         """What ended the run, other than a limit."""
         self._clock_begun = self.target.clock.now()
@@ -81,17 +87,62 @@ class Search:
         return History(exchanges, job_seconds=self.target.limits.job_seconds)
 
     def run(self) -> None:
-        """Run the covering plan, random ones as far as the profile goes, and a last look back."""
+        """Run the fixed plans, random ones as far as the profile goes, and a last look back."""
         if self.covering:
-            plan = covering(self.target.jobs, start_agent=self.target.start_agent)
-            if self.profile == "smoke":
-                plan = replace(plan, jobs=plan.jobs[:SMOKE_JOBS])
-            self._try(plan)
+            self._cover()
         if self.random_plans:
             self._search()
         if self._ended is not None:
             raise self._ended
         self._within_limits(self._ask_again)
+
+    def _cover(self) -> None:
+        """Carry out the fixed plans, as far as the profile goes."""
+        limits = self.target.limits
+        jobs = covering_jobs(
+            self.target.jobs,
+            jobs_at_once=limits.concurrent_jobs,
+            start_agent=self.target.start_agent,
+        )
+        stop_agent = self.target.control_agent
+        fixed = plans_of(jobs, stop_agent=stop_agent)
+        crowd = fixed[0]
+        if self.profile == "smoke":
+            # The job that is created while the agent is stopped is the one that is only watched.
+            few = crowd.jobs[int(stop_agent) : SMOKE_JOBS]
+            watched = [replace(each, jobs=each.jobs[:1]) for each in fixed if each.agent_stopped]
+            fixed = [replace(crowd, jobs=few or crowd.jobs[:1]), *watched]
+        elif not self.target.clock.waits:  # then it costs nothing to look at what came out so far
+            rest = replace(crowd, jobs=crowd.jobs[SMOKE_JOBS:], probes=False)
+            fixed[:1] = [replace(crowd, jobs=crowd.jobs[:SMOKE_JOBS]), rest]
+        self.executor.may_begin = self._may_begin
+        for number, plan in enumerate(fixed):
+            if number and (self._spent() or self._may_begin() < 1):
+                break
+            self._try(plan)
+        self.executor.may_begin = lambda: math.inf
+        begun = {id(plan) for plan in self.executor.begun}
+        for job in itertools.chain(*jobs.values()):
+            self.planned.update(job.situations if id(job.plan) in begun else ())
+
+    def _may_begin(self) -> float:
+        """Return how many more jobs of the fixed plans the time of the profile allows."""
+        if self._is_over_with(1, self.executor.job_seconds):
+            return 0
+        left = DEFAULT_JOBS - self._jobs
+        return math.inf if not self._is_over_with(left + 1, self.executor.job_seconds) else left
+
+    @property
+    def _jobs(self) -> int:
+        """How many jobs the run has created."""
+        return len(self.client.ledger.ids)
+
+    def _is_over_with(self, jobs: int, seconds: float) -> bool:
+        """Whether so many more jobs, which take so long, are more than the profile has time for."""
+        if self._seconds_for_plans == math.inf:
+            return False
+        few = self._jobs + jobs <= DEFAULT_JOBS
+        return self._elapsed + seconds > (self._seconds_for_plans if few else 2 * SPARE_SECONDS)
 
     def run_alone(self, plan: Plan) -> None:
         """Run one plan."""
@@ -151,7 +202,7 @@ class Search:
             return True
         if not self.until_broken.isdisjoint(self.smallest):
             return True
-        return self._elapsed + self.executor.longest_job > self._seconds_for_plans
+        return self._is_over_with(1, self.executor.longest_job)
 
     def _has_time_for(self, plan: Plan) -> bool:
         """Whether a plan ends in time, if its jobs take as long as the longest so far."""
@@ -159,7 +210,7 @@ class Search:
             return True
         jobs_in_a_row = 1 + max(job.after for job in plan.jobs)
         seconds = jobs_in_a_row * self.executor.longest_job + self.executor.seconds_until_room
-        return self._elapsed + seconds <= self._seconds_for_plans
+        return not self._is_over_with(len(plan.jobs), seconds)
 
     @property
     def _elapsed(self) -> float:
@@ -167,9 +218,9 @@ class Search:
 
     @property
     def _seconds_for_plans(self) -> float:
-        if not self.target.clock.waits or self.profile == "thorough":
+        if not self.target.clock.waits or self.profile != "default":
             return math.inf
-        return JOBS_IN_A_ROW * self.executor.longest_job + SPARE_SECONDS
+        return JOBS_IN_A_ROW * self.executor.job_seconds + SPARE_SECONDS
 
     @property
     def longest(self) -> float:

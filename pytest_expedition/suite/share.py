@@ -10,6 +10,7 @@ from pytest_expedition.oracle.history import spoken
 from pytest_expedition.oracle.record import RunRecord
 from pytest_expedition.oracle.rules import together
 from pytest_expedition.oracle.verdict import decide_outcomes, waive
+from pytest_expedition.suite.coverage import coverage
 from pytest_expedition.suite.plan import Replay, as_document
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pytest_expedition.oracle.rules import Finding, Violation
+    from pytest_expedition.oracle.situations import Situation
     from pytest_expedition.protocol.envelope import Dialect
     from pytest_expedition.suite.plan import Plan
     from pytest_expedition.suite.target import Target
@@ -28,7 +30,9 @@ class Share:
 
     ``created_in`` and ``dialects`` are the dialects that the answers show, ``limit`` is the one
     that ended the run, ``pause`` the seconds that the target asked to wait if that was too long,
-    ``smallest`` the smallest plan that broke each requirement.
+    ``smallest`` the smallest plan that broke each requirement. ``exercised`` counts the situations
+    that the traffic shows, ``planned`` are those for which jobs were created, and ``why_no_more``
+    says why no jobs were created for the others.
     """
 
     findings: Mapping[str, Finding]
@@ -37,6 +41,9 @@ class Share:
     limit: str
     pause: float
     smallest: Mapping[str, tuple[Plan, Violation]]
+    exercised: Counter[Situation]
+    planned: Collection[Situation]
+    why_no_more: str
     started: datetime
     seconds: float
     requests: int
@@ -89,6 +96,12 @@ def merge(target: Target, shares: Sequence[Share]) -> RunRecord:
         reason=reason,
         left_behind=tuple(job_id for share in shares for job_id in share.left_behind),
         unconfirmed_creations=sum(share.unconfirmed_creations for share in shares),
+        situations=coverage(
+            target,
+            counts=sum((share.exercised for share in shares), Counter()),
+            planned={each for share in shares for each in share.planned},
+            otherwise="the run broke off" if reason else shares[0].why_no_more,
+        ),
         secrets=tuple(dict.fromkeys(each for share in shares for each in share.secrets)),
         plans={
             name: as_document(Replay(requirement=name, plan=plan))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from frame import Row, table
 
-BENCHMARKS = ("start", "server", "throughput", "suite", "oracle", "monitor")
+BENCHMARKS = ("start", "server", "throughput", "suite", "slow", "oracle", "monitor")
 
 
 def main(names: list[str]) -> None:

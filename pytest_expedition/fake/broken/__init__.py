@@ -13,6 +13,7 @@ from pytest_expedition.fake.broken import (
     create,
     data,
     lists,
+    moments,
     refuse,
     result,
     status,
@@ -21,5 +22,5 @@ from pytest_expedition.fake.broken.base import BROKEN, BrokenServer, Shows
 
 __all__ = ["BROKEN", "BrokenServer", "Shows"]
 
-_MODULES = (access, agent, cancel, create, data, lists, refuse, result, status)
+_MODULES = (access, agent, cancel, create, data, lists, moments, refuse, result, status)
 """Importing a module of broken servers registers them."""

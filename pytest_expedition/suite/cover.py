@@ -1,0 +1,248 @@
+"""The fixed plans of a run: they exercise every situation once, the most telling ones first."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from pytest_expedition.oracle.situations import CANCELS, PHASES, Situation
+from pytest_expedition.suite.plan import AT_ONCE, AT_THE_END, Act, JobPlan, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_expedition.oracle.situations import Company, Phase, SituationRequest
+    from pytest_expedition.protocol.recipe import JobRecipe
+    from pytest_expedition.suite.plan import RequestKind
+
+_POLL: Final[tuple[RequestKind, ...]] = ("poll",)
+_CANCEL: Final[tuple[RequestKind, ...]] = ("cancel",)
+_AT_ONE_INSTANT: Final[Mapping[SituationRequest, tuple[RequestKind, ...]]] = {
+    "cancel-and-polls": ("cancel", "poll", "poll"),
+    "two-cancels": ("cancel", "cancel"),
+}
+
+_ORDER: Final[tuple[tuple[Phase, SituationRequest, float], ...]] = (
+    ("middle", "cancel-and-polls", 0.4),
+    ("created", "cancel", AT_ONCE),
+    ("late", "cancel", 0.95),
+    ("created", "two-cancels", AT_ONCE),
+    ("queued", "cancel", AT_ONCE),
+    ("middle", "cancel", 0.72),
+    ("late", "two-cancels", 0.91),
+    ("early", "two-cancels", 0.1),
+    ("early", "cancel", 0.1),
+    ("late", "cancel-twice", 0.93),
+    ("created", "cancel-and-polls", AT_ONCE),
+    ("middle", "two-cancels", 0.5),
+    ("created", "cancel-twice", AT_ONCE),
+    ("early", "cancel-and-polls", 0.2),
+    ("queued", "two-cancels", AT_ONCE),
+    ("middle", "cancel-twice", 0.6),
+    ("queued", "cancel-and-polls", AT_ONCE),
+    ("early", "cancel-twice", 0.05),
+    ("queued", "cancel-twice", AT_ONCE),
+    ("late", "cancel-and-polls", 0.97),
+)
+"""The first cancel of a job, in a crowd, and at which progress; the most telling first."""
+
+_ONE_AFTER_THE_OTHER: Final[tuple[tuple[Phase, SituationRequest, float], ...]] = (
+    ("late", "cancel", 0.95),
+    ("created", "cancel", AT_ONCE),
+    ("queued", "cancel", AT_ONCE),
+    ("early", "cancel", 0.1),
+    ("middle", "cancel", 0.4),
+)
+"""The first cancel of a job with less company. Beside others, the first of these runs longest."""
+
+_AFTER_THE_CANCEL: Final[Mapping[SituationRequest, SituationRequest]] = {
+    "cancel-and-polls": "cancel-and-polls",
+    "two-cancels": "two-cancels",
+}
+"""What is done to a job that has been cancelled, by what cancelled it; else it is cancelled."""
+
+_POLLED_BEFORE: Final[Mapping[Phase, tuple[float, ...]]] = {
+    "queued": (AT_ONCE, AT_ONCE),
+    "early": (0.03,),
+    "middle": (0.36,),
+    "late": (0.905,),
+}
+"""At which progress a job is polled before the cancel, by the phase of the cancel."""
+
+_PLACES: Final[Mapping[Company, int]] = {"beside": 2, "alone": 1}
+"""How many jobs of a fixed plan may be alive at the same time; in a crowd as many as allowed."""
+
+AMONG_OLDER: Final = 0.3
+"""How far the first job is before one is created that is cancelled at once."""
+
+UNTIL_THE_STOP: Final = 8
+"""How many jobs of the crowd come before the agent is stopped, where that is allowed.
+
+With four places all of them have ended soon after the first has.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoveringJob:
+    """A job of a fixed plan, and the situations that it is there for."""
+
+    plan: JobPlan
+    situations: tuple[Situation, ...]
+
+
+def covering(
+    recipes: Sequence[JobRecipe],
+    *,
+    jobs_at_once: int = 4,
+    start_agent: bool = False,
+    stop_agent: bool = False,
+) -> list[Plan]:
+    """Make the fixed plans; see ``covering_jobs`` and ``plans_of``."""
+    jobs = covering_jobs(recipes, jobs_at_once=jobs_at_once, start_agent=start_agent)
+    return plans_of(jobs, stop_agent=stop_agent)
+
+
+def plans_of(
+    jobs: Mapping[Company, Sequence[CoveringJob]], *, stop_agent: bool = False
+) -> list[Plan]:
+    """Return the fixed plans: first the crowd, with the probes.
+
+    ``stop_agent``: the crowd is parted in two, and the agent is stopped between the two.
+    """
+    plans = [
+        Plan(
+            jobs=tuple(job.plan for job in group),
+            framed=True,
+            probes=company == "crowd",
+            at_once=_PLACES.get(company, 0),
+        )
+        for company, group in jobs.items()
+    ]
+    if stop_agent:
+        crowd = plans[0]
+        before, after = crowd.jobs[:UNTIL_THE_STOP], crowd.jobs[UNTIL_THE_STOP:]
+        second = replace(crowd, jobs=after, probes=False, agent_stopped=True)
+        plans[:1] = [replace(crowd, jobs=before), second]
+    return plans
+
+
+def covering_jobs(
+    recipes: Sequence[JobRecipe], *, jobs_at_once: int, start_agent: bool = False
+) -> dict[Company, list[CoveringJob]]:
+    """Return the jobs of the fixed plans by the company in which they run.
+
+    A job that may be cancelled has one first cancel, so each of these takes a job of its own. What
+    does not end a job is done to one that has to be there anyway. ``start_agent``: the agent, which
+    runs, is started once more half-way.
+    """
+    may_be_cancelled = [recipe.name for recipe in recipes if recipe.cancellable is not False]
+    refuses = [recipe.name for recipe in recipes if recipe.cancellable is False]
+    names = itertools.cycle(may_be_cancelled or refuses)
+    finishing = _finishing(next(names))
+    refusing = [_refusing(name) for name in refuses if may_be_cancelled]
+    cancelled = [_cancelled(next(names), *each, "crowd") for each in _ORDER]
+    beside: list[CoveringJob] = []
+    if jobs_at_once > _PLACES["beside"]:
+        beside += [_cancelled(next(names), *each, "beside") for each in _ONE_AFTER_THE_OTHER]
+        beside.append(cancelled.pop())  # in whatever company: the others are beside it
+    alone: list[CoveringJob] = []
+    if jobs_at_once > _PLACES["alone"]:
+        alone += [_cancelled(next(names), *each, "alone") for each in _ONE_AFTER_THE_OTHER]
+    # The last round is filled with more jobs that run to their end.
+    spare = -(1 + len(refusing) + len(cancelled)) % jobs_at_once
+    more = itertools.cycle([_again(finishing), *map(_refusing_early, refuses if refusing else ())])
+    filled = [*refusing[1:], *itertools.islice(more, spare)]
+    first = [finishing, *refusing[:1]]
+    if start_agent:
+        first[-1] = _with_start_of_agent(first[-1])
+    early = UNTIL_THE_STOP - len(first)
+    crowd = [*first, *cancelled[:early], *filled, *cancelled[early:]]
+    made: dict[Company, list[CoveringJob]] = {"crowd": crowd, "beside": beside, "alone": alone}
+    return {company: jobs for company, jobs in made.items() if jobs}
+
+
+def _cancelled(
+    recipe: str, phase: Phase, request: SituationRequest, progress: float, company: Company
+) -> CoveringJob:
+    """Make a job that a cancel ends in some phase, and that is cancelled once more after that."""
+    polled = _POLLED_BEFORE.get(phase, ()) if request == "cancel" or phase == "queued" else ()
+    acts = [Act(progress=at, requests=_POLL) for at in polled]
+    if request == "cancel-twice":
+        acts += [Act(progress=progress, requests=_CANCEL)] * 2
+    else:
+        acts.append(Act(progress=progress, requests=_AT_ONE_INSTANT.get(request, _CANCEL)))
+    after: SituationRequest = _AFTER_THE_CANCEL.get(request, "cancel")
+    acts.append(Act(progress=AT_THE_END, requests=_POLL))
+    acts.append(Act(progress=AT_THE_END, requests=_AT_ONE_INSTANT.get(after, _CANCEL)))
+    told = company if request == "cancel" else "any"
+    polls: tuple[Phase, ...] = ("created", "queued") if phase == "queued" else (phase,)
+    comes_late = company == "crowd" and phase == "created"
+    return CoveringJob(
+        plan=JobPlan(recipe=recipe, acts=tuple(acts), after=AMONG_OLDER if comes_late else AT_ONCE),
+        situations=(
+            Situation(phase, request, told),
+            *(Situation(each, "poll", company) for each in polls if polled),
+            Situation("cancelled", "poll", "any"),
+            Situation("cancelled", after, "any"),
+        ),
+    )
+
+
+def _with_start_of_agent(job: CoveringJob) -> CoveringJob:
+    acts = (*job.plan.acts, Act(progress=0.5, requests=("start-agent",)))
+    in_order = tuple(sorted(acts, key=lambda act: act.progress))
+    return replace(job, plan=replace(job.plan, acts=in_order))
+
+
+def _finishing(recipe: str) -> CoveringJob:
+    """Make a job that runs to its end while others are cancelled, and is cancelled too late."""
+    too_late: tuple[SituationRequest, ...] = ("cancel", "cancel-and-polls", "two-cancels")
+    return CoveringJob(
+        plan=JobPlan(
+            recipe=recipe,
+            acts=(
+                Act(progress=AT_THE_END, requests=_POLL),
+                *(
+                    Act(progress=AT_THE_END, requests=_AT_ONE_INSTANT.get(each, _CANCEL))
+                    for each in too_late
+                ),
+            ),
+        ),
+        situations=(
+            *(Situation(phase, "creation", "any") for phase in PHASES if phase != "refused"),
+            *(Situation("finished", each, "any") for each in ("poll", *too_late)),
+        ),
+    )
+
+
+def _refusing(recipe: str) -> CoveringJob:
+    """Make a job that refuses its cancels, the first once others were cancelled beside it."""
+    acts = (
+        Act(progress=0.5, requests=_CANCEL),
+        Act(progress=0.6, requests=("cancel", "poll")),
+        Act(progress=0.7, requests=_CANCEL),
+        Act(progress=0.7, requests=_CANCEL),
+        Act(progress=0.8, requests=("cancel", "cancel")),
+        Act(progress=0.93, requests=_CANCEL),
+    )
+    requests: tuple[SituationRequest, ...] = ("poll", *CANCELS, "creation")
+    return CoveringJob(
+        plan=JobPlan(recipe=recipe, acts=acts),
+        situations=tuple(Situation("refused", each, "any") for each in requests),
+    )
+
+
+def _refusing_early(recipe: str) -> CoveringJob:
+    """Make a further job that refuses its cancels, the first right after its creation."""
+    acts = (
+        Act(progress=AT_ONCE, requests=_CANCEL),
+        Act(progress=0.2, requests=("cancel", "poll")),
+        Act(progress=0.4, requests=_CANCEL),
+    )
+    return CoveringJob(plan=JobPlan(recipe=recipe, acts=acts), situations=())
+
+
+def _again(job: CoveringJob) -> CoveringJob:
+    """Return a further job like another, which is there for no situation of its own."""
+    return CoveringJob(plan=job.plan, situations=())
