@@ -142,7 +142,7 @@ class Search:
         if self._seconds_for_plans == math.inf:
             return False
         few = self._jobs + jobs <= DEFAULT_JOBS
-        return self._elapsed + seconds > (self._seconds_for_plans if few else 2 * SPARE_SECONDS)
+        return self._elapsed + seconds > (self._seconds_for_plans if few else SPARE_SECONDS)
 
     def run_alone(self, plan: Plan) -> None:
         """Run one plan."""
