@@ -334,6 +334,16 @@ class TestTiming:
         assert early[2].sent - early[1].sent > 0.9
         assert late[2].sent - late[1].sent < 0.9
 
+    def test_a_job_that_stands_still_is_not_taken_to_be_late(
+        self, make_target: Any, expedition_server: ExpeditionServer
+    ) -> None:
+        expedition_server.next_job(
+            JobScript(progress=[step / 100 for step in range(66)], step_seconds=0.1)
+        )
+        with Client(make_target()) as client:
+            run(client, one(Act(progress=0.95, requests=("cancel",)), recipe="export"))
+        assert not [x for x in client.exchanges if x.kind == "cancel"]
+
     def test_acts_of_the_same_progress_follow_one_another_without_a_poll(
         self, make_target: Any
     ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+STANDS_STILL: Final = 0.05
+"""By how much a job is behind its pace if it is taken to be slower than it was."""
 
 
 class Pace:
@@ -22,11 +25,12 @@ class Pace:
 
     def learn(self, time: float, state: float) -> None:
         """Take in that the job was seen at a state below 1."""
-        if state <= self._last[1]:
-            if state == 0 and not self.moved and time > self._first[0]:
-                self._first = self._last = (time, 0.0)  # it has not begun yet
-            return
-        self._last = (time, state)
+        if state > self._last[1]:
+            self._last = (time, state)
+        elif state == 0 and not self.moved:
+            self._first = self._last = (time, 0.0)  # it has not begun yet
+        elif state == self._last[1] and (self.state_at(time) or 0) > state + STANDS_STILL:
+            self._last = (time, state)
 
     @property
     def moved(self) -> bool:

@@ -90,7 +90,7 @@ class QueueIsLostOnStart(Instance):
         return 0.0 if job.memory.get("forgotten") else super().age(job)
 
 
-@broken("restart-only-stops", "agent.gates")
+@broken("restart-only-stops", "agent.gates", "status.completes", "refuse.continues")
 class RestartOnlyStops(Instance):
     """Restarting the agent is stop and start, and the start is skipped where nothing ran."""
 

@@ -185,7 +185,16 @@ class NeighbourNowAndThen(_ChangesStatus):
             described.update(self.describe(neighbour))
 
 
-@broken("percent", "status.bounds", "status.envelope")
+@broken(
+    "percent",
+    "status.bounds",
+    "status.envelope",
+    "status.terminal",
+    "status.message-agrees",
+    "status.wire-number",
+    "cancel.completed",
+    *GOES_BACK,
+)
 class Percent(_ChangesStatus):
     """The status counts in percent."""
 
