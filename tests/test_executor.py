@@ -274,7 +274,7 @@ def test_user_name_and_password_are_turned_into_a_key(make_target: Any) -> None:
     target = make_target(api_key="", username="admin", password="paloalto")
     with Client(target) as client:
         exchanges = run(client, one())
-        assert set(client.secrets) == {"fake-expedition-key", "paloalto"}
+        assert set(client.secrets) == {"fake-expedition-key", "paloalto", "admin:paloalto"}
     assert exchanges[-1].state == 1
 
 
