@@ -1,9 +1,9 @@
-"""How fast traces are judged, and in how much memory.
+"""How fast traces and HAR files are judged, and in how much memory.
 
 Writes traces of 10⁴, 10⁵ and 10⁶ exchanges, a hundred for each job, and judges each in a process of
 its own; the seconds are those of the processor. Half of the jobs are cancelled, or refuse to be;
 eight run at the same time. In memory, the rules judge exchanges that have been read before, all as
-one history.
+one history. The HAR file has nothing but such exchanges, with the headers that a browser sends.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ SERVER = "http://192.0.2.10"
 POLLS = 98
 AT_ONCE = 8
 RUNS = 5
+HAR_BYTES = 200_000_000
+HEADERS = [{"name": f"x-header-{number}", "value": "v" * 30} for number in range(8)]
 MOST_IN_MEMORY = 100_000
 
 
@@ -91,14 +94,43 @@ def write(path: Path, count: int) -> None:
             recorder.write(exchange)
 
 
-def judge_trace(path: Path) -> dict[str, float]:
-    """Judge a trace as the command does; seconds of one core, and megabytes at the peak."""
+def write_har(path: Path, size: int) -> None:
+    with path.open("w") as file:
+        file.write('{"log": {"version": "1.2", "entries": [')
+        for number, exchange in enumerate(Traffic().exchanges(size)):
+            file.write((", " if number else "") + json.dumps(entry(exchange)))
+            if file.tell() > size:
+                break
+        file.write("]}}")
+
+
+def entry(exchange: Exchange) -> dict[str, Any]:
+    begun = datetime.fromtimestamp(exchange.sent, timezone.utc)
+    return {
+        "startedDateTime": begun.isoformat(timespec="microseconds"),
+        "time": 0.8,
+        "request": {
+            "method": exchange.method,
+            "url": SERVER + exchange.path,
+            "headers": [{"name": "Authorization", "value": "Bearer a-long-key"}, *HEADERS],
+        },
+        "response": {
+            "status": exchange.status,
+            "headers": HEADERS,
+            "content": {"size": len(exchange.body), "text": exchange.body.decode()},
+        },
+        "timings": {"send": 0, "wait": 0.8, "receive": 0},
+    }
+
+
+def judge_recording(path: Path) -> dict[str, float]:
+    """Judge a recording as the command does; seconds of one core, and megabytes at the peak."""
     begun = time.process_time()
     record = judge_files([path]).record
     seconds = time.process_time() - begun
     failed = [x.requirement.id for x in record.results if x.outcome in {"fail", "error"}]
     if failed:
-        raise SystemExit(f"an honest trace fails {', '.join(failed)}")
+        raise SystemExit(f"an honest recording fails {', '.join(failed)}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"exchanges": record.requests, "seconds": seconds, "peak": peak}
 
@@ -140,6 +172,17 @@ def measure() -> Iterator[Row]:
                 versions={},
             )
             path.unlink()
+        path = Path(folder) / "a.har"
+        in_a_process("write-har", path, HAR_BYTES)
+        runs = [in_a_process("judge", path) for _ in range(RUNS)]
+        yield Row(
+            what="a HAR file of 200 MB",
+            goal="< 10 s, < 1,000 MB",
+            figure=f"{median([run['seconds'] for run in runs], 's')}, "
+            f"{max(run['peak'] for run in runs):.0f} MB at the peak",
+            spread=spread([run["seconds"] for run in runs], "s"),
+            versions={},
+        )
 
 
 def in_a_process(*task: object) -> Any:
@@ -150,7 +193,8 @@ def in_a_process(*task: object) -> Any:
 
 TASKS: dict[str, Any] = {
     "write": lambda path, count: write(Path(path), int(count)),
-    "judge": lambda path: judge_trace(Path(path)),
+    "write-har": lambda path, size: write_har(Path(path), int(size)),
+    "judge": lambda path: judge_recording(Path(path)),
     "in-memory": lambda path: judge_in_memory(Path(path)),
 }
 
