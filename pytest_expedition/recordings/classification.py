@@ -98,10 +98,6 @@ def purpose_of(
     request that may have changed a job in an undocumented way counts as a cancel.
     """
     rest = path.partition("?")[0].removeprefix(ROOT)
-    if _TELLS_THE_AGENT.fullmatch(rest):
-        return Purpose("agent")
-    if method == "GET" and (is_of_all_jobs(ROOT + rest) or is_of_resource(ROOT + rest)):
-        return Purpose("list")
     about = _ABOUT_A_JOB.fullmatch(rest)
     if about is not None and int(about["id"]) <= LARGEST_ID:
         job_id, more = int(about["id"]), about["more"]
@@ -110,6 +106,10 @@ def purpose_of(
         if method == "DELETE" and not about["status"] and more in {None, "/"}:
             return Purpose("cancel", job_id)
         return _OTHER if method in {"HEAD", "OPTIONS"} else Purpose("cancel", job_id, False)  # noqa: FBT003
+    if _TELLS_THE_AGENT.fullmatch(rest):
+        return Purpose("agent")
+    if method == "GET" and (is_of_all_jobs(ROOT + rest) or is_of_resource(ROOT + rest)):
+        return Purpose("list")
     if recipe is not None and ok:
         return Purpose("create")
     if rest.startswith("job/") or (method == "GET" and not _RETRIEVES.fullmatch(rest)):
@@ -227,7 +227,10 @@ def cancellable(recipes: Sequence[JobRecipe], method: str, path: str) -> bool | 
 
 
 def _header(seen: ForeignExchange, wanted: str) -> str:
-    return next((value for name, value in seen.headers.items() if name.lower() == wanted), "")
+    for name, value in seen.headers.items():
+        if name.lower() == wanted:
+            return value
+    return ""
 
 
 def _has_key(seen: ForeignExchange) -> bool:
