@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pytest_expedition.clients.report import TrialFound
     from pytest_expedition.report.entries import Document, RequirementEntry, RunEntry
 
+HOW_TO_WAIVE: Final = (
+    "to accept a known failure until a day: [[waive]] with id, reason and until in the target file"
+)
+
 _NAME: Final = "expedition-session-report"
 
 _COLOURS: Final = {"pass": "green", "fail": "red", "error": "red"}
@@ -185,6 +189,8 @@ class SessionReport:
         again = replay(self.config)
         if again is not None:
             lines.append(replay_line(document, again.requirement))
+        if document["verdict"] == "non-conformant" and self.judged is not None:
+            lines.append(HOW_TO_WAIVE)
         for line in lines:
             terminalreporter.write_line(line)
         colour = _VERDICT_COLOURS.get(document["verdict"], "red")
