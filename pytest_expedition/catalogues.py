@@ -7,12 +7,12 @@ README.md files of the folders that hold them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from pytest_expedition.protocol.requirements import Requirement
+    from pytest_expedition.protocol.requirements import Requirement, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,11 @@ def requirements() -> Catalogue:
 
     return Catalogue(
         about="what is asked of servers",
-        columns=("requirement", "level", "basis", "promise", "source"),
-        rows=tuple((*_promise(each), each.source.text) for each in CATALOGUE.values()),
+        columns=("requirement", "level", "basis", "promise", "dialects", "source"),
+        rows=tuple(
+            (*_promise(each), _dialects(each.dialects), _source(each))
+            for each in CATALOGUE.values()
+        ),
     )
 
 
@@ -68,7 +71,31 @@ def promises() -> Catalogue:
 
 
 def _promise(requirement: Requirement) -> tuple[str, str, str, str]:
-    return requirement.id, requirement.level, requirement.basis, requirement.text
+    """Return id, level, basis and promise, and what of these differs in the dialect `data`."""
+    basis: str = requirement.basis
+    text = requirement.text
+    in_data = requirement.in_data
+    if in_data is not None:
+        basis += "; in `data`: reference"
+        text += f" In `data`: {in_data.text}" if in_data.text else ""
+    return requirement.id, requirement.level, basis, text
+
+
+def _dialects(names: Sequence[str]) -> str:
+    from pytest_expedition.protocol.envelope import Dialect
+
+    return "all" if names == get_args(Dialect) else _list(names)
+
+
+def _source(requirement: Requirement) -> str:
+    """Return where a promise is made, with the URL."""
+    in_data = requirement.in_data
+    told = _with_url(requirement.source)
+    return f"{told} (in `data`: {_with_url(in_data.source)})" if in_data is not None else told
+
+
+def _with_url(source: Source) -> str:
+    return f"{source.text}: {source.url}" if source.url else source.text
 
 
 def broken() -> Catalogue:

@@ -15,7 +15,8 @@ FILES: Final = {
 
 The contract suite judges a server by these requirements. Each has one rule in this folder.
 A server that fails a MUST is `non-conformant`. *stated* and *shown* rest on the documentation,
-*assumed* on what a sensible server does where the documentation is silent.
+*reference* on the vendor's API reference, which has the dialect `data`, and *assumed* on what a
+sensible server does where both are silent.
 """,
         "requirements",
     ),
