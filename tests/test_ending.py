@@ -164,7 +164,7 @@ def test_a_signal_ends_a_run_that_cleans_up(
     assert running(server) == []
     assert (document["verdict"], document["reason"]) == ("error", why)
     assert document["left_behind"] == []
-    assert f"{why}: the jobs that still run are being cancelled, which takes 5 s at" in output
+    assert f"{why}: cancelling the jobs that still run, for at most 5 s; press Ctrl-C" in output
     assert f"{why}; no job is left behind" in output
 
 

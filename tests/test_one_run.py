@@ -190,7 +190,7 @@ def test_rules_of_collection_that_hide_the_contract_are_named(
     result = pytester.runpytest_inprocess(*SMOKE)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     told = result.stderr.str()
-    assert "pytest_expedition.contract was asked for" in told
+    assert "pytest collected no test of pytest_expedition.contract: they are hidden by" in told
     assert f"{name} = {value!r} (add `-o {name}=test_*" in told
 
 

@@ -695,7 +695,7 @@ def test_who_does_not_use_the_plugin_imports_one_module_of_it(pytester: pytest.P
 
 def test_the_fixture_imports_what_serves_and_no_more(pytester: pytest.Pytester) -> None:
     noted = noted_imports(pytester, "def test_serves(expedition_server): pass")
-    serving = ["bodies", "connection", "dialects", "instance", "job_requests", "server"]
+    serving = ["bodies", "connection", "dialects", "http", "instance", "job_requests", "server"]
     serving += ["simulation", "workflows"]
     ours = [name for name in noted["test"] if name.startswith("pytest_expedition")]
     assert ours == [

@@ -537,7 +537,7 @@ def test_a_test_that_cannot_be_run_in_each_scenario_is_told_why(
 ) -> None:
     result = run(pytester, test)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*must be a parameter of a plain test function: neither*"])
+    result.stdout.fnmatch_lines(["*must be a parameter of a test function; it does not work with*"])
     result.stdout.no_fnmatch_line("*AttributeError*")
 
 
