@@ -181,15 +181,16 @@ def test_jobs_that_cannot_be_cancelled_are_named(
     assert "left behind, not seen to have ended: jobs 16" in output
 
 
-def test_the_second_interrupt_leaves_the_jobs_and_names_them(
-    start: Callable[..., Run], server: ExpeditionServer, instance: Hanging
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_leaves_the_jobs_and_names_them(
+    start: Callable[..., Run], server: ExpeditionServer, instance: Hanging, second: signal.Signals
 ) -> None:
     run = start()
     run.until_jobs_run()
     instance.hangs.set()
     run.process.send_signal(signal.SIGINT)
     run.wait_for(instance.waits.is_set)
-    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(second)
     status, output, document = run.end()
     assert status == pytest.ExitCode.INTERRUPTED
     assert document["reason"] == "interrupted by Ctrl-C"
