@@ -19,6 +19,17 @@ EMBEDDED_POLL_SECONDS: Final = 2.7
 """No whole part of a job's length: so jobs are seen at odd places, not at each tenth."""
 
 
+EMBEDDED_JOBS: Final = (
+    JobRecipe(
+        name="import",
+        path="/api/v1/project/1/import",
+        form={"resource": "/tmp/config.xml"},  # noqa: S108
+        cancellable=True,
+    ),
+    JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False),
+)
+
+
 @contextlib.contextmanager
 def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterator[Target]:
     """Start a fake instance in this process, and make the target of it: nothing waits."""
@@ -37,15 +48,7 @@ def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterato
             start_agent=True,
             control_agent=True,
             clock=SkippingClock(server.advance),
-            jobs=(
-                JobRecipe(
-                    name="import",
-                    path="/api/v1/project/1/import",
-                    form={"resource": "/tmp/config.xml"},  # noqa: S108
-                    cancellable=True,
-                ),
-                JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False),
-            ),
+            jobs=EMBEDDED_JOBS,
             limits=Limits(
                 job_seconds=4 * EMBEDDED_JOB_SECONDS,
                 poll_seconds=EMBEDDED_POLL_SECONDS,

@@ -20,8 +20,8 @@ from frame import Row, main, versions
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.server import ExpeditionServer
-from pytest_expedition.protocol.recipe import JobRecipe
 from pytest_expedition.suite.clock import SkippingClock
+from pytest_expedition.suite.embedded import EMBEDDED_JOBS
 from pytest_expedition.suite.run import run_contract
 from pytest_expedition.suite.target import Limits, Target
 
@@ -60,15 +60,7 @@ def slow_target(
             api_key=server.api_key,
             control_agent=True,
             clock=EmulatedWaiting(server.advance),
-            jobs=(
-                JobRecipe(
-                    name="import",
-                    path="/api/v1/project/1/import",
-                    form={"resource": "/tmp/config.xml"},
-                    cancellable=True,
-                ),
-                JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False),
-            ),
+            jobs=EMBEDDED_JOBS,
             limits=Limits(job_seconds=4 * job_seconds),
         )
     finally:
