@@ -97,7 +97,6 @@ def test_jobs_of_different_instances_are_not_taken_for_the_same() -> None:
         ("refusal-is-rounded", "refuse.state"),
         ("second-cancel-in-plain-text", "cancel.envelope"),
         ("first-poll-finds-nothing", "create.visible"),
-        ("new-job-ends-older", "status.no-spontaneous-cancel"),
         ("worker-writes-on", "cancel.persists"),
         ("no-content", "cancel.envelope"),
     ],
