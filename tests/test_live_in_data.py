@@ -88,7 +88,21 @@ def test_a_wrong_password_is_told_as_such() -> None:
     record, sent = run_by_name(InData, password="wrong")
     assert record.verdict == "error"
     assert "POST /api/v1/generate_api_key was answered with 401" in record.reason
-    assert sent == [False, True]
+    assert sent == [False, True, True]
+
+
+class LogsInByReferenceAlone(InData):
+    """Has the login of the API reference, and asks for a key at every other path."""
+
+    def log_in(self, request: Request) -> Response:
+        if request.path == "/api/v1/generate_api_key" or not request.carries_json:
+            return self.error(HTTPStatus.UNAUTHORIZED, "Unauthenticated")
+        return super().log_in(request)
+
+
+def test_it_finds_the_login_of_the_reference_where_others_ask_for_a_key() -> None:
+    record, sent = run_by_name(LogsInByReferenceAlone)
+    assert (record.reason, record.dialect, sent) == ("", "data", [False, True, True])
 
 
 def test_it_tells_the_agent_by_post_where_get_is_not_known() -> None:

@@ -79,7 +79,7 @@ REQUESTS: Final[dict[str, ListedRequest]] = {
     "older-login": ListedRequest(
         method="POST",
         path="/api/v1/login",
-        when="where generate_api_key is answered with 404",
+        when="where generate_api_key is answered with 404, or with 401 for a form and for JSON",
         safe="it gives out a key, and changes no job",
         condition="user name",
     ),
