@@ -168,15 +168,15 @@ def _header(document: Document) -> Markup:
 def _contents(document: Document, told: list[RequirementEntry]) -> Markup:
     broken = join(
         html(
-            '<li>{} <a href="#{}">{}</a> <small>{}</small> <span class="said">{}</span></li>',
+            '<li>{} <a href="#{}">{}</a> <small>{}</small> <span class="said">{}</span>{}</li>',
             _badge(entry["outcome"]),
             _name(entry["id"]),
             entry["id"],
             entry["level"],
-            _prose(why(entry)),
+            _prose(entry["reason"]),
+            _count(following(entry, document["requirements"])),
         )
-        for cause in told
-        for entry in (cause, *following(cause, document["requirements"]))
+        for entry in told
     )
     groups = join(
         html('<li><a href="#g-{}">{}</a></li>', group, GROUPS.get(group, group))
@@ -187,6 +187,12 @@ def _contents(document: Document, told: list[RequirementEntry]) -> Markup:
         html('<ul class="broken">{}</ul>', broken) if broken else NOTHING,
         groups,
     )
+
+
+def _count(consequences: list[RequirementEntry]) -> Markup:
+    if not consequences:
+        return NOTHING
+    return html(" <small>(+ {} as a result)</small>", plural(len(consequences), "failure"))
 
 
 def _failures(document: Document, told: list[RequirementEntry]) -> Markup:
