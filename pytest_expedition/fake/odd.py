@@ -1,4 +1,4 @@
-"""Odd but honest servers: each does what few would expect and the documentation allows.
+"""Odd but honest servers: each does something unusual that the documentation allows.
 
 They prove that the oracle does not accuse a server that breaks no promise.
 """
@@ -57,10 +57,10 @@ def odd(name: str, *may_fail: str) -> Callable[[_Server], _Server]:
 
 
 class _OddPace(Instance):
-    """An instance whose jobs go in their own way, at the pace it is given."""
+    """An instance whose jobs progress in an unusual way, at the given pace."""
 
     def script(self, seconds: float) -> JobScript:
-        """Return how a job goes that takes that long."""
+        """Return the script of a job that takes that many seconds."""
         raise NotImplementedError
 
     def set_pace(self, seconds: float) -> None:
@@ -127,7 +127,7 @@ class ManyDigits(_OddPace):
 
 @odd("cancel-takes-a-moment", "cancel.immediate")
 class CancelTakesAMoment(Instance):
-    """-1 shows two seconds after the cancel, which is answered with the progress."""
+    """A cancel is answered with the progress; -1 shows two seconds later."""
 
     def cancel(self, job: Job) -> bool:
         job.script = replace(job.script, cancel_seconds=2.0)
@@ -136,7 +136,7 @@ class CancelTakesAMoment(Instance):
 
 @odd("cancel-loses-the-race")
 class CancelLosesTheRace(Instance):
-    """A cancel that comes after two thirds of a job lets it finish at once instead."""
+    """A job that is cancelled beyond two thirds finishes at once instead."""
 
     def cancel(self, job: Job) -> bool:
         job.cancel_requests += 1
@@ -148,7 +148,7 @@ class CancelLosesTheRace(Instance):
 
 @odd("refuses-the-ended-with-conflict")
 class RefusesTheEndedWithConflict(Instance):
-    """Cancelling a job that has ended is a conflict: 409 and an error envelope."""
+    """Cancelling a job that has ended is answered with 409 and an error envelope."""
 
     def answer_cancel(self, job: Job) -> Response:
         if self.state(job) in {CANCELLED, FINISHED}:
@@ -158,7 +158,7 @@ class RefusesTheEndedWithConflict(Instance):
 
 @odd("refuses-with-conflict")
 class RefusesWithConflict(Instance):
-    """A refused cancel is HTTP 409 and no success, with the state and the message."""
+    """A refused cancel is answered with 409 and no success, with the state and a message."""
 
     def answer_cancel(self, job: Job) -> Response:
         if self.cancel(job) or self.state(job) in {CANCELLED, FINISHED}:
@@ -237,7 +237,7 @@ class UnderMsgNowAndThen(Instance):
 
 @odd("only-what-is-needed")
 class OnlyWhatIsNeeded(Instance):
-    """A status tells the state and nothing else of a job."""
+    """A status carries the state of a job and nothing else."""
 
     def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
         return super().content({"state": described["state"]}, first=first)
@@ -270,7 +270,7 @@ class OneJobAtATime(Instance):
     """The agent runs one job at a time; the others wait at 0."""
 
     def age(self, job: Job) -> float:
-        """Return the time since the job's turn came: when those before it had ended."""
+        """Return the time since the jobs before this one had ended."""
         free = 0.0
         for other in self.jobs.values():
             begun = max(free, other.begun)
@@ -302,7 +302,7 @@ class RefusesASecondJob(Instance):
 
 @odd("nothing-can-be-cancelled")
 class NothingCanBeCancelled(Instance):
-    """No job can be cancelled, whatever the recipes say: none of them does."""
+    """No job can be cancelled, whatever request created it."""
 
     def create(self, request: str, script: JobScript) -> Job:
         return super().create(request, replace(script, cancellable=False))
@@ -362,7 +362,7 @@ _GATEWAY_ANSWERS: Final = (
 
 @odd("behind-gateways")
 class BehindGateways(Instance):
-    """Every seventh request is answered by something before the application, each time another."""
+    """Every seventh request is answered by a gateway, each time by a different one."""
 
     def handle(self, request: Request) -> Response:
         self.memory["came"] = came = self.memory.get("came", 0) + 1
@@ -375,7 +375,7 @@ class BehindGateways(Instance):
 
 @odd("throttled")
 class Throttled(Instance):
-    """More than thirty requests a minute are refused with 429 and the seconds left to wait."""
+    """Requests beyond thirty a minute are refused with 429 and the seconds to wait."""
 
     def handle(self, request: Request) -> Response:
         now = self.clock.now()
@@ -391,7 +391,7 @@ class Throttled(Instance):
 
 @odd("refuses-as-laravel-does")
 class RefusesAsLaravelDoes(Instance):
-    """What is refused carries a bare message in JSON, no envelope."""
+    """Refused requests are answered with a JSON message alone, without the envelope."""
 
     def error(self, status: HTTPStatus, message: str, **headers: str) -> Response:
         return self.reply({"message": message}, status=int(status), headers=headers)
@@ -399,7 +399,7 @@ class RefusesAsLaravelDoes(Instance):
 
 @odd("slow-answers")
 class SlowAnswers(Instance):
-    """An answer takes some milliseconds, one more than the other."""
+    """Answers take some milliseconds, some longer than others."""
 
     def handle(self, request: Request) -> Response:
         time.sleep(len(self.requests) % 3 / 2000)
@@ -426,7 +426,7 @@ class SpeaksHttp10(Instance):
 
 @odd("answers-in-chunks")
 class AnswersInChunks(Instance):
-    """Answers come in chunks, their length untold."""
+    """Answers come in chunks, without the header Content-Length."""
 
     def handle(self, request: Request) -> Response:
         answer = super().handle(request)
@@ -457,14 +457,14 @@ class PrettyPrinted(Instance):
 
 @odd("minefield")
 class Minefield(Instance):
-    """Jobs of others are at stake: once a request could have hit one, every answer is a 500."""
+    """Other users have jobs: once a request could have harmed one, every answer is a 500."""
 
     def __init__(self) -> None:
         super().__init__()
         self.others: set[int] = set()
         """The ids of pending jobs of others: one follows each of ours."""
         self.harm: list[str] = []
-        """What was done to others by some reading of a request."""
+        """The harm that any reading of a request has done to others."""
 
     def new_id(self) -> int:
         own = super().new_id()
@@ -480,7 +480,7 @@ class Minefield(Instance):
         return answer
 
     def harm_of(self, method: str, path: str) -> list[str]:
-        """Return what any reading of a request does to others, and to the agent unasked."""
+        """Return the harm that any reading of a request does to jobs of others or to the agent."""
         done = []
         for read in readings.paths(path):
             if re.fullmatch("/api/v1/agent/(.*/)?(stop|restart)", read) and read != path:
@@ -496,7 +496,7 @@ class Minefield(Instance):
 
 
 class _AnswersCancelsInData(Instance):
-    """An instance that answers cancels in its own way where it speaks `data`."""
+    """An instance that answers cancels in its own way in the dialect `data`."""
 
     def told_by_cancel(self, job: Job) -> dict[str, Any]:
         """Return what the answer to a cancel has besides the envelope."""
@@ -545,7 +545,7 @@ class CancelSaysSuccessAlone(Instance):
 
 
 class _RefusesWith(Instance):
-    """An instance that refuses a cancel with an HTTP status where it speaks `data`."""
+    """An instance that refuses a cancel with an HTTP status in the dialect `data`."""
 
     status: HTTPStatus
 
@@ -558,14 +558,14 @@ class _RefusesWith(Instance):
 
 @odd("refuses-with-conflict-alone")
 class RefusesWithConflictAlone(_RefusesWith):
-    """In the dialect `data` a refused cancel is HTTP 409, its message in `messages`."""
+    """In the dialect `data` a refused cancel is answered with 409 and a message."""
 
     status = HTTPStatus.CONFLICT
 
 
 @odd("refuses-with-bad-request")
 class RefusesWithBadRequest(_RefusesWith):
-    """In the dialect `data` a refused cancel is HTTP 400, its message in `messages`."""
+    """In the dialect `data` a refused cancel is answered with 400 and a message."""
 
     status = HTTPStatus.BAD_REQUEST
 
@@ -581,7 +581,7 @@ class JobIdInTheStatusToo(Instance):
 
 @odd("names-no-job")
 class NamesNoJob(Instance):
-    """In the dialect `data` a status tells the state alone, without any id."""
+    """In the dialect `data` a status carries the state alone, without any id."""
 
     def with_what_data_tells(self, job: Job, content: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         return {"state": content["state"]}
@@ -589,7 +589,7 @@ class NamesNoJob(Instance):
 
 @odd("nulls-for-what-is-unknown")
 class NullsForWhatIsUnknown(Instance):
-    """In the dialect `data` all that is not known of a job is null, and the times are not there."""
+    """In the dialect `data` unknown fields of a job are null, and its times are missing."""
 
     def with_what_data_tells(self, job: Job, content: dict[str, Any]) -> dict[str, Any]:
         told = super().with_what_data_tells(job, content)
@@ -600,7 +600,7 @@ class NullsForWhatIsUnknown(Instance):
 
 @odd("thirds-as-progress")
 class ThirdsAsProgress(_OddPace):
-    """Progress is the share of the completed tasks, of which there are three."""
+    """A job has three tasks; its state is the share of completed tasks."""
 
     def script(self, seconds: float) -> JobScript:
         return JobScript(progress=(0, 1 / 3, 2 / 3, 1), step_seconds=seconds / 3)
@@ -608,7 +608,7 @@ class ThirdsAsProgress(_OddPace):
 
 @odd("fails-on-the-way")
 class FailsOnTheWay(Instance):
-    """In the dialect `data` every second job fails at two thirds, where its state stays."""
+    """In the dialect `data` every second job fails at two thirds, and its state stays there."""
 
     def create(self, request: str, script: JobScript) -> Job:
         job = super().create(request, script)
@@ -620,7 +620,7 @@ class FailsOnTheWay(Instance):
 
 @odd("lists-two-at-a-time")
 class ListsTwoAtATime(Instance):
-    """In the dialect `data` a page of the list of jobs has two, whatever limit is asked for."""
+    """In the dialect `data` a page of a list has two jobs, whatever limit was asked for."""
 
     def answer_list(self, request: Request) -> Response:
         query = re.sub("limit=[0-9]*", "limit=2", request.query)
@@ -629,7 +629,7 @@ class ListsTwoAtATime(Instance):
 
 @odd("lists-what-is-needed")
 class ListsWhatIsNeeded(Instance):
-    """In the dialect `data` a list tells the ids and the types of jobs, and no states."""
+    """In the dialect `data` a list carries the ids and types of jobs, but no states."""
 
     def tell_in_list(self, job: Job) -> dict[str, Any]:
         told = super().tell_in_list(job)
@@ -652,7 +652,7 @@ class _ChangesList(Instance):
 
 @odd("lists-in-no-order")
 class ListsInNoOrder(_ChangesList):
-    """In the dialect `data` a list has its jobs in no order that one could see."""
+    """In the dialect `data` the jobs of a list are in no apparent order."""
 
     def change(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return sorted(jobs, key=lambda job: hash((job["state"], job["id"] * 7919 % 101)))
@@ -660,7 +660,7 @@ class ListsInNoOrder(_ChangesList):
 
 @odd("lists-the-latest-two")
 class ListsTheLatestTwo(_ChangesList):
-    """In the dialect `data` a list knows the latest two jobs alone."""
+    """In the dialect `data` a list has only the latest two jobs."""
 
     def change(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return jobs[-2:]
@@ -684,7 +684,7 @@ class ListsJobsOfOthers(_ChangesList):
 
 @odd("has-no-lists")
 class HasNoLists(Instance):
-    """In the dialect `data` there is no list of jobs, and projects and devices tell of no job."""
+    """In the dialect `data` there is no list of jobs, and no job of a project or device."""
 
     def answer_list(self, request: Request) -> Response:
         return self.not_found(request)
@@ -695,7 +695,7 @@ class HasNoLists(Instance):
 
 @odd("pending-are-those-not-begun")
 class PendingAreThoseNotBegun(Instance):
-    """In the dialect `data` the list of pending jobs has only those that have not begun."""
+    """In the dialect `data` the list of pending jobs has only jobs that have not begun."""
 
     def is_listed(self, job: Job, status: str) -> bool:
         begun = status == "pending" and self.state(job) > 0

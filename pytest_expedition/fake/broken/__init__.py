@@ -1,7 +1,7 @@
-"""Broken servers: each is the honest instance with one small defect, which its docstring tells.
+"""Broken servers: each is the honest instance with one small defect, told by its docstring.
 
 They prove the oracle: every requirement has servers that break it, and the contract suite must
-find each of them out.
+find each defect.
 """
 
 from __future__ import annotations

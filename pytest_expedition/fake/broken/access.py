@@ -1,4 +1,4 @@
-"""Servers that let in what they should refuse."""
+"""Servers that accept requests that they should refuse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @broken("status-for-everybody", "auth.required")
 class StatusForEverybody(Instance):
-    """The status is told without a key."""
+    """Status requests are answered without a key."""
 
     def is_authorized(self, request: Request) -> bool:
         asks = request.method == "GET" and request.path.startswith("/api/v1/job/")
@@ -24,7 +24,7 @@ class StatusForEverybody(Instance):
 
 @broken("any-key-will-do", "auth.required", shows="by a hair")
 class AnyKeyWillDo(Instance):
-    """A key must be there; which one is not looked at."""
+    """A request must carry a key, but any key is accepted."""
 
     def is_authorized(self, request: Request) -> bool:
         return request.header("Authorization").startswith("Bearer ")
@@ -32,7 +32,7 @@ class AnyKeyWillDo(Instance):
 
 @broken("cancels-before-it-asks", "auth.required", shows="rarely")
 class CancelsBeforeItAsks(Instance):
-    """A cancel is carried out first, and the key is asked for then: 401, yet the job is -1."""
+    """A cancel without a key is refused with 401, but only after the job was cancelled."""
 
     def route(self, request: Request) -> Response:
         job_id = request.path.removeprefix("/api/v1/job/")
@@ -55,7 +55,7 @@ class CastToNumber(Instance):
 
 @broken("quote-breaks-the-query", "input.bad-id")
 class QuoteBreaksTheQuery(Instance):
-    """A quote in the id ends in an error of the database, with 500."""
+    """A quote in the id causes a database error, answered with 500."""
 
     def answer_about_job(self, method: str, job_id: str) -> Response:
         if "%27" in job_id:
@@ -65,7 +65,7 @@ class QuoteBreaksTheQuery(Instance):
 
 @broken("unknown-routes-in-html", "input.bad-id")
 class UnknownRoutesInHtml(Instance):
-    """An id that fits no route is refused with Laravel's page for people, in HTML."""
+    """A malformed id is refused with Laravel's HTML error page."""
 
     def answer_about_job(self, method: str, job_id: str) -> Response:
         if job_id.isdecimal():

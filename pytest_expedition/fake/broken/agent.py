@@ -1,4 +1,4 @@
-"""Servers that break what starting and stopping the agent promises."""
+"""Servers that break the promises about starting and stopping the agent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _StartedAgain(Instance):
-    """An instance that does something else when an agent that runs is started."""
+    """An instance that does something wrong when a running agent is started again."""
 
     def answer_agent(self, path: str) -> Response:
         if path.endswith("/start") and self.agent_running:
@@ -23,13 +23,13 @@ class _StartedAgain(Instance):
         return super().answer_agent(path)
 
     def start_again(self, path: str) -> Response:
-        """Do what is done instead of nothing."""
+        """Answer the request, and do what is wrong."""
         raise NotImplementedError
 
 
 @broken("start-of-running-is-conflict", "agent.idempotent")
 class StartOfRunningIsConflict(_StartedAgain):
-    """Starting an agent that runs is a conflict: 409."""
+    """Starting a running agent is answered with 409."""
 
     def start_again(self, path: str) -> Response:  # noqa: ARG002
         return self.error(HTTPStatus.CONFLICT, "The agent is already running")
@@ -43,7 +43,7 @@ class StartOfRunningIsConflict(_StartedAgain):
     shows="one part of a job's life",
 )
 class StartBeginsAnew(_StartedAgain):
-    """Starting an agent that runs starts a second one, which begins anew what is under way."""
+    """Starting a running agent starts a second one, which restarts all running jobs from 0."""
 
     def start_again(self, path: str) -> Response:
         for job in self.jobs.values():
@@ -54,7 +54,7 @@ class StartBeginsAnew(_StartedAgain):
 
 @broken("stop-is-only-noted", "agent.gates")
 class StopIsOnlyNoted(Instance):
-    """The agent is said to be stopped, and goes on."""
+    """Stopping the agent is answered as a success, but the agent keeps running."""
 
     def answer_agent(self, path: str) -> Response:
         answer = super().answer_agent(path)
@@ -64,7 +64,7 @@ class StopIsOnlyNoted(Instance):
 
 @broken("idle-worker-takes-one-more", "agent.gates", shows="one of several jobs")
 class IdleWorkerTakesOneMore(Instance):
-    """A worker only looks whether it shall stop after its next job, which it waits for."""
+    """A stopped agent still runs one more job: its worker only stops after that."""
 
     def create(self, request: str, script: JobScript) -> Job:
         job = super().create(request, script)
@@ -79,7 +79,7 @@ class IdleWorkerTakesOneMore(Instance):
 
 @broken("queue-is-lost-on-start", "agent.gates", shows="one part of a job's life")
 class QueueIsLostOnStart(Instance):
-    """What was queued while the agent was stopped is forgotten when it starts."""
+    """Jobs created while the agent was stopped never run: they are lost when it starts."""
 
     def create(self, request: str, script: JobScript) -> Job:
         job = super().create(request, script)
@@ -92,7 +92,7 @@ class QueueIsLostOnStart(Instance):
 
 @broken("restart-only-stops", "agent.gates", "status.completes", "refuse.continues")
 class RestartOnlyStops(Instance):
-    """Restarting the agent is stop and start, and the start is skipped where nothing ran."""
+    """Restarting a stopped agent does not start it."""
 
     def answer_agent(self, path: str) -> Response:
         ran = self.agent_running

@@ -1,4 +1,4 @@
-"""What broken servers share: how one is declared."""
+"""How a broken server is declared, and what several of them use."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Shows = Literal[
 class BrokenServer:
     """A broken server: how to make it, its defect, and the requirements that it breaks.
 
-    The first of ``breaks`` is the promise that it is about; the others are broken with it, always
-    or now and then. ``dialects`` are those that carry what the defect is about. ``nameless`` is
-    what it breaks instead where the status does not say which job it is about, ``in_data`` what it
-    breaks instead in the dialect `data`, whose answers to cancels do not show the job.
+    ``breaks`` are ids of requirements. The defect is aimed at the first; the others may break with
+    it. ``dialects`` are those in which the defect can show. ``nameless`` replaces ``breaks`` in
+    dialects whose status carries no job id, and ``in_data`` in the dialect ``data``, whose answers
+    to cancels do not show the job.
     """
 
     name: str
@@ -48,7 +48,7 @@ class BrokenServer:
     in_data: tuple[str, ...] = ()
 
     def breaks_in(self, dialect: DialectName) -> tuple[str, ...]:
-        """Return what it breaks where it speaks a dialect."""
+        """Return the requirements that it breaks when it speaks a dialect."""
         if self.in_data and dialect == "data":
             return self.in_data
         return self.nameless if self.nameless and dialect not in NAMED else self.breaks
@@ -58,7 +58,7 @@ FULL: Final[tuple[DialectName, ...]] = ("system", "mixed")
 """The dialects that carry every documented field of a job, in the creation answer too."""
 
 NAMED: Final[tuple[DialectName, ...]] = ("system", "data", "mixed")
-"""The dialects whose status says which job it is about, how it stands, and what may be next."""
+"""The dialects whose status carries the job's id, its status code and its next steps."""
 
 SHOWN_BY_DELETE: Final[tuple[DialectName, ...]] = ("system", "msg", "mixed")
 """The dialects in which the answer to a cancel must show the job's state."""
@@ -70,7 +70,7 @@ GOES_BACK: Final = (
     "refuse.state",
     "refuse.continues",
 )
-"""What a state that goes back breaks: it may do so around a cancel."""
+"""The requirements that a state that goes back breaks: it may go back around a cancel."""
 
 BROKEN: Final[dict[str, BrokenServer]] = {}
 """Every broken server, by its name."""
@@ -108,7 +108,7 @@ def broken(
 
 
 def laravel_page(status: int, title: str) -> Response:
-    """Return the page that Laravel shows to people where it has caught an error."""
+    """Return the HTML page that Laravel shows after an error."""
     page = (
         f'<!DOCTYPE html><html lang="en"><head><title>{title}</title></head>'
         f'<body class="antialiased"><div>{status}</div><div>{title}</div></body></html>'
@@ -117,7 +117,7 @@ def laravel_page(status: int, title: str) -> Response:
 
 
 def nth(job: Job, every: int) -> bool:
-    """Whether the job is one of each ``every``, counted by its id."""
+    """Whether the id of the job is a multiple of ``every``."""
     return job.id % every == 0
 
 

@@ -1,4 +1,4 @@
-"""Servers that break what cancels promise."""
+"""Servers that break the promises about cancels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def since_cancel(instance: Instance, job: Job) -> float:
 
 @broken("second-cancel-crashes", "cancel.repeat", "cancel.envelope", shows="the second time")
 class SecondCancelCrashes(Instance):
-    """The cancel of a cancelled job ends in a server error, as Laravel writes it in JSON."""
+    """Cancelling a cancelled job is answered with 500 and Laravel's JSON for a crash."""
 
     def answer_cancel(self, job: Job) -> Response:
         if self.state(job) == CANCELLED:
@@ -97,7 +97,7 @@ class EndedElsewhere(Instance):
 
 @broken("cancel-ignored", "cancel.minus-one", "cancel.immediate")
 class CancelIgnored(Instance):
-    """A cancel is answered nicely and forgotten."""
+    """A cancel is answered as granted, but never carried out."""
 
     def cancel(self, job: Job) -> bool:
         job.cancel_requests += 1
@@ -106,7 +106,7 @@ class CancelIgnored(Instance):
 
 @broken("cancel-too-late", "cancel.minus-one", "cancel.immediate", shows="one part of a job's life")
 class CancelTooLate(Instance):
-    """From 0.4 on the worker no longer looks whether it is to stop."""
+    """A cancel at a state of 0.4 or more has no effect."""
 
     def cancel(self, job: Job) -> bool:
         if self.state(job) < 0.4:
@@ -119,7 +119,7 @@ class CancelTooLate(Instance):
     "cancel-too-early", "cancel.minus-one", "cancel.immediate", shows="one part of a job's life"
 )
 class CancelTooEarly(Instance):
-    """A cancel that comes before the worker has begun (up to 0.15) is lost."""
+    """A cancel at a state of 0.15 or less has no effect."""
 
     def cancel(self, job: Job) -> bool:
         if self.state(job) > 0.15:
@@ -130,7 +130,7 @@ class CancelTooEarly(Instance):
 
 @broken("cancel-takes-its-time", "cancel.minus-one", "cancel.immediate")
 class CancelTakesItsTime(Instance):
-    """A cancel takes effect after twelve seconds, when the worker looks next."""
+    """A cancel takes effect only after twelve seconds."""
 
     def state(self, job: Job) -> float:
         if 0 <= since_cancel(self, job) < CANCEL_SECONDS:
@@ -143,7 +143,7 @@ class CancelTakesItsTime(Instance):
 
 @broken("cancel-deletes", "cancel.minus-one", "status.envelope", shows="one of several jobs")
 class CancelDeletes(Instance):
-    """Cancelling every second job deletes it: its status is 404 from then on."""
+    """A cancel deletes every second job: its status is 404 from then on."""
 
     def answer_cancel(self, job: Job) -> Response:
         before = self.describe(job)
@@ -172,7 +172,7 @@ class AnswersBeforeCancelling(Instance):
     dialects=SHOWN_BY_DELETE,
 )
 class CancelQueuesBehindOthers(Instance):
-    """While other jobs run, a cancel takes a second to get to its worker."""
+    """While other jobs run, a cancel takes effect only after a second."""
 
     def cancel(self, job: Job) -> bool:
         others = [x for x in self.jobs.values() if x is not job and 0 <= self.state(x) < FINISHED]
@@ -183,7 +183,7 @@ class CancelQueuesBehindOthers(Instance):
 
 @broken("worker-writes-on", "cancel.persists", "cancel.race", "cancel.repeat", shows="rarely")
 class WorkerWritesOn(Instance):
-    """The worker is not stopped: four seconds after the cancel it writes its progress again."""
+    """Four seconds after its cancel, a job shows its progress again: its worker never stopped."""
 
     def state(self, job: Job) -> float:
         if since_cancel(self, job) >= 4:
@@ -199,7 +199,7 @@ class WorkerWritesOn(Instance):
     shows="one part of a job's life",
 )
 class FinishesAllTheSame(Instance):
-    """A cancelled job that had got beyond a third finishes after all, and then shows 1."""
+    """A job cancelled beyond a third shows -1 at first, but finishes and then shows 1."""
 
     def state(self, job: Job) -> float:
         state = super().state(job)
@@ -226,7 +226,7 @@ class CancelledRowsArePurged(Instance):
     shows="the second time",
 )
 class CancelledShowsOnce(Instance):
-    """-1 is only told once; then the state is the progress that the job had."""
+    """-1 shows only once; after that the state is the progress before the cancel."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)
@@ -263,7 +263,7 @@ class CancelsTheFinished(Instance):
     shows="one of several jobs",
 )
 class CancelRestartsTheFinished(Instance):
-    """Cancelling every second finished job puts it into the queue again: it begins anew."""
+    """Every second finished job starts again from 0 when it is cancelled."""
 
     def cancel(self, job: Job) -> bool:
         if nth(job, 2) and self.state(job) == FINISHED:
@@ -280,7 +280,7 @@ class CancelRestartsTheFinished(Instance):
     shows="rarely",
 )
 class CancelsTheFinishedLater(Instance):
-    """The cancel of a finished job waits in the queue: three seconds later the job is -1."""
+    """Three seconds after a finished job was cancelled, its state is -1."""
 
     def cancel(self, job: Job) -> bool:
         if job.script.cancellable and self.state(job) == FINISHED:
@@ -311,7 +311,7 @@ class SecondCancelFails(Instance):
     shows="the second time",
 )
 class SecondCancelRevives(Instance):
-    """Cancel toggles: the second one lets the job go on."""
+    """A second cancel undoes the first: the job goes on."""
 
     def cancel(self, job: Job) -> bool:
         if self.state(job) == CANCELLED:
@@ -325,7 +325,7 @@ class SecondCancelRevives(Instance):
     "cancels-the-whole-project", "cancel.isolation", "status.no-spontaneous-cancel", "refuse.state"
 )
 class CancelsTheWholeProject(Instance):
-    """A cancel stops all running jobs: the condition names the project only."""
+    """A cancel cancels all running jobs: its query selects the project, not the job."""
 
     def cancel(self, job: Job) -> bool:
         granted = super().cancel(job)
@@ -345,7 +345,7 @@ class CancelsTheWholeProject(Instance):
     shows="one of several jobs",
 )
 class CancelResetsTheNext(Instance):
-    """A granted cancel restarts the worker of the job with the next id, which begins anew."""
+    """A granted cancel restarts the job with the next id from 0."""
 
     def cancel(self, job: Job) -> bool:
         granted = super().cancel(job)
@@ -357,7 +357,7 @@ class CancelResetsTheNext(Instance):
 
 @broken("cancel-nudges-others", "cancel.isolation", *GOES_BACK, shows="by a hair")
 class CancelNudgesOthers(Instance):
-    """With each granted cancel the progress of all others is written anew, a thousandth lower."""
+    """Each granted cancel lowers the progress of all other jobs by a thousandth."""
 
     def cancel(self, job: Job) -> bool:
         granted = super().cancel(job)
@@ -383,7 +383,7 @@ class CancelNudgesOthers(Instance):
     shows="while others are under way",
 )
 class PollRevivesWhileCancelling(Instance):
-    """A status request that comes while a cancel is answered writes the old row back."""
+    """A status request that arrives while a cancel is answered undoes the cancel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -424,7 +424,7 @@ class PollRevivesWhileCancelling(Instance):
     shows="one part of a job's life",
 )
 class CancelledButDone(Instance):
-    """Near its end a job is told cancelled and finishes all the same."""
+    """A job cancelled near its end shows -1 at first, but finishes and then shows 1."""
 
     def state(self, job: Job) -> float:
         after = job.cancelled_after
@@ -456,7 +456,7 @@ class TwoCancelsCancelEachOther(Instance):
 
 @broken("unknown-cancel-succeeds", "cancel.unknown")
 class UnknownCancelSucceeds(Instance):
-    """Cancelling an unknown id affects no row, and is a success."""
+    """Cancelling an unknown id is answered as a success."""
 
     def answer_about_job(self, method: str, job_id: str) -> Response:
         answer = super().answer_about_job(method, job_id)

@@ -1,4 +1,4 @@
-"""Servers that break what creations promise."""
+"""Servers that break the promises about creating jobs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CreationWithoutDescription(_ChangesCreation):
 
 @broken("creation-after-notice", "create.envelope", "create.job-id", shows="one of several jobs")
 class CreationAfterNotice(Instance):
-    """Before every fourth creation answer stands a notice of PHP."""
+    """Every fourth creation answer begins with a PHP notice, before the JSON."""
 
     def answer_creation(self, job_request: JobRequest) -> Response:
         answer = super().answer_creation(job_request)
@@ -104,7 +104,7 @@ class TextJobId(_ChangesCreation):
 
 @broken("job-id-zero", "create.job-id", "create.envelope", shows="one of several jobs")
 class JobIdZero(Instance):
-    """The first job of all has the id 0."""
+    """The first job has the id 0."""
 
     def new_id(self) -> int:
         return super().new_id() - FIRST_JOB_ID
@@ -120,7 +120,7 @@ class JobIdWithFraction(_ChangesCreation):
 
 @broken("ids-of-the-second", "create.unique-id", shows="while others are under way")
 class IdsOfTheSecond(Instance):
-    """The id is made of the time in seconds: two jobs of the same second share it."""
+    """The id is the time in seconds: jobs created within the same second share it."""
 
     def new_id(self) -> int:
         return FIRST_JOB_ID + int(self.clock.now())
@@ -128,7 +128,7 @@ class IdsOfTheSecond(Instance):
 
 @broken("id-read-then-written", "create.unique-id", shows="while others are under way")
 class IdReadThenWritten(Instance):
-    """The highest id is read, one is added, the row is written: no lock keeps these together."""
+    """The new id is the highest id plus 1, without a lock: jobs created at once share it."""
 
     def handle(self, request: Request) -> Response:
         if request.method != "POST":
@@ -154,7 +154,7 @@ class CancelledIdsAgain(Instance):
 
 
 class _Hides(Instance):
-    """An instance that at times does not find a job when its status is asked for."""
+    """An instance that sometimes answers a status request for an existing job with 404."""
 
     def answer_status(self, job: Job) -> Response:
         if not self.is_hidden(job):
@@ -181,7 +181,7 @@ class _Hides(Instance):
     ),
 )
 class VisibleAfterTheQueue(_Hides):
-    """A job has no row before the queue has taken it: its status is 404 for half a second."""
+    """The status of a new job is 404 for half a second, until the queue has taken the job."""
 
     def is_hidden(self, job: Job) -> bool:
         return self.age(job) < 0.5
@@ -196,7 +196,7 @@ class VisibleAfterTheQueue(_Hides):
     shows="one of several jobs",
 )
 class FirstPollFindsNothing(_Hides):
-    """The first status request for every second job finds nothing: a cache is cold."""
+    """The first status request for every second job is answered with 404."""
 
     def is_hidden(self, job: Job) -> bool:
         return nth(job, 2) and not job.polls
@@ -211,7 +211,7 @@ class FirstPollFindsNothing(_Hides):
     shows="while others are under way",
 )
 class LastOfManyInvisible(_Hides):
-    """Of jobs created at the same time, all but the first are invisible for a moment."""
+    """Of jobs created at the same time, all but the first are 404 for half a second."""
 
     def is_hidden(self, job: Job) -> bool:
         return job is not born_together(self, job)[0] and self.age(job) < 0.5
@@ -228,7 +228,7 @@ class LastOfManyInvisible(_Hides):
     dialects=FULL,
 )
 class QueuedIsMinusOne(_ChangesCreation):
-    """Until it is taken from the queue, a job has the state -1."""
+    """The creation answer shows the state -1: the job waits in the queue."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
         described["state"] = -1
@@ -242,7 +242,7 @@ class QueuedIsMinusOne(_ChangesCreation):
     dialects=FULL,
 )
 class QueuedIsTwo(_ChangesCreation):
-    """The creation answer of every third job carries a code of the queue as its state."""
+    """The creation answer of every third job shows the state 2, a code of the queue."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         if nth(job, 3):
@@ -257,7 +257,7 @@ class QueuedIsTwo(_ChangesCreation):
     dialects=FULL,
 )
 class InitialStateNull(_ChangesCreation):
-    """A job that has not begun yet has no state: null."""
+    """The state in the creation answer is null, unless the job has finished already."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         if self.state(job) < FINISHED:

@@ -1,4 +1,4 @@
-"""Servers that break what the API reference alone promises, in the dialect `data`."""
+"""Servers that break promises that only the API reference makes, in the dialect `data`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class _ChangesJob(Instance):
-    """An instance that changes what `data` tells of a job."""
+    """An instance that changes what its answers in the dialect `data` say of a job."""
 
     def change(self, told: dict[str, Any], job: Job) -> None:
-        """Change what is told of a job."""
+        """Change what the answer says of a job."""
         raise NotImplementedError
 
     def with_what_data_tells(self, job: Job, content: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ class _ChangesJob(Instance):
 
 @broken("pid-is-text", "envelope.field-types", dialects=("data",))
 class PidIsText(_ChangesJob):
-    """The process id is a text."""
+    """`pid` is a text, not a number."""
 
     def change(self, told: dict[str, Any], job: Job) -> None:  # noqa: ARG002
         told["pid"] = str(told["pid"] or "")
@@ -40,7 +40,7 @@ class PidIsText(_ChangesJob):
     "load-is-a-number", "envelope.field-types", shows="one part of a job's life", dialects=("data",)
 )
 class LoadIsANumber(_ChangesJob):
-    """While a job runs, the share of the processor is a number."""
+    """While a job runs, `consumed_cpu` is a number, not a text."""
 
     def change(self, told: dict[str, Any], job: Job) -> None:
         if 0 < self.state(job) < FINISHED:
@@ -54,7 +54,7 @@ class LoadIsANumber(_ChangesJob):
     dialects=("data",),
 )
 class DateOfEveryThirdIsANumber(_ChangesJob):
-    """Every third job tells its dates in seconds since 1970."""
+    """`created_at` of every third job is a number: seconds since 1970."""
 
     def change(self, told: dict[str, Any], job: Job) -> None:
         if nth(job, 3):
@@ -63,7 +63,7 @@ class DateOfEveryThirdIsANumber(_ChangesJob):
 
 @broken("word-of-the-queue", "status.envelope", "create.visible", dialects=("data",))
 class WordOfTheQueue(_ChangesJob):
-    """A job that waits has the queue's word as its status message: `queued`."""
+    """The status message of a waiting job is `queued`, which is not a documented word."""
 
     def change(self, told: dict[str, Any], job: Job) -> None:
         if self.state(job) == 0:
@@ -72,7 +72,7 @@ class WordOfTheQueue(_ChangesJob):
 
 @broken("tasks-are-texts", "status.envelope", shows="one part of a job's life", dialects=("data",))
 class TasksAreTexts(_ChangesJob):
-    """The tasks of a finished job are texts."""
+    """The tasks of a finished job are texts, not objects."""
 
     def change(self, told: dict[str, Any], job: Job) -> None:  # noqa: ARG002
         if told.get("task"):
@@ -86,7 +86,7 @@ class TasksAreTexts(_ChangesJob):
     dialects=("data",),
 )
 class PendingUntilTheEnd(_ChangesJob):
-    """The status message of a finished job is still `running` while its last task is written."""
+    """Every second status of a finished job still has the status message `running`."""
 
     def change(self, told: dict[str, Any], job: Job) -> None:
         if self.state(job) == FINISHED and job.polls % 2:
@@ -95,7 +95,7 @@ class PendingUntilTheEnd(_ChangesJob):
 
 @broken("cancelled-in-words-at-once", "status.message-agrees", shows="rarely", dialects=("data",))
 class CancelledInWordsAtOnce(_ChangesJob):
-    """The status message is `cancelled` for a moment before the state is -1."""
+    """The status message is `cancelled` two seconds before the state is -1."""
 
     def cancel(self, job: Job) -> bool:
         if self.dialect == "data":
@@ -108,7 +108,7 @@ class CancelledInWordsAtOnce(_ChangesJob):
 
 
 class _FailsNowAndThen(Instance):
-    """Every second job that can be cancelled fails at two thirds, where `data` is spoken."""
+    """In the dialect `data`, every second job fails at two thirds."""
 
     def create(self, request: str, script: JobScript) -> Job:
         job = super().create(request, script)
@@ -126,7 +126,7 @@ class _FailsNowAndThen(Instance):
     dialects=("data",),
 )
 class FailedIsTriedAgain(_FailsNowAndThen):
-    """A job that has failed is tried again four seconds later: it is then `running`."""
+    """A failed job is tried again four seconds later: its status message is `running` again."""
 
     def has_failed(self, job: Job) -> bool:
         return super().has_failed(job) and self.age(job) < job.script.seconds_to_finish + 4
@@ -154,7 +154,7 @@ class FailedRunsForEver(_FailsNowAndThen):
     dialects=("data",),
 )
 class FailedGoesOnByAHair(_FailsNowAndThen):
-    """The state of a job that has failed still moves by a hair with each look at it."""
+    """The state of a failed job still rises a little with each poll."""
 
     def state(self, job: Job) -> float:
         state = super().state(job)
@@ -164,7 +164,7 @@ class FailedGoesOnByAHair(_FailsNowAndThen):
 
 @broken("page-for-plain-clients", "envelope.for-plain-clients")
 class PageForPlainClients(Instance):
-    """A status request without the header Accept is answered with a page for people."""
+    """A status request without the header Accept is answered with an HTML page."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)
@@ -175,7 +175,7 @@ class PageForPlainClients(Instance):
 
 @broken("login-page-for-plain-clients", "envelope.for-plain-clients", shows="rarely")
 class LoginPageForPlainClients(Instance):
-    """Without the header Accept, a request for a job that runs is redirected to the login page."""
+    """Without the header Accept, the status of a running job redirects to the login page."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)
@@ -203,7 +203,7 @@ class RefusalIsAServerError(Instance):
     shows="the second time",
 )
 class SecondCancelSaysOk(Instance):
-    """The second cancel of a job is answered with a `success` that is a text."""
+    """The second cancel of a job is answered with the text "ok" as `success`."""
 
     def answer_cancel(self, job: Job) -> Response:
         answer = super().answer_cancel(job)

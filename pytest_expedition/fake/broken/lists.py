@@ -1,4 +1,4 @@
-"""Servers that break what lists of jobs promise, or what is told of a project's job."""
+"""Servers that break the promises about lists of jobs, and about the job of a project."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ListAtJobs(Instance):
 
 @broken("list-of-the-cancelled-fails", "list.envelope", shows="rarely", dialects=("data",))
 class ListOfTheCancelledFails(Instance):
-    """The list of cancelled jobs is a server error, in the documented envelope."""
+    """A request for the list of cancelled jobs is answered with 500, in the envelope."""
 
     def answer_list(self, request: Request) -> Response:
         if "status=cancelled" in request.query:
@@ -38,7 +38,7 @@ class ListOfTheCancelledFails(Instance):
 
 @broken("list-rounds-down", "list.agrees", shows="by a hair", dialects=("data",))
 class ListRoundsDown(Instance):
-    """The state in a list has one decimal: the rest is cut off."""
+    """The states in a list are cut off after one decimal."""
 
     def tell_in_list(self, job: Job) -> dict[str, Any]:
         told = super().tell_in_list(job)
@@ -49,7 +49,7 @@ class ListRoundsDown(Instance):
 
 @broken("list-leaves-out-running", "list.agrees", dialects=("data",))
 class ListLeavesOutRunning(Instance):
-    """The list of all jobs leaves out those that run."""
+    """The list of all jobs leaves out the running ones."""
 
     def is_listed(self, job: Job, status: str) -> bool:
         runs = status == "all" and 0 < self.state(job) < FINISHED
@@ -74,7 +74,7 @@ class ListLeavesOutEverySecond(Instance):
     dialects=("data",),
 )
 class ListTakesCancelledForCompleted(Instance):
-    """A list shows a cancelled job at 1, as `completed`."""
+    """A list shows a cancelled job with the state 1, as `completed`."""
 
     def tell_in_list(self, job: Job) -> dict[str, Any]:
         told = super().tell_in_list(job)
@@ -84,7 +84,7 @@ class ListTakesCancelledForCompleted(Instance):
 
 @broken("job-of-a-project-is-as-created", "list.agrees", shows="rarely", dialects=("data",))
 class JobOfAProjectIsAsCreated(Instance):
-    """The job of a project is told as it was at its creation."""
+    """The job of a project always shows the state 0 and `pending`, as at its creation."""
 
     def answer_job_of(self, request: Request, kind: str, number: str) -> Response:
         document = json.loads(super().answer_job_of(request, kind, number).body)
@@ -94,7 +94,7 @@ class JobOfAProjectIsAsCreated(Instance):
 
 @broken("list-ignores-the-filter", "list.filters", dialects=("data",))
 class ListIgnoresTheFilter(Instance):
-    """A list has all jobs, whatever the status that was asked for."""
+    """A list has all jobs, whatever status was asked for."""
 
     def is_listed(self, job: Job, status: str) -> bool:  # noqa: ARG002
         return True
@@ -118,7 +118,7 @@ class CancelledStayPending(Instance):
     dialects=("data",),
 )
 class CompletedFromAQuarterOn(Instance):
-    """The list of completed jobs has each job from a quarter on."""
+    """The list of completed jobs also has jobs that are running beyond a quarter."""
 
     def is_listed(self, job: Job, status: str) -> bool:
         early = status == "completed" and self.state(job) > 1 / 4
@@ -127,7 +127,7 @@ class CompletedFromAQuarterOn(Instance):
 
 @broken("project-tells-the-next", "list.of-resource", dialects=("data",))
 class ProjectTellsTheNext(Instance):
-    """Asked for the job of a project, the server tells one of the next project."""
+    """Asked for the job of a project, the server answers with one of the next project."""
 
     def answer_job_of(self, request: Request, kind: str, number: str) -> Response:
         document = json.loads(super().answer_job_of(request, kind, number).body)
@@ -143,7 +143,7 @@ class ProjectTellsTheNext(Instance):
     dialects=("data",),
 )
 class ProjectTellsAStrangers(Instance):
-    """Asked for the job of a project while several jobs run, the server tells a later project's."""
+    """While several jobs run, the job of a project is answered with one of another project."""
 
     def answer_job_of(self, request: Request, kind: str, number: str) -> Response:
         answer = super().answer_job_of(request, kind, number)

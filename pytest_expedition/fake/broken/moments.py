@@ -1,4 +1,4 @@
-"""Servers whose defect only shows at 0, in the last tenth, or while all workers are busy."""
+"""Servers whose defect shows only at 0, in the last tenth, or while all workers are busy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cancelled_at(job: Job) -> float:
 
 
 def all_are_busy(instance: Instance, job: Job) -> bool:
-    """Whether as many jobs are alive as there are workers, those besides one well under way."""
+    """Whether all workers are busy: the other jobs must be well under way."""
     others = [x for x in instance.jobs.values() if x is not job]
     states = [state for x in others if 0 <= (state := Instance.state(instance, x)) < FINISHED]
     return len(states) + 1 >= WORKERS and min(states) >= UNDER_WAY
@@ -40,7 +40,7 @@ def all_are_busy(instance: Instance, job: Job) -> bool:
     shows="one part of a job's life",
 )
 class CancelLostInTheQueue(Instance):
-    """A cancel of a job that still waits at 0 is confirmed, and lost."""
+    """A cancel of a job at 0 is answered as granted, but never carried out."""
 
     def cancel(self, job: Job) -> bool:
         if self.state(job) > 0:
@@ -58,7 +58,7 @@ class CancelLostInTheQueue(Instance):
     in_data=("cancel.persists", "cancel.race", "cancel.repeat", "cancel.minus-one"),
 )
 class CancelledInTheQueueRuns(Instance):
-    """A job that is cancelled at 0 shows -1, until a second later a worker takes it up."""
+    """A job cancelled at 0 shows -1, but a second later it runs."""
 
     def state(self, job: Job) -> float:
         if cancelled_at(job) == 0 and since_cancel(self, job) >= 1:
@@ -74,7 +74,7 @@ class CancelledInTheQueueRuns(Instance):
     shows="one part of a job's life",
 )
 class CancelBeforeTheRowFails(Instance):
-    """The row of a job is written with its first progress: a cancel before ends in a 500."""
+    """A cancel of a job at 0 is answered with 500."""
 
     def answer_cancel(self, job: Job) -> Response:
         if self.state(job) == 0:
@@ -89,7 +89,7 @@ class CancelBeforeTheRowFails(Instance):
     shows="while others are under way",
 )
 class BusyWorkersIgnoreCancels(Instance):
-    """While all workers are busy, cancels are confirmed, and lost."""
+    """While all workers are busy, cancels are answered as granted, but never carried out."""
 
     def cancel(self, job: Job) -> bool:
         if not all_are_busy(self, job):
@@ -117,7 +117,7 @@ class BusyWorkersLag(_ChangesStatus):
     shows="while others are under way",
 )
 class BusyWorkersCancelTheOldest(Instance):
-    """While all workers are busy, a cancel ends the oldest job, too."""
+    """While all workers are busy, a cancel also cancels the oldest running job."""
 
     def cancel(self, job: Job) -> bool:
         busy = all_are_busy(self, job)
@@ -138,7 +138,7 @@ class BusyWorkersCancelTheOldest(Instance):
     in_data=("cancel.persists", "cancel.race", "cancel.repeat", "cancel.minus-one"),
 )
 class CancelledLateIsDone(Instance):
-    """A job that is cancelled in its last tenth shows -1, and a second later 1."""
+    """A job cancelled in its last tenth shows -1, and a second later 1."""
 
     def state(self, job: Job) -> float:
         if cancelled_at(job) >= LAST_TENTH and since_cancel(self, job) >= 1:
@@ -154,7 +154,7 @@ class CancelledLateIsDone(Instance):
     shows="one part of a job's life",
 )
 class CancelWhileResultsAreWrittenFails(Instance):
-    """In the last tenth the row is locked: a cancel ends in a 500."""
+    """A cancel in the last tenth of a job is answered with 500: its row is locked."""
 
     def answer_cancel(self, job: Job) -> Response:
         if LAST_TENTH <= self.state(job) < FINISHED:
@@ -164,7 +164,7 @@ class CancelWhileResultsAreWrittenFails(Instance):
 
 @broken("cancelled-late-is-cleaned-up", "cancel.persists", shows="one part of a job's life")
 class CancelledLateIsCleanedUp(Instance):
-    """A job that is cancelled in its last tenth is gone once its -1 was told by a status."""
+    """A job cancelled in its last tenth is gone once a status has shown its -1."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)

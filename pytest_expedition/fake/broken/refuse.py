@@ -1,4 +1,4 @@
-"""Servers that break what refused cancels promise."""
+"""Servers that break the promises about refused cancels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Refuses(Instance):
-    """An instance that does something else when it refuses a cancel."""
+    """An instance that does something wrong to a job when it refuses a cancel."""
 
     def cancel(self, job: Job) -> bool:
         granted = super().cancel(job)
@@ -25,7 +25,7 @@ class _Refuses(Instance):
         return granted
 
     def refuse(self, job: Job) -> None:
-        """Do what is done instead of nothing."""
+        """Do to the job what is wrong."""
 
 
 class _AnswersRefusal(Instance):
@@ -112,7 +112,7 @@ class RefusedEndsAtMinusOne(_Refuses):
 
 @broken("refusal-is-an-empty-error", "refuse.state", dialects=SHOWN_BY_DELETE)
 class RefusalIsAnEmptyError(Instance):
-    """A refused cancel is answered with 403 and an error that tells no state."""
+    """A refused cancel is answered with 403 and an error without the job's state."""
 
     def answer_cancel(self, job: Job) -> Response:
         answer = super().answer_cancel(job)
@@ -131,7 +131,7 @@ class RefusesSilently(Instance):
 
 @broken("refuses-with-blanks", "refuse.message")
 class RefusesWithBlanks(Instance):
-    """The message of a refused cancel is not translated: it is blank."""
+    """The message of a refused cancel is blank."""
 
     def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
         return super().cancel_messages(job, granted=granted) if granted else ["  "]
@@ -156,7 +156,7 @@ class RefusesOnce(Instance):
 
 @broken("refuses-silently-near-the-end", "refuse.message", shows="one part of a job's life")
 class RefusesSilentlyNearTheEnd(Instance):
-    """From 0.5 on a refused cancel is answered without any message."""
+    """From 0.5 on, a refused cancel is answered without any message."""
 
     def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
         late = not granted and 0.5 <= self.state(job) < FINISHED
@@ -165,7 +165,7 @@ class RefusesSilentlyNearTheEnd(Instance):
 
 @broken("refusal-begins-anew", "refuse.continues", *GOES_BACK)
 class RefusalBeginsAnew(_Refuses):
-    """A refused cancel lets the job begin anew."""
+    """A refused cancel restarts the job from 0."""
 
     def refuse(self, job: Job) -> None:
         job.polled_seconds -= self.age(job)
@@ -191,7 +191,7 @@ class SecondRefusalStops(_Refuses):
 
 @broken("refusal-costs-a-tenth", "refuse.continues", *GOES_BACK, shows="one part of a job's life")
 class RefusalCostsATenth(_Refuses):
-    """From 0.5 on a refused cancel costs the job a tenth of its progress, a moment later."""
+    """From 0.5 on, a refused cancel sets the progress of the job back by a tenth, once."""
 
     def refuse(self, job: Job) -> None:
         if self.state(job) >= 0.5 and "lost" not in job.memory:

@@ -1,4 +1,4 @@
-"""Servers that break what results promise."""
+"""Servers that break the promises about results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class NextStepIsObject(Instance):
     dialects=NAMED,
 )
 class OneNextStepIsText(Instance):
-    """`nextStep` of every third job, if there is but one, is a text."""
+    """`nextStep` of every third finished job is a text, not a list with one text."""
 
     def describe(self, job: Job) -> dict[str, Any]:
         described = super().describe(job)
@@ -68,7 +68,7 @@ class OneNextStepIsText(Instance):
 
 @broken("tasks-are-told-once", "result.stable", shows="the second time")
 class TasksAreToldOnce(Instance):
-    """The tasks of a finished job are told once; then they are cleared away."""
+    """The tasks of a finished job show only once; after that their list is empty."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)
@@ -98,7 +98,7 @@ class ResultExpires(Instance):
 
 @broken("each-result-is-new", "result.stable", shows="rarely")
 class EachResultIsNew(Instance):
-    """The result is made anew each time, and says how often it was asked for."""
+    """The tasks of a finished job change with the number of polls."""
 
     def describe(self, job: Job) -> dict[str, Any]:
         described = super().describe(job)

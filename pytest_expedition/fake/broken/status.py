@@ -1,4 +1,4 @@
-"""Servers that break what the status promises."""
+"""Servers that break the promises about the status."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OLD_STATES = (
     "cancel.minus-one",
     "cancel.repeat",
 )
-"""What may break where states are old ones."""
+"""The requirements that may break if a server shows old states."""
 
 
 OTHER_STATES = (
@@ -43,7 +43,7 @@ OTHER_STATES = (
     "status.completes",
     "cancel.immediate",
 )
-"""What may break where states are those of another job."""
+"""The requirements that may break if a server shows the states of another job."""
 
 
 class _ChangesStatus(Instance):
@@ -64,7 +64,7 @@ class _ChangesStatus(Instance):
     "zero-is-filtered-out", "status.envelope", "create.visible", shows="one part of a job's life"
 )
 class ZeroIsFilteredOut(_ChangesStatus):
-    """Empty values are filtered out of the status: at 0 the state is missing."""
+    """Empty values are left out of the status: a state of 0 is missing."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
         if described["state"] == 0:
@@ -73,7 +73,7 @@ class ZeroIsFilteredOut(_ChangesStatus):
 
 @broken("every-eighth-poll-fails", "status.envelope", shows="rarely")
 class EveryEighthPollFails(Instance):
-    """Every eighth status request about a job ends in Laravel's page for a crash, with 500."""
+    """Every eighth status request for a job is answered with 500 and Laravel's error page."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)
@@ -84,7 +84,7 @@ class EveryEighthPollFails(Instance):
 
 @broken("unavailable-in-the-envelope", "status.envelope", "create.visible", shows="rarely")
 class UnavailableInTheEnvelope(Instance):
-    """Every sixth status request about a job is answered with 503 in the envelope."""
+    """Every sixth status request for a job is answered with 503 in the envelope."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)
@@ -95,7 +95,7 @@ class UnavailableInTheEnvelope(Instance):
 
 @broken("fatal-error-near-the-end", "status.envelope", shows="one part of a job's life")
 class FatalErrorNearTheEnd(Instance):
-    """From 0.8 on the status ends in a fatal error of PHP, with 500."""
+    """From 0.8 on, a status request is answered with 500 and a fatal error of PHP."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)
@@ -142,7 +142,7 @@ class StatusFromAnotherNode(Instance):
     dialects=NAMED,
 )
 class CacheKeyTooShort(_ChangesStatus):
-    """The cache key of a status is the last two bits of the id: jobs are taken for one another."""
+    """A status carries the id of the first job whose id has the same last two bits."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         first = next(each for each in self.jobs.values() if each.id % 4 == job.id % 4)
@@ -157,7 +157,7 @@ class CacheKeyTooShort(_ChangesStatus):
     nameless=OTHER_STATES,
 )
 class AnswersSwapped(Instance):
-    """Two status requests that are under way at the same time may be answered crosswise."""
+    """Of two status requests under way at the same time, one may get the other's answer."""
 
     def handle(self, request: Request) -> Response:
         if request.method != "GET" or not request.path.startswith("/api/v1/job/"):
@@ -177,7 +177,7 @@ class AnswersSwapped(Instance):
     nameless=OTHER_STATES,
 )
 class NeighbourNowAndThen(_ChangesStatus):
-    """Every sixth status of a job is that of the job before it."""
+    """Every sixth status of a job is the status of the job with the id before it."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         neighbour = self.find(job.id - 1)
@@ -196,7 +196,7 @@ class NeighbourNowAndThen(_ChangesStatus):
     *GOES_BACK,
 )
 class Percent(_ChangesStatus):
-    """The status counts in percent."""
+    """The state is in percent: a finished job shows 100."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
         described["state"] *= 100
@@ -204,7 +204,7 @@ class Percent(_ChangesStatus):
 
 @broken("one-and-a-hair", "status.bounds", "status.envelope", shows="by a hair")
 class OneAndAHair(_ChangesStatus):
-    """Floating-point sums overshoot: near its end a job is at 1.0000000000000002."""
+    """Near its end a job has the state 1.0000000000000002, by a rounding error."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
         if 0.85 <= described["state"] < FINISHED:
@@ -213,7 +213,7 @@ class OneAndAHair(_ChangesStatus):
 
 @broken("finished-as-text", "status.bounds", "status.envelope", shows="one part of a job's life")
 class FinishedAsText(_ChangesStatus):
-    """The state of a finished job comes from the database as a text."""
+    """The state of a finished job is the text "1"."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
         if described["state"] == FINISHED:
@@ -231,7 +231,7 @@ class FinishedAsTrue(_ChangesStatus):
 
 @broken("null-while-written", "status.bounds", "status.envelope", shows="rarely")
 class NullWhileWritten(_ChangesStatus):
-    """Every seventh status finds the row while it is being written: the state is null."""
+    """Every seventh status of a job has the state null."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         if job.polls % 7 == 6:
@@ -240,7 +240,7 @@ class NullWhileWritten(_ChangesStatus):
 
 @broken("nothing-of-nothing", "status.bounds", "status.envelope", shows="one part of a job's life")
 class NothingOfNothing(_ChangesStatus):
-    """Before there are tasks, none of none are done: NaN."""
+    """The state of a job that has not begun is NaN: 0 of 0 tasks are done."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
         if described["state"] == 0:
@@ -255,7 +255,7 @@ class NothingOfNothing(_ChangesStatus):
     shows="one part of a job's life",
 )
 class CancelledIsMinusItsProgress(Instance):
-    """A cancelled job shows the progress that it had, with a minus."""
+    """A cancelled job shows its last progress with a minus, such as -0.4, not -1."""
 
     def describe(self, job: Job) -> dict[str, Any]:
         described = super().describe(job)
@@ -266,7 +266,7 @@ class CancelledIsMinusItsProgress(Instance):
 
 @broken("back-by-a-hair", *GOES_BACK, shows="by a hair")
 class BackByAHair(_ChangesStatus):
-    """The fifth status of a job is smaller than the fourth by the last bit."""
+    """The state in the fifth status of a job is smaller than in the fourth, by the last bit."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         if job.polls == 4 and 0 < described["state"] < FINISHED:
@@ -276,7 +276,7 @@ class BackByAHair(_ChangesStatus):
 
 @broken("total-grows", *GOES_BACK, shows="rarely")
 class TotalGrows(_ChangesStatus):
-    """Half-way new tasks turn up: once, the state falls back by a tenth of itself."""
+    """Half-way, the state of a job falls once by a tenth of itself: new tasks were added."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         if described["state"] > 0.5 and not job.memory.get("grown"):
@@ -302,7 +302,7 @@ class LaggingReplica(_ChangesStatus):
 
 @broken("redelivered-by-the-queue", *GOES_BACK, "status.completes", shows="one of several jobs")
 class RedeliveredByTheQueue(Instance):
-    """Every third job is delivered twice by the queue: at 0.6 it begins anew."""
+    """Every third job starts again from 0 once it is at 0.6: the queue delivers it twice."""
 
     def state(self, job: Job) -> float:
         state = super().state(job)
@@ -334,7 +334,7 @@ class OldAnswerFromTheCache(_ChangesStatus):
     shows="the second time",
 )
 class FinishedIsRounded(_ChangesStatus):
-    """Only the first status of a finished job says 1, later ones 0.99: the sum is rounded down."""
+    """Only the first status of a finished job shows 1; later ones show 0.99."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         if described["state"] == FINISHED and job.memory.setdefault("done", job.polls) < job.polls:
@@ -351,7 +351,7 @@ class FinishedIsRounded(_ChangesStatus):
     shows="rarely",
 )
 class RowIsRecycled(_ChangesStatus):
-    """Two minutes after its end the row of a finished job is used anew: its state is 0."""
+    """About two minutes after its end, a finished job has the state 0 again."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         if described["state"] == FINISHED and self.age(job) > 150:
@@ -372,7 +372,7 @@ class RowIsRecycled(_ChangesStatus):
     shows="the second time",
 )
 class CleanedUpIsCancelled(_ChangesStatus):
-    """A clean-up marks finished jobs as cancelled once they were asked for twice."""
+    """A finished job shows -1 from its third status on: a clean-up marks it as cancelled."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         if described["state"] == FINISHED:
@@ -389,7 +389,7 @@ class CleanedUpIsCancelled(_ChangesStatus):
     shows="one of several jobs",
 )
 class StuckAtNinetyNine(Instance):
-    """Every second job stands at 0.99 for ever."""
+    """Every second job stays at 0.99 for ever."""
 
     def state(self, job: Job) -> float:
         return min(super().state(job), 0.99) if nth(job, 2) else super().state(job)
@@ -403,7 +403,7 @@ class StuckAtNinetyNine(Instance):
     shows="while others are under way",
 )
 class WorkerLost(Instance):
-    """Of jobs created at the same time the first is never begun."""
+    """Of jobs created at the same time, the first never begins."""
 
     def state(self, job: Job) -> float:
         state = super().state(job)
@@ -413,7 +413,7 @@ class WorkerLost(Instance):
 
 @broken("never-quite-done", "status.completes", "refuse.continues", "cancel.minus-one")
 class NeverQuiteDone(Instance):
-    """The last step is forgotten: no job gets beyond 0.97."""
+    """No job gets beyond 0.97."""
 
     def state(self, job: Job) -> float:
         return min(super().state(job), 0.97)
@@ -470,7 +470,7 @@ class FailedIsMinusOne(Instance):
     "completed-too-early", "status.message-agrees", shows="one part of a job's life", dialects=NAMED
 )
 class CompletedTooEarly(_ChangesStatus):
-    """From 0.9 on the job status code says that the job is completed."""
+    """From 0.9 on, the job status code says that the job is completed."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:  # noqa: ARG002
         if described["state"] >= 0.9:
@@ -481,7 +481,7 @@ class CompletedTooEarly(_ChangesStatus):
     "code-comes-later", "status.message-agrees", "result.stable", shows="rarely", dialects=NAMED
 )
 class CodeComesLater(_ChangesStatus):
-    """In the first status of a finished job the code still says that it runs."""
+    """In the first status of a finished job, the job status code still says that it runs."""
 
     def change(self, described: dict[str, Any], job: Job) -> None:
         if described["state"] == FINISHED and job.memory.setdefault("done", job.polls) == job.polls:
@@ -524,7 +524,7 @@ class CancelledWithFraction(Instance):
 
 @broken("finished-with-exponent", "status.wire-number", shows="rarely")
 class FinishedWithExponent(_ChangesStatus):
-    """The first status of a finished job is computed, and spelled 1e0; later ones are read."""
+    """The first status of a finished job spells its state 1e0; later ones spell it 1."""
 
     def answer_status(self, job: Job) -> Response:
         answer = super().answer_status(job)
@@ -551,7 +551,7 @@ class UnknownIsEmpty(Instance):
 
 @broken("unknown-is-done", "status.unknown", "input.bad-id")
 class UnknownIsDone(Instance):
-    """What is not in the queue is taken to be done: an unknown id has the state 1."""
+    """A status request for an unknown id is answered with the state 1."""
 
     def answer_about_job(self, method: str, job_id: str) -> Response:
         answer = super().answer_about_job(method, job_id)
@@ -568,7 +568,7 @@ class UnknownIsDone(Instance):
     dialects=("system",),
 )
 class PlacesDisagree(Instance):
-    """Of every second job `content.msg` is written once, at its creation: its state stays 0."""
+    """For every second job, the state at `content.msg` stays 0."""
 
     def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
         content = super().content(described, first=first)
@@ -606,7 +606,7 @@ class CancelAnswersForAnother(Instance):
     shows="one of several jobs",
 )
 class NewJobEndsOlder(Instance):
-    """The agent holds one job: a new one ends all that have begun, and they show -1."""
+    """A new job ends all jobs that have begun: they show -1."""
 
     def create(self, request: str, script: JobScript) -> Job:
         for other in self.jobs.values():
@@ -617,7 +617,7 @@ class NewJobEndsOlder(Instance):
 
 @broken("new-job-restarts-older", *GOES_BACK, "status.completes", shows="one of several jobs")
 class NewJobRestartsOlder(Instance):
-    """A new job restarts the worker: all that have begun begin anew."""
+    """A new job restarts all jobs that have begun, from 0."""
 
     def create(self, request: str, script: JobScript) -> Job:
         for other in self.jobs.values():
