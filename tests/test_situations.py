@@ -314,14 +314,14 @@ class TestCoverage:
     def test_what_no_run_can_exercise_is_told(self) -> None:
         one = self.reasons(self.target(places=1))
         assert (
-            one["late.cancel.crowd"] == "the target allows one job at a time, which is then alone"
+            one["late.cancel.crowd"] == "the target allows one job at a time, and a crowd needs two"
         )
         assert one["late.cancel.beside"] == "the target allows one job at a time"
         assert one["late.creation"] == "the target allows one job at a time"
         assert one["late.cancel.alone"] == one["finished.creation"] == "too few jobs"
         two = self.reasons(self.target(places=2))
         assert two["late.cancel.beside"] == (
-            "the target allows two jobs, which are a crowd, at a time"
+            "the target allows two jobs at a time, and two jobs count as a crowd"
         )
         cancellable = self.reasons(self.target(IMPORT))
         assert cancellable["refused.poll"] == "the target has no job that refuses a cancel"

@@ -42,16 +42,16 @@ SECONDS_AFTER_INTERRUPT: Final = 5.0
 """Seconds that an interrupted run waits for the answers to requests that it has sent."""
 
 LEAST_SECONDS: Final = 0.1
-"""Seconds that an answer is waited for even at the end of the run."""
+"""How many seconds to wait for an answer at the least, also at the end of the run."""
 
 BARRIER_SECONDS: Final = 60.0
 """Seconds after which a thread no longer waits for the others that send at the same instant."""
 
 LOST_IN_A_ROW: Final = 8
-"""Answers that may be lost one after the other until the target is taken to be down."""
+"""After so many lost answers in a row the target is taken to be down, and the run ends."""
 
 SECONDS_OF_GATEWAYS: Final = 30.0
-"""Seconds for which something else may answer in the application's place until the run ends."""
+"""If something else answers in the application's place for so many seconds, the run ends."""
 
 MOST_WAITS: Final = 3
 """How often a request is sent again because its answer asked to wait (Retry-After)."""
@@ -63,16 +63,16 @@ MOST_SECONDS_OF_CLEANING_UP: Final = 30.0
 
 STARTING_THE_AGENT: Final = 0.25
 CANCELLING: Final = 0.75
-"""The parts of the clean-up's time by which the agent must run, and the cancels be answered.
+"""After which part of the clean-up's time the agent must run, and all cancels must be answered.
 
-What remains is for asking how the jobs stand.
+The rest of the time is for asking for the status of the jobs.
 """
 
 SECONDS_OF_RESTART: Final = 2.0
-"""How long to wait where a target that has answered before refuses the connection."""
+"""How long to wait if a target that has answered before refuses the connection."""
 
 AGENT_TRIES: Final = 3
-"""How often a stopped agent is told to run until it is given up."""
+"""How often to tell a stopped agent to run before giving up."""
 
 LOGGERS: Final = tuple(
     f"urllib3.{name}" for name in ("connection", "connectionpool", "poolmanager", "response")
@@ -83,14 +83,14 @@ WRONG_KEY: Final = "not-a-key"
 NO_SUCH_RESOURCE: Final = 404
 TOO_MANY_REQUESTS: Final = 429
 _BODY_REFUSED: Final = frozenset({400, 401, 415, 422})
-"""The statuses with which a login by form may be refused where JSON is asked for, or by JSON."""
+"""How a server may refuse a login by form if it expects JSON, or by JSON if it expects a form."""
 
 
 class LimitReachedError(Exception):
     """Another request would go beyond a limit of the target; ``limit`` is its name.
 
-    ``pause`` is for how many seconds the target asked to wait, if the run would take too long for
-    that reason; else it is 0.
+    If the target asked to wait for longer than the run may take, ``pause`` is for how many seconds;
+    otherwise it is 0.
     """
 
     def __init__(self, limit: str, *, pause: float = 0.0) -> None:
@@ -104,7 +104,7 @@ class TargetUnusableError(Exception):
 
 
 _CLOSED: Final = ("closed connection without response", "reset by peer")
-"""What a port that speaks TLS does to a request in plain HTTP."""
+"""What the error says if a request in plain HTTP goes to a port that speaks TLS."""
 
 
 def _does_not_answer(url: str, lost: str) -> str:
@@ -175,9 +175,9 @@ class Client:
         self.dialect: Dialect | None = None if target.dialect == "auto" else target.dialect
         self._record = record
         self._unsent: set[Exchange] = set()
-        """The requests for which there was no connection."""
+        """The requests that were not sent, because there was no connection."""
         self._refused: set[Exchange] = set()
-        """Those of them that a target which had answered before refused."""
+        """Those of them whose connection was refused though the target had answered before."""
         self._recipes = {recipe.name: recipe for recipe in target.jobs}
         self._started = self.clock.now()
         self._until = machine_now() + target.limits.seconds
@@ -186,16 +186,16 @@ class Client:
         self._unanswered_in_a_row: list[Exchange] = []
         """The last requests in a row that the application did not answer, without probes."""
         self._retry_after: dict[Exchange, float] = {}
-        """For how many seconds an answer asked to wait."""
+        """For how many seconds each answer asked to wait (Retry-After)."""
         self._not_before = 0.0
-        """When the next request may be sent, by what the target asked."""
+        """When the next request may be sent, because the target asked to wait."""
         self._next_try = 0.0
-        """When the next request may be sent, since the target refused a connection."""
+        """When the next request may be sent, because the target refused a connection."""
         self._agent_started = False
         self._agent_stopped = ""
-        """What the last answer was since the agent was stopped; empty where it was not."""
+        """The last answer about the stopped agent, as text; empty if the agent is not stopped."""
         self._agent_by_post = False
-        """Whether the target takes no GET for the agent, as the API reference has it."""
+        """Whether the target wants POST for the agent, as the API reference declares, not GET."""
         self._agent_id: int | None = None
         self._bytes = 0
         self._key = Secret(target.api_key)
@@ -246,9 +246,9 @@ class Client:
 
     @property
     def leftovers(self) -> Leftovers:
-        """What is not cleaned up so far."""
+        """What has not been cleaned up so far."""
         stopped = self._agent_stopped and (
-            f"the agent of {self.target.url} was stopped and is not seen to run again: "
+            f"the agent of {self.target.url} was stopped and was not seen to run again: "
             f"{self._agent_stopped}; start it by hand"
         )
         return Leftovers(
@@ -258,13 +258,13 @@ class Client:
         )
 
     def end_within(self, seconds: float) -> None:
-        """Wait for nothing longer than this."""
+        """From now on wait no longer than this for anything."""
         self._until = min(self._until, machine_now() + seconds)
 
     def clean_up(self) -> Leftovers:
-        """Start the agent if this run stopped it, cancel the jobs that still run; say what is left.
+        """Start the agent if this run stopped it, cancel running jobs; return what is left.
 
-        It takes the requests that were kept for it, and ends with the seconds of the run.
+        It uses the requests that were kept back for it, and ends with the seconds of the run.
         """
         begun = machine_now()
         seconds = max(self._until - begun, 0.0)
@@ -274,7 +274,7 @@ class Client:
             def send(call: Call) -> Exchange | None:
                 return next(iter(self._send_while_cleaning_up([call], until)), None)
 
-            # A restart could end what runs, if the agent was never stopped.
+            # No restart: if the agent was never stopped after all, it could end running jobs.
             with contextlib.suppress(Exception):  # jobs are to be cancelled whatever happens
                 self._make_agent_run("start", send, until)
         self._cancel_what_still_runs(begun + CANCELLING * seconds)
@@ -329,13 +329,13 @@ class Client:
     # The agent
 
     def start_agent_once(self) -> None:
-        """Start the agent, unless this run has done so."""
+        """Start the agent, unless this run has already done so."""
         if not self._agent_started:
             self._agent_started = True
             self.start_agent()
 
     def start_agent(self) -> None:
-        """Start the agent; by POST where the target knows no GET for it."""
+        """Start the agent; by POST if the target has no GET for it."""
         (answer,) = self.send([self._to_agent("start")])
         unknown = answer.answered and answer.status in {404, 405}
         if unknown and not self._agent_by_post:
@@ -343,7 +343,7 @@ class Client:
             self.send([self._to_agent("start")])
 
     def stop_agent(self) -> bool:
-        """Stop the agent, and return whether that may have been done.
+        """Stop the agent, and return whether it may have stopped.
 
         The clean-up starts it if nothing else does.
         """
@@ -358,17 +358,17 @@ class Client:
         )
         (answer,) = self.send([stop])
         if answer.answered and answer.status is not None and 400 <= answer.status < 500:
-            self._agent_stopped = ""  # the application refused to
+            self._agent_stopped = ""  # the application refused
         return bool(self._agent_stopped)
 
     def restart_agent(self) -> None:
-        """Restart the agent. Raises ``TargetUnusableError`` if it is not seen to run then."""
+        """Restart the agent. Raises ``TargetUnusableError`` if it is not seen to run after that."""
         self._make_agent_run("restart", lambda call: self.send([call])[0], self._until)
         if self._agent_stopped:
             raise TargetUnusableError(self.leftovers.agent)
 
     def _find_agent(self) -> None:
-        """Learn the id of the agent, if there is one agent alone."""
+        """Ask for the id of the agent, if there is exactly one."""
         method, path = _listed("agent-list-data")
         (answer,) = self.send([Call(kind="other", method=method, path=path)])
         data = answer.document.get("data") if isinstance(answer.document, dict) else None
@@ -385,7 +385,7 @@ class Client:
     def _make_agent_run(
         self, first: str, send: Callable[[Call], Exchange | None], until: float
     ) -> None:
-        """Tell the agent to run until it says that it does, or the tries are over."""
+        """Tell the agent to run until it says that it does, or the tries are used up."""
         for number in range(AGENT_TRIES):
             if number:
                 left = max(until - machine_now(), 0.0)
@@ -404,13 +404,13 @@ class Client:
     def log_in(self) -> None:
         """Get a key for user name and password, unless there is one.
 
-        Raises ``TargetUnusableError`` where none is given.
+        Raises ``TargetUnusableError`` if the target gives none.
         """
         if not self._key:
             self._fetch_key()
 
     def _fetch_key(self, *, cleaning_up: bool = False) -> None:
-        """Log in by form as the pages have it, and by JSON as the API reference has it."""
+        """Log in by form as the pages show it, and by JSON as the API reference declares it."""
         for login in ("login", "older-login"):
             exchange = self._log_in_at(
                 login, by_json=self.dialect == "data", cleaning_up=cleaning_up
@@ -424,7 +424,7 @@ class Client:
             again = self._log_in_at(login, by_json=self.dialect != "data", cleaning_up=cleaning_up)
             key = _key_in(again.document) if again.ok else None
         if key is None and exchange.status == NO_KEY and login == "login":
-            # The API reference has the older path alone; a server may ask for a key at all others.
+            # The API reference has only the older path; a server may ask for a key at all others.
             again = self._log_in_at("older-login", by_json=True, cleaning_up=cleaning_up)
             key = _key_in(again.document) if again.ok else None
         if key is None and not exchange.answered and exchange.status != NO_KEY:
@@ -433,7 +433,8 @@ class Client:
         if key is None:
             raise TargetUnusableError(
                 f"{self.target.url} gives no key for the user name and the password: "
-                f"{exchange.method} {exchange.path} was answered with {exchange.status}"
+                f"{exchange.method} {exchange.path} was answered with {exchange.status}; "
+                "are both right?"
             )
         self._key = key
         self._keep_secret(key)
@@ -556,7 +557,7 @@ class Client:
         return numbers
 
     def _is_put_off(self, exchange: Exchange) -> bool:
-        """Whether a request is to be sent again later: it asked for nothing that was done."""
+        """Whether a request is to be sent again later: the server did not carry it out."""
         if exchange in self._refused:
             return True
         if exchange not in self._retry_after or exchange.answered:
@@ -564,9 +565,9 @@ class Client:
         return exchange.kind != "create" or exchange.status == TOO_MANY_REQUESTS
 
     def _wait(self, longest: float) -> None:
-        """Wait until the target wants to be asked again.
+        """Wait until the target may be asked again.
 
-        Raises ``LimitReachedError`` where that is later than the run may wait.
+        Raises ``LimitReachedError`` if that is later than the run may wait.
         """
         asked = self._not_before - self.now
         pause = max(asked, self._next_try - self.now)
@@ -581,15 +582,15 @@ class Client:
 
     @property
     def _last_start(self) -> float:
-        """When the last request may begin that does not clean up, on the machine's clock."""
+        """Until when requests may begin that are not for cleaning up, on the machine's clock."""
         seconds = self.target.limits.seconds
         return self._until - min(CLEANING_UP * seconds, MOST_SECONDS_OF_CLEANING_UP)
 
     def _require_limits(self, *calls: Call) -> None:
         """Raise ``LimitReachedError`` if requests would go beyond a limit.
 
-        What cleaning up will take is kept for it: a cancel and a look for each job, and the tries
-        to start an agent that is stopped.
+        The requests that cleaning up will take are kept back: a cancel and a status request for
+        each job, and the tries to start a stopped agent.
         """
         if sum(call.kind == "create" for call in calls) > max(self.ledger.jobs_left, 0):
             raise LimitReachedError("jobs")
@@ -676,7 +677,10 @@ class Client:
         if lasted >= SECONDS_OF_GATEWAYS and len(silent) >= LOST_IN_A_ROW:
             self.require_answers()
         if self._bytes > MOST_BYTES_IN_ALL:
-            raise TargetUnusableError(f"{url} has sent more than {MOST_BYTES_IN_ALL} bytes in all")
+            raise TargetUnusableError(
+                f"{url} has sent more than {MOST_BYTES_IN_ALL} bytes in all, which is too much: "
+                "try --expedition-profile=smoke, or recipes with smaller results"
+            )
 
     def _why_unanswered(self) -> str:
         """Say since when, and with what, something else answers in the application's place."""

@@ -20,7 +20,7 @@ def coverage(
     planned: Collection[Situation],
     otherwise: str,
 ) -> list[SituationResult]:
-    """Tell of every situation how often it was exercised, or why it was not.
+    """Tell how often each situation was exercised, or why it was not.
 
     ``planned`` are those for which the run created jobs, ``otherwise`` is why it created none for
     the others.
@@ -42,10 +42,11 @@ def _impossible(situation: Situation, target: Target) -> str:
     """Say why no run against a target can exercise a situation; nothing if it can."""
     places = target.limits.concurrent_jobs
     if situation.company == "crowd" and places == 1:
-        return "the target allows one job at a time, which is then alone"
+        return "the target allows one job at a time, and a crowd needs two"
     if situation.company == "beside" and places <= 2:
-        at_most = "one job" if places == 1 else "two jobs, which are a crowd,"
-        return f"the target allows {at_most} at a time"
+        if places == 1:
+            return "the target allows one job at a time"
+        return "the target allows two jobs at a time, and two jobs count as a crowd"
     beside_one = situation.request == "creation" and situation.phase in {*RUNNING, "refused"}
     if beside_one and places == 1:
         return "the target allows one job at a time"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EMBEDDED_JOB_SECONDS: Final = 30.0
 EMBEDDED_POLL_SECONDS: Final = 2.7
-"""No whole part of a job's length: so jobs are seen at odd places, not at each tenth."""
+"""The length of a job is no multiple of this, so polls see jobs at other states than tenths."""
 
 
 EMBEDDED_JOBS: Final = (

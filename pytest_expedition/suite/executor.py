@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 POLLS_AFTER_THE_END: Final = 2
 POLLS_WITHOUT_ANSWER: Final = 5
-"""Polls in a row that may say nothing of a job until it is given up."""
+"""After so many polls in a row that show no state, a job is given up."""
 
 BUSY_TRIES: Final = 5
-"""How often in a row a job may be refused as one too many though none of ours runs."""
+"""How often in a row the server may refuse a job as too many though no job of the run runs."""
 
 SLOWER: Final = 0.02
 """The pause between two polls, as a part of the job's age: long jobs are polled less often."""
@@ -41,24 +41,24 @@ CORRECT_THE_RECIPE: Final = (
 )
 
 TOO_LATE: Final = 0.1
-"""By what part of the rest a job may be beyond the progress that an act asks for."""
+"""An act is late if the job is beyond its progress by more than this part of the rest to 1."""
 
 FIRST_PAUSE: Final = 1 / 16
-"""Part of the usual pause between the first polls of a job whose pace is not known yet."""
+"""The pause between the first polls, while the pace is unknown, as a part of the usual pause."""
 
 PART_OF_A_JOB_STOPPED: Final = 0.25
-"""For what part of the longest job's time the agent is stopped, to see that a job stands still."""
+"""For how long the agent is stopped, as a part of the longest job's time."""
 
 PAUSES_STOPPED: Final = 4
-"""For how many pauses between polls it is stopped at the least."""
+"""For how many pauses between polls the agent is stopped at the least."""
 
 LINGERS: Final = 0.1
-"""Part of the age of an ended job that lies between its last polls: changes may come late."""
+"""The pause between the polls of an ended job, as a part of its age: changes may come late."""
 
 MOST_SECONDS_LINGERING: Final = 2.0
 
 SURE: Final = 0.1
-"""Part of the usual pause over which the pace of a job is trusted without another poll."""
+"""For which part of the usual pause a job's pace is trusted without another poll."""
 
 
 @dataclass(kw_only=True)
@@ -109,9 +109,9 @@ class Executor:
     """Turns plans into requests of a client.
 
     ``longest_job`` is how many seconds the slowest job took until it was seen to have ended.
-    ``begun`` are the jobs that were created. ``may_begin`` is asked, once a plan has begun, how
-    many more of its jobs may; where these are none, the plan ends with those that run. ``watch`` is
-    told, before each pause, how far each running job is, by its id.
+    ``begun`` are the jobs that were created. Once a plan has begun, ``may_begin`` returns how many
+    more of its jobs may be created; at 0 the plan ends with those that run. Before each pause,
+    ``watch`` gets the state of each running job, by its id.
     """
 
     def __init__(
@@ -297,8 +297,8 @@ class Executor:
     def _run_fewer(self, *, busy: bool, ours_run: bool) -> None:
         """Run fewer jobs at once if the server was too ``busy`` for another.
 
-        Where none of ours runs, those of others do: this waits for them a little. Raises
-        ``LimitReachedError`` if that does not help.
+        If none of ours runs, jobs of others keep the server busy: this waits for them a little.
+        Raises ``LimitReachedError`` if that does not help.
         """
         if busy:
             self.client.ledger.lower_jobs_at_once(self.client.now)
@@ -334,8 +334,8 @@ class Executor:
             spoken = creation.answer.dialect if creation.answer.tells_of_a_job else None
             if spoken not in {None, dialect} and dialect != "auto":
                 raise TargetUnusableError(
-                    f"{url} does not speak the dialect {dialect}, as the "
-                    f"target says: {creation.method} {creation.path} was answered in the dialect "
+                    f"{url} does not speak the dialect {dialect} that the "
+                    f"target names: {creation.method} {creation.path} was answered in the dialect "
                     f'{spoken}; say `dialect = "{spoken}"`, or "auto"'
                 )
 

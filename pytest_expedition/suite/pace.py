@@ -1,4 +1,4 @@
-"""How fast jobs get on, and so when a job will be how far."""
+"""Estimates how fast jobs progress, and when a job will reach a state."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STANDS_STILL: Final = 0.05
-"""By how much a job is behind its pace if it is taken to be slower than it was."""
+"""If a job's state is behind its estimate by more than this, the job has become slower."""
 
 
 class Pace:
-    """The pace of one job: what was seen of it, and until that tells enough, of its recipe.
+    """The pace of one job, by its own answers, or by other jobs of its recipe until these suffice.
 
-    ``usual`` tells how much the state of other jobs of the recipe grew in a second, ``None`` if
+    ``usual`` returns how much the state of other jobs of the recipe grew in a second, ``None`` if
     that is not known. Times are those of the middle of a request.
     """
 
     def __init__(self, *, created: float, usual: Callable[[], float | None]) -> None:
         self._usual = usual
         self._first = self._last = (created, 0.0)
-        """When it was last seen at 0, and the furthest that it was seen since."""
+        """Time and state: when it was last seen at 0, and the highest state seen since."""
 
     def learn(self, time: float, state: float) -> None:
-        """Take in that the job was seen at a state below 1."""
+        """Note that the job was seen at a state below 1."""
         if state > self._last[1]:
             self._last = (time, state)
         elif state == 0 and not self.moved:
@@ -34,7 +34,7 @@ class Pace:
 
     @property
     def moved(self) -> bool:
-        """Whether the job was seen to get on."""
+        """Whether the job was seen to make progress."""
         return self._last[1] > 0
 
     @property

@@ -60,9 +60,9 @@ class Plan:
 
     ``together``: the jobs' requests are sent at the same instant, not one after the other.
     ``framed``: right before and right after each cancel every running job is polled.
-    ``probes``: requests are sent too that ought to be refused, without a key or with an id that
-    is none. ``at_once``: how many of the jobs are alive at the same time, at the most; 0 for as
-    many as the target allows. ``agent_stopped``: the first job is created while the agent is
+    ``probes``: requests that ought to be refused are sent, too: without a key, or with an unknown
+    or malformed id. ``at_once``: how many of the jobs are alive at the same time, at the most; 0
+    for as many as the target allows. ``agent_stopped``: the first job is created while the agent is
     stopped, and watched for a while; the others follow once the agent was restarted.
     """
 

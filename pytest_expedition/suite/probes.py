@@ -74,7 +74,8 @@ def _is_cancelled(client: Client, job: RunningJob) -> bool:
 
 def _probe_creation(client: Client, recipe: str) -> None:
     """Ask for a new job without a key and with a wrong one, as far as jobs may be created."""
-    kept = int(client.target.control_agent)  # for the job that is created while the agent stands
+    # One is kept for the job that is created while the agent is stopped.
+    kept = int(client.target.control_agent)
     for probe in _WITHOUT_ACCESS:
         if client.ledger.jobs_left > kept and client.ledger.room(client.now) > 0:
             client.send([client.creation(recipe, probe)])
@@ -83,7 +84,7 @@ def _probe_creation(client: Client, recipe: str) -> None:
 def _probe_ids(client: Client) -> None:
     """Ask for an id that was never given out, and for malformed ids; cancel some of them.
 
-    What shows itself as a job after all is not cancelled: it is another's.
+    An id that turns out to be a job's is not cancelled: that job is not the run's.
     """
     ledger = client.ledger
     if not ledger.ids:

@@ -1,9 +1,9 @@
 """The list of every request that the suite can send, and why each harms no job of others.
 
 The client makes its requests from this list alone; the dry run prints it. By the vendor's API
-reference `DELETE /api/v1/job` deletes all pending jobs of everybody, and a GET stops the agent. So
-no request may turn into one of these on its way, whatever a proxy, a router or a handler makes of
-its path. A test takes each path through all that they are known to do.
+reference `DELETE /api/v1/job` deletes all pending jobs of all users, and a GET stops the agent. So
+no request of the suite may become one of these if a proxy, a router or a handler changes its path.
+A test applies all changes that these are known to make to each path.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Condition = Literal["", "user name", "start", "control"]
 """What a target must allow: a user name and a password, `start` or `control` of its agent."""
 
 FAR: Final = 1_000_000
-"""How far above all ids of the run an id lies that no job gets meanwhile."""
+"""How far the far id lies above all ids of the run, so that no job gets it meanwhile."""
 
 _LARGEST_OF_32_BITS: Final = 2**31 - 1
 

@@ -35,12 +35,12 @@ SHRINKING_PLANS: Final = 60
 """How many plans of a run may be tried to make failing ones smaller."""
 
 ASKED_AGAIN: Final = 20
-"""How many jobs, at the most, an instance that makes one wait is asked for once more at the end."""
+"""How many jobs at the most are asked for once more at the end, if waiting takes real time."""
 
 JOBS_IN_A_ROW: Final = 3
 SPARE_SECONDS: Final = 10.0
-"""The default profile begins no job or plan with which it may take longer than three jobs and this
-together."""
+"""The default profile may take three times as long as a job, and so many seconds more. It begins no
+job or plan that may end later."""
 
 
 class _Broken(Exception):  # noqa: N818 - raised for Hypothesis, which tells its types apart
@@ -87,7 +87,7 @@ class Search:
         return History(exchanges, job_seconds=self.target.limits.job_seconds)
 
     def run(self) -> None:
-        """Run the fixed plans, random ones as far as the profile goes, and a last look back."""
+        """Run the fixed plans and the random plans of the profile; then ask for jobs once more."""
         if self.covering:
             self._cover()
         if self.random_plans:
@@ -97,7 +97,7 @@ class Search:
         self._within_limits(self._ask_again)
 
     def _cover(self) -> None:
-        """Carry out the fixed plans, as far as the profile goes."""
+        """Carry out the fixed plans, or as many of their jobs as the profile allows."""
         limits = self.target.limits
         jobs = covering_jobs(
             self.target.jobs,
@@ -108,11 +108,11 @@ class Search:
         fixed = plans_of(jobs, stop_agent=stop_agent)
         crowd = fixed[0]
         if self.profile == "smoke":
-            # The job that is created while the agent is stopped is the one that is only watched.
+            # The job that is created while the agent is stopped is only watched.
             few = crowd.jobs[int(stop_agent) : SMOKE_JOBS]
             watched = [replace(each, jobs=each.jobs[:1]) for each in fixed if each.agent_stopped]
             fixed = [replace(crowd, jobs=few or crowd.jobs[:1]), *watched]
-        elif not self.target.clock.waits:  # then it costs nothing to look at what came out so far
+        elif not self.target.clock.waits:  # judging in between costs no time then
             rest = replace(crowd, jobs=crowd.jobs[SMOKE_JOBS:], probes=False)
             fixed[:1] = [replace(crowd, jobs=crowd.jobs[:SMOKE_JOBS]), rest]
         self.executor.may_begin = self._may_begin
@@ -188,12 +188,12 @@ class Search:
             )(given(plans(self.target.jobs, most_jobs=most_jobs))(search))
             if self.seed is not None:
                 drawn = hypothesis.seed(self.seed + len(shrunk))(drawn)
-            # What was found is kept; that a plan no longer fails once the means are spent is no
-            # news.
+            # What was found is kept. Once the limits are used up no plan is carried out, so
+            # Hypothesis may find that a failing plan no longer fails. That means nothing.
             with contextlib.suppress(_Broken, HypothesisException):
                 drawn()
             if not shrinking:
-                return  # Hypothesis has drawn all that it would
+                return  # Hypothesis has drawn all its plans
             shrunk |= set(self.smallest)
 
     def _spent(self) -> bool:

@@ -66,11 +66,11 @@ class Target:
     ``url`` is its address without ``/api/v1``; ``verify`` whether its certificate is verified, or
     the path of a CA bundle. ``cert`` is the path of a client certificate, ``cert_key`` that of its
     key where it is in a file of its own. Either ``api_key`` is given, or ``username`` and
-    ``password``, for which the instance gives a key. ``waivers`` are what it is known to break.
-    ``clock`` is the time that the suite goes by: that of the world, unless the instance has one of
-    its own.
+    ``password``, for which the instance gives a key. ``waivers`` name the requirements that
+    it is known to break.
+    ``clock`` is the clock that the suite uses: the real one, unless the instance has its own.
     ``start_agent`` lets the suite start the instance's agent, ``control_agent`` lets it stop the
-    agent for a while, too, which disturbs everybody.
+    agent for a while, too, which disturbs all its users.
     """
 
     url: str

@@ -1,6 +1,6 @@
 """Reads the target file (`expedition.toml`), which `schemas/target.json` describes.
 
-Secrets never stand in it: it names the environment variables that hold them.
+It holds no secrets: it names environment variables that do.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _mistake(error: ValidationError) -> str:
         alike = difflib.get_close_matches(key, known, 1)
         hint = f"; did you mean {alike[0]}?" if alike else ""
         value = "" if secret else f" = {shown(found[key])}"
-        never = "; secrets never stand here, only the names of variables" if secret else ""
+        never = "; secrets belong in environment variables, not in this file" if secret else ""
         return (
             f"{_place([*error.absolute_path, key])}{value}: unknown key, known are "
             f"{', '.join(known)}{never}{hint}"
