@@ -347,7 +347,7 @@ def test_an_address_of_ones_choice() -> None:
     [
         (["--host=nowhere.invalid"], "cannot listen on nowhere.invalid, port 0: "),
         (["--host=nowhere.invalid", "--tls"], "cannot listen on nowhere.invalid, port 0: "),
-        (["--host=a b", "--tls"], "there is no certificate for the host 'a b'"),
+        (["--host=a b", "--tls"], "cannot make a certificate for the host 'a b'"),
     ],
 )
 def test_an_address_that_is_none(

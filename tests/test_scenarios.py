@@ -436,7 +436,7 @@ def test_a_marker_that_cannot_be_followed_is_a_usage_error(
             "cancelled must be an exception that the client raises, got <class 'int'>",
         ),
         ("real_time(speed=0)", "speed must be a number above 0, got 0"),
-        ("sleep(-1)", "the clock moves on only: cannot advance by -1 seconds"),
+        ("sleep(-1)", "the clock cannot go back: cannot advance by -1 seconds"),
     ],
 )
 def test_what_a_test_gets_wrong_is_said(

@@ -87,7 +87,7 @@ class VirtualTime:
     @contextlib.contextmanager
     def _asleep(self, seconds: float) -> Iterator[tuple[int, float]]:
         if not seconds >= 0:
-            raise ValueError(f"the clock moves on only: cannot advance by {seconds!r} seconds")
+            raise ValueError(f"the clock cannot go back: cannot advance by {seconds!r} seconds")
         with self._lock:
             number = next(self._numbers)
             until = self._server.clock.now() + seconds

@@ -1,4 +1,4 @@
-"""The bodies of requests: which are taken, and the form fields in them."""
+"""Reads the bodies of requests: which types are accepted, and the fields of a form."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ MULTIPART: Final = "multipart/form-data"
 JSON: Final = "application/json"
 
 BODY_LIMIT: Final = 8 * 1024 * 1024
-"""The bytes that a body may have: what PHP allows for a form by default."""
+"""The most bytes that a body may have: PHP's default limit for a form."""
 
 FIELD_LIMIT: Final = 1000
-"""The fields that a form may have, as in PHP by default."""
+"""The most fields that a form may have: PHP's default limit."""
 
 _BROKEN_ESCAPE: Final = re.compile(b"%(?![0-9A-Fa-f]{2})")
 
 
 class Refusal(Exception):  # noqa: N818 - it ends a request, and is no error of ours
-    """What came cannot be taken: the HTTP status that says so, and the reason."""
+    """A request that cannot be accepted: the HTTP status of the refusal, and the reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -37,9 +37,9 @@ class Refusal(Exception):  # noqa: N818 - it ends a request, and is no error of 
 
 
 def read_form(body: bytes, *, content_type: str, content_encoding: str = "") -> dict[str, str]:
-    """Return the form fields of a body, of a repeated one the last value; of JSON none.
+    """Return the form fields of a body: the last value of a repeated field, no fields for JSON.
 
-    Raises ``Refusal`` where the body is malformed (400) or of another type (415).
+    Raises ``Refusal`` if the body is malformed (400) or of another type (415).
     """
     if not body:
         return {}
@@ -61,7 +61,7 @@ def read_form(body: bytes, *, content_type: str, content_encoding: str = "") -> 
 def read_json(body: bytes, *, content_encoding: str = "") -> Any:
     """Return the JSON document of a body.
 
-    Raises ``Refusal`` where it is malformed (400) or compressed (415).
+    Raises ``Refusal`` if it is malformed (400) or compressed (415).
     """
     if content_encoding not in {"", "identity"}:
         raise Refusal(415, "The body must not be compressed")
@@ -86,7 +86,7 @@ def _read_multipart(body: bytes, options: dict[str, str]) -> dict[str, str]:
 
 
 def names_in_multipart(body: bytes, *, content_type: str) -> set[str]:
-    """Return the names of the fields and files of a multipart form; none of another body."""
+    """Return the names of the fields and files of a multipart form; none for another body."""
     media_type, options = parse_options_header(content_type)
     if media_type.lower() != MULTIPART:
         return set()

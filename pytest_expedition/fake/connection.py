@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.instance import Instance
 
 HEAD_LIMIT: Final = 65536
-"""The bytes that the head of a request may have."""
+"""The most bytes that the head of a request may have."""
 
 _HOST: Final = re.compile(rb"([\w.~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 _PIECE: Final = 16384
 _FAREWELL_SECONDS: Final = 2.0
-"""How long a client that was refused may go on sending, so that it gets to read why."""
+"""Seconds for which a refused client may go on sending, so that it can read the refusal."""
 
 
 class Owner(Protocol):
@@ -41,7 +41,7 @@ class Owner(Protocol):
 
     @property
     def instance(self) -> Instance:
-        """What is asked, which may be replaced between two requests."""
+        """The instance that answers; it may be replaced between two requests."""
 
     def respond(self, request: Request) -> Response:
         """Answer a request."""
@@ -54,14 +54,14 @@ class Connection(socketserver.BaseRequestHandler):
     owner: Owner
 
     def setup(self) -> None:
-        """Begin, and be among the connections of the server."""
+        """Begin, and add itself to the connections of the server."""
         self.http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
         self.method = ""
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # noqa: FBT003
         self.owner.connections.add(self.request)
 
     def finish(self) -> None:
-        """End, and be no longer among the connections."""
+        """End, and remove itself from the connections of the server."""
         self.owner.connections.discard(self.request)
 
     def handle(self) -> None:
@@ -93,7 +93,7 @@ class Connection(socketserver.BaseRequestHandler):
     def read_request(self) -> Request | None:
         """Read a whole request; ``None`` says that the client has closed the connection.
 
-        Raises ``Refusal`` or ``h11.RemoteProtocolError`` for a request that cannot be taken.
+        Raises ``Refusal`` or ``h11.RemoteProtocolError`` for a request that cannot be accepted.
         """
         head = self.read_part()
         if not isinstance(head, h11.Request):
@@ -136,7 +136,7 @@ class Connection(socketserver.BaseRequestHandler):
         instance = self.owner.instance
         with instance.lock:
             self.send(instance.error(HTTPStatus(status), reason, Connection="close"))
-        # To close while the client still sends would take the answer from it.
+        # If the server closed while the client still sends, the client could not read the answer.
         self.request.shutdown(socket.SHUT_WR)
         self.request.settimeout(_FAREWELL_SECONDS)
         until = real_time.now() + _FAREWELL_SECONDS
@@ -167,14 +167,14 @@ class Connection(socketserver.BaseRequestHandler):
 
 
 def _split(target: str) -> tuple[str, str]:
-    """Split what a request asks for into the path, still encoded, and the query."""
+    """Split the target of a request into the path, still encoded, and the query."""
     if target.startswith("/"):
         path, _, query = target.partition("?")
         return "/" + path.lstrip("/"), query
     try:
-        parts = urlsplit(target)  # a client of a proxy names the whole URL
+        parts = urlsplit(target)  # a client that uses a proxy sends the whole URL
     except ValueError:
-        raise Refusal(400, "The request names no proper URL") from None
+        raise Refusal(400, "The target of the request is not a valid URL") from None
     return parts.path, parts.query
 
 

@@ -1,7 +1,7 @@
 """The dialects of the job API: where each writes a job, and the envelope around it.
 
-A dialect writes from the fields of the first, ``system``. What it does not show itself it leaves
-out; fields that are not documented stay as they are.
+Each dialect starts from the fields that ``system`` has. It leaves out those that it does not have
+itself; fields that are not documented stay as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Fields = dict[str, Any]
 
 
 class Envelope(Protocol):
-    """What puts the documented envelope around a content."""
+    """A function that puts the documented envelope around a content."""
 
     def __call__(
         self, content: Any, *, messages: Sequence[str], success: bool, code: int
@@ -69,7 +69,7 @@ def _msg(fields: Fields) -> Fields:
 
 
 def _tasks(fields: Fields) -> list[Fields]:
-    """Write tasks as objects; of a job that failed it is the last task that did."""
+    """Write tasks as objects; if the job failed, the last task is the one that failed."""
     job_message = fields.get("JobMsg")
     failed = isinstance(job_message, dict) and job_message.get("statusCode") == -1
     last = len(fields["TasksMsg"]) - 1
@@ -109,7 +109,7 @@ def _data(fields: Fields) -> Fields:
 
 
 def _status_word(fields: Fields) -> str:
-    """Say in a word how a job stands: by its code, else by its state."""
+    """Return the status word of a job: by its status code if it has one, else by its state."""
     code, state = fields["JobMsg"].get("statusCode"), fields.get("state")
     if code in {1, -1}:
         return "completed" if code == 1 else "failed"
@@ -133,7 +133,7 @@ def _without(fields: Fields, *names: str) -> Fields:
 def contents_envelope(
     content: Any, *, messages: Sequence[str] = (), success: bool = True, code: int = 0
 ) -> Fields:
-    """Put the envelope of the first dialects around a content."""
+    """Put the envelope of the dialects ``system`` and ``msg`` around a content."""
     kind = "success" if success else "error"
     causes = {"module": "expedition-api", "code": code, "description": ""}
     return {

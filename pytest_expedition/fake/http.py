@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ID: Final = re.compile(r"[1-9][0-9]{0,18}")
-"""How an id, or the number of a page, is written."""
+"""The pattern of an id, and of a page number."""
 
 JSON_HEADERS: Final = {"Content-Type": "application/json"}
 
@@ -33,17 +33,17 @@ class Request:
     body: bytes = b""
     at: float = 0.0
     own_answer: Response | None = field(default=None, compare=False, repr=False)
-    """What a test has said to answer; the instance then answers nothing of its own."""
+    """The answer that a test has set; then the instance does not answer itself."""
 
     @property
     def form(self) -> dict[str, str]:
-        """The form fields of the body, if it is a form; of a repeated field the last value."""
+        """The form fields of the body, if it is a form; the last value of a repeated field."""
         with contextlib.suppress(Refusal):
             return self.read_form()
         return {}
 
     def read_form(self) -> dict[str, str]:
-        """Return the form fields of the body. Raises ``Refusal`` where it cannot be taken."""
+        """Return the form fields of the body. Raises ``Refusal`` if it cannot be accepted."""
         return read_form(
             self.body,
             content_type=self.header("Content-Type"),
@@ -52,17 +52,17 @@ class Request:
 
     @property
     def carries_json(self) -> bool:
-        """Whether the body is said to be JSON."""
+        """Whether the request says that its body is JSON."""
         return self.header("Content-Type").partition(";")[0].strip().lower() == JSON
 
     def read_json(self) -> Any:
-        """Return the JSON document of the body. Raises ``Refusal`` where there is none."""
+        """Return the JSON document of the body. Raises ``Refusal`` if there is none."""
         return read_json(self.body, content_encoding=self.header("Content-Encoding"))
 
     def choice(self, name: str, allowed: Sequence[str], default: str | None = None) -> str:
         """Return a field of the query, or its default if there is one.
 
-        Raises ``Refusal`` where it is missing without a default, or its value is not allowed.
+        Raises ``Refusal`` if it is missing without a default, or its value is not allowed.
         """
         given = dict(parse_qsl(self.query, keep_blank_values=True))
         if name not in given and default is not None:

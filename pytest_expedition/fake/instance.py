@@ -1,6 +1,6 @@
 """What a fake Expedition instance answers to a request: routes, keys and envelopes, without HTTP.
 
-Unless told otherwise it speaks the documentation's first dialect, with the state of a job at both
+By default it speaks the documentation's first dialect, with the state of a job at both
 places that the documented client reads: ``content.system.jobs`` and ``content.msg``.
 """
 
@@ -37,18 +37,18 @@ MAX_JOB_ID: Final = 10**19 - 1
 CANCEL_PATH: Final = re.compile("/api/v1/job/([^/]*)")
 
 JOB_FILTERS: Final = ("all", "completed", "cancelled", "pending")
-"""Which jobs the list of jobs may be asked for."""
+"""The values of `status` that a request for a list of jobs may have."""
 
 JOB_TYPES: Final = tuple(dict.fromkeys(each.job_type for each in JOB_REQUESTS))
 AGENT_ID: Final = 1
 FIRST_PID: Final = 1000
 FIRST_DAY: Final = datetime(2023, 5, 31, tzinfo=timezone.utc)
-"""The time of the instance's clock at its start, as the dialect `data` tells it."""
+"""The date that the dialect `data` shows when the instance's clock is at 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentCommand:
-    """A command to the agent: whether it runs then, and the message, by whether it ran before."""
+    """A command to the agent: whether it runs afterwards, and the message in either case."""
 
     then_running: bool
     when_running: str
@@ -76,7 +76,7 @@ AGENT_COMMANDS: Final = {
 
 
 def is_of_job_api(path: str) -> bool:
-    """Whether a path is one of jobs, of the agent or of the login."""
+    """Whether a path is about jobs, the agent or the login."""
     return (
         path in LOGIN_PATHS
         or path in AGENT_COMMANDS
@@ -108,17 +108,17 @@ class Instance(Simulation):
         self.journal: list[Handled] = []
         """Each request with its answer, as the server received and sent them."""
         self.usual_scripts = {each.name: each.script for each in JOB_REQUESTS}
-        """How jobs without a script of their own go, by the request that creates them."""
+        """The scripts of jobs without a script of their own, by the request that creates them."""
         self.lock = threading.RLock()
         self.memory: dict[str, Any] = {}
-        """What a dishonest instance keeps in mind."""
+        """What a broken or odd instance remembers."""
 
     @property
     def dialect(self) -> DialectName:
         """The dialect that it speaks: `system`, `msg`, `data`, or `mixed`.
 
         `mixed` is what the documentation's loop reads: the first status at `content.msg`, all else
-        at `content.system.jobs`. Raises ``ValueError`` where it is set to another.
+        at `content.system.jobs`. Raises ``ValueError`` if it is set to another.
         """
         return self._dialect
 
@@ -129,7 +129,7 @@ class Instance(Simulation):
         self._dialect = name
 
     def set_pace(self, seconds: float) -> None:
-        """Let every job without a script of its own take that long, in a hundred equal steps."""
+        """Let every job without a script of its own take ``seconds``, in a hundred equal steps."""
         pace = JobScript.steady(seconds)
         for name, script in self.usual_scripts.items():
             self.usual_scripts[name] = replace(
@@ -148,7 +148,7 @@ class Instance(Simulation):
                 return self.error(HTTPStatus(refusal.status), str(refusal))
 
     def route(self, request: Request) -> Response:
-        """Find out what is asked for, and answer."""
+        """Answer a request by its path and method."""
         path = request.path
         if path in LOGIN_PATHS:
             return self.log_in(request) if request.method == "POST" else self.not_allowed("POST")
@@ -177,7 +177,7 @@ class Instance(Simulation):
         return self.error(HTTPStatus.NOT_FOUND, "There is no such resource")
 
     def answer_workflow(self, request: Request) -> Response | None:
-        """Answer a request that a documented workflow sends besides jobs, if it is one."""
+        """Answer a request of a documented workflow that creates no job; ``None`` for others."""
         told = self.workflows.answer(request)
         if told is None:
             return None
@@ -185,7 +185,7 @@ class Instance(Simulation):
         return self.reply(document, status=status, headers={**JSON_HEADERS, **headers})
 
     def route_data(self, request: Request) -> Response | None:
-        """Answer what only the dialect `data` knows; nothing if it does not know it either."""
+        """Answer a request that only the dialect `data` knows; ``None`` for others."""
         for pattern, answers in DATA_ROUTES:
             match = pattern.fullmatch(request.path)
             if match is None:
@@ -197,7 +197,7 @@ class Instance(Simulation):
         return None
 
     def route_creation(self, request: Request, job_request: JobRequest) -> Response:
-        """Answer a request to the path of one that creates jobs."""
+        """Answer a request to a path that creates jobs."""
         if request.method != job_request.method:
             answer = self.answer_workflow(request)
             known = answer is not None and answer.status != HTTPStatus.METHOD_NOT_ALLOWED
@@ -209,7 +209,7 @@ class Instance(Simulation):
         return self.answer_creation(job_request)
 
     def check_body(self, request: Request, job_request: JobRequest) -> None:
-        """Raise ``Refusal`` where the body of a request is not one that creates a job."""
+        """Raise ``Refusal`` if the body of a request cannot create this job."""
         if request.carries_json and request.body and self.dialect == "data":
             from jsonschema import Draft202012Validator
 
@@ -230,7 +230,7 @@ class Instance(Simulation):
         return (scheme.lower(), key) == ("bearer", self.api_key)
 
     def log_in(self, request: Request) -> Response:
-        """Give out the key for user name and password."""
+        """Answer with the key, if user name and password are right."""
         by_json = request.carries_json and self.dialect == "data"
         given = request.read_json() if by_json else request.read_form()
         named = given if isinstance(given, dict) else {}
@@ -254,7 +254,7 @@ class Instance(Simulation):
         return self.reply(self.envelope(content, messages=messages))
 
     def answer_agent(self, path: str) -> Response:
-        """Start, stop or restart the agent, and say so."""
+        """Start, stop or restart the agent, and answer that this was done."""
         command = AGENT_COMMANDS[path]
         message = command.when_running if self.agent_running else command.when_stopped
         self.agent_running = command.then_running
@@ -280,18 +280,18 @@ class Instance(Simulation):
         return answer
 
     def answer_cancel(self, job: Job) -> Response:
-        """Cancel a job, or refuse to, and answer with its state, which `data` does not tell."""
+        """Cancel a job, or refuse to; answer with its state, except in `data`."""
         granted = self.cancel(job)
         messages = self.cancel_messages(job, granted=granted)
         content = None if self.dialect == "data" else self.content(self.describe(job))
         return self.reply(self.envelope(content, messages=messages))
 
-    # What the dialect `data` has besides
+    # What only the dialect `data` has
 
     def with_what_data_tells(self, job: Job, content: dict[str, Any]) -> dict[str, Any]:
-        """Add to a job what only the dialect `data` tells of it.
+        """Add to a job the fields that only the dialect `data` has.
 
-        Its tasks are told only where the request says `complete=true`.
+        Its tasks are added only if the request says `complete=true`.
         """
         complete = self.requests[-1].choice("complete", ("true", "false", "1", "0"), "false")
         if complete not in {"true", "1"}:
@@ -331,11 +331,11 @@ class Instance(Simulation):
         return self.reply(document)
 
     def tell_in_list(self, job: Job) -> dict[str, Any]:
-        """Return what a list, or the answer for a project or a device, tells of a job."""
+        """Return the fields of a job in a list, or in the answer for a project or a device."""
         return self.with_what_data_tells(job, self.content(self.describe(job)))
 
     def is_listed(self, job: Job, status: str) -> bool:
-        """Whether a job is among those of a status: `completed` are those that failed, too."""
+        """Whether a job is in the list of a status; jobs that failed are in that of `completed`."""
         if status == "all":
             return True
         if self.state(job) == CANCELLED:
@@ -356,22 +356,22 @@ class Instance(Simulation):
         return self.reply(self.envelope(None, messages=["All pending jobs are being cancelled"]))
 
     def answer_agents(self, _request: Request) -> Response:
-        """Tell how the agents stand; there is one."""
+        """Answer with the state of all agents; there is one."""
         return self.reply(self.envelope({"agent": [self.describe_agent()]}))
 
     def answer_agent_order(self, _request: Request, command: str) -> Response:
-        """Start, stop or restart the agent, and tell how it stands."""
+        """Start, stop or restart the agent, and answer with its state."""
         self.answer_agent(f"/api/v1/agent/{command}")
         return self.reply(self.envelope(self.describe_agent()))
 
     def answer_agent_order_by_id(self, request: Request, number: str, command: str) -> Response:
-        """Stop or restart the agent of that id."""
+        """Stop or restart the agent with that id."""
         if int(number) != AGENT_ID:
             return self.error(HTTPStatus.NOT_FOUND, "There is no such agent")
         return self.answer_agent_order(request, command)
 
     def describe_agent(self) -> dict[str, Any]:
-        """Return what the dialect `data` tells of the agent."""
+        """Return the fields of the agent in the dialect `data`."""
         running = [job for job in self.jobs.values() if not self.has_ended(job)]
         busy = running[0] if running and self.agent_running else None
         agent: dict[str, Any] = {
@@ -389,7 +389,7 @@ class Instance(Simulation):
         return agent
 
     def cancel_messages(self, job: Job, *, granted: bool) -> list[str]:
-        """Return what the answer to a cancel says."""
+        """Return the messages of the answer to a cancel."""
         if granted:
             return ["The job is being cancelled"]
         if self.state(job) == CANCELLED:
@@ -403,12 +403,12 @@ class Instance(Simulation):
         return WRITTEN[self.dialect].creation(described)
 
     def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
-        """Return what an answer carries of a job: the first status answer, or another."""
+        """Return what a status answer, the first one or a later one, carries of a job."""
         written = WRITTEN[self.dialect]
         return written.first_status(described) if first else written.job(described)
 
     def describe(self, job: Job) -> dict[str, Any]:
-        """Return all that is told of a job, in the fields of the first dialect."""
+        """Return all fields of a job, as the dialect `system` names them."""
         state = self.state(job)
         failed = self.has_failed(job)
         code, text = 0, "Running"
@@ -428,7 +428,7 @@ class Instance(Simulation):
         }
 
     def not_allowed(self, allowed: str) -> Response:
-        """Answer that the resource does not know the method."""
+        """Answer that the path does not allow the method."""
         return self.error(HTTPStatus.METHOD_NOT_ALLOWED, "The method is not allowed", Allow=allowed)
 
     def error(self, status: HTTPStatus, message: str, **headers: str) -> Response:
@@ -472,4 +472,4 @@ DATA_ROUTES: Final[tuple[tuple[re.Pattern[str], dict[str, str]], ...]] = tuple(
         ("agent/([0-9]{1,18})/(stop|restart)", {"POST": "answer_agent_order_by_id"}),
     )
 )
-"""What the dialect `data` knows besides: paths, and the name of what answers each method."""
+"""The paths that only the dialect `data` has, and the function that answers each method."""

@@ -23,8 +23,8 @@ CHOICES: Final = {"config": ("candidate", "running")}
 class JobRequest:
     """A documented request that creates a job.
 
-    In its ``path`` a name in braces is a number, or, of the names in ``CHOICES``, one of these
-    words; so are the names of its ``query``, which are required. ``form`` are the fields of the
+    A name in braces in its ``path`` is a number, or one of the words in ``CHOICES``. The same holds
+    for the names in its ``query``, which are required. ``form`` are the fields of the
     form that a page shows, ``fields`` the JSON Schemas of the fields that the API reference
     declares; none is required. ``files`` are the fields that a multipart form must have, files and
     texts. ``job_type`` is what the dialect ``data`` calls the job's type, ``dialects`` are those
@@ -44,12 +44,12 @@ class JobRequest:
 
     @functools.cached_property
     def pattern(self) -> re.Pattern[str]:
-        """What the paths of such requests match."""
+        """The pattern of the paths of such requests."""
         return re.compile(re.sub("{(.*?)}", lambda name: _pattern_of(name[1]), self.path))
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON Schema of a JSON body; any document where no field is declared."""
+        """The JSON Schema of a JSON body; any document if no field is declared."""
         return {"type": "object", "properties": dict(self.fields)} if self.fields else {}
 
 
@@ -79,7 +79,7 @@ def _creates(
 def _by_reference(
     name: str, method: str, path: str, description: str, **options: Any
 ) -> JobRequest:
-    """Make a request that the API reference alone declares."""
+    """Make a request that only the API reference declares."""
     return _creates(name, method, path, description, dialects=("data",), **options)
 
 

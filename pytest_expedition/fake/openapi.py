@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 descriptions of what the fake instance answers, in `system` and in `data`.
 
-Their schemas are those of ``schemas/``, their requests those that the instance knows.
+They use the schemas in ``schemas/``, and describe the requests that the instance knows.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ERRORS: Final = {
     401: "The key, or user name and password, are missing or wrong.",
     404: "There is no such resource, or no such job.",
     413: f"The body is larger than {BODY_LIMIT} bytes.",
-    415: "The body is of a type that is not taken.",
+    415: "The body is of a type that is not accepted.",
 }
 
 
@@ -63,8 +63,8 @@ def describe(dialect: DescribedDialect = "system") -> Document:
         },
         **{path: {"get": _agent(path)} for path in AGENT_COMMANDS},
     }
-    cancel = {"delete": _about_job("cancel", "Cancel a job, if it can be")}
-    status = {"get": _about_job("status", "Tell how a job stands")}
+    cancel = {"delete": _about_job("cancel", "Cancel a job, if it can be cancelled")}
+    status = {"get": _about_job("status", "Get the status of a job")}
     if dialect == "system":
         paths["/api/v1/job/status/{jobId}"] = status
         paths["/api/v1/job/{jobId}"] = cancel
@@ -80,9 +80,8 @@ def describe(dialect: DescribedDialect = "system") -> Document:
             "version": version("pytest-expedition"),
             "description": "What the fake instance of pytest-expedition answers, by the "
             f"documentation of Expedition 2.0, in the dialect `{dialect}`, to the requests of the "
-            "job API. What the documented "
-            "workflows send besides is left out. Any other path is answered with 404, any other "
-            "method with 405, in the error envelope.",
+            "job API. Other requests of the documented workflows are left out. Any other path is "
+            "answered with 404, any other method with 405, in the error envelope.",
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
@@ -100,11 +99,11 @@ def _query(name: str, values: Document) -> Document:
 
 
 _COMPLETE: Final = _query("complete", {"enum": ["true", "false", "1", "0"], "default": "false"})
-"""Whether a job is told with its tasks."""
+"""Whether the answer carries the tasks of the job."""
 
 
 def _paths_of_data() -> Document:
-    """Return what the dialect `data` knows besides jobs that are named by their ids."""
+    """Return the paths that only the dialect `data` has, besides those of a single job."""
     filters = [
         _query("status", {"enum": list(JOB_FILTERS), "default": "pending"}),
         _query("type", {"enum": list(JOB_TYPES)}),
@@ -123,13 +122,13 @@ def _paths_of_data() -> Document:
             },
             "delete": {
                 "operationId": "cancel-all",
-                "summary": "Cancel the pending jobs of everybody",
-                "responses": {"200": _answer("It is being done.", "done"), **_errors(401)},
+                "summary": "Cancel the pending jobs of all users",
+                "responses": {"200": _answer("They are being cancelled.", "done"), **_errors(401)},
             },
         },
-        "/api/v1/agent": {"get": _about_agents("list-agents", "Tell of all agents", "agents")},
+        "/api/v1/agent": {"get": _about_agents("list-agents", "List all agents", "agents")},
         "/api/v1/agent/generic": {
-            "get": _about_agents("list-generic-agents", "Tell of the agents of a type", "agents")
+            "get": _about_agents("list-generic-agents", "List the agents of a type", "agents")
         },
         "/api/v1/agent/generic/start": {
             "post": _about_agents("start-agent", "Start the agent", "one-agent")
@@ -139,14 +138,14 @@ def _paths_of_data() -> Document:
         paths[f"/api/v1/{kind}/{{{kind}Id}}/job"] = {
             "get": {
                 "operationId": f"job-of-{kind}",
-                "summary": f"Tell of the job of a {kind}",
+                "summary": f"Get the job of a {kind}",
                 "parameters": [_parameter(f"{kind}Id", _RESOURCE_ID), _COMPLETE],
                 "responses": {"200": _answer("The job.", "status"), **_errors(400, 401, 404)},
             }
         }
     for command in ("stop", "restart"):
         operation = _about_agents(
-            f"{command}-agent", f"{command.capitalize()} the agent of an id", "one-agent"
+            f"{command}-agent", f"{command.capitalize()} the agent with an id", "one-agent"
         )
         operation["parameters"] = [agent_id]
         operation["responses"].update(_errors(404))
@@ -158,7 +157,7 @@ def _about_agents(name: str, summary: str, component: str) -> Document:
     return {
         "operationId": name,
         "summary": summary,
-        "responses": {"200": _answer("How it stands.", component), **_errors(401)},
+        "responses": {"200": _answer("The state of the agent.", component), **_errors(401)},
     }
 
 
@@ -170,7 +169,7 @@ def _login(name: str, dialect: DescribedDialect) -> Document:
     }
     return {
         "operationId": name,
-        "summary": "Give out the key for user name and password",
+        "summary": "Get the key for user name and password",
         "security": [],
         "requestBody": {
             "required": True,
@@ -237,7 +236,7 @@ def _agent(path: str) -> Document:
     return {
         "operationId": f"agent-{command}",
         "summary": f"{command.capitalize()} the agent, which runs the jobs",
-        "responses": {"200": _answer("What has been done.", "agent"), **_errors(401)},
+        "responses": {"200": _answer("The command was carried out.", "agent"), **_errors(401)},
     }
 
 
@@ -258,7 +257,7 @@ def _errors(*statuses: int) -> Document:
 
 
 def _schemas(dialect: DescribedDialect) -> Document:
-    """Return the schemas as components, with their references told anew."""
+    """Return the schemas as components, with their references adapted."""
     found: Document = {name: schema(schema_of(name, dialect)) for name in _SCHEMAS}
     if dialect == "data":
         found["jobs"] = schema("jobs-data")
@@ -307,7 +306,7 @@ def _in_data(values: Document) -> Document:
 
 
 def _typed(**types: str) -> Document:
-    """Return the schema of an object with fields of these types, all of which are there."""
+    """Return the schema of an object with fields of these types, all of them required."""
     properties = {name: {"type": each} for name, each in types.items()}
     return {"type": "object", "required": list(types), "properties": properties}
 

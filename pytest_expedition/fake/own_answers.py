@@ -1,7 +1,7 @@
 """Answers that a test, or a file, gives in place of the instance.
 
-pytest-httpserver finds them; here requests and answers are turned into its form and back, and the
-file is read.
+pytest-httpserver selects the answer. This module converts requests and answers to its types and
+back, and reads the file.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def as_werkzeug(request: Request, *, url: str) -> WerkzeugRequest:
 def as_response(response: WerkzeugResponse, request: WerkzeugRequest) -> Response:
     """Return an answer as the fake sends it."""
     headers = response.get_wsgi_headers(request.environ)
-    for name in ("Content-Length", "Date", "Server"):  # these are written with every answer
+    for name in ("Content-Length", "Date", "Server"):  # the server writes these with every answer
         headers.remove(name)
     # A header may be there twice, so it stays werkzeug's mapping.
     told = cast("Mapping[str, str]", headers)
@@ -62,10 +62,10 @@ def as_response(response: WerkzeugResponse, request: WerkzeugRequest) -> Respons
 
 
 def add_answers(server: HTTPServer, path: Path) -> None:
-    """Let a server give the answers that a TOML file tells.
+    """Add the answers of a TOML file to a server.
 
-    The file has one table `[[answer]]` for each: `path`, and where wanted `method` (any, if it is
-    missing), `status` (200) and `json` (no body). Raises ``AnswersError`` for any other file.
+    The file has one table `[[answer]]` for each answer: `path`, and optionally `method` (any by
+    default), `status` (200) and `json` (no body). Raises ``AnswersError`` for any other file.
     """
     document = _read(path)
     answers = document.pop("answer", [])

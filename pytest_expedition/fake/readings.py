@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _MOST: Final = 2000
-"""Readings of one text; a safeguard against texts that grow."""
+"""The most readings of one text: a safeguard, since some readings make a text longer."""
 
 
 def paths(path: str) -> set[str]:
@@ -27,7 +27,7 @@ def paths(path: str) -> set[str]:
 
 
 def ids(text: str) -> set[int | None]:
-    """Return every id that a handler may read in a text; ``None`` where it takes it for no id."""
+    """Return every id that a handler may read in a text; ``None`` if it reads no id."""
     found: set[int | None] = set()
     for each in _closure(text, _ID_STEPS):
         numbers = list(_numbers(each))

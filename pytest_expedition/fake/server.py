@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LOOPBACK: Final = "127.0.0.1"
 SECONDS_PER_POLL: Final = 1.0
 _STOP_POLL: Final = 0.01
-"""Seconds between two looks at whether the server shall stop."""
+"""Seconds between two checks whether the server is to stop."""
 
 
 class ExpeditionServer(HTTPServer):
@@ -42,14 +42,14 @@ class ExpeditionServer(HTTPServer):
 
     ``url`` is its address without ``/api/v1``, ``api_key`` the key that it asks for. Without any
     script, jobs take four steps and each status request moves the job it asks for by one. With
-    ``tls`` it speaks HTTPS, by a certificate made on the spot: ``ca_file`` verifies it.
+    ``tls`` it speaks HTTPS, with a certificate made for it: ``ca_file`` verifies it.
 
-    Answers of a test's own are added as with pytest-httpserver, by ``expect_request``,
-    ``expect_oneshot_request`` and ``expect_ordered_request``. They win over what the instance
-    would answer, but for the requests of the job API: these the instance answers, until
-    ``own_job_answers`` is set. ``reset`` forgets them, ``play`` keeps them.
+    A test adds its own answers as with pytest-httpserver, by ``expect_request``,
+    ``expect_oneshot_request`` and ``expect_ordered_request``. They come before the answers of the
+    instance. Requests of the job API are an exception: the instance answers them unless
+    ``own_job_answers`` is set. ``reset`` forgets own answers, ``play`` keeps them.
 
-    With ``keep`` only so many of the latest requests are kept, else all since the last reset.
+    With ``keep`` only that many of the latest requests are kept, else all since the last reset.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class ExpeditionServer(HTTPServer):
         self.connections: set[socket.socket] = set()
         """The connections that are open."""
         self.own_job_answers = False
-        """Whether a test's own answers win also for requests of the job API."""
+        """Whether a test's own answers come first for requests of the job API, too."""
         self.listeners: list[Callable[[Handled], None]] = []
-        """Called with each request and its answer, whatever is played."""
+        """Called with each request and its answer, also while a situation is played."""
         self._expected: list[tuple[HandlerType, RequestHandler]] = []
         self._keep = keep
         self._tls = tls
@@ -80,8 +80,8 @@ class ExpeditionServer(HTTPServer):
     def start(self) -> None:
         """Start to answer.
 
-        Raises ``OSError`` where the port cannot be had, ``ImportError`` where TLS needs what is not
-        installed.
+        Raises ``OSError`` if the port is not available, ``ImportError`` if TLS needs a package that
+        is not installed.
         """
         if self._tls:
             self.ssl_context, authority = _certified(self.host)
@@ -98,7 +98,7 @@ class ExpeditionServer(HTTPServer):
             raise OSError(f"cannot listen on {self.host}, port {self.port}: {reason}") from None
 
     def thread_target(self) -> None:
-        """Answer until stopped, by connections that stay open."""
+        """Answer requests until stopped, over connections that stay open."""
         assert self.server is not None
         self.server.RequestHandlerClass = type("Connection", (Connection,), {"owner": self})
         self.server.serve_forever(poll_interval=_STOP_POLL)
@@ -109,7 +109,7 @@ class ExpeditionServer(HTTPServer):
             super().stop()
         for connection in list(self.connections):
             with contextlib.suppress(OSError):  # the client may have closed it just now
-                # Not that of TLS, which would take the session from the thread that uses it.
+                # Not the method of TLS: it would end the session that another thread still uses.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
         if self._certificates is not None:
             self._certificates.cleanup()
@@ -122,7 +122,7 @@ class ExpeditionServer(HTTPServer):
 
     @property
     def ca_file(self) -> Path | None:
-        """The file by which clients verify the server while it runs; ``None`` without TLS."""
+        """The file with which clients verify the server while it runs; ``None`` without TLS."""
         return None if self._certificates is None else Path(self._certificates.name, "ca.pem")
 
     @property
@@ -177,7 +177,7 @@ class ExpeditionServer(HTTPServer):
 
     @property
     def agent_running(self) -> bool:
-        """Whether the agent runs, as it does at first. Set it: while stopped, jobs stand still."""
+        """Whether the agent runs; it does at first. Set it to ``False``, and jobs stand still."""
         with self.instance.lock:
             return self.instance.agent_running
 
@@ -187,7 +187,7 @@ class ExpeditionServer(HTTPServer):
             self.instance.agent_running = running
 
     def advance(self, seconds: float) -> None:
-        """Move the clock on. Raises ``ValueError`` where it would go back."""
+        """Move the clock on. Raises ``ValueError`` if it would go back."""
         with self.instance.lock:
             self.instance.clock.advance(seconds)
 
@@ -208,10 +208,10 @@ class ExpeditionServer(HTTPServer):
             return self.instance.state(job)
 
     def play(self, played: Situation | Instance) -> None:
-        """Play a situation until the next reset; all jobs are forgotten, its clock stands still.
+        """Play a situation until the next reset. All jobs are forgotten, the clock stands still.
 
-        A test's own answers stay; those that are given once, or in an order, are given once more.
-        Raises ``TypeError`` for what is none.
+        A test's own answers stay; one-shot and ordered answers are given once more. Raises
+        ``TypeError`` if ``played`` is neither a situation nor an instance.
         """
         from pytest_expedition.fake.situation import Situation, SituationInstance
 
@@ -242,7 +242,7 @@ class ExpeditionServer(HTTPServer):
     def expect_request(
         self, uri: str | URIPattern | re.Pattern[str], *arguments: Any, **options: Any
     ) -> RequestHandler:
-        """Add an answer of one's own: see ``pytest_httpserver.HTTPServer.expect_request``.
+        """Add an answer of the test's own: see ``pytest_httpserver.HTTPServer.expect_request``.
 
         Raises ``ValueError`` for a path of the job API unless ``own_job_answers`` is set.
         """
@@ -257,22 +257,22 @@ class ExpeditionServer(HTTPServer):
         return handler
 
     def check_assertions(self) -> None:
-        """Raise ``AssertionError`` where own answers were asked for wrongly.
+        """Raise ``AssertionError`` if the requests do not fit the test's own answers.
 
-        That is: out of their order, against an assertion of their own, or, where a test has own
-        answers, by a request that neither they nor the instance know.
+        That is so if a request came out of order or broke an assertion of its answer, or if a test
+        has own answers and a request fitted neither these nor any path of the instance.
         """
         super().check_assertions()
         unknown = self.instance.unknown_requests
         if self._expected and unknown:
             request = unknown.pop(0)
             raise AssertionError(
-                f"{request.method} {request.path} has no answer: neither the fake knows this path "
-                f"nor any of the test's own answers:\n{self.format_matchers()}"
+                f"{request.method} {request.path} has no answer: the fake does not know this path, "
+                f"and none of the test's own answers fits:\n{self.format_matchers()}"
             )
 
     def respond(self, request: Request) -> Response:
-        """Let the instance answer; an error of its own code is kept for the test."""
+        """Let the instance answer; an exception in its code is kept for the test."""
         instance = self.instance
         begun = real_time.now()
         try:
@@ -296,7 +296,7 @@ class ExpeditionServer(HTTPServer):
         return response
 
     def _own_answer(self, request: Request) -> Response | None:
-        """Return what the test has said to answer, if it has."""
+        """Return the test's own answer to a request, if there is one."""
         if is_of_job_api(request.path) and not self.own_job_answers:
             return None
         from pytest_expedition.fake.own_answers import as_response, as_werkzeug
@@ -317,7 +317,7 @@ def _require_script(script: object) -> None:
 class _Context(ssl.SSLContext):
     """TLS whose handshake waits for the first read.
 
-    So it happens in the thread of its connection, and a client that is slow at it delays nobody.
+    So it happens in the thread of its connection, and a slow client delays no other.
     """
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
@@ -325,7 +325,7 @@ class _Context(ssl.SSLContext):
 
 
 def _certified(host: str) -> tuple[_Context, trustme.Blob]:
-    """Make a certificate for a host; return it in its context, and that of its authority."""
+    """Make a certificate for a host; return its TLS context, and its authority's certificate."""
     try:
         import trustme
     except ImportError:
@@ -336,5 +336,5 @@ def _certified(host: str) -> tuple[_Context, trustme.Blob]:
     try:
         authority.issue_cert(*names).configure_cert(context)
     except ValueError:
-        raise OSError(f"there is no certificate for the host {host!r}") from None
+        raise OSError(f"cannot make a certificate for the host {host!r}") from None
     return context, authority.cert_pem

@@ -23,8 +23,8 @@ class Clock:
     """The time of a fake instance, in seconds from its start.
 
     It stands still until told: ``advance`` moves it, ``run`` lets it move by itself as the wall
-    clock does, ``hold`` stops it again. Besides, every status request moves the time of the job
-    asked for by ``seconds_per_poll``, so that a client that polls gets on without any waiting.
+    clock does, ``hold`` stops it again. Every status request also moves the time of its job on by
+    ``seconds_per_poll``, so that a client that polls need not wait.
     """
 
     def __init__(self, *, seconds_per_poll: float = 0.0) -> None:
@@ -51,13 +51,13 @@ class Clock:
         return self._elapsed + (real_time.now() - self._running_since) * self._speed
 
     def advance(self, seconds: float) -> None:
-        """Move the time on. Raises ``ValueError`` where it would go back."""
+        """Move the time on. Raises ``ValueError`` if it would go back."""
         if not seconds >= 0:
-            raise ValueError(f"the clock moves on only: cannot advance by {seconds!r} seconds")
+            raise ValueError(f"the clock cannot go back: cannot advance by {seconds!r} seconds")
         self._elapsed += seconds
 
     def run(self, *, speed: float = 1.0) -> None:
-        """Let the time move by itself, ``speed`` times as fast as the world's."""
+        """Let the time move by itself, ``speed`` times as fast as real time."""
         if not 0 < speed < float("inf"):
             raise ValueError(f"speed must be a number above 0, got {speed!r}")
         self.hold()
@@ -81,8 +81,8 @@ class JobScript:
     with a job status code of -1 when it reaches its last state, which may be below 1. ``tasks`` are
     the messages of its tasks and ``next_step`` the suggestions it carries once finished.
 
-    Raises ``ValueError`` where no Expedition job could go that way, ``TypeError`` for what is no
-    list.
+    Raises ``ValueError`` if no Expedition job could go that way, ``TypeError`` if a value must be a
+    list and is not.
     """
 
     progress: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
@@ -137,10 +137,9 @@ class Job:
     """One job of a fake instance.
 
     ``request`` names the request that created it (``import``, ``export``, …), ``path`` is that
-    request's path. ``created`` is the
-    clock's time then, ``begun`` the agent's, ``polls`` how often its status was asked for, and
-    ``cancel_requests`` how often a cancel. ``cancelled_after`` is after how many seconds of the
-    job's own time a cancel was granted, or ``None``.
+    request's path. ``created`` is the clock's time at its creation, ``begun`` the agent's.
+    ``polls`` and ``cancel_requests`` count the status requests and cancels. ``cancelled_after`` is
+    the job's own time, in seconds, at which a cancel was granted, or ``None``.
     """
 
     id: int
@@ -160,22 +159,22 @@ class Simulation:
     """All jobs of a fake instance, on one clock, and the agent that runs them.
 
     While the agent is stopped, jobs are created and stand still: their time does not pass, and
-    polls do not move it. A cancel is granted or refused as ever, but where it takes
-    ``cancel_seconds``, these pass only once the agent runs again.
+    polls do not move it. A cancel is granted or refused as usual, but its
+    ``cancel_seconds`` pass only once the agent runs again.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock if clock is not None else Clock()
         self.jobs: dict[int, Job] = {}
         self.scripts: deque[JobScript] = deque()
-        """The scripts of the next jobs, first come, first served."""
+        """The scripts of the next jobs, in order."""
         self._ids = itertools.count(FIRST_JOB_ID)
         self._agent_stopped: float | None = None
         self._agent_idle = 0.0
 
     @property
     def agent_running(self) -> bool:
-        """Whether the agent runs, as it does at first. Set it to stop or to start the agent."""
+        """Whether the agent runs; it does at first. Set it to stop or to start the agent."""
         return self._agent_stopped is None
 
     @agent_running.setter
@@ -198,7 +197,7 @@ class Simulation:
         return next(self._ids)
 
     def create(self, request: str, script: JobScript) -> Job:
-        """Create a job. ``script`` holds unless another is scripted for the next one."""
+        """Create a job. It follows ``script``, unless another script waits for the next job."""
         if self.scripts:
             script = self.scripts.popleft()
         job = Job(
@@ -212,7 +211,7 @@ class Simulation:
         return job
 
     def find(self, job_id: int) -> Job | None:
-        """Return the job of that id, if there is one."""
+        """Return the job with that id, if there is one."""
         return self.jobs.get(job_id)
 
     def age(self, job: Job) -> float:

@@ -1,7 +1,7 @@
-"""Situations in which a correct server puts a client, as plain data, and what plays them.
+"""Situations that a client may meet at a correct server, as plain data, and what plays them.
 
-Nothing in it breaks a promise of the job API: jobs go in unusual ways, somebody else cancels one, a
-gateway or the network stands in between.
+No situation breaks a promise of the job API: a job goes in an unusual way, somebody else cancels
+it, or a gateway or the network fails.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ RequestKind = Literal["creation", "status", "cancel"]
 Spelling = Literal["plain", "fraction"]
 
 SLOW_SECONDS: Final = 20.0
-"""How long a slow answer takes, in the fake's time."""
+"""Seconds that a slow answer takes on the fake's clock."""
 
 _REALLY_SLOW: Final = 0.15
-"""How long it takes in the world's time, which is what a client's own timeout goes by."""
+"""Seconds that it takes in real time, by which a client's own timeout goes."""
 
 LONGEST: Final = 7200.0
-"""Seconds of the fake's time after which a client is ended that still waits."""
+"""Seconds on the fake's clock after which a client that still waits is ended."""
 
 _MOST_REQUESTS: Final = 5_000
 _MOST_AFTER_THE_END: Final = 10
@@ -48,18 +48,18 @@ _AT_ONCE_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """What happens to a request, and to the ``times - 1`` that follow, on its way or back.
+    """A failure that happens to a request, and to the ``times - 1`` requests that follow.
 
     It happens to the ``nth`` request ``of`` its kind, counted from 1.
 
     * ``unavailable``: a gateway answers 503, and the instance never sees it;
     * ``bad-gateway``: the instance carries it out, and the gateway answers 502;
-    * ``unauthorized``: the key is not taken, 401;
+    * ``unauthorized``: the key is refused with 401;
     * ``lost``: it is carried out, and the connection breaks before the answer;
-    * ``cut-short``: it is carried out, and the connection breaks amid the answer;
-    * ``slow``: the answer takes 20 seconds of the fake's time, and 0.15 of the world's.
+    * ``cut-short``: it is carried out, and the connection breaks within the answer;
+    * ``slow``: the answer takes 20 seconds on the fake's clock, and 0.15 seconds of real time.
 
-    Raises ``ValueError`` where it could not happen.
+    Raises ``ValueError`` if it could not happen.
     """
 
     kind: OutageKind
@@ -83,11 +83,11 @@ class Situation:
     client is to run at the same time. Somebody else cancels the first ``cancelled_after`` seconds.
     The agent stands still for the first ``agent_idle`` seconds of a job; infinity is for ever.
 
-    Where ``client_cancels``, the client is to cancel its job soon after it has started it. That is
-    refused unless ``cancellable``, takes ``cancel_seconds`` to show, and comes too late if
+    If ``client_cancels``, the client is to cancel its job soon after it has started it. The cancel
+    is refused unless ``cancellable``, shows after ``cancel_seconds``, and comes too late if
     ``cancel_too_late``: the job finishes first.
 
-    Raises ``ValueError`` where no correct server could do so, ``TypeError`` for what is no list.
+    Raises ``ValueError`` if no correct server could do so, ``TypeError`` if ``outages`` is no list.
     """
 
     progress: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
@@ -132,14 +132,14 @@ class Situation:
         return self.script.seconds_to_finish + self.agent_idle
 
     def speed_for(self, seconds: float) -> float:
-        """Return how fast the time must run for a job to take ``seconds`` of the world's."""
+        """Return how fast the time must run for a job to take ``seconds`` of real time."""
         usual = Situation().seconds_to_finish
         finite = 0 < self.seconds_to_finish < float("inf")
         return (self.seconds_to_finish if finite else usual) / seconds
 
     @property
     def script(self) -> JobScript:
-        """How its jobs go by themselves."""
+        """The script of its jobs."""
         return JobScript(
             progress=self.progress,
             step_seconds=self.step_seconds,
@@ -152,7 +152,7 @@ class Situation:
         )
 
     def __repr__(self) -> str:
-        """Return the Python that makes it: what differs from the ordinary."""
+        """Return the Python code that makes it, without what has its default value."""
         told = [
             f"{field.name}={_as_python(getattr(self, field.name))}"
             for field in fields(self)
@@ -180,7 +180,7 @@ def _require_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
 
 
 class SituationInstance(Instance):
-    """An instance that plays a situation. Its clock stands still until told."""
+    """An instance that plays a situation. Its clock stands still until it is moved."""
 
     def __init__(self, situation: Situation) -> None:
         super().__init__(Clock(), dialect=situation.dialect)
@@ -191,7 +191,7 @@ class SituationInstance(Instance):
         self.when_exhausted: Callable[[], None] | None = None
         """Called for each request of a client that would go on for ever; it gets no answer."""
         self.turned_away: list[Request] = []
-        """The requests that got none, or that were about a job of an earlier situation."""
+        """The requests without an answer, and those about a job of an earlier situation."""
         self.earlier_ids: Container[int] = ()
         """The ids of the jobs of earlier situations, whose clients may still ask for them."""
         self._ids = itertools.count(situation.first_id)
@@ -213,7 +213,7 @@ class SituationInstance(Instance):
         )
 
     def handle(self, request: Request) -> Response:
-        """Answer one request, unless it meets an outage."""
+        """Answer one request, unless an outage prevents it."""
         kind = self.kind(request)
         with self.lock:
             if self._is_about_an_earlier_job(request):
@@ -279,7 +279,7 @@ class SituationInstance(Instance):
         )
 
     def create(self, request: str, script: JobScript) -> Job:
-        """Create a job, and keep in mind which request did."""
+        """Create a job, and remember which request created it."""
         job = super().create(request, script)
         assert self._request is not None
         self.created_by[job.id] = self._request
@@ -323,7 +323,7 @@ class SituationInstance(Instance):
     def reply(
         self, document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """Return a document as an answer, whatever its alphabet."""
+        """Return a document as an answer, with all characters as they are."""
         if self.situation.unknown_fields:
             document = {**document, "version": "2.0.5", "state": 3, "jobs": []}
         answer = super().reply(document, status=status, **({"headers": headers} if headers else {}))

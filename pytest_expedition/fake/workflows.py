@@ -1,9 +1,9 @@
-"""What documented workflows send besides jobs: projects, devices, migrations, filters and the like.
+"""Requests of documented workflows that create no job: projects, devices, filters and the like.
 
 A request of a workflow is answered in the form that its page shows, whatever dialect the instance
 speaks: `project` and `device` in the envelope of `data`, the older `projects` and `devices` in that
 of the first dialects. It is small but consistent: an id that was given out is known, any other is
-404, and what a job brings about (a source, the objects of a filter, the policies of a
+404, and what a job produces (a source, the objects of a filter, the policies of a
 configuration) is there once that job has finished. The requests that create jobs know any id.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]
 
 FIRST_ID: Final = 101
-"""Ids of all kinds are counted together, so an id that is taken for another's is not found."""
+"""Ids of all kinds share one counter, so an id of the wrong kind is not found."""
 
 VENDORS: Final = (
     "checkpoint",
@@ -57,7 +57,7 @@ _NO_COLLECTION: Final = "The filter has no result: execute it, and wait until it
 
 
 class Told(NamedTuple):
-    """What a request is answered: content and messages, in the older form or in that of `data`."""
+    """The answer to a request: content and messages, in the older form or in that of `data`."""
 
     content: Any
     messages: Sequence[str] = ()
@@ -112,7 +112,7 @@ class Workflows:
         self._projects: dict[int, _Project] = {}
         self._devices: dict[int, Fields] = {}
         self._jobs: dict[str, list[tuple[Job, int]]] = defaultdict(list)
-        """The jobs by the paths that created them, each with the id of what it brings about."""
+        """The jobs by the paths that created them, each with the id of what it produces."""
 
     def note(self, job: Job, request: Request) -> None:
         """Remember which request created a job."""
@@ -199,7 +199,7 @@ class Workflows:
         return Told(self._devices.pop(self._device_id(device_id)), ["The device has been deleted"])
 
     def add_keys(self, asked: _Asked) -> Told:
-        """Give a device the keys by which it is asked."""
+        """Give a device its API keys."""
         self._device_id(asked.number("id"))
         for name in ("username", "password"):
             asked.require(name)
@@ -256,7 +256,7 @@ class Workflows:
     def show_discovered(
         self, _: _Asked, project_id: int, migration_id: int, resource_id: int
     ) -> Told:
-        """List what the job that discovers has found in a resource."""
+        """List what a discovery job has found in a resource."""
         self._resource(project_id, migration_id, resource_id)
         path = f"project/{project_id}/migration/{migration_id}/resource/{resource_id}/discover"
         if not self._finished(path):
@@ -297,7 +297,7 @@ class Workflows:
         return Told(self._add_filter(project, asked.fields))
 
     def generate_filters(self, asked: _Asked, project_id: int) -> Told:
-        """Create the filters that Expedition knows itself."""
+        """Create the predefined filters of Expedition."""
         project = self._find(project_id)
         asked.require("type")
         for name, text in PREDEFINED_FILTERS.items():
@@ -341,7 +341,7 @@ class Workflows:
         return Told(deleted)
 
     def show_history(self, _: _Asked, project_id: int, filter_id: int) -> Told:
-        """Show what has become of a filter."""
+        """Show the history of a filter."""
         entry = self._filter(project_id, filter_id)["last_history_entry"]
         executed = [{**entry, "description": "executed"}] * len(
             self._finished(f"project/{project_id}/tools/filter/{filter_id}/execute")
@@ -393,7 +393,7 @@ class Workflows:
     # What only the older page sends
 
     def convert_outside(self, asked: _Asked) -> Told:
-        """Convert a configuration by a tool of its own."""
+        """Convert a configuration outside a migration."""
         for name in ("file", "out", "vendor"):
             asked.require(name)
         return Told(None, ["The configuration has been converted"])
@@ -523,7 +523,7 @@ class Workflows:
         ]
 
     def _finished(self, path: str) -> list[int]:
-        """Return what the jobs that a path created have brought about, once they have finished."""
+        """Return what the jobs that a path created have produced, once they have finished."""
         return [
             made
             for job, made in self._jobs[f"/api/v1/{path}"]
