@@ -92,7 +92,7 @@ def test_what_the_client_gets_is_what_it_got_before(expedition_server: Expeditio
     told = [(each.status, each.lost) for each in monitor._sent_by_httpx]
     assert told == [
         (401, ""),
-        (None, "the answer was streamed: what it said was not kept"),
+        (None, "the answer was streamed: its body was not kept"),
         (None, "UnsupportedProtocol: Request URL has an unsupported protocol 'nothing://'."),
     ]
 

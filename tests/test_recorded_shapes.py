@@ -417,10 +417,10 @@ def test_files_outside_the_folder_are_never_read(tmp_path: Path, name: str) -> N
     [
         (b"\x80" * 100, "a.flow", "mitmdump -n -r FLOWS --set hardump=recording.har"),
         (b"1909:8:response;0:~}", "a", "mitmdump"),
-        (b"PK\x05\x06" + 18 * b"\0", "a.zip", "known are HAR files"),
-        (b"<html>", "a.har", "known are HAR files"),
-        (b"[]", "a.json", "known are HAR files"),
-        (b'{"a": 1}', "a.json", "known are HAR files"),
+        (b"PK\x05\x06" + 18 * b"\0", "a.zip", "give a HAR file or a trace"),
+        (b"<html>", "a.har", "give a HAR file or a trace"),
+        (b"[]", "a.json", "give a HAR file or a trace"),
+        (b'{"a": 1}', "a.json", "give a HAR file or a trace"),
         (b'{"log": {"version": 1}}', "a.har", "has no list of entries"),
         (b'{"log": {"entries": {}}}', "a.har", "has no list of entries"),
         (b'{"log": {"entries": [1, 2]}}', "a.har", "no entry can be used: entry 1 is broken"),
@@ -429,7 +429,7 @@ def test_files_outside_the_folder_are_never_read(tmp_path: Path, name: str) -> N
             "a.har",
             "no entry can be used: entry 1 is broken and was skipped: it has no request with a url",
         ),
-        (zipped(readme__md=b"x"), "a.zip", "known are HAR files"),
+        (zipped(readme__md=b"x"), "a.zip", "give a HAR file or a trace"),
     ],
 )
 def test_what_is_no_recording_is_refused_with_what_is_known(
@@ -478,7 +478,7 @@ def test_entries_that_are_told_twice_are_judged_once(tmp_path: Path) -> None:
     recorded = judge(tmp_path, text_of([*HONEST, *HONEST]))
     assert failed(recorded) == set()
     assert recorded.record.requests == len(HONEST)
-    assert "6 entries told twice" in recorded.remarks[0]
+    assert "6 entries repeated" in recorded.remarks[0]
 
 
 def set_back(entries: list[Entry], second: int, place: int) -> list[Entry]:
@@ -495,7 +495,7 @@ def test_a_clock_that_was_set_back_accuses_nobody(tmp_path: Path, place: int) ->
     honest = life(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1)
     recorded = judge(tmp_path, text_of(set_back(honest, 0, place)))
     assert failed(recorded) == set()
-    assert "go back where the entries go on" in recorded.remarks[0]
+    assert "contradict the order of the entries" in recorded.remarks[0]
 
 
 def test_behind_a_clock_that_was_set_back_faults_are_found(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_lines_that_are_told_twice_are_judged_once(tmp_path: Path) -> None:
     recorded = judge_files([path])
     assert "fail" not in outcomes(document_of(recorded.record)).values()
     assert recorded.record.requests == 2
-    assert recorded.remarks[0] == f"{path}: 2 lines told twice"
+    assert recorded.remarks[0] == f"{path}: 2 lines repeated: judged once"
 
 
 def test_the_proof_names_the_server_it_was_seen_on(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Records what a fake instance of this process answers, each answer at once.
+"""Records the answers of a fake instance in this process, each as soon as it is sent.
 
 The functions returned here are for the ``listeners`` of an ``ExpeditionServer``.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def to_trace(path: Path, *, url: str, part: str = "") -> Callable[[Handled], None]:
-    """Return what adds each answer about jobs to a trace, as a part of it, without secrets."""
+    """Return a function that adds each answer about jobs to a trace, without secrets."""
     begun = real_time.now()
     secrets: dict[str, None] = {}
 
@@ -40,7 +40,7 @@ def to_trace(path: Path, *, url: str, part: str = "") -> Callable[[Handled], Non
 
 
 def to_terminal(handled: Handled) -> None:
-    """Write a line about an answer to the standard error output."""
+    """Write a line about an answer to standard error."""
     request, response = handled.request, handled.response
     said = "no answer: the connection broke" if response.cut is not None else str(response.status)
     answer = envelope.read_answer(response.body if response.cut is None else b"")

@@ -1,4 +1,4 @@
-"""Bodies of answers as HAR files keep them: as text, encoded, compressed, in other files, or not.
+"""Bodies of answers in HAR files: as text, encoded, compressed, in other files, or missing.
 
 A body that the recorder left out, or that cannot be decoded here, is *not recorded*. It never
 counts as an answer of the server.
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 LARGEST_BODY: Final = 16 * 2**20
-"""Bytes of a decompressed body, or of an attached file, that are read."""
+"""The most bytes that are read of a decompressed body, or of an attached file."""
 
 Attached = "Callable[[str], bytes | None]"
 
 _HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-"""The headers of an answer that tell of its body."""
+"""The headers of an answer that describe its body."""
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -77,7 +77,7 @@ def headers_of(message: dict[str, Any], wanted: Collection[str]) -> dict[str, st
 
 
 def is_json(body: bytes) -> bool:
-    """Whether a body is JSON, and so whole."""
+    """Whether a body is JSON, and therefore complete."""
     try:
         json.loads(body)
     except (ValueError, RecursionError):
@@ -90,7 +90,7 @@ def _number(text: str) -> int:
 
 
 def _require_empty(response: dict[str, Any], headers: dict[str, str], size: int) -> None:
-    """Require that nothing in the recording says that an empty body was not empty when it came."""
+    """Raise ``NotRecordedError`` if the recording says that an empty body once had content."""
     sent = response.get("bodySize", 0)
     length = headers.get("content-length", "0")
     coded = "content-encoding" in headers or "transfer-encoding" in headers
@@ -99,7 +99,7 @@ def _require_empty(response: dict[str, Any], headers: dict[str, str], size: int)
 
 
 def _decoded(text: str, content: dict[str, Any], size: int) -> bytes:
-    """Return the bytes that the text of a body is written for."""
+    """Return the bytes that the recorded text of a body represents."""
     plain = text.encode("utf-8", "replace")
     says_base64 = str(content.get("encoding", "")).lower() == "base64"
     if says_base64 or content.get("_isBinary"):
@@ -150,7 +150,7 @@ def _from_latin1(text: str) -> bytes:
 
 
 def _decompressed(body: bytes, encodings: str) -> bytes:
-    """Undo what compression the recorder left; most recorders leave none, whatever headers say."""
+    """Undo compression if the recorder left it; most do not, even if the headers name one."""
     for encoding in reversed(encodings.lower().replace(" ", "").split(",")):
         magic = {_GZIP: "gzip", _ZSTD: "zstd"}.get(body[:4]) or {_GZIP: "gzip"}.get(body[:2])
         used = magic or encoding
@@ -159,7 +159,7 @@ def _decompressed(body: bytes, encodings: str) -> bytes:
         try:
             body = _DECOMPRESSORS[used.removeprefix("x-")](body)
         except KeyError:
-            hint = f": pip install {_LIBRARIES[used]} to have it read" if used in _LIBRARIES else ""
+            hint = f": pip install {_LIBRARIES[used]} to read it" if used in _LIBRARIES else ""
             raise NotRecordedError(f"the body is still compressed by {used}{hint}") from None
         except NotRecordedError:
             raise
@@ -190,7 +190,7 @@ def _inflate(bits: int) -> Callable[[bytes], bytes]:
 
 
 def _deflate(body: bytes) -> bytes:
-    """Undo `deflate`, which servers send with a header and without."""
+    """Undo `deflate`, which some servers send with a header and others without."""
     try:
         return _inflate(zlib.MAX_WBITS)(body)
     except zlib.error:
@@ -208,7 +208,7 @@ def _installed(*modules: str) -> Callable[[bytes], bytes]:
                 continue
             if name != "zstandard":
                 return bytes(module.decompress(body))
-            # Its ``decompress`` asks for the size of the content, which servers leave out.
+            # Its ``decompress`` needs the size of the content, which servers leave out.
             decompressor = module.ZstdDecompressor().decompressobj()
             found = bytes(decompressor.decompress(body))
             if not decompressor.eof:

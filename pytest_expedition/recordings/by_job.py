@@ -1,8 +1,8 @@
-"""Judges traces job by job, by the rules that judge any history, so that they need not fit memory.
+"""Judges traces job by job, with the rules for any history, so that they need not fit into memory.
 
-A rule judges what a history tells of one job by the exchanges about it, by the cancels of all jobs,
-and by what the agent was told. So the exchanges are written to a temporary database, and read
-from it job by job. Memory holds those of one job, and what all jobs have in common.
+To judge a job, a rule needs the exchanges about this job, the cancels of all jobs, and the commands
+to the agent. So the exchanges are written to a temporary database and read from it job by job.
+Memory holds those of one job, and what all jobs have in common.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ _NOTHING: Final = Finding()
 def judge_trace(
     trace: Trace, *, recipes: Sequence[JobRecipe] = (), job_seconds: float = math.inf
 ) -> Judged:
-    """Judge the exchanges of a trace, each server and each part of it by itself.
+    """Judge the exchanges of a trace, each server and each part separately.
 
-    ``recipes`` say which jobs can be cancelled, where the trace does not.
+    ``recipes`` say which jobs can be cancelled if the trace does not.
     """
     # A database without a name is a temporary file that is deleted with the connection.
     with closing(sqlite3.connect("")) as database:
@@ -72,7 +72,7 @@ class _Server:
     cancels: list[Exchange] = field(default_factory=list)
     """All answered cancels, without their bodies."""
     agent: list[Exchange] = field(default_factory=list)
-    """All that the agent was told."""
+    """All commands to the agent."""
     lists: list[Listing] = field(default_factory=list)
     """All lists of jobs, without the bodies of their answers."""
     begun: float = math.inf
@@ -123,7 +123,7 @@ class _Judge:
         return self.judged
 
     def _rows(self) -> Iterator[tuple[int, str, bytes]]:
-        """Yield what the database keeps, and note what concerns all jobs."""
+        """Yield the rows of the database, and remember what concerns all jobs."""
         position = 0
         for whose, exchange in self.trace:
             server = self.servers.get(whose)

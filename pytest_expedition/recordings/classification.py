@@ -1,7 +1,7 @@
-"""Requests that somebody else sent: which of them are of the job API, and what they say of jobs.
+"""Requests that other clients sent: which of them belong to the job API, and what they were for.
 
-What a browser, a proxy or a client under test did is known from outside only: a method, a URL,
-headers, an answer. Here it becomes exchanges, in the same way wherever it was seen.
+Of a browser, a proxy or a client under test, only the traffic is known: method, URL, headers,
+answer. This module makes exchanges of it, in the same way for each kind of recording.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RETRIEVES: Final = re.compile(
 _TELLS_THE_AGENT: Final = re.compile("agent/(?:start|stop|restart)/?")
 
 _LEAST_SECRET: Final = 4
-"""Characters of a secret that is struck out; a shorter one stands in every other word."""
+"""The fewest characters of a secret that is struck out; a shorter one occurs in many words."""
 
 _KEY: Final = "authorization"
 """The header that carries the key: the documentation names no other."""
@@ -90,11 +90,11 @@ _OTHER: Final = Purpose("other")
 def purpose_of(
     method: str, path: str, body: bytes, *, ok: bool, recipe: JobRecipe | None = None
 ) -> Purpose:
-    """Tell what a request was for: creating a job, asking for one, cancelling one, or none of it.
+    """Return what a request was for: creating a job, asking for one, cancelling one, or neither.
 
     ``path`` begins with ``/api/v1/``. A creation is any other request whose answer carries a job
-    id, or that a ``recipe`` creates jobs with and that succeeds (``ok``); to get something creates
-    a job only where that is documented or a recipe says so, since many a list may tell of jobs. A
+    id, or that a ``recipe`` creates jobs with and that succeeds (``ok``). A GET creates a job only
+    if the documentation or a recipe says so, since the answers to others may carry job ids, too. A
     request that may have changed a job in an undocumented way counts as a cancel.
     """
     rest = path.partition("?")[0].removeprefix(ROOT)
@@ -168,7 +168,7 @@ def classify(
             if exchange is None:
                 passed_over += 1
                 continue
-            # Where it is not certain that no key was sent, an answer about a job is judged as such.
+            # If a key may have been sent unseen, an answer about a job is judged like any other.
             if (
                 keys_are_shown
                 and not _has_key(foreign)
@@ -221,7 +221,7 @@ def _matches(recipe: JobRecipe, method: str, path: str) -> bool:
 
 
 def cancellable(recipes: Sequence[JobRecipe], method: str, path: str) -> bool | None:
-    """Tell whether the job that a request creates can be cancelled, if its recipes agree on it."""
+    """Return whether the job that a request creates can be cancelled, if its recipes agree."""
     told = {recipe.cancellable for recipe in recipes if _matches(recipe, method, path)}
     return told.pop() if len(told) == 1 else None
 

@@ -1,4 +1,4 @@
-"""Opens recordings and tells of what kind they are, by their content, whatever their names."""
+"""Opens recordings, and recognises their kind by their content, not by their names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _HEAD: Final = 65536
-"""Bytes by which the kind of a file is told."""
+"""Bytes from which the kind of a file is recognised."""
 
 _ZIP: Final = b"PK\x03\x04"
 _GZIP: Final = b"\x1f\x8b"
@@ -42,11 +42,11 @@ _PLAYWRIGHT: Final = re.compile(r'\s*\{"type":\s*"resource-snapshot"')
 _MITMPROXY: Final = re.compile(r"\d+:\d+:")
 
 KNOWN: Final = (
-    "known are HAR files, traces that --expedition-record wrote, both also gzipped or in a zip "
-    "file, and the trace.zip of Playwright"
+    "give a HAR file or a trace that --expedition-record wrote, each also gzipped or in a zip "
+    "file, or the trace.zip of Playwright"
 )
 CONVERT: Final = (
-    "mitmproxy makes a HAR file of its flows: mitmdump -n -r FLOWS --set hardump=recording.har"
+    "mitmproxy converts its flows to HAR: mitmdump -n -r FLOWS --set hardump=recording.har"
 )
 
 
@@ -62,7 +62,7 @@ class RecordingError(ValueError):
 class Recording:
     """A recording that has been opened.
 
-    ``name`` is its path; ``attached`` returns the content of a file that stands beside it.
+    ``name`` is its path; ``attached`` returns the content of a file beside it.
     """
 
     name: str
@@ -131,7 +131,7 @@ def open_recordings(path: Path) -> Iterator[Recording]:
         except OSError as error:
             raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from None
         except zipfile.BadZipFile as error:
-            raise RecordingError(f"{path}: is no whole zip file: {error}") from None
+            raise RecordingError(f"{path}: is a broken zip file:  {error}") from None
         recording = _recognise(file, str(path), partial(_beside, path))
         if recording is None:
             raise RecordingError(_unknown(path))
@@ -159,7 +159,7 @@ def _in_zip(archive: zipfile.ZipFile, path: Path) -> Iterator[Recording]:
 
 
 def _in_folder(archive: zipfile.ZipFile, folder: PurePosixPath, name: str) -> bytes | None:
-    """Read a file that stands beside a recording in a zip file."""
+    """Read a file that is beside a recording in a zip file."""
     try:
         member = archive.getinfo(str(folder / name))
         return archive.read(member) if member.file_size <= LARGEST_BODY else None
@@ -195,7 +195,7 @@ def _recognise(
 
 
 def _beside(path: Path, name: str) -> bytes | None:
-    """Read a file that stands beside a recording; never one outside its folder."""
+    """Read a file that is beside a recording, never one outside its folder."""
     try:
         folder = path.resolve().parent
         wanted = (folder / name).resolve()

@@ -2,8 +2,8 @@
 
 A trace of Playwright has a line for each request, with an entry as in a HAR file.
 
-What a file does not tell is taken to be as uncertain as it is: a request without times may have
-been sent, and answered, at any time of the recording.
+What a file does not say is taken as unknown: a request without times may have been sent, and
+answered, at any time of the recording.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_expedition.recordings.files import Recording
 
 CLOCK_SECONDS: Final = 0.001
-"""How exact times are at the best: many writers round to milliseconds."""
+"""How exact times are at best: many writers round to milliseconds."""
 
 _TIME: Final = re.compile(
     r"(?P<minute>\d{4}-\d\d-\d\d[T ]\d\d:\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?)?"
@@ -40,7 +40,7 @@ _HEADERS: Final = frozenset({"authorization", "cookie", "content-type"})
 """The headers of a request that are needed to judge it."""
 
 _FEW_BREAKS: Final = 4
-"""A log is in order of time but for mistakes if no more than one entry in so many goes back."""
+"""A log is in order of time, except for mistakes, if at most one entry in this many goes back."""
 
 _CHUNK: Final = 2**20
 
@@ -62,7 +62,7 @@ class _Entry:
     sent: float | None
     received: float | None
     exact: bool
-    """Whether the time is told in more than whole seconds."""
+    """Whether the time has fractions of a second."""
 
 
 def read_har(recording: Recording) -> HarLog:
@@ -109,7 +109,7 @@ class _Reader:
                 "service worker, not from the server"
             )
         if self._told_twice:
-            self._remarks.append(f"{_number(self._told_twice, 'entry')} told twice: judged once")
+            self._remarks.append(f"{_number(self._told_twice, 'entry')} repeated: judged once")
         requests = self._in_time(found)
         return HarLog(
             requests=requests,
@@ -182,7 +182,7 @@ class _Reader:
         )
         names = ("startedDateTime", "time", "connection", "_request_id")
         told = str([*(entry.get(name) for name in names), exchange.headers])
-        # Without a time, two entries that are alike may be two requests.
+        # Without a time, two equal entries may be two requests.
         key = (
             object()
             if sent is None
@@ -194,7 +194,7 @@ class _Reader:
             self._found[key] = _Entry(exchange, sent, received, exact)
 
     def _in_time(self, entries: list[_Entry]) -> list[ForeignExchange]:
-        """Put the requests in their time, as uncertain as it is."""
+        """Give the requests their times, or the whole recording if a time is unknown."""
         known = [x for each in entries for x in (each.sent, each.received) if x is not None]
         first, last = min(known, default=0.0), max(known, default=0.0)
         sent = [first if each.sent is None else each.sent for each in entries]
@@ -203,21 +203,20 @@ class _Reader:
         if unknown:
             self._remarks.append(
                 f"{unknown} of {_number(len(entries), 'entry')} without the time of sending or of "
-                "the answer: which came first is not known of these"
+                "the answer: their order is unknown"
             )
         whole_seconds = [not each.exact for each in entries if each.sent is not None]
         if whole_seconds and all(whole_seconds):
             self._remarks.append(
-                "its times are whole seconds: of what lies within a second it is not known which "
-                "came first"
+                "its times are whole seconds: the order of requests within a second is unknown"
             )
         doubtful = _doubtful(list(zip(sent, received, strict=True)))
         for place in doubtful:
             sent[place], received[place] = first, last
         if doubtful:
             self._remarks.append(
-                f"the times of {_number(len(doubtful), 'entry')} go back where the entries go on: "
-                "which came first is not known of these"
+                f"the times of {_number(len(doubtful), 'entry')} contradict the order of the "
+                "entries: when these were sent is unknown"
             )
         for each, begun, ended in zip(entries, sent, received, strict=True):
             each.exchange.sent = begun - first
@@ -260,7 +259,7 @@ class JsonText:
                 return ""
 
     def take(self, character: str) -> bool:
-        """Go on behind the next character, if it is this one."""
+        """Skip the next character, if it is this one."""
         is_there = self.peek() == character
         self._at += is_there
         return is_there
@@ -294,9 +293,9 @@ class JsonText:
 def _doubtful(times: list[tuple[float, float]]) -> set[int]:
     """Return the places of entries whose times contradict their places.
 
-    Recorders write entries as they are sent, or as they are answered. Where an entry that stands
-    later was over before an earlier one was sent, a clock was set back or a time is wrong, and the
-    fewest that can be wrong are doubted. A file that is sorted in another way has its times alone.
+    Recorders write entries in the order in which they are sent, or answered. If an entry ended
+    before an entry above it was sent, a clock was set back or a time is wrong. The smallest set of
+    entries that explains this is returned. In a file that is sorted otherwise, times are trusted.
     """
     earliest = float("inf")
     contradicts = False
@@ -312,9 +311,9 @@ def _doubtful(times: list[tuple[float, float]]) -> set[int]:
 
 
 def _in_order(times: list[float]) -> set[int]:
-    """Return the places of the longest row of times, in order of their places, that never falls."""
+    """Return the places of the longest non-decreasing subsequence of the times."""
     ends: list[float] = []
-    """The least time at which a row of this length can end."""
+    """The smallest time with which a subsequence of each length can end."""
     last: list[int] = []
     before: list[int | None] = []
     for place, time in enumerate(times):
@@ -352,7 +351,7 @@ def _is_not_from_the_server(entry: dict[str, Any], response: dict[str, Any]) -> 
 def _times(entry: dict[str, Any]) -> tuple[float | None, float | None, bool]:
     """When an entry was sent and answered, at the earliest and at the latest.
 
-    The third value says whether the time is told in more than whole seconds.
+    The third value says whether the time has fractions of a second.
     """
     begun = entry.get("startedDateTime")
     found = _TIME.fullmatch(begun.strip()) if isinstance(begun, str) else None
@@ -380,19 +379,19 @@ def _times(entry: dict[str, Any]) -> tuple[float | None, float | None, bool]:
 
 @functools.lru_cache(maxsize=64)  # most entries are of the same few minutes
 def _minute(text: str, sign: str | None, hours: str | None, minutes: str | None) -> float:
-    """Return when a minute began in a time zone. Raises ``ValueError`` where there is no such."""
+    """Return when a minute began in a time zone. Raises ``ValueError`` if there is none."""
     offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
     zone = timezone(-offset if sign == "-" else offset)
     return datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
 
 
 def _milliseconds(value: object) -> float | None:
-    """A time that was measured; writers that have measured none put -1, or 0."""
+    """Return a measured time; writers that have measured none write -1 or 0."""
     return float(value) if isinstance(value, int | float) and 0 < value < 1e12 else None
 
 
 def _posted(data: object) -> bytes:
-    """Return the body of a request, or as much as its parameters tell of it."""
+    """Return the body of a request, or what its parameters say of it."""
     if not isinstance(data, dict):
         return b""
     if isinstance(data.get("text"), str) and data["text"]:

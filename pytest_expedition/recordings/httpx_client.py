@@ -1,4 +1,4 @@
-"""Listens to the clients of httpx, sync and async. httpx is imported only by those who use it."""
+"""Listens to the clients of httpx, sync and async. httpx is imported only if it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_expedition.recordings.classification import ForeignExchange
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-STREAMED: Final = "the answer was streamed: what it said was not kept"
+STREAMED: Final = "the answer was streamed: its body was not kept"
 
 
 class HttpxClient(Protocol):
@@ -45,9 +45,9 @@ class Listener:
         client.__dict__["send"] = self._listener
 
     def let_go(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._listening = False
-        if self._client.__dict__.get("send") is self._listener:  # else others listen, and go on
+        if self._client.__dict__.get("send") is self._listener:  # else another listener replaced it
             del self._client.__dict__["send"]
             if self._own is not None:
                 self._client.__dict__["send"] = self._own

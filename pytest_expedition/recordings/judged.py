@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Judged:
     """What a recording showed.
 
-    ``findings`` are by requirement, with the shortest proof alone. ``seconds`` is how long the
-    parts of the recording are together, ``told_twice`` how many exchanges were left out because
-    they stand in it already.
+    ``findings`` are by requirement, with only the shortest proof. ``seconds`` is the length of all
+    parts of the recording together, ``told_twice`` counts the exchanges that were left out because
+    the recording has them twice.
     """
 
     findings: dict[str, Finding]
@@ -55,7 +55,7 @@ def judge_history(history: History, *, server: str) -> Judged:
 
 
 def together(parts: Sequence[Judged]) -> Judged:
-    """Put what several recordings showed together."""
+    """Merge what several recordings showed."""
     return Judged(
         findings=rules.together([part.findings for part in parts]),
         servers=list({server: None for part in parts for server in part.servers}),

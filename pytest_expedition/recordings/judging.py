@@ -54,9 +54,9 @@ def judge_files(
 ) -> Recorded:
     """Judge recordings: HAR files and traces.
 
-    The recipes say which jobs can be cancelled, ``job_seconds`` how long a job may take; without
-    them neither is known, beyond what a trace says of its jobs. Each file is judged by itself, and
-    each server in it. Raises ``RecordingError`` for a file that cannot be read.
+    The recipes say which jobs can be cancelled, ``job_seconds`` how long a job may take. Without
+    them, only a trace says so of its jobs. Each file and each server in it is judged by itself.
+    Raises ``RecordingError`` for a file that cannot be read.
     """
     started = datetime.now(timezone.utc)
     parts: list[Judged] = []
@@ -69,7 +69,7 @@ def judge_files(
             judged = judge_trace(trace, recipes=recipes, job_seconds=job_seconds)
             remarks += trace.remarks
             if judged.told_twice:
-                remarks.append(f"{recording.name}: {judged.told_twice} lines told twice")
+                remarks.append(f"{recording.name}: {judged.told_twice} lines repeated: judged once")
         else:
             log = har.read_har(recording)
             classified = classify(log.requests, recipes=recipes, all_headers=False)
@@ -81,7 +81,7 @@ def judge_files(
     found = together(parts)
     if not recipes and found.jobs and found.cancellable <= {None}:
         remarks.append(
-            "which jobs can be cancelled is not known: with --config, a target file can tell"
+            "which jobs can be cancelled is unknown: say it in a target file, with --config"
         )
     record = record_of(
         found,
@@ -149,7 +149,7 @@ def record_of(
 
 
 def _shown(judged: Judged) -> Iterator[Capability]:
-    """What a recording says that its servers have."""
+    """Return the capabilities that a recording shows."""
     if True in judged.cancellable:
         yield "cancellable"
         yield "granted"

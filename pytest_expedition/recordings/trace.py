@@ -47,16 +47,16 @@ class Line(NamedTuple):
 
 
 class Recorder:
-    """Writes exchanges to the end of a trace file, each at once; safe to use from several threads.
+    """Appends exchanges to a trace file, each at once; safe to use from several threads.
 
-    Raises ``OSError`` where the file cannot be written.
+    Raises ``OSError`` if the file cannot be written.
     """
 
     def __init__(self, path: Path, *, server: str, part: str = "") -> None:
         self._whose = Whose(server, part)
         self._known: tuple[str, ...] = ()
         self._redaction = Redaction()
-        # One write for each line, always at the end: so lines of several writers do not mix.
+        # One write for each line, always at the end, so that lines of several writers do not mix.
         self._file = path.open("ab", buffering=0)
 
     def __enter__(self) -> Self:
@@ -115,7 +115,7 @@ class Trace:
     """A trace, read line by line.
 
     ``remarks`` tell of what could not be read. ``incomplete`` says whether any line is missing:
-    then it is not known what else was asked.
+    then there may have been other requests.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -159,19 +159,19 @@ class Trace:
             try:
                 found["body"] = found["body"].encode()
             except UnicodeEncodeError:
-                raise ValueError("$.body is no text: write body_base64 instead") from None
+                raise ValueError("$.body is not Unicode text: write body_base64 instead") from None
         elif "body_base64" in found:
             try:
                 found["body"] = base64.b64decode(found.pop("body_base64"), validate=True)
             except ValueError as error:
-                raise ValueError(f"$.body_base64 is no base64: {error}") from None
-        # What is not there has the default, which stands at the class.
+                raise ValueError(f"$.body_base64 is not base64: {error}") from None
+        # A field that is missing has the default of the class.
         exchange = object.__new__(Exchange)
         exchange.__dict__.update(found)
         return Line(whose, exchange)
 
     def _require_valid(self, found: Any) -> None:
-        """Ask the schema, once for all lines that have the same fields of the same types."""
+        """Check a line by the schema, once for all lines with the same fields of the same types."""
         try:
             kind = (
                 *(found.get("kind"), found.get("probe"), found.get("server")),
@@ -179,7 +179,7 @@ class Trace:
                 *map(type, found.values()),
             )
             is_known = kind in self._known
-        except (AttributeError, TypeError):  # no object, or a list where a text belongs
+        except (AttributeError, TypeError):  # not an object, or a list in place of a text
             kind, is_known = (), False
         if is_known and -_FAR < found["sent"] <= found["received"] < _FAR:
             return

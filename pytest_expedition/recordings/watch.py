@@ -1,7 +1,7 @@
-"""Watches clients that somebody else uses, and judges what the server told them.
+"""Watches the clients of a test, and judges the answers that servers gave them.
 
-Nothing of what a client does is changed: a session is sent through as before, and only remembered.
-All that costs time is done at the end.
+It changes nothing: requests are sent through the session as before, and only remembered. What takes
+time is done at the end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.recordings.httpx_client import HttpxClient
 
-STILL_UNDER_WAY: Final = "no answer was there yet when it was judged"
+STILL_UNDER_WAY: Final = "no answer had arrived yet when it was judged"
 
 
 @dataclass(slots=True)
@@ -151,7 +151,7 @@ class Watch:
             )
 
     def stop(self) -> None:
-        """Let all sessions go: what they send from now on is not judged."""
+        """Stop watching all sessions: what they send from now on is not judged."""
         while self._let_go:
             self._let_go.pop()()
         if self._record is not None and not self._stopped:
@@ -240,7 +240,7 @@ def as_exchange(handled: Handled, *, url: str, begun: float) -> ForeignExchange:
 
 
 def _listen(session: requests.Session, heard: Callable[[_Sent], None]) -> Callable[[], None]:
-    """Put an ear to a session; return what takes it away again.
+    """Listen to a session; return a function that stops listening.
 
     Redirects go through the same ``send``, each by itself; retries of urllib3 stay within it.
     """
@@ -271,7 +271,7 @@ def _listen(session: requests.Session, heard: Callable[[_Sent], None]) -> Callab
     def let_go() -> None:
         nonlocal listening
         listening = False
-        if session.__dict__.get("send") is listen:  # else others listen too, and go on
+        if session.__dict__.get("send") is listen:  # else another listener replaced it
             del session.__dict__["send"]
             if own is not None:
                 session.__dict__["send"] = own
@@ -285,8 +285,8 @@ def _answer(
     *,
     streamed: bool,
 ) -> requests.Response | weakref.ref[requests.Response]:
-    """The answer to the request itself: where it was redirected, the redirection."""
+    """Return the answer to the request itself: if it was redirected, the redirect."""
     first = response.history[0] if response.history else response
     answer = first if first.is_redirect else response
-    # The client closes a streamed answer: nothing else may keep it open.
+    # The client closes a streamed answer: a reference here must not keep it open.
     return weakref.ref(answer) if streamed else answer
