@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_expedition.report.entries import Document
 
 DIALECTS: Final[tuple[DialectName, ...]] = ("system", "msg", "data", "mixed")
-"""The dialects of the fake. They stand here too, since the fake is loaded only to serve."""
+"""The dialects of the fake. Repeated here, since the fake is imported only by `serve`."""
 
 EXIT_USAGE = 2
 KEPT_REQUESTS = 10_000
@@ -45,7 +45,7 @@ EXIT_NOTHING = 5
 
 
 OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT})
-"""What the system says of a standard output that takes nothing more."""
+"""Errors which mean that nothing more can be written to standard output."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -265,7 +265,7 @@ def _print(*lines: str) -> None:
 
 
 def _discard_output() -> None:
-    """Let the rest be lost: at exit Python would try once more to write it."""
+    """Throw the rest of the output away: at exit Python would try once more to write it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

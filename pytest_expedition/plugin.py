@@ -1,7 +1,7 @@
 """The pytest plugin: options, fixtures, and the summary of a contract run.
 
-Every run of pytest imports this module where the plugin is installed, also if nothing uses it. So
-nothing heavy is imported here, and everything that only users of the plugin need is elsewhere.
+Where the plugin is installed, every run of pytest imports this module, even if nothing uses it. So
+it imports nothing heavy, and all that only users of the plugin need is in other modules.
 
 PYTEST_DONT_REWRITE: this module has no assertions.
 """
@@ -73,7 +73,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         help=_help("report", f"{report}; may be given more than once"),
     )
     parser.addini("expedition_report", f"{report}, one a line", type="linelist")
-    strict = "a SHOULD that fails fails its test, too"
+    strict = "let the test of a broken SHOULD fail, too"
     group.addoption(
         "--expedition-strict", action="store_true", default=None, help=_help("strict", strict)
     )
@@ -389,7 +389,7 @@ def expedition_conformance(expedition_target: Target, request: pytest.FixtureReq
 
 @pytest.fixture(scope="session")
 def expedition_strict(pytestconfig: pytest.Config) -> bool:
-    """Whether a SHOULD that fails fails its test, too: `--expedition-strict`."""
+    """Whether the test of a broken SHOULD fails, too: `--expedition-strict`."""
     from pytest_expedition.session.settings import strict
 
     return strict(pytestconfig)

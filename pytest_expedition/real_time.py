@@ -1,4 +1,4 @@
-"""The machine's own time, which passes whatever a test has put in the place of ``time``.
+"""The machine's own time, which passes even if a test has replaced or frozen ``time``.
 
 Tests replace ``time.monotonic`` and ``time.sleep``, or freeze all clocks (freezegun, time-machine).
 The times that order exchanges must not stand still with them. Use these two functions wherever a

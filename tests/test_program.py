@@ -251,7 +251,7 @@ def test_the_command_client_tells_what_is_broken(
         (["--without=ordinry", "--", "true"], 2, "did you mean ordinary?"),
         (["--scenario=fails", "--without=fails", "--", "true"], 2, "no scenario is left"),
         (["--exit=two", "--", "true"], 2, "'two' must be an exit status and what it means"),
-        (["--cancel-signal=NONE", "--", "true"], 2, "'NONE' is no signal"),
+        (["--cancel-signal=NONE", "--", "true"], 2, "'NONE' is not a signal: must be "),
         (["--dialect=php", "--", "true"], 2, "'php' must be one of system, msg, data"),
         (["--limit=0", "--", "true"], 2, "must be a number of seconds above 0"),
         (["--side-by-side=0", "--", "true"], 2, "'0' must be a number above 0"),
@@ -286,6 +286,6 @@ def test_a_test_runs_a_program_in_every_scenario_that_it_chooses(
     result.stdout.fnmatch_lines(
         [
             "*The job failed, but the client ended with exit status 2.*",
-            "*not-tested: it is not said which signal makes the program cancel its job*",
+            "*not-tested: no signal is given that makes the program cancel its job*",
         ]
     )

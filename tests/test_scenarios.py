@@ -265,7 +265,7 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "client.sees-failure (MUST, shown): It says of a job that ended in failure that it*",
             "  The job failed, but the client returned 'finished'.",
             "",
-            "How it came to that:",
+            "What led to it:",
             "        0 s  POST project/1/import → job 1619, state 0*",
             "       40 s  GET job/status/1619 → state 1",
             "  the client returned 'finished'",

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class ChoiceError(Exception):
-    """A marker that cannot be followed, and why."""
+    """A marker that cannot be used; the message says why."""
 
 
 def choose(markers: Iterable[pytest.Mark]) -> list[tuple[str, DialectName | None]]:
     """Return the scenarios to run, each with the dialect that it is played in, if one is named.
 
-    The nearest marker counts. Without ids it is all of them that can happen in the dialect, but
-    for those that it names as ``without``. What happens in the dialect `data` alone is tried where
-    that dialect or the scenario is named. Raises ``ChoiceError`` for an id or a dialect that there
-    is not.
+    The nearest marker counts. If it names no ids, all scenarios are chosen that can happen in the
+    dialect, except those in ``without``. A scenario that happens only in the dialect `data` is
+    chosen if that dialect or the scenario is named. Raises ``ChoiceError`` for an unknown id or
+    dialect.
     """
     marker = next(iter(markers), None)
     if marker is None:
@@ -53,7 +53,7 @@ def choose(markers: Iterable[pytest.Mark]) -> list[tuple[str, DialectName | None
 def choose_by_name(
     names: Sequence[str], *, without: Sequence[str], dialect: DialectName | None
 ) -> list[Scenario]:
-    """Return scenarios of the catalogue in a dialect: those named, or all, but for some.
+    """Return scenarios of the catalogue in a dialect: those named, or all, without some.
 
     Raises ``ChoiceError`` as ``named`` does, and where none is left.
     """

@@ -150,7 +150,7 @@ def run(options: argparse.Namespace, *, listen: Listen) -> int:
         found = _try_all(program, chosen, options.side_by_side, listen)
     except OSError as error:
         if error.filename is None:
-            raise  # it is not about the command: the output cannot be written, say
+            raise  # not about the command: the output cannot be written, for example
         print(f"pytest-expedition: the command cannot be run: {error}", file=sys.stderr)
         return EXIT_MISTAKE
     if left_out:
@@ -245,7 +245,9 @@ def _meaning(text: str) -> tuple[int, str]:
 def _signal(name: str) -> int:
     full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
     if full not in signal.Signals.__members__:
-        raise argparse.ArgumentTypeError(f"{name!r} is no signal: INT and TERM are such names")
+        raise argparse.ArgumentTypeError(
+            f"{name!r} is not a signal: must be a name such as INT or TERM"
+        )
     return int(signal.Signals[full])
 
 

@@ -24,7 +24,7 @@ _OUTAGES: Final = ("unavailable", "bad-gateway", "lost", "cut-short")
 
 
 def situations(dialect: DialectName | None, *, cancels: bool) -> st.SearchStrategy[Situation]:
-    """Return what draws situations in a dialect; with ``cancels`` also such that need one."""
+    """Return the strategy for situations in a dialect; ``cancels``: also with a client's cancel."""
 
     @st.composite
     def draw_one(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Situation:
@@ -72,7 +72,7 @@ def find_smallest(
 ) -> None:
     """Try random situations until ``fails``, and then ever smaller ones; the last was the smallest.
 
-    ``fails`` is called for each; Hypothesis ends with the smallest that it could find.
+    ``fails`` is called with each; Hypothesis ends with the smallest that it found.
     """
 
     class Wrong(Exception):  # noqa: N818 - it ends an example, and is no error of ours

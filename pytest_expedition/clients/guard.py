@@ -44,7 +44,7 @@ _OF_THE_SERVER: Final = "(process_request_thread)"
 """The end of the names of the server's threads."""
 
 _DEBUGGERS: Final = re.compile(r"[/\\](cmd\.py|bdb\.py|_?pydevd|debugpy|IPython|prompt_toolkit)")
-"""What the path of the code has in which a thread waits for a person with a debugger."""
+"""Parts of the path of a debugger's code, in which a thread waits for a person."""
 
 # Its default is to do nothing, so it does no harm where it arrives too late.
 _SIGNAL: Final[int] = getattr(signal, "SIGURG", 0)
@@ -62,7 +62,7 @@ The time of a scenario moves only when the client sleeps by it. There are three 
 
 
 class ClientNeverEnds(BaseException):
-    """Ends a client that would wait for ever. Clients do not catch a BaseException."""
+    """Ends a client that would wait for ever. Clients do not catch BaseException."""
 
 
 class Guard:
@@ -209,7 +209,7 @@ class Guard:
                 self.end()
 
     def _may_stand_still(self) -> bool:
-        """Whether a clock that stands still tells that the client waits by another one.
+        """Whether a clock that stands still means that the client waits by another clock.
 
         Before its first request it may be at work.
         """

@@ -130,7 +130,7 @@ class Harness:
     def run(self, situation: Situation, client: ClientFunctions) -> list[Result]:
         """Tell the client to run the jobs of a situation; return the outcome of each promise.
 
-        Raises ``TypeError`` where the client says what cannot be understood, and
+        Raises ``TypeError`` if what the client returns means nothing, and
         ``ClockStandsStill`` where it does not sleep by ``sleep``.
         """
         try:
@@ -143,7 +143,7 @@ class Harness:
             self._end_tasks()
 
     async def run_async(self, situation: Situation, client: ClientFunctions) -> list[Result]:
-        """Do the same as ``run``, in the event loop of an async test."""
+        """Do what ``run`` does, in the event loop of an async test."""
         before = _tasks()
         try:
             return await self._run(situation, client, self._guard.wait_for)

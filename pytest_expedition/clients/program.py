@@ -36,7 +36,7 @@ WORDS: Final[tuple[Saying, ...]] = ("finished", "failed", "cancelled", "gave-up"
 
 _LOOK_SECONDS: Final = 0.02
 _LAST_OUTPUT: Final = 2000
-_NEEDS_CANCEL: Final = "it is not said which signal makes the program cancel its job"
+_NEEDS_CANCEL: Final = "no signal is given that makes the program cancel its job"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Program:
     one of the other words that are not named either. ``cancel_signal`` makes the program cancel its
     job. A job takes ``job_seconds``, and after ``limit_seconds`` the program is killed.
 
-    Raises ``ValueError`` for what cannot be.
+    Raises ``ValueError`` for a value that is not allowed.
     """
 
     command: Sequence[str]
@@ -198,7 +198,7 @@ class _Run:
             )
         else:
             said = self.program.meaning(self.status)
-        # What it does when it is told to cancel, it has done when it ends.
+        # By the time it ends it has done what it does when told to cancel.
         cancelled_by = None if self.cancelled_by is None else self.done
         return Call(
             said=said,
@@ -212,7 +212,7 @@ class _Run:
 def _wait(
     runs: Sequence[_Run], instance: SituationInstance, ended: threading.Event, *, speed: float
 ) -> None:
-    """Wait until all have ended, and tell those to cancel that are to."""
+    """Wait until all programs have ended; tell those to cancel that must."""
     created: dict[str, float] = {}
     while [run for run in runs if not run.poll()]:
         now = real_time.now()

@@ -34,7 +34,7 @@ LAST_STEPS: Final = 12
 OF_CANCELS: Final = frozenset(
     {"client.trusts-the-state", "client.does-not-insist", "client.cancels-when-told"}
 )
-"""The promises that have a chance only where the client can be told to cancel."""
+"""The promises that can be tested only if the client can be told to cancel."""
 
 _ENDED: Final = {"finished": "finished", "failed": "failed", "cancelled": "was cancelled"}
 _UNNAMED: Final = (
@@ -62,7 +62,7 @@ def said(how: Said) -> str:
     """Tell what the client said of a job."""
     if "endless" in how.words and not how.how:
         return "did not end by itself, and was stopped"
-    return printable(cut(how.how)) if how.how else "said nothing that was asked for"
+    return printable(cut(how.how)) if how.how else "did not say how the job ended"
 
 
 def story(transcript: Transcript) -> list[str]:
@@ -115,7 +115,7 @@ def client_failure(scenario: Scenario, transcript: Transcript, broken: Iterable[
     lines = [f"scenario {scenario.id}: {scenario.text}", f"A good client: {scenario.good}"]
     for result in broken:
         lines += ["", *promise_lines(result)]
-    lines += ["", "How it came to that:"]
+    lines += ["", "What led to it:"]
     lines += [f"  {line}" for line in (*story(transcript), *pauses(transcript))]
     lines += ["", "To set the fake up that way:"]
     lines += [f"  {line}" for line in set_up(scenario.situation)]
@@ -147,9 +147,9 @@ def by_hand(transcript: Transcript, results: Iterable[Result]) -> list[str]:
     ends = [
         f"Job {run.job_id or '(unknown)'} "
         + (
-            f"{_ENDED[run.end]}: see that the client said so."
+            f"{_ENDED[run.end]}: check that the client said so."
             if run.end
-            else "had not ended when the client asked last: see what it said."
+            else "had not ended when the client last asked: check what it said."
         )
         for run in transcript.runs
     ]
@@ -159,7 +159,7 @@ def by_hand(transcript: Transcript, results: Iterable[Result]) -> list[str]:
         *ends,
         *pauses(transcript),
         "",
-        *(told or ["It broke no promise that can be seen from here."]),
+        *(told or ["It broke no promise, as far as its requests show."]),
     ]
 
 

@@ -44,7 +44,7 @@ CLIENT_RULES: Final[dict[str, ClientRule]] = {}
 def judge_client(transcript: Transcript) -> dict[str, Finding]:
     """Ask every rule about a client; findings by the promise's id, in the catalogue's order.
 
-    A client that has lost digits of its job's id asks for another job: whatever else it does then
+    A client that has lost digits of its job's id asks for another job. All else that it does then
     follows from that, and is not judged.
     """
     lost = any(_lost_digits(transcript, step) for step in transcript.steps)
@@ -252,7 +252,7 @@ def keeps_jobs_apart(transcript: Transcript) -> Iterator[Judgement]:
 
 
 def _ended(transcript: Transcript) -> Iterator[Run]:
-    """Those whose end the client knew, and of which it said something."""
+    """Yield the runs of whose job the client knew the end, and said something about it."""
     return (
         run
         for run in transcript.runs

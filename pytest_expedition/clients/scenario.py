@@ -113,7 +113,7 @@ class ExpeditionScenario:
         failed: Exceptions = (),
         cancelled: Exceptions = (),
     ) -> None:
-        """Do the same as ``check`` in an async test, whose event loop the client then runs in."""
+        """Do what ``check`` does, in an async test; the client runs in its event loop."""
         client = ClientFunctions(
             start=start, wait=wait, cancel=cancel, failed=failed, cancelled=cancelled
         )
@@ -173,7 +173,7 @@ class ExpeditionScenario:
         scenario = spoken(SCENARIOS[self.id], self._dialect)
         if scenario.situation.client_cancels and client.cancel is None:
             pytest.skip(
-                "not-tested: the test does not say how the client cancels: check(…, cancel=…)"
+                "not-tested: the test does not say how the client cancels: use check(…, cancel=…)"
             )
         return scenario
 
@@ -190,12 +190,10 @@ class ExpeditionScenario:
         find_smallest(situations(self._dialect, cancels=client.cancel is not None), fails)
         situation, self.results = kept[0]
         if self._wrong(self.results):
-            # Hypothesis may have tried others since: the transcript shall be of this one.
+            # Hypothesis may have tried others since: the transcript must be of this one.
             self.results = self._harness.run(situation, client)
         text = f"{situation_text(situation)} (the smallest of the random situations that fail)"
-        good = (
-            "Says how the job ended, whatever happens on the way, and gives up only what it must."
-        )
+        good = "Says how the job ended, in spite of outages; gives up only when it cannot find out."
         self._tell(Scenario(id=RANDOM, text=text, good=good, situation=situation))
 
     def _wrong(self, results: Sequence[Result]) -> list[Result]:

@@ -27,9 +27,9 @@ class Step:
     """One request of the client, and its answer.
 
     ``at`` is the fake's time when it came. ``keyed`` says whether it carried the key, or needed
-    none; ``created`` is the id of the job that it created in truth, whatever the client learnt.
+    none; ``created`` is the id of the job that it created, even if the client did not learn it.
     ``host`` is the address that the client asked. ``of_job_api`` is false for a request to another
-    part of Expedition's API, which counts for nothing here.
+    part of Expedition's API, which no rule looks at.
     """
 
     exchange: Exchange
@@ -41,7 +41,7 @@ class Step:
 
     @property
     def outage(self) -> bool:
-        """Whether the instance did not answer: the network, a gateway or the key stood between."""
+        """Whether the network, a gateway or a refused key kept the instance from answering."""
         return not self.exchange.answered
 
 

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.0005
 
 QUIET_SECONDS: Final = 0.005
-"""Real seconds without a request and without a new sleep, after which all others are asleep."""
+"""After so many real seconds without a request or a new sleep, all other sleepers are asleep."""
 
 BUSY_SECONDS: Final = 0.2
-"""Real seconds for which a thread that sleeps waits for another one that is still at work."""
+"""How many real seconds a sleeping thread waits for another that is still at work."""
 
 _WAITING_IN: Final = frozenset(
     module.__file__ for module in (threading, queue, concurrent.futures.thread)
 )
 _WAITING_FUNCTIONS: Final = frozenset({"_wait_for_tstate_lock", "_worker", "get", "join", "wait"})
-"""The files and functions in which a thread stands that waits for another thread."""
+"""A thread that waits for another thread is in one of these files and functions."""
 
 _let_others_run: Final = asyncio.sleep  # a test may replace the one in the module
 
@@ -53,7 +53,7 @@ class VirtualTime:
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._sleeps: dict[int, tuple[float, int]] = {}
-        """Of each sleep the time at which it ends, and the thread that sleeps."""
+        """For each sleep: the time at which it ends, and the thread that sleeps."""
 
     def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass. Raises ``ValueError`` where the time would go back."""

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 found_key = pytest.StashKey[ContractFound]()
-"""Where a contract test leaves what it found."""
+"""The stash key under which a contract test keeps what it found."""
 
 _JUDGED = pytest.StashKey[JudgedRun]()
 _BEGUN = pytest.StashKey[bool]()
@@ -190,7 +190,7 @@ def _all_shares(
     from pytest_expedition.session import shares
 
     base: Path = request.getfixturevalue("tmp_path_factory").getbasetemp()
-    folder = base.parent / "expedition"  # where all workers of this session find it
+    folder = base.parent / "expedition"  # a folder that all workers of this session know
     return shares.do_together(folder, count, share)
 
 

@@ -204,7 +204,7 @@ class JobHistory:
         return [x for x in self.answers if x.state is not None and self.is_about_it(x)]
 
     def is_about_it(self, exchange: Exchange) -> bool:
-        """Whether the answer does not say that it is about another job."""
+        """Whether the answer is about this job, or names no job at all."""
         return is_about(exchange, self.id)
 
     @functools.cached_property
@@ -217,7 +217,7 @@ class JobHistory:
         return self.others_may_act or self.first_cancel_sent <= exchange.received
 
     def may_be_gone(self, poll: Exchange) -> bool:
-        """Whether the job had ended before it was asked for, or may have, seen by others alone."""
+        """Whether the job had ended before the poll, or others may have ended it by then."""
         if self.ended_before(poll):
             return True
         return self.others_may_act and not any(poll.before(later) for later in self.seen)
@@ -259,7 +259,7 @@ class JobHistory:
         return self.failed is not None and self.failed.before(exchange)
 
     def ended_before(self, exchange: Exchange) -> bool:
-        """Whether the job was seen to have ended, in whatever way, before the request was sent."""
+        """Whether the job was seen to have ended, in any way, before the request was sent."""
         return (
             self.finished_before(exchange)
             or self.cancelled_before(exchange)
@@ -374,7 +374,7 @@ def listing_of(exchange: Exchange) -> Listing | None:
 
 
 def answered_cancels(exchanges: Iterable[Exchange]) -> list[Exchange]:
-    """Return the cancels that the application answered, but for those meant to be refused."""
+    """Return the cancels that the application answered, without the probes."""
     return [x for x in exchanges if x.kind == "cancel" and not x.probe and x.answered]
 
 
@@ -400,7 +400,7 @@ def _first_shown(asked: Iterable[Exchange], job_id: int) -> Exchange | None:
 
 
 def _assign(asked: Iterable[Exchange], job: JobHistory) -> None:
-    """Give a job what it was asked, as far as it is known to have been there."""
+    """Give a job the exchanges about it; answers only from when the job is known to exist."""
     for exchange in asked:
         if exchange.kind == "cancel":
             job.attempts.append(exchange)
@@ -421,7 +421,7 @@ def _assign(asked: Iterable[Exchange], job: JobHistory) -> None:
 
 
 def is_about(exchange: Exchange, job_id: int) -> bool:
-    """Whether the answer does not say that it is about another job than that."""
+    """Whether the answer is about this job, or names no job at all."""
     told = exchange.answer.job_id
     return told is MISSING or told == job_id or told == str(job_id)
 

@@ -29,7 +29,7 @@ class RunRecord:
     are those of the wall clock. ``unanswered`` counts, by HTTP status (``None``: no answer at
     all), the requests that the application did not answer, and ``refused_creations`` the creations
     that it refused in its envelope. ``left_behind`` are the ids of jobs
-    that the run created and has not seen end; ``unconfirmed_creations`` counts creations that
+    that the run created and did not see end; ``unconfirmed_creations`` counts creations that
     may have created a job, though no answer gives its id. ``secrets`` must not be shown by any
     report. ``situations`` tells which situations were exercised, and why the others were not; it is
     empty for a recording. ``plans`` has, by requirement, the smallest plan that showed it broken:

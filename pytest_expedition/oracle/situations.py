@@ -248,7 +248,7 @@ class _Life:
 
     @functools.cached_property
     def over(self) -> float:
-        """Until when the job was alive, as far as is known; asked once all paces are."""
+        """Until when the job was alive, as far as is known; needs the paces of all jobs."""
         if self.job.cancelled is not None:
             # The first cancel that may have ended it, unless it was seen to run on after that.
             last_alive = self.running[-1].sent if self.running else self.born

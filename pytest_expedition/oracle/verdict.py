@@ -21,8 +21,8 @@ Verdict = Literal[
     "conformant", "conformant-with-waivers", "non-conformant", "inconclusive", "error"
 ]
 WaiverState = Literal["used", "undecided", "not-needed", "expired"]
-"""What became of a waiver: it excused a failure; there was neither failure nor pass; the
-requirement passed; its last day is over."""
+"""The state of a waiver: it excused a failure; the requirement neither failed nor passed; the
+requirement passed; the last day of the waiver is over."""
 
 # The exit statuses of pytest.
 EXIT_OK: Final = 0
@@ -61,13 +61,13 @@ def _requirement_like(name: str) -> str:
 class Result:
     """The outcome of one requirement.
 
-    ``kept`` is how often the promise was put to the test and kept, ``violation`` the proof that it
-    was broken, ``follows_from`` the requirement whose failure explains it, ``unseen`` how often
-    what came of it could not be seen. ``lacking`` is what the target had to have for a chance,
-    ``dialect`` the one that does not carry it, ``limit`` the limit that ended the run before there
-    was one, ``pause`` the seconds that the target asked to wait if they were too long for that
-    limit, ``crash`` the traceback of a rule that broke down. ``waiver`` is that of the target, if
-    it has one, and ``waiver_state`` what became of it.
+    ``kept`` is how often the promise was tested and kept, ``violation`` the proof that it was
+    broken, ``follows_from`` the requirement whose failure explains it, ``unseen`` how often lost
+    answers hid the result. The others say why it was not tested: ``lacking`` is the capability that
+    the target lacks, ``dialect`` the one that does not have what the requirement is about,
+    ``limit`` the limit that ended the run, ``pause`` the seconds that the target asked to wait, if
+    they were too long for that limit, ``crash`` the traceback of the rule. ``waiver`` is the
+    target's waiver, if it has one, and ``waiver_state`` its state.
     """
 
     requirement: Requirement
@@ -178,7 +178,7 @@ def conclude(
     """Give the verdict from each requirement's level and outcome.
 
     ``broke`` says that the run could not be carried out to its end, ``complete`` that tests asked
-    for the whole catalogue. Of a selection it is not known that the target conforms.
+    for the whole catalogue. From a selection it cannot be known that the target conforms.
     """
     seen = set(outcomes)
     if ("MUST", "fail") in seen:

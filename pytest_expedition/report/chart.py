@@ -59,7 +59,7 @@ def chart(
 
 
 def jobs_of(exchanges: Sequence[TimelineExchange]) -> list[int]:
-    """Return the ids of the jobs in a timeline, in the order in which they get their looks."""
+    """Return the ids of the jobs in a timeline, in the order in which they get their styles."""
     return list(dict.fromkeys(x["job"] for x in exchanges if x["job"] is not None))
 
 

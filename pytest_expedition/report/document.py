@@ -49,7 +49,7 @@ _NO_TARGET: Final[TargetEntry] = {
     "proxy": "",
 }
 _NEVER: Final = "1970-01-01T00:00:00.000+00:00"
-"""The start of a run that never began."""
+"""The start of a run that did not begin."""
 
 
 def document_of(record: RunRecord) -> Document:

@@ -96,7 +96,7 @@ class TimelineEntry(TypedDict):
 
 
 class AgainEntry(TypedDict, total=False):
-    """How a requirement can be broken again."""
+    """How to show again that a requirement is broken."""
 
     plan: Mapping[str, Any]
     replay: str

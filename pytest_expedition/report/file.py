@@ -39,8 +39,8 @@ FORMATS: Final[dict[str, Callable[[Document], str]]] = {
 def read_report(path: Path) -> Document:
     """Read a JSON report.
 
-    Raises ``OSError`` for a file that cannot be read, ``SchemaViolation`` for one that is no
-    report, and another ``ValueError`` or ``RecursionError`` for one that is not JSON.
+    Raises ``OSError`` for a file that cannot be read, ``SchemaViolation`` for one that is not
+    a report, and another ``ValueError`` or ``RecursionError`` for one that is not JSON.
     """
     document: Document = json.loads(path.read_bytes())
     validate(document, "report")
@@ -59,7 +59,7 @@ def require_writable(path: Path) -> None:
 
 
 def write(document: Document, path: Path) -> None:
-    """Write a report. Raises ``OSError`` where that is not possible; an old one stays then."""
+    """Write a report. Raises ``OSError`` if that is not possible; an old report is kept then."""
     replace_text(path, FORMATS[path.suffix](document))
 
 

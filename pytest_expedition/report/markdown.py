@@ -1,7 +1,7 @@
 """The report as Markdown, to be pasted into an issue or a CI summary.
 
-Texts that may come from a server are written as code, so that GitHub and others make no link, no
-mention and no HTML of them. Only plain words and numbers are written as they are.
+Texts that may come from a server are written as code, so that GitHub and others do not turn
+them into links, mentions or HTML. Only plain words and numbers are written as they are.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ NEWLINE: Final = Markup("\n")
 
 
 def html(template: str, *values: object, **named: object) -> Markup:
-    """Fill values in for the fields of a template: literal text of the code, never data."""
+    """Fill the fields of a template, which is literal text of the code, never data."""
     return Markup(template).format(*values, **named)  # noqa: S704 - see above
 
 
 def join(parts: Iterable[Markup], *, lines: bool = False) -> Markup:
-    """Put markup together, each part on a line of its own where ``lines`` says so."""
+    """Put markup together; with ``lines`` each part is on a line of its own."""
     return NEWLINE.join(parts) if lines else NOTHING.join(parts)

@@ -52,7 +52,7 @@ SIGNS: Final = {
     "conformant-with-waivers": "≈",
     "non-conformant": "✗",
 }
-"""A sign for each outcome and verdict, so that nothing is told by colour alone."""
+"""A sign for each outcome and verdict, since colour alone is not visible to all."""
 
 VERDICTS_IN_WORDS: Final[dict[Verdict, str]] = {
     "conformant": "Every MUST that this target allows to test passed.",
@@ -80,11 +80,11 @@ GROUPS: Final = {
 
 WAIVERS: Final[dict[WaiverState, str]] = {
     "used": "waived until {until}: {reason}",
-    "undecided": "its waiver until {until} was neither used nor proved unnecessary ({reason})",
+    "undecided": "its waiver until {until} was not used, since it neither failed nor passed ({reason})",
     "not-needed": "its waiver is not needed: remove it from the target ({reason})",
     "expired": "its waiver expired after {until} ({reason})",
 }
-"""What became of a waiver."""
+"""What to say about a waiver, by its state."""
 
 PLAIN: Final = {
     "field",
@@ -96,7 +96,7 @@ PLAIN: Final = {
     "resource",
     "owner",
 }
-"""The facts of violations that are texts of ours, not values of the server."""
+"""Facts of violations whose texts are our own, not the server's."""
 
 _KEYS: Final = {"no-key": "no key", "wrong-key": "a wrong key"}
 

@@ -56,7 +56,7 @@ class Column(NamedTuple):
 
     @property
     def head(self) -> str:
-        """What stands above it."""
+        """The head of the column."""
         return f"{REQUEST_NAMES[self.request]} {COMPANY_NAMES[self.company]}".rstrip()
 
 
@@ -86,7 +86,7 @@ def missing(situations: Sequence[SituationEntry]) -> dict[str, list[str]]:
 def rows(
     situations: Sequence[SituationEntry],
 ) -> list[tuple[str, list[SituationEntry | None]]]:
-    """Return the rows of the grid: a phase, and what it is beside each column."""
+    """Return the rows of the grid: a phase, and its situation in each column."""
     by_place = {(each["phase"], each["request"], each["company"]): each for each in situations}
     return [
         (name, [by_place.get((phase, column.request, column.company)) for column in COLUMNS])
@@ -148,7 +148,7 @@ def _cell(column: Column, each: SituationEntry | None) -> Markup:
 
 
 def mark(each: SituationEntry | None) -> str:
-    """Return what stands in a cell of plain text."""
+    """Return the text of a cell, without markup."""
     if each is None:
         return NO_SITUATION
     return f"{EXERCISED} {each['exercised']}" if each["exercised"] else NOT_EXERCISED

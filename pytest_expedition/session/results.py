@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pytest_expedition.report.entries import Document, RequirementEntry, RunEntry
 
 HOW_TO_WAIVE: Final = (
-    "to accept a known failure until a day: [[waive]] with id, reason and until in the target file"
+    "to accept a known failure until a given day, add [[waive]] with id, reason and until to the "
+    "target file"
 )
 
 _NAME: Final = "expedition-session-report"

@@ -74,7 +74,7 @@ def path_setting(config: pytest.Config, name: str) -> Path | None:
 
 
 def strict(config: pytest.Config) -> bool:
-    """Look up whether a SHOULD that fails fails its test."""
+    """Look up whether the test of a broken SHOULD fails."""
     value = setting(config, "strict").lower()
     if value in {"true", "1", "yes", "on"}:
         return True

@@ -63,7 +63,7 @@ class Finding:
 
     ``first_broken`` tells for each job when the promise was first broken: when the last exchange
     of the proof was sent. Violations that are about no job are under ``None``. ``crash``
-    is the traceback of a rule that broke down, which is a fault of the rule.
+    is the traceback of a rule that crashed, which is a mistake of ours.
     """
 
     kept: int = 0

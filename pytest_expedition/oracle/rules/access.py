@@ -1,4 +1,4 @@
-"""What requests promise that should be refused: without a key, or with an id that is no id."""
+"""Rules about requests that should be refused: without a key, or with a malformed id."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def required(history: History) -> Iterator[Judgement]:
 
 
 def _cancelled_by(probe: Exchange, history: History) -> Exchange | None:
-    """The answer that shows that a keyless cancel was carried out all the same."""
+    """Return the answer that shows that a cancel without a key was carried out, if one does."""
     job = history.jobs.get(probe.job_id) if probe.job_id is not None else None
     if probe.kind != "cancel" or job is None or job.others_may_act or job.cancelled is None:
         return None
-    # With a key, or let in without one: such a cancel may have done it instead.
+    # Cancels with a key, or let in without one: one of these may have cancelled the job instead.
     taken = [x for x in job.attempts if not x.probe or (x is not probe and x.ok)]
     other = any(not job.cancelled.before(x) for x in taken)
     earlier = job.cancelled.received <= probe.sent

@@ -1,4 +1,4 @@
-"""What starting and stopping the agent promises."""
+"""Rules about starting and stopping the agent."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def idempotent(history: History) -> Iterator[Judgement]:
 
 
 def _commands(history: History) -> Iterator[tuple[Exchange, bool]]:
-    """Go through what the agent was told, and whether all before had been answered by then.
+    """Yield each command to the agent, and whether all commands before it had been answered.
 
-    Otherwise it is not known which of them the agent heard last.
+    If not, it is not known which of them reached the agent last.
     """
     latest = -math.inf
     for command in history.agent:

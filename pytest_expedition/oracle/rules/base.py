@@ -106,8 +106,8 @@ def rule(requirement: str) -> Callable[[Rule], Rule]:
 def rule_across_jobs(requirement: str, *, notes: Notes) -> Callable[[NotesRule], NotesRule]:
     """Register a rule that compares jobs with each other.
 
-    ``notes`` returns what the rule needs to know of the jobs of a history, whichever these are; the
-    rule judges the notes of all jobs. Notes stay in memory, so there is none for each poll.
+    ``notes`` returns what the rule needs to know of the jobs of a history; the rule judges the
+    notes of all jobs. Notes stay in memory, so they must be fewer than polls.
     """
 
     def register(function: NotesRule) -> NotesRule:
@@ -152,18 +152,18 @@ def hide_the_result(asked: Iterable[Exchange]) -> bool:
 
 
 def rank(exchange: Exchange) -> float:
-    """Where in a job's life the state of an answer stands: progress, 1, and -1 after all."""
+    """Rank the state of an answer by its place in a job's life: progress, 1, and -1 last."""
     assert exchange.state is not None
     return progress_rank(exchange.state)
 
 
 def progress_rank(state: float) -> float:
-    """Where in a job's life a state stands."""
+    """Rank a state by its place in a job's life."""
     return state if state != CANCELLED else 2.0
 
 
 def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchange]]:
-    """Pair each answer with the one furthest in the job's life that came before it.
+    """Pair each answer with the one before it that is furthest in the job's life.
 
     Two sweeps side by side: over the answers as they were asked for, and as they arrived.
     """
@@ -171,7 +171,7 @@ def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchang
     furthest: Exchange | None = None
     done = 0
     for later in seen:
-        while arrived[done].before(later):  # as none is before itself, this ends at it at last
+        while arrived[done].before(later):  # ends at ``later`` itself at the latest
             if furthest is None or rank(arrived[done]) > rank(furthest):
                 furthest = arrived[done]
             done += 1
@@ -196,7 +196,7 @@ def schema_problem(exchange: Exchange, name: SchemaName) -> str | None:
     try:
         if len(exchange.body) > LARGE:
             return _problem.__wrapped__(exchange.body, name)
-        # No schema tells answers of a form apart; what is wrong is told of this very one.
+        # Answers of the same form are all valid or all invalid; the message is about this one.
         return _problem(exchange.answer.form, name) and _problem(exchange.body, name)
     except RecursionError:
         return "it is nested too deep"

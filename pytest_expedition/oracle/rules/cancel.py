@@ -1,4 +1,4 @@
-"""What cancelling a job promises."""
+"""Rules about cancelling a job."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _enveloped(job: JobHistory) -> Iterator[Judgement]:
         if job.dialect == "data" and cancel.failed:
             yield Violation(NOT_A_SUCCESS, cancel, job=job.id, status=cancel.status)
             continue
-        # An answer that does not tell of a job is measured by the dialect of the creation.
+        # An answer that shows no job is validated in the dialect of the creation.
         dialect = cancel.answer.dialect if cancel.answer.tells_of_a_job else job.dialect
         problem = envelope_problem(cancel, "cancel", dialect)
         is_error = envelope_problem(cancel, "error") is None
@@ -238,7 +238,7 @@ OTHER_CHANGED: Final = Fault(
 
 
 def _isolated(job: JobHistory, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
-    """Hold each two neighbouring answers about a job against the cancels between them."""
+    """Compare each two neighbouring answers about a job, and blame a cancel between them."""
     kept = False
     earlier: Exchange | None = None
     for later in job.answers:
@@ -322,7 +322,7 @@ def _raced(job: JobHistory, cancel: Exchange) -> bool:
 
 
 def find_contradiction(seen: Sequence[Exchange]) -> tuple[Exchange, Exchange] | None:
-    """Two answers about one job that no course of events explains, or ``None``.
+    """Find two answers about one job that no order of events explains.
 
     A job's states go up to 1 or, from any point before, to -1 for good. So any number of answers
     has an order that explains them if, and only if, every two of them have one: a longest chain

@@ -1,4 +1,4 @@
-"""What the answer to a request that creates a job promises."""
+"""Rules about the answer to a request that creates a job."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def envelope(creations: list[Exchange]) -> Iterator[Judgement]:
     answered = filter(attrgetter("answered"), creations)
     for creation in sorted(answered, key=attrgetter("sent", "position")):
         if works and creation.refused_as_busy:
-            continue  # it lets few jobs run at once, and others may have run
+            continue  # the server lets few jobs run at once, and others may have been running
         if works and creation.refused_as_wrong and (creation.method, creation.path) not in works:
             continue  # the request may name something that does not exist
         problem = envelope_problem(creation, "creation")
@@ -113,7 +113,7 @@ def visible(job: JobHistory) -> Iterator[Judgement]:
     if first is None or first.failed or first.answer.problem is not None:
         return
     if first.gone and job.may_be_cancelled_by(first):
-        return  # the cancel may have done away with it
+        return  # the cancel may have removed it
     if first.ok and first.answer.state is not MISSING and job.is_about_it(first):
         yield KEPT
     else:

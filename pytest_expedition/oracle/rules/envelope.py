@@ -1,4 +1,4 @@
-"""What all answers promise, whatever they are about."""
+"""Rules about all answers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def field_types(job: JobHistory) -> Iterator[Judgement]:
 
 
 BY_OTHERS: Final = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
-"""HTTP statuses that say nothing of the form of answers: about access, or of a gateway."""
+"""HTTP statuses of refused keys, throttles and gateways; they do not show the form of answers."""
 
 ANOTHER_FORM: Final = Fault(
     "another-form",

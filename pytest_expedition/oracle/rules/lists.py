@@ -1,4 +1,4 @@
-"""What lists of jobs promise, and what is told of the job of a project or a device."""
+"""Rules about lists of jobs, and about the job of a project or a device."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def _other_end(job: JobHistory, shown_by: Exchange, state: float) -> Exchange | 
     """Return an answer that shows that a job ended otherwise than a list shows."""
     if state == CANCELLED:
         return job.finished
-    # A cancel of a finished job may have had an effect: that is promised elsewhere.
+    # Whether a cancel may change a finished job is the subject of `cancel.completed`.
     cancelled_later = any(not x.before(shown_by) for x in job.attempts)
     return job.cancelled if state == FINISHED and not cancelled_later else None
 
@@ -263,11 +263,11 @@ def _does_not_fit(job: JobHistory, shown_by: Exchange, status: str) -> Exchange 
 
 
 OF_ANOTHER: Final = Fault(
-    "of-another", "Asked for the job of {resource}, the answer tells of one of {owner}."
+    "of-another", "The request was for the job of {resource}, the answer shows a job of {owner}."
 )
 CREATED_IN_ANOTHER: Final = Fault(
     "created-in-another",
-    "Asked for the job of {resource}, the answer tells of job {job}, which was created in {owner}.",
+    "The request was for the job of {resource}, the answer shows job {job}, created in {owner}.",
 )
 
 

@@ -1,4 +1,4 @@
-"""What a refused cancel promises: that of a running job that cannot be cancelled."""
+"""Rules about refused cancels: those of running jobs that cannot be cancelled."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def state(job: JobHistory) -> Iterator[Judgement]:
 
 
 def _stays_uncancelled(job: JobHistory, refused: Exchange) -> Iterator[Judgement]:
-    """Judge by the answers after it a refusal that does not show a state."""
+    """Judge a refusal that shows no state by the answers after it."""
     after = [x for x in job.seen if refused.before(x)]
     cancelled = next((x for x in after if x.state == CANCELLED), None)
     if cancelled is not None:
@@ -149,7 +149,7 @@ def _own_texts(job: JobHistory) -> Iterator[tuple[Exchange, frozenset[str]]]:
 
 
 def _granted(job: JobHistory) -> list[Exchange]:
-    """The cancels that were granted for sure: no other was under way or came before."""
+    """Return the cancels that were certainly granted: no other was under way or came before."""
     if job.others_may_act:
         return []
     return [
@@ -161,7 +161,7 @@ def _granted(job: JobHistory) -> list[Exchange]:
 
 
 def _led_to_minus_one(job: JobHistory, cancel: Exchange) -> bool:
-    """Whether a cancel was granted, if no other may have been: its answer or a later one says."""
+    """Whether a cancel was granted, by its answer or a later one, if it was the only cancel."""
     if cancel.state is not None or job.dialect != "data":
         return cancel.state == CANCELLED
     return job.cancelled is not None and not job.cancelled_before(cancel)
@@ -249,7 +249,7 @@ def continues(job: JobHistory) -> Iterator[Judgement]:
 
 
 def _refused(job: JobHistory) -> Iterator[Exchange]:
-    """The answered cancels of a job that cannot be cancelled, where it was running for sure."""
+    """Yield the answered cancels of a job that cannot be cancelled and was certainly running."""
     if job.cancellable is not False:
         return
     for cancel in job.cancels:

@@ -1,4 +1,4 @@
-"""What the result of a finished job promises."""
+"""Rules about the result of a finished job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the status of a job promises."""
+"""Rules about the status of a job."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def envelope(job: JobHistory) -> Iterator[Judgement]:
     """
     for poll in job.statuses:
         if poll.gone and job.may_be_gone(poll):
-            continue  # whether the ended are still there is promised elsewhere
+            continue  # whether ended jobs are still there is the subject of other requirements
         problem = envelope_problem(poll, "status")
         if not poll.ok:
             yield Violation(NOT_A_SUCCESS, poll, job=job.id, status=poll.status)
@@ -137,7 +137,7 @@ def terminal(job: JobHistory) -> Iterator[Judgement]:
             continue
         assert job.finished is not None
         if later.state == CANCELLED and job.first_cancel_sent <= later.received:
-            continue  # what a cancel does to a finished job is promised elsewhere
+            continue  # what a cancel does to a finished job is the subject of `cancel.completed`
         if later.state == FINISHED:
             yield KEPT
         else:
@@ -309,7 +309,7 @@ def unknown(history: History) -> Iterator[Judgement]:
 
 UNKNOWN_ACCEPTED: Final = Fault(
     "unknown-accepted",
-    "The server never gave out the id {job}, but its answer is HTTP {status} and no error.",
+    "The server never gave out the id {job}, yet it answered HTTP {status} and no error.",
 )
 
 
