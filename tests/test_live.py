@@ -602,8 +602,8 @@ class TestGateways:
         assert found.verdict == "inconclusive"
         assert target.clock.now() < target.limits.seconds
         told = (
-            "; the target asked for a pause of 86400 s (Retry-After), which is longer than the "
-            "run may take"
+            "; the target asked to wait 86400 s (Retry-After), longer than the run may take: run "
+            "again later"
         )
         ended = [reason(result) for result in found.results if result.limit]
         assert all(each.endswith(told) for each in ended)

@@ -202,4 +202,47 @@ def test_options_that_make_pytest_terse_change_no_exit_status(
     result = pytester.runpytest_inprocess(*CONTRACT, "-k", "create", option)
     assert result.ret == pytest.ExitCode.OK
     told = [line for line in result.stdout.lines if line.startswith("verdict: ")]
+    # With --no-summary pytest decides, by its version, whether plugins show their summaries.
     assert told or option == "--no-summary"
+
+
+def test_a_target_that_asks_to_wait_for_longer_than_the_run_may_take(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, serve: object
+) -> None:
+    assert callable(serve)
+    monkeypatch.setenv(KEY, "secret")
+    url = serve(page(429, "Too many requests", Retry_After="3600")).url
+    result = pytester.runpytest_inprocess(*CONTRACT, f"--expedition-url={url}")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(
+        [
+            "*asked to wait 3600 s (Retry-After), longer than the run may take: run again later",
+            "*HTTP 429: too many requests for the target; send them more slowly, or later",
+            "nothing was judged: no requirement passed or failed",
+            "verdict: inconclusive",
+        ]
+    )
+
+
+def test_a_proxy_that_refuses_the_requests(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, serve: object
+) -> None:
+    assert callable(serve)
+    monkeypatch.setenv(KEY, "secret")
+    proxy = serve(page(403, "<h1>Access denied</h1>")).url
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    said = reason(pytester, "--expedition-url=http://192.0.2.10")
+    assert "it begins with “<h1>Access denied</h1>”" in said
+    assert said.endswith(f"the proxy {proxy}; name the host in NO_PROXY to do without it")
+
+
+def test_a_contract_without_the_plugin(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "")
+    result = pytester.runpytest_subprocess("--pyargs", "pytest_expedition.contract", "-q")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["the plugin of pytest-expedition is not loaded, *"])
+    result.stdout.no_fnmatch_line("*fixture*not found*")

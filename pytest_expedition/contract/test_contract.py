@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.record import RunRecord
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Refuse to be collected without the plugin, which has the fixtures."""
+    if not hasattr(metafunc.config.option, "expedition_profile"):
+        raise pytest.Collector.CollectError(
+            "the plugin of pytest-expedition is not loaded, so nothing can be judged: remove "
+            "`-p no:expedition`, or add `-p pytest_expedition.plugin` if plugins are not autoloaded"
+        )
+
+
 @pytest.mark.parametrize("requirement", CATALOGUE)
 def test_requirement(
     requirement: str,

@@ -80,7 +80,7 @@ GROUPS: Final = {
 
 WAIVERS: Final[dict[WaiverState, str]] = {
     "used": "waived until {until}: {reason}",
-    "undecided": "its waiver until {until} was not used, since it neither failed nor passed ({reason})",
+    "undecided": "its waiver until {until} was not used, as nothing was judged ({reason})",
     "not-needed": "its waiver is not needed: remove it from the target ({reason})",
     "expired": "its waiver expired after {until} ({reason})",
 }
@@ -148,8 +148,8 @@ def _judged(result: Result, broke: str) -> str:
             ended = f"; the limit `{result.limit}` ended the run" if result.limit else ""
             if result.pause:
                 ended = (
-                    f"; the target asked for a pause of {result.pause:.0f} s (Retry-After), which "
-                    "is longer than the run may take"
+                    f"; the target asked to wait {result.pause:.0f} s (Retry-After), longer than "
+                    "the run may take: run again later"
                 )
             return f"not exercised: {requirement.unexercised}{ended}"
         case "error":
@@ -238,13 +238,18 @@ def proxy_line(proxy: str) -> str:
     return f"requests went through the proxy {printable(proxy)}"
 
 
+_ABOUT_REQUESTS: Final = {
+    NO_KEY: ": the key was refused",
+    429: ": too many requests for the target; send them more slowly, or later",
+}
+
+
 def answer_lines(run: RunEntry) -> list[str]:
     """Tell which answers something before the application wrote, and which creations it refused."""
     lines = []
     for status, count in run["gateway_answers"].items():
         answers = "1 answer was" if count == 1 else f"{count} answers were"
-        about_key = int(status) == NO_KEY
-        why = ": the key was refused" if about_key else " from something before the application"
+        why = _ABOUT_REQUESTS.get(int(status), " from something before the application")
         lines.append(f"{answers} HTTP {status}{why}")
     refused = run["refused_creations"]
     if refused:

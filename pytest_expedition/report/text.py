@@ -102,6 +102,7 @@ def verdict_lines(document: Document) -> list[str]:
     unverified = not target["verified"]
     selected = [entry for entry in entries if entry["id"] not in document["not_selected"]]
     untold = [entry["id"] for entry in entries if entry["id"] in document["not_selected"]]
+    judged = not {entry["outcome"] for entry in selected} <= {"inconclusive", "not-tested"}
     part = selection(document)
     counted = plural(_known(document), "requirement")
     if len(selected) != _known(document):
@@ -118,6 +119,7 @@ def verdict_lines(document: Document) -> list[str]:
         *([behind] if behind and not embedded else []),
         *waiver_lines(entries),
         *([f"reason: {printable(document['reason'])}"] if document["reason"] else []),
+        *([] if judged else ["nothing was judged: no requirement passed or failed"]),
         *([f"also broken, though not selected: {', '.join(untold)}"] if untold else []),
         f"verdict: {document['verdict']}" + (f" ({part})" if part else ""),
     ]

@@ -138,7 +138,10 @@ def run_share(  # noqa: PLR0913 - all but the target by name
                 work()
                 client.require_answers()
             except TargetUnusableError as error:
-                through = client.proxy and f"requests go through the proxy {client.proxy}"
+                through = client.proxy and (
+                    f"requests go through the proxy {client.proxy}; name the host in NO_PROXY to "
+                    "do without it"
+                )
                 reason = _also(str(error), through)
             except RunStoppedError as error:
                 reason = str(error)
