@@ -174,7 +174,7 @@ def test_a_target_file_that_cannot_be_used(
     [
         (["compare", "page.html", "page.html"], 4, "compare takes reports that end in .json"),
         (["compare", "none.json", "none.json"], 4, "none.json: cannot be read: No such file"),
-        (["check", "page.html"], 4, "page.html: is not a recording: known are HAR files"),
+        (["check", "page.html"], 4, "page.html: is not a recording: give a HAR file"),
         (["serve", "--record=no/t.jsonl"], 2, "the trace no/t.jsonl cannot be written: No such"),
         (["client", "--record=no/t.jsonl", "--", "true"], 4, "no/t.jsonl cannot be written: No"),
     ],
