@@ -123,7 +123,7 @@ def test_a_job_of_the_wrong_shape_is_none(content: Any) -> None:
     [('{"a": 1, "a": 1}', "a"), ('{"data": {"state": 0, "x": [{}], "state": 1}}', "state")],
 )
 def test_a_key_that_stands_twice_is_told(text: str, key: str) -> None:
-    assert read_answer(text.encode()).problem == f'its key "{key}" stands more than once'
+    assert read_answer(text.encode()).problem == f'its key "{key}" occurs more than once'
 
 
 def test_a_number_of_a_million_digits_is_read_fast_and_is_no_state() -> None:

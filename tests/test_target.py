@@ -303,7 +303,7 @@ def test_what_is_said_in_python_is_checked_too() -> None:
     wrong: Any = "DELETE"
     with pytest.raises(ValueError, match="method = 'DELETE': must be one of GET"):
         JobRecipe(name="import", path="/api/v1/x", method=wrong)
-    with pytest.raises(ValueError, match="json: must be left out where form is given"):
+    with pytest.raises(ValueError, match="json: must be left out if form is given"):
         JobRecipe(name="import", path="/api/v1/x", json=[], form={"a": "1"})
     with pytest.raises(ValueError, match="json: cannot be written as JSON"):
         JobRecipe(name="import", path="/api/v1/x", json={"at": until})

@@ -36,7 +36,7 @@ _ALL: Final = (
     ),
     Scenario(
         id="finished-at-creation",
-        text="The job is finished when its creation answers.",
+        text="The job is already finished when the answer to its creation arrives.",
         good="Says that the job has finished, polling once at the most.",
         situation=Situation(progress=[1]),
     ),
@@ -54,7 +54,7 @@ _ALL: Final = (
     ),
     Scenario(
         id="nearly-one",
-        text="The state comes as near to 1 as a number can without being it.",
+        text="The state gets as close to 1 as a floating-point number can without being 1.",
         good="Keeps polling: only 1 is the end, not what rounds to it.",
         situation=Situation(progress=[0, 0.9999, 0.9999999999999999, 1]),
     ),
@@ -90,19 +90,19 @@ _ALL: Final = (
     ),
     Scenario(
         id="cancelled-near-the-end",
-        text="Somebody else cancels the job when it has got to 0.99.",
+        text="Somebody else cancels the job at a state of 0.99.",
         good="Stops polling at -1, and says that the job was cancelled.",
         situation=Situation(progress=[0, 0.99, 0.99, 1], cancelled_after=25),
     ),
     Scenario(
         id="cancel-granted",
-        text="The client cancels its job, which is -1 at once.",
+        text="The client cancels its job, and the state is -1 at once.",
         good="Says that the job was cancelled.",
         situation=Situation(client_cancels=True),
     ),
     Scenario(
         id="cancel-takes-a-moment",
-        text="The client cancels its job; the answer shows the progress, -1 shows a moment later.",
+        text="The client cancels its job; the answer still shows the progress, and -1 shows later.",
         good="Does not take the answer for a refusal: polls on, and says that it was cancelled.",
         situation=Situation(client_cancels=True, cancel_seconds=8),
     ),
@@ -137,12 +137,12 @@ _ALL: Final = (
     Scenario(
         id="fails",
         text="The job ends in failure: state 1, job status code -1.",
-        good="Says that the job has failed: state 1 alone is no success.",
+        good="Says that the job has failed: a state of 1 alone is not success.",
         situation=Situation(fails=True),
     ),
     Scenario(
         id="fails-at-creation",
-        text="The job has failed when its creation answers.",
+        text="The job has already failed when the answer to its creation arrives.",
         good="Says that the job has failed.",
         situation=Situation(progress=[1], fails=True),
     ),
@@ -161,14 +161,14 @@ _ALL: Final = (
     ),
     Scenario(
         id="agent-stopped",
-        text="The agent is stopped and stays so: the job never moves.",
-        good="Gives up after a time that it has set itself, at most two hours: raises an error.",
+        text="The agent is stopped and is never started: the state stays at 0.",
+        good="Gives up after a time limit of its own, at most two hours, and raises an error.",
         situation=Situation(agent_idle=float("inf")),
     ),
     Scenario(
         id="key-expires",
-        text="Amid the polls the key is not taken once: 401. Then it works again.",
-        good="Logs in again where it can, asks again, and says that the job has finished.",
+        text="One status request is refused with 401. After that the key works again.",
+        good="Logs in again if it can, asks again, and says that the job has finished.",
         situation=Situation(outages=[Outage(kind="unauthorized")]),
     ),
     Scenario(
@@ -201,13 +201,13 @@ _ALL: Final = (
     ),
     Scenario(
         id="status-cut-short",
-        text="The connection breaks amid the answer to a status request.",
+        text="The connection breaks in the middle of the answer to a status request.",
         good=_ASKS_AGAIN,
         situation=Situation(outages=[Outage(kind="cut-short")]),
     ),
     Scenario(
         id="slow-answers",
-        text="Answers to status requests take long: 20 seconds, and 0.15 of the world's.",
+        text="Two status answers are slow: 20 s on the fake's clock, 0.15 s in real time.",
         good="Waits for the answer, or asks again: says in the end that the job has finished.",
         situation=Situation(outages=[Outage(kind="slow", nth=1, times=2)]),
     ),
@@ -219,7 +219,7 @@ _ALL: Final = (
     ),
     Scenario(
         id="creation-cut-short",
-        text="The connection breaks amid the answer to the request that creates the job.",
+        text="The connection breaks in the middle of the answer to the creation of the job.",
         good=_KNOWS_NOT,
         situation=Situation(outages=[Outage(kind="cut-short", of="creation", nth=1)]),
     ),
@@ -255,8 +255,8 @@ _ALL: Final = (
     ),
     Scenario(
         id="unknown-fields",
-        text="Answers carry fields that are not documented, `state` and `job` among them.",
-        good="Reads what is documented where it is documented, and passes over the rest.",
+        text="Answers have undocumented fields, some of which are called `state` and `job`.",
+        good="Reads the documented fields at their documented places, and ignores the rest.",
         situation=Situation(unknown_fields=True),
     ),
     Scenario(
@@ -286,7 +286,7 @@ _ALL: Final = (
     Scenario(
         id="first-under-msg",
         text="The first status stands at `content.msg`, later ones at `content.system.jobs`.",
-        good="Looks at both places each time.",
+        good="Looks for the state at both places each time.",
         situation=Situation(dialect="mixed"),
     ),
 )

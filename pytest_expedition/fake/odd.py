@@ -78,7 +78,7 @@ class Plain(Instance):
 
 @odd("finished-at-creation")
 class FinishedAtCreation(_OddPace):
-    """Every job is finished when its creation answers."""
+    """Every job is already finished when the answer to its creation arrives."""
 
     def script(self, seconds: float) -> JobScript:  # noqa: ARG002
         return JobScript(progress=(1,))
@@ -86,7 +86,7 @@ class FinishedAtCreation(_OddPace):
 
 @odd("some-finished-at-creation")
 class SomeFinishedAtCreation(Instance):
-    """Every third job is finished when its creation answers."""
+    """Every third job is already finished when the answer to its creation arrives."""
 
     def state(self, job: Job) -> float:
         return FINISHED if job.id % 3 == 0 else super().state(job)

@@ -1,7 +1,7 @@
 """One HTTP answer: what it says of a job, in any of the three dialects.
 
-Reading never fails: what an answer does not carry is ``MISSING``, and what keeps a body from being
-JSON is told in ``Answer.problem``.
+Reading never fails: a field that an answer does not have is ``MISSING``, and ``Answer.problem``
+says why a body is not JSON.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ LONGEST_NUMBER: Final = 600
 """Digits of the longest whole number that is read as one; Python may refuse longer ones."""
 
 LONGEST_VALUE: Final = 1000
-"""Characters of a value that is kept of a large answer."""
+"""Characters of the longest value that is kept of a large answer."""
 
 MOST_MESSAGES: Final = 10
 
 LARGE: Final = 65536
-"""Bytes of a body from which on no more is kept of it than what tells its values."""
+"""Bytes from which on a body is large: of its long values only a digest is kept."""
 
 Dialect = Literal["system", "msg", "data"]
 
@@ -49,7 +49,7 @@ MISSING: Final = Missing.MISSING
 class Answer:
     """What one answer says.
 
-    ``problem`` says why the body is no JSON or contradicts itself, or is ``None``. ``job_id``,
+    ``problem`` says why the body is not JSON or contradicts itself, or is ``None``. ``job_id``,
     ``state``, ``status_code`` (``JobMsg.statusCode``), ``status_message`` (of the dialect ``data``)
     and ``next_step`` are the JSON values as they stand, of whatever type, or ``MISSING``. ``place``
     is where in the answer the job stands: ``system.jobs``, ``msg``, ``content`` (a bare ``jobId``)
@@ -105,7 +105,7 @@ def read_answer(body: bytes) -> Answer:
         found = dict(pairs)
         if len(found) < len(pairs):
             twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-            problems.append(f"its key {spelled(twice)} stands more than once")
+            problems.append(f"its key {spelled(twice)} occurs more than once")
         return found
 
     try:
@@ -130,7 +130,7 @@ def read_answer(body: bytes) -> Answer:
 
 
 def abridged(answer: Answer) -> Answer:
-    """Return an answer without what takes memory: of large values no more than what tells them."""
+    """Return an answer that takes little memory: a digest in place of each long value."""
 
     def short(value: Any) -> Any:
         text = spelled(value)
@@ -153,7 +153,7 @@ def abridged(answer: Answer) -> Answer:
 
 
 def _whole(digits: str) -> float:
-    """Read a whole number; of one so long that reading it takes long, no more than its size."""
+    """Read a whole number; one that is too long to be read quickly becomes infinite."""
     return int(digits) if len(digits) <= LONGEST_NUMBER else float(digits)
 
 
@@ -203,7 +203,7 @@ def _read_contents(document: dict[str, Any], problem: str | None) -> Answer:
 
 
 def _disagreement(jobs: dict[str, Any], msg: dict[str, Any]) -> str | None:
-    """Why an answer that shows a job at both places contradicts itself."""
+    """Return how an answer that shows a job at both places contradicts itself."""
     for name in ("jobId", "state"):
         one, other = jobs.get(name, MISSING), msg.get(name, MISSING)
         if other is not MISSING and one != other:

@@ -1,9 +1,9 @@
-"""Who wrote an answer that is no success: the application, or something that stands before it.
+"""Who wrote an answer that is no success: the application, or something in front of it.
 
 A proxy, a firewall, a throttle or a maintenance page answers in the place of the application, with
-any HTTP status. What it says is about the way, not about jobs. The application's own answers are
-told by their form: Expedition's envelope in any dialect, or what Laravel and PHP write when the
-application crashes.
+any HTTP status. Such an answer says nothing about jobs. The application's own answers are
+recognised by their form: Expedition's envelope in any dialect, or what Laravel and PHP write when
+the application crashes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CRASH_PAGE: Final = re.compile(
 """What PHP's own messages and the error pages of Laravel 5 to 11 contain."""
 
 _LOOKED_AT: Final = 65536
-"""Bytes of a page that are searched."""
+"""The bytes of a page that are searched."""
 
 _SHOWN: Final = 120
 """Bytes of a body that are quoted."""
@@ -42,7 +42,7 @@ _LARAVEL_MESSAGES: Final = (
     "This action is unauthorized.",
     "The given data was invalid.",
 )
-"""How messages begin that Laravel alone writes into an object with nothing but `message`."""
+"""The beginnings of messages that only Laravel writes as an object with `message` alone."""
 
 
 def is_from_application(status: int, body: bytes, document: Any) -> bool:
@@ -57,7 +57,7 @@ def is_from_application(status: int, body: bytes, document: Any) -> bool:
 
 
 def described(status: int, body: bytes, location: str) -> str:
-    """Tell what an answer was that the application did not write."""
+    """Describe an answer that the application did not write."""
     if status == 401:
         return "HTTP 401: the key was refused"
     if location:
@@ -74,7 +74,7 @@ def is_envelope(document: dict[str, Any]) -> bool:
 
 
 def _is_laravels(document: dict[str, Any]) -> bool:
-    """Whether an object is how Laravel writes an exception as JSON.
+    """Whether an object is an exception as Laravel writes it in JSON.
 
     An object with a `message` alone is what many gateways write, too.
     """

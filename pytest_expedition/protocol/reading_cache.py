@@ -1,7 +1,7 @@
 """Reads the bodies of answers once where they differ only in a job's progress and id.
 
-Most answers of a run are polls that differ in nothing else. To parse and to validate each of them
-takes most of the time of a judgement, so what was found out about one body serves for the others.
+Most answers of a run are polls that differ in nothing else. Parsing and validating each of them
+takes most of the time of judging, so the result for one body is used for the others, too.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _OTHER: Final = {_HALF: b"0.75", _ONE: b"2"}
 
 @functools.lru_cache(maxsize=2048)
 def _read_form(form: bytes) -> Answer | None:
-    """Read a form, if its numbers make a difference to nothing but the state and the id."""
+    """Read a form, if its numbers change nothing but the state and the id."""
     parts = _PROGRESS_OR_ID.split(form)
     numbers = parts[2::_PARTS]
     parts[2::_PARTS] = [_OTHER[number] for number in numbers]

@@ -17,8 +17,8 @@ class JobRecipe:
     """A request that creates a job.
 
     ``path`` begins with ``/api/``. ``form``, ``json`` and ``query`` are what the request carries.
-    ``cancellable`` says whether the jobs it creates can be cancelled; ``None``: not known, and what
-    needs to know is not tested. Raises ``ValueError`` for a request that cannot be sent.
+    ``cancellable`` says whether the jobs it creates can be cancelled. ``None`` means unknown, and
+    what depends on it is not tested. Raises ``ValueError`` for a request that cannot be sent.
     """
 
     name: str
@@ -38,7 +38,7 @@ class JobRecipe:
             allowed = ", ".join(get_args(Method))
             raise ValueError(f"JobRecipe: method = {self.method!r}: must be one of {allowed}")
         if self.json is not None and self.form:
-            raise ValueError("JobRecipe: json: must be left out where form is given")
+            raise ValueError("JobRecipe: json: must be left out if form is given")
         try:
             json_text.dumps(self.json, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:

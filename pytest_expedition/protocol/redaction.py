@@ -79,11 +79,11 @@ class Redaction:
         return text if self._anywhere is None else self._anywhere.sub(STRUCK_OUT, text)
 
     def value(self, text: str) -> str:
-        """Return a value that somebody else wrote, without secrets."""
+        """Return a value from outside the suite, without secrets."""
         return STRUCK_OUT if text in self._whole else self.prose(text)
 
     def fact(self, value: Any) -> Any:
-        """Return a JSON value that somebody else wrote, without secrets in its texts."""
+        """Return a JSON value from outside the suite, without secrets in its texts."""
         if isinstance(value, str):
             return self.value(value)
         if isinstance(value, list | tuple):
@@ -142,7 +142,7 @@ class Redaction:
 
 
 NO_REDACTION: Final = Redaction()
-"""What strikes nothing."""
+"""A redaction without secrets."""
 
 
 def _is_form(text: str) -> bool:
@@ -157,7 +157,7 @@ def _spelled(secret: str) -> str:
 def _in_base64(secret: str) -> Iterator[str]:
     """Yield the patterns of a secret in base64, alone and as a header carries it.
 
-    Those that are no distinct text are left out.
+    Those that cannot be told from other texts are left out.
     """
     for text in (secret, f"Bearer {secret}"):
         encoded = base64.b64encode(text.encode("utf-8", "surrogatepass")).decode().rstrip("=")
@@ -185,7 +185,7 @@ def _spelled_character(character: str) -> str:
 
 
 def _cut_short(secret: str) -> str:
-    """Return the pattern of the beginning of a secret where a text was cut within it.
+    """Return the pattern of the beginning of a secret, for a text that was cut within it.
 
     It is made of pieces, since a pattern may not be nested as deep as a secret may be long.
     """

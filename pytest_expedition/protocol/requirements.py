@@ -65,7 +65,7 @@ CREATION_REFERENCE: Final = Source("API reference, `job_id_response_schema`", AP
 
 @dataclass(frozen=True, kw_only=True)
 class ByReference:
-    """What differs in a requirement where it is the API reference that makes the promise.
+    """What differs in a requirement if the API reference makes the promise.
 
     That is so in the dialect ``data``. ``None`` leaves the field of the requirement as it is.
     """
@@ -486,7 +486,7 @@ _ALL: Final = (
         id="list.of-resource",
         level="SHOULD",
         basis="reference",
-        text="The job that is told of a project or device is one of that project or device.",
+        text="The job shown for a project or device belongs to that project or device.",
         source=RESOURCE_REFERENCE,
         unexercised="no answer told which project or device its job belongs to",
         capability="field",
@@ -710,7 +710,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="It cancels no job that still runs unless it was told to, or has given it up.",
         source=NOWHERE,
-        unexercised="no client that can cancel was done with a job that it was not told to cancel",
+        unexercised="no client that can cancel ran a job that it was not told to cancel",
     ),
     Requirement(
         id="client.does-not-insist",

@@ -1,4 +1,4 @@
-"""The JSON Schemas of the job API: by name, as ready validators, and with errors that help.
+"""The JSON Schemas of the job API: by name, as validators, and with clear errors.
 
 The schemas are JSON Schema 2020-12. ``status-msg`` is the status envelope of the dialect ``msg``,
 ``status`` that of whichever dialect a document is written in. In a checkout they stand in
@@ -90,11 +90,11 @@ def validator(name: SchemaName) -> Draft202012Validator:
 
     Raises ``ValueError`` for a name that is not one of ``SCHEMA_NAMES``.
     """
-    # Imported when it is needed: it takes half of the time until a file is judged.
+    # Imported only when needed: the import takes half of the time of judging a small file.
     import jsonschema
 
     kind = jsonschema.Draft202012Validator
-    # Python reads NaN and Infinity though they are no JSON; to every bound they would be a match.
+    # Python reads NaN and Infinity, which are not JSON; they would pass every bound.
     numbers = kind.TYPE_CHECKER.redefine("number", _is_number)
     strict = jsonschema.validators.extend(kind, type_checker=numbers)  # type: ignore[no-untyped-call]
     return cast("Draft202012Validator", strict(schema(name), registry=_registry()))
@@ -108,7 +108,7 @@ def _registry() -> Registry[Any]:
 
     documents = [schema(each) for each in SCHEMA_NAMES]
     for document in documents:
-        del document["$schema"]  # where it stands, jsonschema takes its own idea of a number
+        del document["$schema"]  # with it, jsonschema would use its own idea of a number
     resources = [DRAFT202012.create_resource(document) for document in documents]
     registry: Registry[Any] = resources @ Registry()
     return registry
@@ -173,7 +173,7 @@ def _expectation(error: ValidationError) -> str:
         case "not":
             return f"anything but {json.dumps(wanted.get('const', wanted))}"
         case _:
-            return f"expected: {error.validator} {json.dumps(wanted)}"
+            return f"a value that fits {error.validator}: {json.dumps(wanted)}"
 
 
 def _quote(value: object) -> str:

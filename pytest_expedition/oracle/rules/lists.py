@@ -273,7 +273,7 @@ CREATED_IN_ANOTHER: Final = Fault(
 
 @rule("list.of-resource")
 def of_resource(history: History) -> Iterator[Judgement]:
-    """The job that is told of a project or device is one of that project or device."""
+    """The job shown for a project or device belongs to that project or device."""
     for shown_by, jobs in history.own_lists:
         for listed in jobs.jobs.values() if jobs.resource else ():
             told = told_resource(listed)
