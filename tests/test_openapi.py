@@ -142,7 +142,7 @@ def test_series_of_requests_find_no_fault(
         ("system", "cancel-message-as-text"),
         ("data", "text-job-id"),
         ("data", "word-of-the-queue"),
-        ("data", "second-cancel-says-ok"),
+        ("data", "no-content"),
     ],
 )
 def test_a_server_that_breaks_it_is_found_out(dialect: DescribedDialect, name: str) -> None:

@@ -138,6 +138,7 @@ JOB_REQUESTS: Final = (
         "GET",
         "device/{deviceId}/retrieveContent/{config}",
         "Retrieving Content from Device",
+        query=["config"],
         job_type="retrieve_device_config",
     ),
     _creates("convert", "POST", _MIGRATION + "/convert", "Converting Config"),
@@ -225,6 +226,7 @@ JOB_REQUESTS: Final = (
         "GET",
         _RETRIEVE,
         "Retrieving Content from Device",
+        query=["config"],
         job_type="retrieve_device_config",
     ),
     _by_reference(

@@ -237,10 +237,13 @@ class UnderMsgNowAndThen(Instance):
 
 @odd("only-what-is-needed")
 class OnlyWhatIsNeeded(Instance):
-    """A status carries the state of a job and nothing else."""
+    """A status carries the state of a job and nothing else; a list carries its id, too."""
 
     def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
         return super().content({"state": described["state"]}, first=first)
+
+    def tell_in_list(self, job: Job) -> dict[str, Any]:
+        return {"id": job.id, **super().tell_in_list(job)}
 
 
 @odd("every-number-with-fraction", "status.wire-number")
