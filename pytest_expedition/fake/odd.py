@@ -227,7 +227,7 @@ class TasksAsObjects(Instance):
 
 @odd("under-msg-now-and-then")
 class UnderMsgNowAndThen(Instance):
-    """Where jobs stand at `system.jobs`, every second answer has them at `msg` instead."""
+    """In the dialect `system`, every second answer has the job at `msg` instead."""
 
     def content(self, described: dict[str, Any], *, first: bool = False) -> dict[str, Any]:
         content = super().content(described, first=first)

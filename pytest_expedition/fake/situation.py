@@ -312,7 +312,7 @@ class SituationInstance(Instance):
         return super().answer_status(job)
 
     def describe(self, job: Job) -> dict[str, Any]:
-        """Return all that is told of a job, spelled as the situation wants it."""
+        """Return all fields of a job, with numbers spelled as the situation says."""
         described = super().describe(job)
         if self.situation.spelled == "fraction":
             described["state"] = float(described["state"])

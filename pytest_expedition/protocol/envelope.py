@@ -74,7 +74,7 @@ class Answer:
 
     @property
     def progress(self) -> float | None:
-        """The state where it is what the documentation allows: 0 to 1, or -1; else ``None``."""
+        """The state if the documentation allows it (0 to 1, or -1), else ``None``."""
         state = self.state
         is_number = type(state) is int or type(state) is float
         return float(state) if is_number and (0 <= state <= 1 or state == -1) else None

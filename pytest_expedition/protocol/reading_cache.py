@@ -1,4 +1,4 @@
-"""Reads the bodies of answers once where they differ only in a job's progress and id.
+"""Reads the bodies of answers only once if they differ only in a job's progress and id.
 
 Most answers of a run are polls that differ in nothing else. Parsing and validating each of them
 takes most of the time of judging, so the result for one body is used for the others, too.

@@ -34,7 +34,7 @@ class NotRecordedError(ValueError):
 
 
 def body_of(response: dict[str, Any], attached: Callable[[str], bytes | None]) -> bytes:
-    """Return the body of an answer. Raises ``NotRecordedError`` where the recording lacks it.
+    """Return the body of an answer. Raises ``NotRecordedError`` if the recording lacks it.
 
     ``attached`` returns the content of a file that the recording names, if it is there.
     """

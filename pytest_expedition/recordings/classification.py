@@ -48,7 +48,7 @@ _KEY: Final = "authorization"
 class ForeignExchange:
     """A request that another client sent, and its answer, as they were recorded.
 
-    ``sent`` and ``received`` are seconds on one clock. ``status`` is ``None`` where no answer is
+    ``sent`` and ``received`` are seconds on one clock. ``status`` is ``None`` if no answer is
     known, and ``lost`` says why. ``body`` is that of the answer.
     """
 

@@ -91,7 +91,7 @@ class ReadableRest(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Read some bytes, none where the file ends or is damaged."""
+        """Read some bytes, none if the file ends or is damaged."""
         view = memoryview(buffer)
         try:
             while not self._ready and (packed := self._file.read(_HEAD)):

@@ -56,7 +56,7 @@ class HarLog:
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry that was read; ``sent`` and ``received`` are ``None`` where it has no times."""
+    """An entry that was read; ``sent`` and ``received`` are ``None`` if it has no times."""
 
     exchange: ForeignExchange
     sent: float | None
@@ -265,7 +265,7 @@ class JsonText:
         return is_there
 
     def value(self) -> Any:
-        """Read the next value. Raises ``json.JSONDecodeError`` where there is none."""
+        """Read the next value. Raises ``json.JSONDecodeError`` if there is none."""
         self.peek()
         while True:
             try:
@@ -335,7 +335,7 @@ def _number(count: int, what: str) -> str:
 
 
 def _is_not_from_the_server(entry: dict[str, Any], response: dict[str, Any]) -> bool:
-    """Whether a cache, a service worker or a test answered, as far as the recorder tells."""
+    """Whether a cache, a service worker or a test answered, as far as the recorder says."""
     fetched = str(entry.get("_fetchType") or response.get("_fetchType") or "network").lower()
     return bool(
         entry.get("_fromCache")

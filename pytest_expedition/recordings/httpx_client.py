@@ -82,7 +82,7 @@ class Listener:
 
 
 def _exchanges(answer: Any, *, streamed: bool) -> list[dict[str, Any]]:
-    """Return the fields of each exchange: several where the request was redirected."""
+    """Return the fields of each exchange: several if the request was redirected."""
     answers = [*answer.history, answer]
     if streamed:
         return [{**_asked(each.request), "lost": STREAMED} for each in answers]

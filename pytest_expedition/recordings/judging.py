@@ -130,7 +130,7 @@ def record_of(
 ) -> RunRecord:
     """Return the record of what recordings showed.
 
-    ``offers`` is what the servers are known to have besides what the recording shows.
+    ``offers`` are capabilities of the servers, in addition to those that the recording shows.
     """
     dialect = spoken(judged.created_in, judged.dialects)
     results = decide_outcomes(judged.findings, offers={*offers, *_shown(judged)}, dialect=dialect)

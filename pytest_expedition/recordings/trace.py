@@ -114,7 +114,7 @@ def _body_fields(body: bytes) -> dict[str, str]:
 class Trace:
     """A trace, read line by line.
 
-    ``remarks`` tell of what could not be read. ``incomplete`` says whether any line is missing:
+    ``remarks`` say what could not be read. ``incomplete`` says whether any line is missing:
     then there may have been other requests.
     """
 

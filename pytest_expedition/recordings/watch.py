@@ -101,10 +101,10 @@ class Answered(Protocol):
 
 
 class Watch:
-    """Watches sessions, or servers of this process, and judges what they told their clients.
+    """Watches sessions, or servers of this process, and judges the answers that their clients got.
 
     ``jobs`` are recipes that say which jobs can be cancelled, ``job_seconds`` is how long a
-    job may take, where that is known. It assumes that only what it watches cancels the
+    job may take, if that is known. It assumes that only what it watches cancels the
     jobs that it sees created. With ``record`` it adds to a trace what it sees, as a ``part`` of it.
     """
 
