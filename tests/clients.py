@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Unanswered(Exception):
-    """Nobody but a gateway, or nobody at all, has answered."""
+    """A gateway answered, or nothing did."""
 
 
 class GaveUp(Exception):

@@ -41,7 +41,7 @@ def test_a_server_in_the_background_of_a_script_can_be_ended(ending: signal.Sign
         assert process.wait(10) == 0
 
 
-def test_where_no_client_came_nothing_was_kept() -> None:
+def test_serve_says_that_no_client_sent_a_request() -> None:
     command = [*SERVE, "--scenario=two-jobs"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -150,7 +150,7 @@ def test_the_help_of_client_says_how_often_to_poll(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("polls_after_the_end", "exit_status", "told"),
     [
-        (0, 0, "It broke no promise that can be seen from here."),
+        (0, 0, "It broke no promise, as far as its requests show."),
         (3, 1, "After an answer had shown -1, it polled the job 3 times more."),
     ],
 )
@@ -176,7 +176,7 @@ def test_a_client_that_is_put_in_a_scenario_by_hand_is_judged_at_the_end(
         printed, introduction = process.communicate(timeout=10)
     assert "A good client: Stops polling at -1" in introduction
     assert "A second is 40 of the scenario's." in introduction
-    assert "Job 1619 was cancelled: see that the client said so." in printed
+    assert "Job 1619 was cancelled: check that the client said so." in printed
     assert told in printed
     assert process.returncode == exit_status
 
@@ -350,7 +350,7 @@ def test_an_address_of_ones_choice() -> None:
         (["--host=a b", "--tls"], "cannot make a certificate for the host 'a b'"),
     ],
 )
-def test_an_address_that_is_none(
+def test_an_invalid_address_is_refused(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert main(["serve", *arguments]) == 2

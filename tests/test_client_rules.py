@@ -110,24 +110,24 @@ def test_polls_that_were_under_way_when_the_end_arrived_do_not_count() -> None:
     assert not broken(transcript(CREATED, *at_once, said="finished"))
 
 
-def test_who_gives_up_after_ten_minutes_is_patient() -> None:
+def test_a_client_that_gives_up_after_ten_minutes_is_patient() -> None:
     assert broken(transcript(CREATED, *polls(0, 0), said="gave-up", done=599)) == {"is-patient"}
     assert not broken(transcript(CREATED, *polls(0, 0), said="gave-up", done=600))
 
 
 @pytest.mark.parametrize("stumbled", [False, True])
-def test_who_gives_up_an_unknown_job_is_neither_impatient_nor_clumsy(stumbled: bool) -> None:  # noqa: FBT001
+def test_a_client_that_gives_up_an_unknown_job_breaks_no_promise(stumbled: bool) -> None:  # noqa: FBT001
     judged = transcript((0.0, "create", LOST), said="gave-up", stumbled=stumbled)
     assert not broken(judged)
     assert outcomes(judged)["creates-once"] == "pass"
 
 
-def test_who_stumbles_over_what_an_outage_left_has_not_borne_the_outage() -> None:
+def test_a_client_that_fails_because_of_an_outage_does_not_survive_it() -> None:
     judged = transcript(CREATED, *polls(0.5, LOST), said="gave-up", stumbled=True)
     assert broken(judged) == {"survives-outages"}
 
 
-def test_who_stumbles_over_a_good_answer_did_not_understand_it() -> None:
+def test_a_client_that_fails_because_of_a_good_answer_did_not_understand_it() -> None:
     judged = transcript(CREATED, *polls(0.5), said="gave-up", stumbled=True)
     assert broken(judged) == {"understands-answers"}
 
@@ -138,14 +138,14 @@ def test_an_outage_that_was_borne_is_told() -> None:
     assert outcomes(judged)["survives-outages"] == "pass"
 
 
-def test_whoever_waited_so_often_is_not_said_to_wait_for_ever() -> None:
+def test_a_client_that_was_ended_before_two_hours_is_not_said_to_wait_for_ever() -> None:
     judged = transcript(CREATED, *polls(0, 0), said="endless", done=2500)
     assert outcomes(judged)["polls-not-for-ever"] == "inconclusive"
     judged = transcript(CREATED, *polls(0, 0), said="endless", done=7200)
     assert broken(judged) == {"polls-not-for-ever"}
 
 
-def test_who_gives_a_job_up_may_cancel_it() -> None:
+def test_a_client_may_cancel_a_job_that_it_gives_up() -> None:
     asked: tuple[Asked, ...] = (CREATED, *polls(0, 0), (700.0, "cancel", -1.0))
     assert "cancels-when-told" not in broken(transcript(*asked, said="gave-up"))
     assert broken(transcript(*asked, said="cancelled")) == {"cancels-when-told"}
@@ -173,7 +173,7 @@ def hammering(judged: Transcript) -> list[str]:
     return [seen(x) for x in does_not_hammer(judged) if isinstance(x, Violation)]
 
 
-def test_a_client_that_nobody_heard_is_judged_by_what_it_sent() -> None:
+def test_a_client_whose_words_are_unknown_is_judged_by_its_requests() -> None:
     judged = transcript(CREATED, *polls(0.5, -1), said=None)
     assert not broken(judged)
     assert outcomes(judged)["sees-cancel"] == "inconclusive"
@@ -190,7 +190,7 @@ def test_a_job_that_had_ended_before_its_cancel_need_not_be_cancelled() -> None:
         assert outcomes(told)["does-as-told"] == expected
 
 
-def test_who_was_to_cancel_is_judged_by_that_promise_alone() -> None:
+def test_a_client_that_misjudges_its_own_cancel_breaks_one_promise_alone() -> None:
     asked: tuple[Asked, ...] = (CREATED, (1.0, "cancel", 0.5), *polls(0.5, 1))
     judged = transcript(*asked, said="cancelled", told_to_cancel=True)
     assert broken(judged) == {"trusts-the-state"}

@@ -167,9 +167,7 @@ def test_an_async_client_that_sleeps_by_another_clock_is_told_so(harness: Harnes
         harness.run(SCENARIOS["ordinary"].situation, functions)
 
 
-def test_a_start_that_takes_its_time_before_its_first_request_is_let_be(
-    harness: Harness, client: Client
-) -> None:
+def test_a_start_may_take_long_before_its_first_request(harness: Harness, client: Client) -> None:
     def start() -> Any:
         really_sleep(5)
         return client.start()

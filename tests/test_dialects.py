@@ -205,7 +205,7 @@ def test_data_tells_the_tasks_where_they_are_asked_for(
         (1, False, True, "cancelled"),
     ],
 )
-def test_data_says_in_a_word_how_a_job_stands(
+def test_data_has_a_word_for_the_state_of_a_job(
     create: Any,
     expedition_server: ExpeditionServer,
     call: Call,
@@ -383,14 +383,14 @@ def test_the_loop_of_the_documentation_reads_the_mixture(
     assert states == [0, 0, 0.5, 0.5, 1]
 
 
-def test_a_cancel_of_the_mixture_stands_where_the_documentation_reads_it(
+def test_a_cancel_in_mixed_is_answered_where_the_documentation_reads_it(
     create: Any, call: Call
 ) -> None:
     create("mixed")
     assert content_of(call("DELETE", "job/1619"))["system"]["jobs"]["state"] == -1
 
 
-def test_a_dialect_that_nobody_speaks_is_refused(expedition_server: ExpeditionServer) -> None:
+def test_an_unknown_dialect_is_refused(expedition_server: ExpeditionServer) -> None:
     message = "dialect = 'php': must be one of system, msg, data, mixed"
     with pytest.raises(ValueError, match=message):
         Instance(dialect="php")  # type: ignore[arg-type]

@@ -114,7 +114,7 @@ def test_json_without_a_job_is_no_problem(document: Any) -> None:
 @pytest.mark.parametrize(
     "content", [3, [], {"system": 3}, {"system": {"jobs": [1]}}, {"msg": []}, {"msg": None}]
 )
-def test_a_job_of_the_wrong_shape_is_none(content: Any) -> None:
+def test_a_value_of_the_wrong_shape_is_no_job(content: Any) -> None:
     assert not reading(envelope(content)).tells_of_a_job
 
 
@@ -122,7 +122,7 @@ def test_a_job_of_the_wrong_shape_is_none(content: Any) -> None:
     ("text", "key"),
     [('{"a": 1, "a": 1}', "a"), ('{"data": {"state": 0, "x": [{}], "state": 1}}', "state")],
 )
-def test_a_key_that_stands_twice_is_told(text: str, key: str) -> None:
+def test_a_repeated_key_is_a_problem(text: str, key: str) -> None:
     assert read_answer(text.encode()).problem == f'its key "{key}" occurs more than once'
 
 

@@ -334,7 +334,7 @@ class TestTiming:
         assert early[2].sent - early[1].sent > 0.9
         assert late[2].sent - late[1].sent < 0.9
 
-    def test_a_job_that_stands_still_is_not_taken_to_be_late(
+    def test_a_job_that_makes_no_progress_is_not_taken_to_be_late(
         self, make_target: Any, expedition_server: ExpeditionServer
     ) -> None:
         expedition_server.next_job(

@@ -542,7 +542,7 @@ class TestServer:
         assert b"Connection: close" in answer
 
     @pytest.mark.parametrize("length", ["abc", "-1"])
-    def test_a_length_that_is_none_is_refused(
+    def test_an_invalid_length_is_refused(
         self, expedition_server: ExpeditionServer, length: str
     ) -> None:
         host, port = expedition_server.url.removeprefix("http://").split(":")

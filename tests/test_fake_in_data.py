@@ -70,7 +70,7 @@ def test_the_list_of_jobs_has_pages(call: Call, server: ExpeditionServer) -> Non
 
 
 @pytest.mark.parametrize("query", ["status=done", "page=0", "limit=x", "type=cooking"])
-def test_a_list_that_nobody_can_make_is_refused(call: Call, query: str) -> None:
+def test_a_list_request_that_is_not_valid_is_refused(call: Call, query: str) -> None:
     answer = call("GET", f"job?{query}")
     assert answer.status_code == 400
     validate(answer.json(), "error-data")
@@ -156,7 +156,7 @@ def test_the_agent_is_told_by_type_and_by_id(call: Call, server: ExpeditionServe
     assert not server.instance.agent_running
 
 
-def test_who_logs_in_by_json_is_answered_as_the_reference_has_it(
+def test_a_login_by_json_is_answered_as_the_reference_declares(
     call: Call, server: ExpeditionServer
 ) -> None:
     right = {"username": "admin", "password": "paloalto"}

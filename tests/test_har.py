@@ -133,7 +133,7 @@ def test_what_a_request_was_for(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_what_may_have_changed_a_job_counts_as_a_cancel_of_which_nobody_knows(
+def test_a_request_that_may_have_changed_a_job_counts_as_a_cancel_at_an_unknown_time(
     tmp_path: Path, method: str
 ) -> None:
     exchange = one(tmp_path, entry(method, "/api/v1/job/7/anything"))
@@ -244,16 +244,14 @@ def test_times_have_zones_and_are_as_exact_as_they_are_told(
 
 
 @pytest.mark.parametrize("begun", ["yesterday", "", None, 0, "2026-13-01T10:00:00Z", "…+99:00"])
-def test_what_was_sent_nobody_knows_when_may_have_been_at_any_time(
+def test_a_request_of_unknown_time_may_have_been_sent_at_any_time(
     tmp_path: Path, begun: Any
 ) -> None:
     assert span(tmp_path, startedDateTime=begun) == (0, 60.002)
 
 
 @pytest.mark.parametrize("took", [None, -1, 0, "5", float("inf")])
-def test_what_was_answered_nobody_knows_when_may_have_been_at_the_very_end(
-    tmp_path: Path, took: Any
-) -> None:
+def test_an_answer_of_unknown_time_may_have_come_at_the_very_end(tmp_path: Path, took: Any) -> None:
     begun = "2026-03-01T10:00:30.000Z"
     nothing: Any
     for nothing in ({}, {"wait": -1}, {"wait": 0}, None):

@@ -460,7 +460,7 @@ class TestLedger:
         assert bool(client.leftovers.agent) == (hangs == "/agent/start")
         assert now[0] <= 10.0
 
-    def test_nobody_elses_job_is_ever_cancelled(self, serve: Any) -> None:
+    def test_no_job_of_others_is_cancelled(self, serve: Any) -> None:
         class Sloppy(Instance):
             """Reads an id as PHP does: as far as it is a number."""
 
@@ -546,7 +546,7 @@ class TestGateways:
             assert told in found.reason
 
     @pytest.mark.parametrize("profile", ["smoke", "default"])
-    def test_who_is_shut_out_after_the_probes_is_told_since_when(
+    def test_a_gateway_that_blocks_the_suite_is_named_with_its_first_answer(
         self, serve: Any, profile: Any
     ) -> None:
         class ShutsOut(Instance):
@@ -591,7 +591,7 @@ class TestGateways:
         assert found.left_behind == ()
         assert 0 < found.unanswered[429] < len(server.requests) / 5
 
-    def test_nobody_waits_longer_than_the_run_may_take(self, serve: Any) -> None:
+    def test_no_pause_is_longer_than_the_run_may_take(self, serve: Any) -> None:
         class FarAway(Instance):
             def answer_status(self, _: Job) -> Response:
                 return Response(status=503, headers={"Retry-After": "86400"}, body=b"Later")
@@ -754,7 +754,7 @@ class TestKeys:
         assert not any(x.answered for x in refused)
         assert {"secret-key-1", "secret-key-2", "paloalto"} <= set(client.secrets)
 
-    def test_a_key_may_expire_as_often_as_it_likes(self, serve: Any) -> None:
+    def test_a_key_may_expire_again_and_again(self, serve: Any) -> None:
         server, target = serve(Expiring, **BY_NAME)
         found = run_contract(target, profile="smoke", seed=1)
         assert (found.verdict, found.reason) == ("conformant", "")
@@ -825,7 +825,7 @@ class TestTime:
             longest = max(longest, target.clock.now())
         assert longest <= 3 * seconds + 2 * SPARE_SECONDS
 
-    def test_who_waits_is_told_how_the_run_stands(self, serve: Any) -> None:
+    def test_progress_is_shown_while_the_run_waits(self, serve: Any) -> None:
         _, target = serve()
         standings: list[Progress] = []
         run_contract(target, seed=1, watch=standings.append)
@@ -833,7 +833,7 @@ class TestTime:
         assert standings[0].seconds_left <= target.limits.seconds
         assert 0 < standings[-1].seconds_left <= 3 * 12 + 2 * SPARE_SECONDS
 
-    def test_where_nothing_waits_nobody_is_told(self) -> None:
+    def test_no_progress_is_shown_if_nothing_waits(self) -> None:
         from pytest_expedition.suite.embedded import embedded_target
 
         standings: list[Progress] = []
@@ -900,7 +900,7 @@ class TestStoppedAgent:
         assert found.reason.count("was stopped") == 1
         assert "was answered with HTTP 503; start it by hand" in found.reason
 
-    def test_an_agent_that_refuses_to_stop_is_left_in_peace(self, serve: Any) -> None:
+    def test_an_agent_that_refuses_to_stop_causes_no_error(self, serve: Any) -> None:
         class NeverStops(Instance):
             def answer_agent(self, path: str) -> Response:
                 if path.endswith("/stop"):

@@ -141,7 +141,7 @@ def test_only_what_is_sent_while_it_watches_is_judged(
     assert "send" not in vars(session)
 
 
-def test_what_it_cannot_watch_is_refused() -> None:
+def test_an_object_that_it_cannot_watch_is_refused() -> None:
     with pytest.raises(TypeError, match=r"watch a requests\.Session, an .*, not 'x'"):
         Monitor("x")  # type: ignore[arg-type]
 

@@ -77,7 +77,9 @@ def test_a_broken_must_is_told_and_nothing_else(
     assert server.api_key not in text
 
 
-def test_what_the_client_gets_is_what_it_got_before(expedition_server: ExpeditionServer) -> None:
+def test_a_watched_client_gets_the_same_answers_as_before(
+    expedition_server: ExpeditionServer,
+) -> None:
     with httpx.Client(trust_env=False) as client:
         monitor = Monitor(client)
         answer = client.get(f"{expedition_server.url}/api/v1/job/status/1")

@@ -167,7 +167,7 @@ def test_a_broken_must_shows_though_its_test_is_not_selected(pytester: pytest.Py
 
 
 @pytest.mark.usefixtures("embedded")
-def test_a_session_that_stops_at_the_first_failure_says_of_what_its_verdict_is(
+def test_a_session_that_stops_at_the_first_failure_says_what_its_verdict_is_about(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makeconftest(SLIPS_BACK)

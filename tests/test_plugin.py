@@ -267,7 +267,7 @@ def test_a_should_that_fails_fails_the_run_if_one_is_strict(
 def test_what_a_target_lacks_is_skipped_with_its_reason(
     pytester: pytest.Pytester, expedition_server: ExpeditionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With an URL alone nobody has said which jobs can be cancelled."""
+    """With a URL alone it is not known which jobs can be cancelled."""
     expedition_server.clock.seconds_per_poll = 4
     expedition_server.instance.set_pace(20)
     monkeypatch.setenv("EXPEDITION_API_KEY", expedition_server.api_key)
@@ -616,7 +616,7 @@ def test_each_report_that_was_written_is_named(pytester: pytest.Pytester) -> Non
     result.stdout.fnmatch_lines(["report written to a.json", "report written to b.html"])
 
 
-def test_every_option_stands_in_one_group_of_the_help(pytester: pytest.Pytester) -> None:
+def test_every_option_is_in_one_group_of_the_help(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess("--help")
     text = result.stdout.str()
     group = text.partition("contract suite for the job API of Expedition 2.0:")[2].partition(
@@ -687,7 +687,9 @@ def noted_imports(pytester: pytest.Pytester, test: str, *options: str) -> dict[s
     return noted
 
 
-def test_who_does_not_use_the_plugin_imports_one_module_of_it(pytester: pytest.Pytester) -> None:
+def test_a_session_that_does_not_use_the_plugin_imports_one_module_of_it(
+    pytester: pytest.Pytester,
+) -> None:
     noted = noted_imports(pytester, "def test_nothing(): pass", "-p", "no:pytest_httpserver")
     for modules in noted.values():
         assert modules == ["pytest_expedition", "pytest_expedition.plugin"]

@@ -185,7 +185,7 @@ def test_a_program_that_does_not_end_is_killed_with_all_that_it_has_started(
             break
         time.sleep(0.01)
         with open(f"/proc/{pid.read_text()}/stat", encoding="ascii") as stat:  # noqa: PTH123
-            if stat.read().rpartition(")")[2].split()[0] == "Z":  # killed, and nobody has looked
+            if stat.read().rpartition(")")[2].split()[0] == "Z":  # killed, and not yet waited for
                 break
     else:
         pytest.fail("what the program had started still runs")

@@ -1,4 +1,4 @@
-"""Recorded traffic is judged as the suite judges, and accuses nobody of what is unknown."""
+"""Recorded traffic is judged as in the suite, and nothing unknown is a failure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ job_seconds = 60
 """
 
 
-def test_a_recording_that_simply_ends_accuses_nobody(tmp_path: Path) -> None:
+def test_a_recording_that_simply_ends_fails_no_must(tmp_path: Path) -> None:
     story = Story().create().poll(0.1)
     entries = outcomes(traced(tmp_path, story))
     assert entries["status.completes"] == "inconclusive"
@@ -314,7 +314,7 @@ def test_keys_do_not_reach_the_report(tmp_path: Path) -> None:
     assert key not in (tmp_path / "report.json").read_text()
 
 
-def test_a_proof_stands_in_its_history() -> None:
+def test_a_proof_is_part_of_its_history() -> None:
     (found,) = [
         violation
         for finding in judge(Story().create().poll(0.5).poll(0.4).history()).values()

@@ -158,7 +158,7 @@ class TestList:
     @pytest.mark.parametrize(
         "text", [text for text, methods in malformed_ids(OWN) if "DELETE" in methods]
     )
-    def test_whatever_reads_a_cancel_reads_an_ended_job_of_ours(self, text: str) -> None:
+    def test_every_reading_of_a_cancel_names_an_ended_job_of_the_run(self, text: str) -> None:
         for route in routes(f"/api/v1/job/{text}"):
             match = re.fullmatch("/api/v1/job/([^/]+)", route)
             assert match, route
@@ -166,7 +166,9 @@ class TestList:
 
     @pytest.mark.parametrize("text", [text for text, _ in malformed_ids(OWN)])
     @pytest.mark.parametrize("status", STATUS_PATHS)
-    def test_whatever_reads_a_malformed_status_reads_one_job(self, text: str, status: str) -> None:
+    def test_every_reading_of_a_malformed_status_names_one_job(
+        self, text: str, status: str
+    ) -> None:
         prefix = status.format("")
         for route in routes(status.format(text)):
             assert route.startswith(prefix), route

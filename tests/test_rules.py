@@ -1833,7 +1833,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "agent.idempotent",
-        "a job begins anew, after one that nobody asked for",
+        "a job begins anew, after one that was not asked for",
         agent("start")
         .create()
         .create(OTHER)
@@ -2163,7 +2163,7 @@ def test_two_exchanges_alike_are_still_two() -> None:
     assert one != other
 
 
-def test_a_proof_shows_the_cancel_and_what_came_of_it() -> None:
+def test_a_proof_shows_the_cancel_and_its_effect() -> None:
     story = cancellable().cancel(0.5, at=1, until=3).cancel(0.4, at=2, until=4).poll(-1)
     (late,) = [x for x in RULES["cancel.immediate"](story.history()) if isinstance(x, Violation)]
     assert [x.state for x in late.proof] == [0.5, -1]
@@ -2243,7 +2243,7 @@ def broken_in(story: Story, *, others_may_act: bool = False) -> set[str]:
 
 
 class TestAJobWhoseCreationWasNotRecorded:
-    def test_is_held_to_what_it_shows(self) -> None:
+    def test_is_judged_by_the_states_that_it_shows(self) -> None:
         assert broken_in(Story().poll(0.5).poll(0.4)) == {"status.monotonic"}
         assert broken_in(Story().poll(1).poll(0.5)) == {"status.terminal"}
         assert broken_in(Story().poll(1).poll(-1)) == {"status.terminal"}
@@ -2306,7 +2306,7 @@ class TestASharedHistory:
         assert broken_in(story) == {"status.completes", "cancel.minus-one"}
         assert broken_in(story, others_may_act=True) == set()
 
-    def test_what_nobody_may_do_is_a_fault(self) -> None:
+    def test_a_contradiction_is_a_fault_even_if_others_may_act(self) -> None:
         assert broken_in(Story().create().poll(1).poll(-1), others_may_act=True) == {
             "status.terminal"
         }

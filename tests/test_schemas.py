@@ -314,7 +314,7 @@ def test_a_status_carries_a_state_at_either_place(state: float, place: str) -> N
 
 @pytest.mark.parametrize("state", [1.5, -0.5, -2, "1", None, True, [], float("nan")])
 @pytest.mark.parametrize("place", ["msg", "system"])
-def test_a_status_with_another_state_is_none(state: Any, place: str) -> None:
+def test_a_status_with_another_state_is_invalid(state: Any, place: str) -> None:
     job = {"state": state}
     content = {"msg": job} if place == "msg" else {"system": {"jobs": job}}
     with pytest.raises(SchemaViolation) as caught:
@@ -322,12 +322,12 @@ def test_a_status_with_another_state_is_none(state: Any, place: str) -> None:
     assert caught.value.path.endswith(".state")
 
 
-def test_a_status_without_any_job_is_none() -> None:
+def test_a_status_without_a_job_is_invalid() -> None:
     with pytest.raises(SchemaViolation, match=re.escape("content.system is missing")):
         validate(status({}), "status")
 
 
-def test_a_status_that_reports_failure_is_none() -> None:
+def test_a_status_that_reports_failure_is_invalid() -> None:
     failed = envelope({"msg": {"state": 0}}, success=False)
     with pytest.raises(SchemaViolation, match="success"):
         validate(failed, "status")

@@ -189,7 +189,9 @@ class TestBodies:
         validate(response.json(), "error")
         assert expedition_server.jobs == []
 
-    def test_nobody_without_a_key_learns_what_is_wrong_with_the_body(self, call: Call) -> None:
+    def test_a_request_without_a_key_is_not_told_what_is_wrong_with_its_body(
+        self, call: Call
+    ) -> None:
         headers = {"Authorization": None, "Content-Type": "text/plain"}
         assert call("POST", IMPORT, data=b"x", headers=headers).status_code == 401
 
@@ -232,7 +234,9 @@ class TestBodies:
         )
         | st.text(),
     )
-    def test_whatever_comes_is_read_or_refused(self, body: bytes, content_type: str) -> None:
+    def test_all_bytes_are_read_as_a_request_or_refused(
+        self, body: bytes, content_type: str
+    ) -> None:
         form: dict[str, str] = {}
         with contextlib.suppress(Refusal):
             form = read_form(body, content_type=content_type)
@@ -296,7 +300,7 @@ class TestChunks:
             (["Transfer-Encoding:"], 501),
         ],
     )
-    def test_an_end_that_nobody_can_find_is_refused(
+    def test_a_body_without_a_clear_end_is_refused(
         self, quiet: ExpeditionServer, fields: list[str], status: int
     ) -> None:
         answer = talk(quiet, post(quiet, *fields, body=b"0\r\n\r\n"))
@@ -347,7 +351,7 @@ class TestRequestsThatAreNone:
         "lengths",
         [["abc"], ["-1"], ["+1"], ["1, 2"], ["1", "2"], ["9" * 5000], ["²"], [""]],
     )
-    def test_a_length_that_is_none_is_refused(
+    def test_an_invalid_length_is_refused(
         self, quiet: ExpeditionServer, lengths: list[str]
     ) -> None:
         fields = [f"Content-Length: {length}" for length in lengths]
@@ -500,7 +504,7 @@ class TestClientsOfAllKinds:
         answer = talk(expedition_server, post(expedition_server), half_close=True)
         assert answer.startswith(b"HTTP/1.1 200 ")
 
-    def test_those_that_idle_or_dawdle_delay_nobody(
+    def test_idle_and_slow_clients_delay_no_other_client(
         self, call: Call, quiet: ExpeditionServer
     ) -> None:
         with contextlib.ExitStack() as stack:
@@ -591,7 +595,7 @@ class TestClientsOfAllKinds:
         assert ids == list(range(1619, 1625))
 
     @pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is an address on Linux only")
-    def test_nobody_else_may_connect(self, expedition_server: ExpeditionServer) -> None:
+    def test_it_listens_on_no_other_address(self, expedition_server: ExpeditionServer) -> None:
         port = urlsplit(expedition_server.url).port
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.2", port or 0), timeout=PATIENCE)
@@ -624,7 +628,7 @@ class TestTls:
         response = verified.post(f"{url}/api/v1/{IMPORT}", timeout=PATIENCE)
         validate(response.json(), "creation")
 
-    def test_nobody_else_trusts_it(self, tls_server: ExpeditionServer) -> None:
+    def test_a_client_without_its_ca_does_not_trust_it(self, tls_server: ExpeditionServer) -> None:
         tls_server.reset()
         with requests.Session() as session:
             session.trust_env = False
@@ -650,7 +654,7 @@ class TestTls:
         )
         assert response.status_code == 413
 
-    def test_those_that_do_not_shake_hands_delay_nobody(
+    def test_clients_without_a_tls_handshake_delay_no_other_client(
         self,
         tls_server: ExpeditionServer,
         verified: requests.Session,
@@ -665,7 +669,7 @@ class TestTls:
         assert capfd.readouterr().err == ""
 
     @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", b"", b"\xff" * 1000])
-    def test_who_speaks_no_tls_does_no_harm(
+    def test_a_client_without_tls_does_no_harm(
         self,
         tls_server: ExpeditionServer,
         verified: requests.Session,

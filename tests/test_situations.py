@@ -198,7 +198,7 @@ class TestExercised:
         assert Lives(JOB).poll(5).cancel(9.5, state=1).cancels() == set()
         assert Lives(JOB).poll(5).cancel(10.5).cancels() == set()
 
-    def test_the_pace_of_another_job_of_the_recipe_is_taken_where_there_is_none(self) -> None:
+    def test_a_job_of_unknown_pace_gets_the_pace_of_another_job_of_its_recipe(self) -> None:
         lives = Lives(JOB, OTHER)
         lives.story.poll(0.4, job=OTHER, at=3.99, until=4.01)
         lives.story.poll(0, job=JOB, at=0.02, until=0.03)

@@ -277,7 +277,7 @@ def test_no_cookie_is_kept(raw: RawServer, ask: Any) -> None:
     assert b"Cookie" not in b"".join(raw.received)
 
 
-def test_a_second_answer_nobody_asked_for_is_not_taken_for_the_next(
+def test_a_second_answer_without_a_request_is_not_taken_for_the_next(
     ask: Any,
 ) -> None:
     more: queue.Queue[bytes] = queue.Queue()

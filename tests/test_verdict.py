@@ -93,7 +93,7 @@ def test_what_could_not_be_seen_is_inconclusive_however_much_held() -> None:
     assert (result.outcome, result.unseen) == ("inconclusive", 1)
 
 
-def test_what_a_dialect_does_not_carry_is_not_tested_whatever_ended_the_run() -> None:
+def test_what_a_dialect_does_not_have_is_not_tested_however_the_run_ended() -> None:
     dialect = "msg"
     result = outcome("result.next-step", Finding(), dialect=dialect, limit="jobs")
     assert (result.outcome, result.lacking, result.dialect) == ("not-tested", "field", dialect)
@@ -111,7 +111,7 @@ def test_what_a_dialect_does_carry_had_no_chance_if_a_limit_ended_the_run(
     assert outcome("result.next-step", Finding(), **facts).outcome == "inconclusive"
 
 
-def test_a_run_that_broke_is_an_error_whatever_held() -> None:
+def test_a_run_that_broke_is_an_error_whatever_passed() -> None:
     assert conclude([("MUST", "pass")], broke=True) == "error"
     assert conclude([("MUST", "fail")], broke=True) == "non-conformant"
 

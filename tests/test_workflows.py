@@ -289,7 +289,7 @@ class TestConsistency:
         assert message in response.json()["messages"][0]["message"]
 
     @pytest.mark.parametrize("value", [3, ["x"], {"x": 1}, True])
-    def test_a_text_that_is_none_is_refused(self, data: Client, value: Any) -> None:
+    def test_a_value_that_is_not_text_is_refused(self, data: Client, value: Any) -> None:
         project_id = data.ask("POST", "project", json={"name": "p"})["id"]
         path = f"project/{project_id}/tools/filter"
         made = data.ask("POST", path, json={"name": "n", "filter": RULES})
@@ -304,7 +304,7 @@ class TestConsistency:
             assert "is not a text" in refused.json()["messages"][0]["message"]
         assert data.ask("GET", path) == {"filter": [made]}
 
-    def test_a_vendor_that_is_not_known_and_a_mapping_that_is_none(self, data: Client) -> None:
+    def test_an_unknown_vendor_and_an_invalid_mapping(self, data: Client) -> None:
         project = f"project/{data.ask('POST', 'project', json={'name': 'by JSON'})['id']}"
         made = data.ask("POST", f"{project}/migration", data={"device_type": "firewall"})
         path = f"{data.api}{project}/migration/{made['id']}"

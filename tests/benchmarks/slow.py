@@ -1,6 +1,6 @@
 """How many broken servers a run finds out on an instance that makes one wait.
 
-The instance and the suite go by a virtual clock that nobody waits for; limits and decisions are
+The instance and the suite go by a virtual clock, so nothing waits; limits and decisions are
 those of a run against a live instance. A broken server counts as found out if it fails the
 requirement that it is about.
 

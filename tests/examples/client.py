@@ -1,6 +1,6 @@
 """A client as the documentation teaches to write them: run an import, cancel one, cancel an export.
 
-Its habits are those of the documentation: form posts, a certificate that nobody verifies, a state
+Its habits are those of the documentation: form posts, a certificate that is not verified, a state
 that is compared as text with `1`, read at one place first and at another later.
 """
 

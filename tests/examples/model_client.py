@@ -31,7 +31,7 @@ class Expedition:
         self.session.headers["Authorization"] = f"Bearer {key}"
 
     def start_import(self, project: int, resource: str) -> int:
-        """Start a job. Where the answer is lost, it may exist: nobody knows, so this raises."""
+        """Start a job. If the answer is lost, the job may exist or not, so this raises."""
         path = f"{self.api}/project/{project}/import"
         answer = self.session.post(path, data={"resource": resource}, timeout=60)
         answer.raise_for_status()

@@ -132,7 +132,7 @@ def test_the_target_is_the_one_of_this_project(expedition_target: Target) -> Non
     assert expedition_target.limits.concurrent_jobs == 2
 
 
-def test_schemas_refuse_what_is_none() -> None:
+def test_schemas_refuse_invalid_documents() -> None:
     assert len({str(schema(name)["$id"]) for name in SCHEMA_NAMES}) == len(SCHEMA_NAMES)
     assert not validator("status").is_valid({})  # pyright: ignore[reportUnknownMemberType] - of jsonschema
     with pytest.raises(SchemaViolation) as violation:
