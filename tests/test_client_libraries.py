@@ -1,4 +1,4 @@
-"""Clients as they are written with today's libraries: with care they cope, without it they do not.
+"""Clients written with today's libraries: good ones pass every scenario, careless ones fail.
 
 Each is tried in every scenario of the catalogue, and in four broken forms.
 """

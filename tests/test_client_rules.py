@@ -1,4 +1,4 @@
-"""The rules about clients, over transcripts built by hand: when not to accuse, above all."""
+"""The rules about clients, on transcripts built by hand: above all, what is no failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients as the documentation teaches to write them get on with the fake."""
+"""Clients written as the documentation shows work with the fake."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_an_outcome_that_got_better_is_shown_and_is_no_failure(
 def test_a_requirement_that_only_one_report_knows_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To lose a pass is worse; to lose sight of what was not tested is not."""
+    """Worse if the requirement passed in the old report; not if it was inconclusive."""
     fewer = with_outcome(GOOD, status__monotonic=None, refuse__state=None)
     status, lines = run(tmp_path, capsys, GOOD, fewer)
     assert status == 1

@@ -1,4 +1,4 @@
-"""A test may replace or freeze the clocks of Python: no verdict on a client or a server changes."""
+"""If a test replaces or freezes the clocks of Python, no verdict changes."""
 
 from __future__ import annotations
 

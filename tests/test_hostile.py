@@ -1,4 +1,4 @@
-"""Servers that answer with what breaks tools: the suite tells it, goes on, and stays small."""
+"""Servers whose answers break tools: the suite reports them, goes on, and needs little memory."""
 
 from __future__ import annotations
 

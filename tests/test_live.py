@@ -1,4 +1,4 @@
-"""What a live instance bears: limits that hold, jobs that are ours alone, keys that expire."""
+"""Runs against live instances: limits, own jobs and those of others, keys that expire."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ BY_NAME = {"api_key": "", "username": "admin", "password": "paloalto"}
 
 
 class WaitingClock:
-    """A clock of which everybody believes that it waits."""
+    """A virtual clock that says that it takes real time."""
 
     waits = True
 
@@ -92,7 +92,7 @@ class Loses(Watched):
 
 
 class Silent(Watched):
-    """Says nothing of any second job."""
+    """Does not answer about every second job."""
 
     def answer_status(self, job: Job) -> Response:
         if job.id % 2:
@@ -279,7 +279,7 @@ class OneJobAtATime(Watched):
 
 
 class TestWhateverIsAnswered:
-    """The limits and the ledger hold against servers that tell little of their jobs."""
+    """The limits and the ledger hold even if the answers show little about jobs."""
 
     @pytest.mark.parametrize("make", [StatusIsNotFound, SameIdAgain])
     @pytest.mark.parametrize("profile", ["smoke", "default"])
@@ -433,7 +433,7 @@ class TestLedger:
     def test_a_request_that_hangs_in_the_clean_up_leaves_time_for_the_others(
         self, serve: Any, monkeypatch: pytest.MonkeyPatch, hangs: str
     ) -> None:
-        """The jobs are cancelled, and asked for: what became of a lost cancel is seen."""
+        """Jobs are cancelled, then asked for, which shows whether a lost cancel took effect."""
         server, target = serve(
             seconds=600.0, jobs=(IMPORT,), control_agent=True, limits={"answer_seconds": 10.0}
         )
@@ -496,7 +496,7 @@ GATEWAYS: dict[str, tuple[Response, str]] = {
 
 
 class NoSuchProject(Instance):
-    """Knows nothing to export."""
+    """Answers each export with an error: there is nothing to export."""
 
     def answer_creation(self, job_request: Any) -> Response:
         if "export" in job_request.name:
@@ -633,7 +633,7 @@ class TestGateways:
 
 
 class CrashesInPlainText(Instance):
-    """Crashes where ``crashes`` says so; the web server says in plain text that it did."""
+    """Crashes where ``crashes`` says so; the web server reports the crash in plain text."""
 
     def crashes(self, request: Request) -> bool:
         raise NotImplementedError
@@ -870,7 +870,7 @@ class TestAgent:
 
 
 class AgentStaysDown(Instance):
-    """A gateway answers whatever would start the agent again, as often as the test says."""
+    """A gateway answers the requests that would start the agent, as often as the test says."""
 
     def handle(self, request: Request) -> Response:
         starts = request.path.endswith(("/agent/start", "/agent/restart"))

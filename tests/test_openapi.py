@@ -1,4 +1,4 @@
-"""The OpenAPI description is true: requests drawn from it find the fake without fault."""
+"""The OpenAPI description is true: requests drawn from it show no fault of the fake."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ fuzz = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-"""The same requests each time, so that what is found is found by everybody."""
+"""The same requests each time, so that a failure can be repeated."""
 
 
 SCHEMAS = {dialect: schemathesis.openapi.from_dict(describe(dialect)) for dialect in DESCRIBED}

@@ -643,7 +643,7 @@ def test_two_workers_make_one_report(pytester: pytest.Pytester) -> None:
 
 
 WITHOUT_OTHERS = ("-p", "no:hypothesispytest", "-p", "no:schemathesis")
-"""Without plugins that import what ours must not."""
+"""Without plugins that import modules which ours must not import."""
 
 
 NOTED_IMPORTS = """

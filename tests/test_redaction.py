@@ -1,4 +1,4 @@
-"""Secrets are struck out of what is written, and of nothing that is judged."""
+"""Secrets are removed from what is written, and not from what is judged."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_a_plan_that_fails_is_kept_beside_the_report_and_replayed(
     result, mended = run(pytester, f"--expedition-replay={kept}")
     assert result.ret == 0
     assert outcomes(mended)["status.monotonic"] == "pass"
-    result.stdout.fnmatch_lines(["replay: status.monotonic holds this time"])
+    result.stdout.fnmatch_lines(["replay: status.monotonic passes this time"])
     result, _ = run(pytester, f"--expedition-replay={kept}", "-k", "bounds")
     result.stdout.fnmatch_lines(["replay: status.monotonic is not judged"])
 

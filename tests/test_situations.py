@@ -330,7 +330,7 @@ class TestCoverage:
 
 
 class Waits(SkippingClock):
-    """A clock that the suite takes for the world's."""
+    """A virtual clock that the suite takes for the real one."""
 
     waits = True
 

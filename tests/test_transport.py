@@ -24,7 +24,7 @@ CLOSE = OK + b"Connection: close\r\n\r\n"
 
 
 class RawServer:
-    """Answers each request with whatever bytes; keeps what it was sent."""
+    """Answers each request with bytes of the test's choice; keeps what it was sent."""
 
     def __init__(self) -> None:
         self.answer: Answer = lambda connection: connection.sendall(CLOSE)
@@ -50,7 +50,7 @@ class RawServer:
                 self.received.append(connection.recv(65536))
                 self.answer(connection)
             except OSError:
-                pass  # who was sent too much has gone
+                pass  # the client has closed the connection
 
     def drip(self, connection: socket.socket, beginning: bytes, byte: bytes) -> None:
         """Send a byte now and then, for ever."""
@@ -59,7 +59,7 @@ class RawServer:
             connection.sendall(byte)
 
     def pour(self, connection: socket.socket, beginning: bytes, piece: bytes) -> None:
-        """Send as much as anybody takes, for ever."""
+        """Send as much as the client takes, for ever."""
         connection.sendall(beginning)
         while not self._stopped.is_set():
             connection.sendall(piece)

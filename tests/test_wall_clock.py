@@ -1,4 +1,4 @@
-"""Jobs that run on the wall clock, over HTTP: no verdict hangs on the machine being fast."""
+"""Jobs that run on the wall clock, over HTTP: no verdict depends on the speed of the machine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def waiting_target(make: Callable[[], Instance] = Instance) -> Iterator[Target]:
 
 @contextlib.contextmanager
 def busy_machine() -> Iterator[None]:
-    """Threads that take the interpreter from everybody else."""
+    """Threads that keep the interpreter busy."""
     done = threading.Event()
 
     def spin() -> None:

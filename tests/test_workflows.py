@@ -1,4 +1,4 @@
-"""The documented workflows, each gone by a client of our own from the login to its end."""
+"""The documented workflows, each carried out by a client from the login to its end."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Client:
             pass
 
     def imported(self) -> tuple[int, int]:
-        """Go the way that three pages have in common; return the ids of the project and source."""
+        """Carry out what three pages have in common; return the ids of the project and source."""
         device = {"name": "fw", "serial": "1234", "hostname": "192.0.2.1", "type": "pa220"}
         device_id = self.ask("POST", "device", data=device)["id"]
         project = {"name": "cleanup", "description": "old rules", "device_id[0]": device_id}

@@ -131,7 +131,7 @@ def _header(document: Document) -> Markup:
         "Started": html("<time>{} UTC</time>", document["started"][:19].replace("T", " ")),
         "Took": messages.duration(document["seconds"]),
         "Traffic": f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
-        + (f", {document['unanswered']} unanswered" if document["unanswered"] else "")
+        + (f", {document['unanswered']} without a usable answer" if document["unanswered"] else "")
         + "".join(f"; {line}" for line in messages.answer_lines(document)),
     }
     counts = [(each, outcomes.count(each)) for each in messages.OUTCOMES if each in outcomes]
@@ -432,7 +432,8 @@ def _footer(document: Document) -> Markup:
     tool = document["tool"]
     return html(
         "<footer><p>{} {}. A requirement is <em>stated</em> or <em>shown</em> by the "
-        "documentation, or <em>assumed</em> of any sensible server.</p></footer>",
+        "documentation, declared by the vendor's API <em>reference</em>, or <em>assumed</em> of "
+        "any sensible server.</p></footer>",
         tool["name"],
         tool["version"],
     )

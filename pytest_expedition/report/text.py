@@ -169,5 +169,5 @@ def replay_line(document: Document, requirement: str) -> str:
         (entry["outcome"] for entry in document["requirements"] if entry["id"] == requirement),
         "not judged",
     )
-    said = {"fail": "still fails", "pass": "holds this time"}.get(outcome, f"is {outcome}")
+    said = {"fail": "still fails", "pass": "passes this time"}.get(outcome, f"is {outcome}")
     return f"replay: {requirement} {said}"
