@@ -150,7 +150,7 @@ def test_a_client_that_sleeps_by_another_clock_is_ended_and_told_so(
     message = str(caught.value)
     assert "The clock stands still: the client's `wait` sent" in message
     assert "at test_client_time.py:" in message
-    for way in ("1. Replace the name", "2. Where that cannot", "real_time(speed=50)"):
+    for way in ("1. Replace the function", "2. If the function cannot", "real_time(speed=50)"):
         assert way in message
 
 
@@ -163,7 +163,7 @@ def test_an_async_client_that_sleeps_by_another_clock_is_told_so(harness: Harnes
             await asyncio.sleep(60)
 
     functions = ClientFunctions(start=client.start, wait=wait)
-    with pytest.raises(ClockStandsStill, match="in its `wait` the client sent 1 request"):
+    with pytest.raises(ClockStandsStill, match="the client's `wait` sent 1 request"):
         harness.run(SCENARIOS["ordinary"].situation, functions)
 
 
