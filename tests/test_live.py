@@ -896,7 +896,9 @@ class TestStoppedAgent:
         found = run_contract(target, seed=1)
         assert not server.agent_running
         assert found.verdict == "error"
-        assert f"the agent of {server.url} was stopped and is not seen to run again" in found.reason
+        assert (
+            f"the agent of {server.url} was stopped and was not seen to run again" in found.reason
+        )
         assert found.reason.count("was stopped") == 1
         assert "was answered with HTTP 503; start it by hand" in found.reason
 

@@ -1,4 +1,4 @@
-"""How many broken servers a run finds out on an instance that makes one wait.
+"""How many broken servers a run finds out if the instance takes real time for its jobs.
 
 The instance and the suite go by a virtual clock, so nothing waits; limits and decisions are
 those of a run against a live instance. A broken server counts as found out if it fails the
