@@ -447,7 +447,7 @@ def test_a_target_that_speaks_another_dialect_than_it_is_said_to(spoken: Any, na
     assert conformance.verdict == "error"
     answered_in = "system" if spoken == "mixed" else spoken
     assert conformance.reason.endswith(
-        f"does not speak the dialect {named}, as the target says: POST /api/v1/project/1/import "
+        f"does not speak the dialect {named} that the target names: POST /api/v1/projects/1/export "
         f'was answered in the dialect {answered_in}; say `dialect = "{answered_in}"`, or "auto"'
     )
     assert conformance.dialect == answered_in
