@@ -56,8 +56,8 @@ SLIPS_BACK = BROKEN_TARGET.format(
 LETS_ANYBODY_IN = BROKEN_TARGET.format(body="def is_authorized(self, request): return True")
 
 IN_SYSTEM = {name for name, each in CATALOGUE.items() if each.is_about("system")}
-SKIPPED = 1 + len(CATALOGUE) - len(IN_SYSTEM)
-"""Tests that a smoke run skips: one is not exercised, others are about the dialect `data`."""
+SKIPPED = len(CATALOGUE) - len(IN_SYSTEM)
+"""How many tests a run skips: those about the dialect `data`."""
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def outcomes(document: Mapping[str, Any]) -> dict[str, str]:
 
 def test_the_embedded_fake_conforms(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess(*CONTRACT, "-rs")
-    result.assert_outcomes(passed=len(IN_SYSTEM), skipped=len(CATALOGUE) - len(IN_SYSTEM))
+    result.assert_outcomes(passed=len(IN_SYSTEM), skipped=SKIPPED)
     assert result.ret == 0
     lines = result.outlines
     reason = "not-tested: the dialect system does not have what the requirement is about"
@@ -102,9 +102,8 @@ def test_the_report_says_what_was_judged(pytester: pytest.Pytester) -> None:
     assert document["jobs"] == 4
     assert document["requests"] > 50
     assert list(outcomes(document)) == list(CATALOGUE)
-    # No job is left for the time when the agent is stopped.
     other = {name for name, outcome in outcomes(document).items() if outcome != "pass"}
-    assert other == {"agent.gates", *(CATALOGUE.keys() - IN_SYSTEM)}
+    assert other == CATALOGUE.keys() - IN_SYSTEM
 
 
 def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
@@ -145,7 +144,7 @@ def test_a_should_that_fails_is_expected_to_fail(pytester: pytest.Pytester) -> N
     assert document["verdict"] == "conformant"
     assert outcomes(document)["auth.required"] == "fail"
     result = pytester.runpytest_inprocess(*SMOKE, "-rx")
-    result.assert_outcomes(passed=len(IN_SYSTEM) - 2, xfailed=1, skipped=SKIPPED)
+    result.assert_outcomes(passed=len(IN_SYSTEM) - 1, xfailed=1, skipped=SKIPPED)
     result.stdout.fnmatch_lines(["XFAIL *auth.required* - *A request with no key was answered*"])
     result.stdout.fnmatch_lines(["  * GET job/status/* with no key → state 0*"])
 
@@ -185,7 +184,7 @@ def test_a_waived_failure_is_expected_and_the_verdict_says_so(pytester: pytest.P
     assert entry["evidence"]
     assert re.search(r"; waived until \d{4}-\d\d-\d\d: ticket 7$", entry["reason"])
     result = pytester.runpytest_inprocess(*SMOKE)
-    result.assert_outcomes(passed=len(IN_SYSTEM) - 2, xfailed=1, skipped=SKIPPED)
+    result.assert_outcomes(passed=len(IN_SYSTEM) - 1, xfailed=1, skipped=SKIPPED)
     result.stdout.fnmatch_lines(["waived: refuse.message", "verdict: conformant-with-waivers"])
 
 
@@ -195,7 +194,7 @@ def test_a_waiver_that_has_expired_excuses_nothing(pytester: pytest.Pytester) ->
     assert status == 1
     assert outcomes(document)["auth.required"] == "fail"
     result = pytester.runpytest_inprocess(*SMOKE)
-    result.assert_outcomes(passed=len(IN_SYSTEM) - 2, failed=1, skipped=SKIPPED)
+    result.assert_outcomes(passed=len(IN_SYSTEM) - 1, failed=1, skipped=SKIPPED)
     result.stdout.fnmatch_lines(
         [
             "*; its waiver expired after ????-??-?? (ticket 7)",
@@ -212,7 +211,7 @@ def test_a_waiver_that_is_not_needed_fails_its_test(pytester: pytest.Pytester) -
     assert document["verdict"] == "conformant"
     assert outcomes(document)["status.bounds"] == "pass"
     result = pytester.runpytest_inprocess(*SMOKE)
-    result.assert_outcomes(passed=len(IN_SYSTEM) - 2, failed=1, skipped=SKIPPED)
+    result.assert_outcomes(passed=len(IN_SYSTEM) - 1, failed=1, skipped=SKIPPED)
     result.stdout.fnmatch_lines(
         [
             "status.bounds: * checks; its waiver is not needed: remove it * (ticket 7)",
@@ -260,7 +259,7 @@ def test_a_should_that_fails_fails_the_run_if_one_is_strict(
         pytester.makeini("[pytest]\nexpedition_strict = true\n")
     args = ["--expedition-strict"] if how == "option" else []
     result = pytester.runpytest_inprocess(*SMOKE, *args)
-    result.assert_outcomes(passed=len(IN_SYSTEM) - 2, failed=1, skipped=SKIPPED)
+    result.assert_outcomes(passed=len(IN_SYSTEM) - 1, failed=1, skipped=SKIPPED)
     assert result.ret == 1
 
 
@@ -372,7 +371,8 @@ def test_the_target_file_and_its_mistakes(
     path.write_text(f'url = "{expedition_server.url}"\n{job}')
     status, document = report_of(pytester, "--expedition-config=expedition.toml")
     assert status == 0
-    assert outcomes(document)["refuse.message"] == "inconclusive"  # it ended before the cancel
+    assert outcomes(document)["refuse.message"] == "pass"
+    assert outcomes(document)["cancel.minus-one"] == "not-tested"  # no recipe can be cancelled
     path.write_text("nonsense")
     for how in ("option", "ini"):
         args = ["--expedition-config=expedition.toml"] if how == "option" else []
