@@ -434,6 +434,8 @@ def test_the_honest_fake_conforms_in_every_dialect(spoken: Any, named: Any) -> N
     foreign = {each.id for each in CATALOGUE.values() if not each.is_about(spoken)}
     reason = f"the dialect {spoken} does not have what the requirement is about"
     expected = dict.fromkeys(foreign, reason)
+    if spoken == "data":  # the fake's answer to a cancel has no state there
+        expected["cancel.immediate"] = "no answer has the field that the requirement is about"
     assert reasons == expected
     assert "fail" not in {result.outcome for result in conformance.results}
 

@@ -192,6 +192,7 @@ class VisibleAfterTheQueue(_Hides):
     "create.visible",
     "status.envelope",
     "cancel.persists",
+    "cancel.minus-one",
     "refuse.continues",
     shows="one of several jobs",
 )

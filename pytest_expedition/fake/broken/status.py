@@ -423,6 +423,7 @@ class NeverQuiteDone(Instance):
     "killed-for-memory",
     "status.no-spontaneous-cancel",
     "refuse.state",
+    "refuse.message",
     "status.terminal",
     "cancel.isolation",
     "cancel.persists",
