@@ -194,9 +194,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     )
     check.add_argument(
         "--report",
+        action="append",
+        default=[],
         type=_report_path,
         metavar="FILE",
-        help="write a report, in the format of the suffix",
+        help="write a report, in the format of the suffix; may be given more than once",
     )
     check.add_argument(
         "--strict", action="store_true", help="treat a SHOULD that fails like a MUST that fails"
@@ -327,21 +329,21 @@ def _check(options: argparse.Namespace) -> int:
     return _tell(recorded, options.report, strict=options.strict)
 
 
-def _tell(recorded: Recorded, report: Path | None, *, strict: bool) -> int:
-    """Print what recordings showed, and write the report; return the exit status."""
+def _tell(recorded: Recorded, reports: Sequence[Path], *, strict: bool) -> int:
+    """Print what recordings showed, and write the reports; return the exit status."""
     from pytest_expedition.oracle.verdict import exit_status
     from pytest_expedition.report.document import document_of
     from pytest_expedition.report.file import write
     from pytest_expedition.report.text import recording_lines
 
     document = document_of(recorded.record)
-    try:
-        if report is not None:
+    for report in reports:
+        try:
             write(document, report)
-            print(f"report written to {report}", file=sys.stderr)
-    except OSError as error:
-        print(f"pytest-expedition: {report} was not written: {error.strerror}", file=sys.stderr)
-        return EXIT_BROKE
+        except OSError as error:
+            print(f"pytest-expedition: {report} was not written: {error.strerror}", file=sys.stderr)
+            return EXIT_BROKE
+        print(f"report written to {report}", file=sys.stderr)
     lines = recording_lines(document, passed_over=recorded.passed_over, remarks=recorded.remarks)
     _print(*lines)
     return exit_status(recorded.record.results, strict=strict)

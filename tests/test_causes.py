@@ -51,8 +51,15 @@ def test_a_failure_follows_from_one_that_showed_before_about_the_same_job() -> N
         {"status_monotonic": {1: 9.0}, "status_terminal": {1: 7.0}},
         {"status_monotonic": {1: 5.0, 2: 9.0}, "status_terminal": {1: 7.0, 2: 8.0}},
         {"status_monotonic": {1: 5.0}, "auth_required": {1: 7.0}},
+        {"status_monotonic": {1: 5.0}, "status_message-agrees": {1: 7.0}},
     ],
-    ids=["another job", "broken later", "broken later for one of two jobs", "not related"],
+    ids=[
+        "another job",
+        "broken later",
+        "broken later for one of two jobs",
+        "not related",
+        "broken by another answer alone",
+    ],
 )
 def test_a_failure_does_not_follow_from_any_other(broken: dict[str, dict[Hashable, float]]) -> None:
     assert causes(**broken) == {}

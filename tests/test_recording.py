@@ -147,7 +147,9 @@ def test_recipes_say_which_jobs_can_be_cancelled(tmp_path: Path) -> None:
     config = tmp_path / "expedition.toml"
     config.write_text(CONFIG)
     arguments = ["check", f"--config={config}", str(tmp_path / "trace.jsonl")]
-    assert main([*arguments, f"--report={tmp_path}/report.json"]) == 1
+    reports = [f"--report={tmp_path}/report.{suffix}" for suffix in ("json", "md")]
+    assert main([*arguments, *reports]) == 1
+    assert "status.monotonic" in (tmp_path / "report.md").read_text(encoding="utf-8")
     document = json.loads((tmp_path / "report.json").read_text())
     assert outcomes(document)["cancel.minus-one"] == "fail"
 

@@ -92,6 +92,9 @@ MAY_FOLLOW_FROM: Final[dict[str, tuple[str, ...]]] = {
 }
 """For each requirement those that may break it, too. No MUST follows from a SHOULD."""
 
+_ABOUT_ONE_ANSWER: Final = frozenset({"status.message-agrees"})
+"""What one answer breaks by itself: it follows only from what the same answer broke."""
+
 _PLACES: Final = {name: place for place, name in enumerate(CATALOGUE)}
 
 
@@ -125,6 +128,8 @@ def _precedes(cause: str, name: str, broken: Mapping[str, Mapping[Hashable, floa
     earlier, later = broken[cause], broken[name]
     both = earlier.keys() & later.keys()
     if not both or any(earlier[job] > later[job] for job in both):
+        return False
+    if name in _ABOUT_ONE_ANSWER and any(earlier[job] < later[job] for job in both):
         return False
     if name not in MAY_FOLLOW_FROM.get(cause, ()) or any(earlier[x] < later[x] for x in both):
         return True

@@ -40,11 +40,11 @@ COMPANY_NAMES: Final[Mapping[Company, str]] = {
     "any": "",
 }
 EXERCISED: Final = "✓"
-NOT_EXERCISED: Final = "✗"
+NOT_EXERCISED: Final = "·"
 NO_SITUATION: Final = "-"
 CROWD: Final = (
-    "How often. A job is in a crowd while as many jobs as allowed are alive and the others are "
-    "well under way."
+    "✓ and how often it was exercised; · was not exercised; - cannot happen. A job is in a crowd "
+    "while as many jobs as allowed are alive and the others are well under way."
 )
 
 
