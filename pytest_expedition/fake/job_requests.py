@@ -138,7 +138,6 @@ JOB_REQUESTS: Final = (
         "GET",
         "device/{deviceId}/retrieveContent/{config}",
         "Retrieving Content from Device",
-        query=["config"],
         job_type="retrieve_device_config",
     ),
     _creates("convert", "POST", _MIGRATION + "/convert", "Converting Config"),
