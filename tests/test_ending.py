@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_expedition import ExpeditionServer, validate
+from pytest_expedition.contract.run import _signals_end_the_run
 from pytest_expedition.fake.instance import Instance
 
 if TYPE_CHECKING:
@@ -166,6 +167,23 @@ def test_a_signal_ends_a_run_that_cleans_up(
     assert document["left_behind"] == []
     assert f"{why}: cancelling the jobs that still run, for at most 5 s; press Ctrl-C" in output
     assert f"{why}; no job is left behind" in output
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("number", "why"), [(signal.SIGINT, ""), (signal.SIGTERM, "ended by SIGTERM")]
+)
+def test_a_signal_that_arrives_in_a_destructor_ends_the_run_a_little_later(
+    number: signal.Signals, why: str
+) -> None:
+    class Dies:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    with _signals_end_the_run() as signals:
+        Dies()
+        with pytest.raises(KeyboardInterrupt, match=f"^{why}$"):
+            signals.raise_lost()
 
 
 def test_jobs_that_cannot_be_cancelled_are_named(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import functools
 import os
 import shutil
 import signal
@@ -77,15 +76,23 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
             target,
             profile=profile(config),
             seed=seed(config),
-            watch=progress.show,
+            watch=watch,
             record=trace.write,
             plan=None if again is None else again.plan,
             share=(number, count),
-            before_clean_up=functools.partial(_tell_of_clean_up, progress, target),
+            before_clean_up=clean_up_begins,
         )
 
+    def watch(stands: Progress) -> None:
+        signals.raise_lost()
+        progress.show(stands)
+
+    def clean_up_begins(why: str) -> None:
+        signals.received.clear()
+        _tell_of_clean_up(progress, target, why)
+
     try:
-        with _signals_end_the_run():
+        with _signals_end_the_run() as signals:
             return merge(target, _all_shares(count, share, request))
     except RunEndedEarly as ended:
         return _end(merge(target, [ended.share]), ended.cause, config)
@@ -131,29 +138,49 @@ def _tell_of_clean_up(progress: _ProgressLine, target: Target, why: str) -> None
         )
 
 
+_PYTHONS_HANDLERS: Final = (signal.SIG_DFL, signal.default_int_handler)
+
 _END_REASON: Final[list[str]] = []
 """Why a signal was sent that ends the run, if another reason than the signal is known."""
 
 
-@contextlib.contextmanager
-def _signals_end_the_run() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the run as Ctrl-C does, so that it cleans up.
+class _Signals:
+    """The signals that should have ended the run.
 
-    Signals that are ignored or have a handler are left as they are.
+    Python drops what a handler raises while a destructor or a callback runs. So each signal is
+    kept, and raised again before the next pause of the run.
     """
 
-    def end(number: int, _: object) -> None:
-        why = _END_REASON.pop() if _END_REASON else f"ended by {signal.Signals(number).name}"
-        raise KeyboardInterrupt(why)
+    def __init__(self) -> None:
+        self.received: list[str] = []
 
+    def end(self, number: int, _: object) -> None:
+        """Handle a signal: end the run."""
+        why = "" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        self.received.append(_END_REASON.pop() if _END_REASON else why)
+        raise KeyboardInterrupt(self.received[-1])
+
+    def raise_lost(self) -> None:
+        """Raise the first signal that is still kept."""
+        if self.received:
+            raise KeyboardInterrupt(self.received[0])
+
+
+@contextlib.contextmanager
+def _signals_end_the_run() -> Iterator[_Signals]:
+    """Let SIGTERM and SIGHUP end the run as Ctrl-C does, so that it cleans up.
+
+    Signals that are ignored or have a handler of others are left as they are.
+    """
+    signals = _Signals()
     before = {}
     if threading.current_thread() is threading.main_thread():
-        known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+        known = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
         for each in known:
-            if each is not None and signal.getsignal(each) is signal.SIG_DFL:
-                before[each] = signal.signal(each, end)
+            if each is not None and signal.getsignal(each) in _PYTHONS_HANDLERS:
+                before[each] = signal.signal(each, signals.end)
     try:
-        yield
+        yield signals
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
