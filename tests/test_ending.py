@@ -54,7 +54,7 @@ cancellable = false
 class Hanging(Instance):
     """Lets cancels wait once it is told to: ``waits`` says that one does.
 
-    ``cancels`` are the path and the key of each cancel that came, also of those that wait.
+    ``cancels`` has the path and the key of each cancel, from when it arrives, answered or not.
     """
 
     def __init__(self) -> None:
