@@ -100,6 +100,16 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
         ["refused-silently"],
     ),
     (
+        "refuse.message",  # the job is cancelled, so nothing was refused: refuse.state fails
+        may_not_be_cancelled().cancelled_by(NO_JOB).shows(-1),
+        "no chance",
+    ),
+    (
+        "refuse.message",  # the refusal is judged, though the job is cancelled later
+        may_not_be_cancelled().cancelled_by(NO_JOB).shows(0.6).shows(-1),
+        ["refused-silently"],
+    ),
+    (
         "refuse.message",  # which request it was is no message
         may_not_be_cancelled()
         .cancelled_by({**NO_JOB, "metadata": {"request_info": {"request_method": "DELETE"}}})
@@ -254,3 +264,18 @@ def test_a_result_tells_the_promise_as_the_dialect_makes_it(name: str) -> None:
     assert in_data_.requirement.source.text.startswith("API reference")
     assert in_data_.requirement.id == name
     assert in_data_.requirement.level == CATALOGUE[name].level
+
+
+@pytest.mark.parametrize(
+    ("cancellable", "states"), [(False, (-1,)), (False, (0.6, -1)), (True, (0.6, -1))]
+)
+def test_the_text_of_a_refusal_is_no_message_of_a_cancel(
+    *, cancellable: bool, states: tuple[float, ...]
+) -> None:
+    story = may_not_be_cancelled().cancelled_by(refused()).shows(0.6)
+    other = JOB + 1
+    story.add("create", "POST", "/", in_data(job_id=other), cancellable=cancellable)
+    story.answer_cancel(refused(), job=other)
+    for state in states:
+        story.answer_poll(in_data(id=other, state=state), job=other)
+    assert verdict_on(story, "refuse.message") == "kept"

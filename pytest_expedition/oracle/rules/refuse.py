@@ -144,13 +144,13 @@ def _own_texts(job: JobHistory) -> Iterator[tuple[Exchange, frozenset[str]]]:
     first = min(refusals, key=lambda refused: refused.sent)
     before = [_texts(x) for x in job.answers if x.before(first)]
     for refused in refusals:
-        if refused.state != CANCELLED:  # that is no refusal
+        if any(x.state != CANCELLED for x in _telling(job, refused)):  # else the job was cancelled
             yield refused, _texts(refused).difference(*before)
 
 
 def _granted(job: JobHistory) -> list[Exchange]:
     """Return the cancels that were certainly granted: no other was under way or came before."""
-    if job.others_may_act:
+    if job.others_may_act or job.cancellable is False:
         return []
     return [
         cancel
@@ -161,10 +161,10 @@ def _granted(job: JobHistory) -> list[Exchange]:
 
 
 def _led_to_minus_one(job: JobHistory, cancel: Exchange) -> bool:
-    """Whether a cancel was granted, by its answer or a later one, if it was the only cancel."""
+    """Whether a cancel was granted, by its answer or the next one, if it was the only cancel."""
     if cancel.state is not None or job.dialect != "data":
         return cancel.state == CANCELLED
-    return job.cancelled is not None and not job.cancelled_before(cancel)
+    return any(x.state == CANCELLED for x in _telling(job, cancel)[:1])
 
 
 _NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module", "metadata"})
@@ -253,8 +253,14 @@ def _refused(job: JobHistory) -> Iterator[Exchange]:
     if job.cancellable is not False:
         return
     for cancel in job.cancels:
-        telling = [cancel] if cancel.state is not None else filter(cancel.before, job.seen)
         if job.ended_before(cancel):
             continue
-        if any(x.state != FINISHED and not x.answer.says_failed for x in telling):
+        if any(x.state != FINISHED and not x.answer.says_failed for x in _telling(job, cancel)):
             yield cancel
+
+
+def _telling(job: JobHistory, cancel: Exchange) -> list[Exchange]:
+    """Return what shows the state that a cancel left: its answer, or else the answers after it."""
+    if cancel.state is not None:
+        return [cancel]
+    return [x for x in job.seen if cancel.before(x)]
