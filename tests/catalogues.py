@@ -36,6 +36,21 @@ must fail no MUST of it. `pytest-expedition serve --broken NAME` starts a broken
 `expedition_scenario` runs a client in each of these scenarios, and judges it by these promises.
 A client that breaks a MUST fails its test. A SHOULD that is broken is an expected failure, or a
 failure with `--expedition-strict`.
+
+| part of `expedition_scenario` | what it is |
+| --- | --- |
+| `id` | the id of the scenario |
+| `url` | the address of the fake instance, without `/api/v1` |
+| `api_key` | its key; a client may log in as `admin` / `paloalto` instead |
+| `check(start, wait, cancel=…, failed=…, cancelled=…)` | runs the client, and fails the test if \
+it breaks a MUST |
+| `check_async(…)` | the same in an async test: `await` it |
+| `run(command, exits=…, cancel_signal=…)` | the same for a program |
+| `sleep(seconds)` | replaces `time.sleep` in the client: it moves the fake's clock |
+| `sleep_async(seconds)` | replaces `asyncio.sleep` |
+| `monotonic()` | the fake's time, for a client that looks at `time.monotonic` |
+| `real_time(speed=1)` | lets the fake's time move by itself, for a client in another process |
+| `results` | the outcome of each promise, after `check`, `check_async` or `run` |
 """,
         "scenarios",
         "promises",

@@ -204,6 +204,21 @@ def test_a_waiver_that_has_expired_excuses_nothing(pytester: pytest.Pytester) ->
     )
 
 
+def test_an_unused_waiver_of_a_failure_that_comes_and_goes_is_no_failure(
+    pytester: pytest.Pytester,
+) -> None:
+    conftest = waived("status.bounds", "Instance").replace('"ticket 7"', '"7", sometimes=True')
+    pytester.makeconftest(conftest)
+    result = pytester.runpytest_inprocess(*SMOKE)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "status.bounds * checks; its waiver until ????-??-?? was not used (7)",
+            "waiver not used, which does not fail the run: status.bounds",
+        ]
+    )
+
+
 def test_a_waiver_that_is_not_needed_fails_its_test(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(waived("status.bounds", "Instance"))
     status, document = report_of(pytester)
@@ -215,7 +230,7 @@ def test_a_waiver_that_is_not_needed_fails_its_test(pytester: pytest.Pytester) -
     result.stdout.fnmatch_lines(
         [
             "status.bounds: * checks; its waiver is not needed: remove it * (ticket 7)",
-            "waiver not needed, which fails the run; remove it from the target file: status.bounds",
+            "waiver not needed, which fails the run; remove it *, or add `sometimes = true`: *",
         ]
     )
 

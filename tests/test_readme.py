@@ -17,6 +17,7 @@ import pytest
 
 from pytest_expedition import ExpeditionServer, JobScript, Limits, plugin
 from pytest_expedition.clients.choice import usual
+from pytest_expedition.clients.scenario import ExpeditionScenario
 from pytest_expedition.suite.target_file import load
 
 README = Path(__file__).parents[1] / "README.md"
@@ -85,15 +86,11 @@ def test_every_option_is_in_its_table(pytestconfig: pytest.Config) -> None:
         if name.startswith("--expedition")
     }
     assert set(named) == options
-    for option, (_, ini, environment, _) in named.items():
-        name = option.removeprefix("--expedition-")
-        if (ini, environment) == ("—", "—"):
-            with pytest.raises(ValueError, match="unknown configuration value"):
-                pytestconfig.getini(f"expedition_{name}")
-            continue
-        assert ini == f"`expedition_{name}`"
-        assert environment == f"`EXPEDITION_{name.upper()}`"
+    *settings, without = [option.removeprefix("--expedition-") for option in named]
+    for name in settings:
         pytestconfig.getini(f"expedition_{name}")
+    with pytest.raises(ValueError, match="unknown configuration value"):
+        pytestconfig.getini(f"expedition_{without}")
 
 
 def test_every_fixture_is_in_its_table() -> None:
@@ -106,6 +103,13 @@ def test_every_fixture_is_in_its_table() -> None:
     }
     named = {row[0].strip("`"): row[1] for row in rows("fixture")}
     assert named == {name: "session" if scope else "function" for name, scope in defined.items()}
+
+
+def test_every_part_of_a_scenario_is_in_the_table_beside_the_scenarios() -> None:
+    table = catalogues.FILES["clients"][0].partition("| --- | --- |")[2]
+    named = set(re.findall(r"^\| `(\w+)", table, re.MULTILINE))
+    scenario = ExpeditionScenario("ordinary", ExpeditionServer())
+    assert named == {name for name in dir(scenario) if not name.startswith("_")} - {"entry"}
 
 
 def test_every_field_of_a_script_is_in_its_table() -> None:

@@ -154,6 +154,18 @@ def test_recipes_say_which_jobs_can_be_cancelled(tmp_path: Path) -> None:
     assert outcomes(document)["cancel.minus-one"] == "fail"
 
 
+def test_a_recording_does_not_judge_whether_a_waiver_is_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    traced(tmp_path, Story().create().poll(0.5).poll(1))
+    config = tmp_path / "expedition.toml"
+    waiver = '[[waive]]\nid = "status.monotonic"\nreason = "known"\nuntil = 2020-01-01\n'
+    config.write_text(CONFIG + waiver)
+    assert main(["check", f"--config={config}", str(tmp_path / "trace.jsonl")]) == 0
+    line = "waiver not used, which does not fail the run: status.monotonic"
+    assert line in capsys.readouterr().out.splitlines()
+
+
 def test_limits_say_how_long_a_job_may_take(tmp_path: Path) -> None:
     story = Story().create().poll(0.1, at=100)
     assert outcomes(traced(tmp_path, story))["status.completes"] == "inconclusive"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
-from test_plugin import BROKEN_TARGET, CONTRACT, SLIPS_BACK, outcomes
+from test_plugin import BROKEN_TARGET, CONTRACT, SLIPS_BACK, outcomes, waived
 
 from pytest_expedition import JobRecipe, Target, validate
 from pytest_expedition.report.text import replay_line
@@ -131,6 +131,14 @@ def test_a_plan_that_fails_is_kept_beside_the_report_and_replayed(
     result.stdout.fnmatch_lines(["replay: status.monotonic passes this time"])
     result, _ = run(pytester, f"--expedition-replay={kept}", "-k", "bounds")
     result.stdout.fnmatch_lines(["replay: status.monotonic is not judged"])
+
+
+def test_a_replay_does_not_judge_whether_a_waiver_is_needed(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(waived("status.bounds", "Instance", days=-1))
+    result, document = run(pytester, f"--expedition-replay={keep(pytester, 'export')}")
+    assert result.ret == 0
+    (entry,) = [x for x in document["requirements"] if x["id"] == "status.bounds"]
+    assert (entry["outcome"], entry["waiver"]["state"]) == ("pass", "unused")
 
 
 def keep(pytester: pytest.Pytester, recipe: str) -> str:

@@ -238,12 +238,17 @@ def test_a_failure_whose_cause_is_not_told_gets_its_whole_story() -> None:
     assert consequence["follows_from"] == "cancel.isolation"  # the other report is as it was
 
 
-def test_a_failure_whose_cause_is_waived_gets_its_whole_story() -> None:
+def test_a_failure_whose_cause_is_waived_gets_its_whole_story_and_names_the_cause() -> None:
     waiver = Waiver(id="cancel.isolation", reason="ticket 7", until=date(2027, 3, 1))
     document = document_of(slipping_back(), waivers=(waiver,))
     assert entry_of(document, "cancel.isolation")["outcome"] == "waived"
     assert entry_of(document, "status.monotonic")["outcome"] == "fail"
-    assert entry_of(document, "status.monotonic")["follows_from"] == ""
+    consequence = entry_of(document, "status.monotonic")
+    assert consequence["follows_from"] == ""
+    assert consequence["reason"].endswith(
+        "It follows from cancel.isolation, which is waived; to waive it too, add [[waive]] with "
+        'id = "status.monotonic"'
+    )
 
 
 def test_the_pages_tell_how_to_replay_a_plan() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -117,9 +118,10 @@ def test_user_name_and_password_are_taken_where_there_is_no_key() -> None:
 @pytest.mark.parametrize("until", ["2027-03-01", '"2027-03-01"'])
 def test_a_waiver_ends_on_a_day_that_is_a_date_or_a_text(tmp_path: Path, until: str) -> None:
     text = MINIMAL + WAIVE + f'reason = "ticket 7"\nuntil = {until}\n'
-    assert load(written(tmp_path, text), environ=KEY).waivers == (
-        Waiver(id="status.monotonic", reason="ticket 7", until=date(2027, 3, 1)),
-    )
+    waiver = Waiver(id="status.monotonic", reason="ticket 7", until=date(2027, 3, 1))
+    assert load(written(tmp_path, text), environ=KEY).waivers == (waiver,)
+    text += "sometimes = true\n"
+    assert load(written(tmp_path, text), environ=KEY).waivers == (replace(waiver, sometimes=True),)
 
 
 def test_a_ca_bundle_is_found_beside_the_file(tmp_path: Path) -> None:
@@ -228,7 +230,11 @@ def test_secrets_show_nowhere() -> None:
         (MINIMAL + WAIVE + 'reason = "x"\nuntil = "2027-02-30"\n', "until = '2027-02-30': must be"),
         (MINIMAL + WAIVE + 'reason = "x"\nuntil = 2027\n', "until = 2027: must be a date like"),
         (MINIMAL + WAIVE + 'reason = "x"\nuntil = 2027-03-01T12:00:00Z\n', "must be a date like"),
-        (MINIMAL + WAIVED + "colour = 1\n", "colour = 1: unknown key, known are id, reason, until"),
+        (
+            MINIMAL + WAIVED + "colour = 1\n",
+            "colour = 1: unknown key, known are id, reason, until, ",
+        ),
+        (MINIMAL + WAIVED + "sometimes = 1\n", "waive 1: sometimes = 1: must be true or false"),
     ],
 )
 def test_every_mistake_is_told_in_one_line_that_names_the_file(
@@ -316,7 +322,9 @@ def test_what_is_said_in_python_is_checked_too() -> None:
     no_date: Any = "2027-03-01"
     with pytest.raises(ValueError, match="until = '2027-03-01': must be a date"):
         Waiver(id="status.bounds", reason="known", until=no_date)
-    waiver = Waiver(id="status.bounds", reason="known", until=until)
+    with pytest.raises(ValueError, match="Waiver: sometimes = 1: must be true or false"):
+        Waiver(id="status.bounds", reason="known", until=until, sometimes=1)  # type: ignore[arg-type]
+    waiver = Waiver(id="status.bounds", reason="known", until=until, sometimes=True)
     with pytest.raises(TargetError, match=r"waive = 'status\.bounds': must be waived only once"):
         Target(url="https://192.0.2.10", api_key="key", waivers=(waiver, waiver))
     with pytest.raises(TargetError, match="needs api_key, or username and password"):

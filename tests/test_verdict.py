@@ -19,6 +19,7 @@ from pytest_expedition.oracle.verdict import (
     Waiver,
     conclude,
     decide_outcomes,
+    has_stale_waiver,
     waive,
 )
 from pytest_expedition.protocol.requirements import CATALOGUE
@@ -213,6 +214,47 @@ def test_a_waiver_excuses_a_failure_until_its_last_day_is_over(
     (result,) = waive(results, [WAIVER], today=today)
     assert (result.outcome, result.waiver_state, result.waiver) == (outcome, state, WAIVER)
     assert result.violation is results[0].violation
+
+
+@pytest.mark.parametrize(
+    ("finding", "today", "outcome", "state"),
+    [
+        (Finding(violations=(SHORT,)), LAST_DAY, "waived", "used"),
+        (Finding(violations=(SHORT,)), date(2027, 3, 2), "fail", "expired"),
+        (Finding(kept=1), LAST_DAY, "pass", "unused"),
+        (Finding(kept=1), date(2027, 3, 2), "pass", "expired"),
+        (Finding(), LAST_DAY, "inconclusive", "undecided"),
+    ],
+)
+def test_a_failure_that_comes_and_goes_may_be_waived(
+    finding: Finding, today: date, outcome: Outcome, state: str
+) -> None:
+    waiver = dataclasses.replace(WAIVER, sometimes=True)
+    results = decide_outcomes({"status.monotonic": finding}, offers=set())
+    (result,) = waive(results, [waiver], today=today)
+    assert (result.outcome, result.waiver_state) == (outcome, state)
+    assert has_stale_waiver(result) == (state == "expired")
+
+
+@pytest.mark.parametrize("sometimes", [False, True])
+@pytest.mark.parametrize(
+    ("finding", "today", "state"),
+    [
+        (Finding(violations=(SHORT,)), LAST_DAY, "used"),
+        (Finding(violations=(SHORT,)), date(2027, 3, 2), "expired"),
+        (Finding(kept=1), LAST_DAY, "unused"),
+        (Finding(kept=1), date(2027, 3, 2), "unused"),
+        (Finding(), date(2027, 3, 2), "undecided"),
+    ],
+)
+def test_what_is_no_whole_run_does_not_show_that_a_waiver_is_not_needed(
+    finding: Finding, today: date, state: str, *, sometimes: bool
+) -> None:
+    waiver = dataclasses.replace(WAIVER, sometimes=sometimes)
+    results = decide_outcomes({"status.monotonic": finding}, offers=set())
+    (result,) = waive(results, [waiver], today=today, complete=False)
+    assert result.waiver_state == state
+    assert has_stale_waiver(result) == (state == "expired")
 
 
 def test_a_waiver_excuses_nothing_else() -> None:

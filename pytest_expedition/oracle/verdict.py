@@ -20,9 +20,9 @@ Outcome = Literal["pass", "fail", "waived", "inconclusive", "not-tested", "error
 Verdict = Literal[
     "conformant", "conformant-with-waivers", "non-conformant", "inconclusive", "error"
 ]
-WaiverState = Literal["used", "undecided", "not-needed", "expired"]
-"""The state of a waiver: it excused a failure; the requirement neither failed nor passed; the
-requirement passed; the last day of the waiver is over."""
+WaiverState = Literal["used", "undecided", "unused", "not-needed", "expired"]
+"""The state of a waiver: it excused a failure; the requirement neither failed nor passed; it
+passed, but may fail in another run; it passed, so it is not needed; its last day is over."""
 
 # The exit statuses of pytest.
 EXIT_OK: Final = 0
@@ -36,11 +36,13 @@ class Waiver:
     """A requirement that the instance is known to break.
 
     ``reason`` says why the failure is accepted, ``until`` is the last day on which it is.
+    ``sometimes`` says that the failure does not show in every run.
     """
 
     id: str
     reason: str
     until: date
+    sometimes: bool = False
 
     def __post_init__(self) -> None:
         if self.id not in CATALOGUE:
@@ -49,6 +51,8 @@ class Waiver:
             raise ValueError(f"Waiver: reason = {self.reason!r}: must be a text, not empty")
         if type(self.until) is not date:
             raise ValueError(f"Waiver: until = {self.until!r}: must be a date")
+        if type(self.sometimes) is not bool:
+            raise ValueError(f"Waiver: sometimes = {self.sometimes!r}: must be true or false")
 
 
 def _requirement_like(name: str) -> str:
@@ -62,12 +66,13 @@ class Result:
     """The outcome of one requirement.
 
     ``kept`` is how often the promise was tested and kept, ``violation`` the proof that it was
-    broken, ``follows_from`` the requirement whose failure explains it, ``unseen`` how often lost
-    answers hid the result. The others say why it was not tested: ``lacking`` is the capability that
-    the target lacks, ``dialect`` the one that does not have what the requirement is about,
-    ``limit`` the limit that ended the run, ``pause`` the seconds that the target asked to wait, if
-    they were too long for that limit, ``crash`` the traceback of the rule. ``waiver`` is the
-    target's waiver, if it has one, and ``waiver_state`` its state.
+    broken, ``follows_from`` the requirement whose failure explains it, or ``waived_cause`` if that
+    failure is waived, ``unseen`` how often lost answers hid the result. The others say why it was
+    not tested: ``lacking`` is the capability that the target lacks, ``dialect`` the one that does
+    not have what the requirement is about, ``limit`` the limit that ended the run, ``pause`` the
+    seconds that the target asked to wait, if they were too long for that limit, ``crash`` the
+    traceback of the rule. ``waiver`` is the target's waiver, if it has one, and ``waiver_state``
+    its state.
     """
 
     requirement: Requirement
@@ -75,6 +80,7 @@ class Result:
     kept: int = 0
     violation: Violation | None = None
     follows_from: str = ""
+    waived_cause: str = ""
     unseen: int = 0
     lacking: Capability | None = None
     dialect: str = ""
@@ -144,32 +150,40 @@ def decide_outcomes(
     return results
 
 
-def waive(results: Iterable[Result], waivers: Iterable[Waiver], *, today: date) -> list[Result]:
+def waive(
+    results: Iterable[Result], waivers: Iterable[Waiver], *, today: date, complete: bool = True
+) -> list[Result]:
     """Excuse the failures for which there are waivers that have not expired.
 
-    A failure that is not waived gets its whole story, also where its cause is waived.
+    ``complete`` says that a whole run was judged: a recording, or one plan, cannot show that a
+    waiver is not needed. A failure that is not waived gets its whole story, also where its cause is
+    waived.
     """
     by_id = {waiver.id: waiver for waiver in waivers}
-    waived = [_waived(result, by_id.get(result.requirement.id), today) for result in results]
+    waived = [
+        _waived(result, by_id.get(result.requirement.id), today, complete=complete)
+        for result in results
+    ]
     excused = {result.requirement.id for result in waived if result.outcome == "waived"}
     return [
-        replace(result, follows_from="")
+        replace(result, follows_from="", waived_cause=result.follows_from)
         if result.outcome == "fail" and result.follows_from in excused
         else result
         for result in waived
     ]
 
 
-def _waived(result: Result, waiver: Waiver | None, today: date) -> Result:
+def _waived(result: Result, waiver: Waiver | None, today: date, *, complete: bool) -> Result:
     if waiver is None:
         return result
-    if result.outcome == "pass":
-        return replace(result, waiver=waiver, waiver_state="not-needed")
-    if waiver.until < today:
-        return replace(result, waiver=waiver, waiver_state="expired")
-    if result.outcome == "fail":
+    state: WaiverState = "unused" if result.outcome == "pass" else "undecided"
+    if result.outcome == "pass" and complete and not waiver.sometimes:
+        state = "not-needed"
+    elif waiver.until < today and (complete or result.outcome == "fail"):
+        state = "expired"
+    elif result.outcome == "fail":
         return replace(result, outcome="waived", waiver=waiver, waiver_state="used")
-    return replace(result, waiver=waiver, waiver_state="undecided")
+    return replace(result, waiver=waiver, waiver_state=state)
 
 
 def conclude(

@@ -138,7 +138,7 @@ def record_of(
         url=", ".join(judged.servers),
         verify=verify,
         dialect=dialect,
-        results=waive(results, waivers, today=started.date()),
+        results=waive(results, waivers, today=started.date(), complete=False),
         started=started,
         seconds=judged.seconds,
         requests=judged.requests,

@@ -81,7 +81,11 @@ GROUPS: Final = {
 WAIVERS: Final[dict[WaiverState, str]] = {
     "used": "waived until {until}: {reason}",
     "undecided": "its waiver until {until} was not used, as nothing was judged ({reason})",
-    "not-needed": "its waiver is not needed: remove it from the target ({reason})",
+    "unused": "its waiver until {until} was not used ({reason})",
+    "not-needed": (
+        "its waiver is not needed: remove it from the target file, or, if the failure comes and "
+        "goes, add `sometimes = true` to it ({reason})"
+    ),
     "expired": "its waiver expired after {until} ({reason})",
 }
 """What to say about a waiver, by its state."""
@@ -118,6 +122,11 @@ def reason(result: Result, broke: str = "") -> str:
     ``broke`` says why the suite could not go on, if it could not.
     """
     judged = _judged(result, broke)
+    if result.waived_cause:
+        judged += (
+            f" It follows from {result.waived_cause}, which is waived; to waive it too, add "
+            f'[[waive]] with id = "{result.requirement.id}"'
+        )
     if result.waiver is None or result.waiver_state is None:
         return printable(judged)
     waived = WAIVERS[result.waiver_state].format(

@@ -23,7 +23,11 @@ _WIDTHS: Final = (29, 7, 13)
 
 _WAIVED: Final = {
     "used": "waived",
-    "not-needed": "waiver not needed, which fails the run; remove it from the target file",
+    "unused": "waiver not used, which does not fail the run",
+    "not-needed": (
+        "waiver not needed, which fails the run; remove it from the target file, or add "
+        "`sometimes = true`"
+    ),
     "expired": "waiver expired, which fails the run; renew it or remove it",
 }
 

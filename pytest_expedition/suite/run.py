@@ -166,6 +166,7 @@ def run_share(  # noqa: PLR0913 - all but the target by name
         exercised=exercised(history, jobs_at_once=target.limits.concurrent_jobs),
         planned=search.planned,
         why_no_more=_why_no_more(search.limit, profile, alone=plan is not None),
+        alone=plan is not None,
         started=started,
         seconds=time.monotonic() - begun,
         requests=client.requests,

@@ -198,7 +198,7 @@ def _waiver(values: dict[str, Any]) -> Waiver:
     except ValueError:
         day = values["until"]
         raise TargetError(f"Waiver: until = {day!r}: must be a date like 2027-03-01") from None
-    return Waiver(id=values["id"], reason=values["reason"], until=until)
+    return Waiver(**{**values, "until": until})
 
 
 def _trusted(environ: Mapping[str, str]) -> bool | str:
