@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_expedition import JobRecipe, JobScript, Limits, Target
-from pytest_expedition.suite.client import Client, LimitReachedError, TargetUnusableError
+from pytest_expedition.suite.client import Client
 from pytest_expedition.suite.clock import SkippingClock
 from pytest_expedition.suite.cover import covering
+from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.executor import POLLS_AFTER_THE_END, Executor
 from pytest_expedition.suite.plan import AT_THE_END, Act, JobPlan, Plan
 from pytest_expedition.suite.probes import run_plan

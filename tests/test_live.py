@@ -30,10 +30,11 @@ from pytest_expedition.fake.instance import Instance
 from pytest_expedition.report.document import assemble, run_entry
 from pytest_expedition.report.messages import left_behind, reason
 from pytest_expedition.report.text import verdict_lines
-from pytest_expedition.suite.client import Client, LimitReachedError, TargetUnusableError
+from pytest_expedition.suite.client import Client
 from pytest_expedition.suite.cover import covering
 from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.plan import Act, JobPlan, Plan
 from pytest_expedition.suite.run import Progress, run_contract
 from pytest_expedition.suite.search import SPARE_SECONDS
@@ -452,7 +453,7 @@ class TestLedger:
         monkeypatch.setattr(Transport, "send", send)
         with Client(target) as client:
             client.send([client.creation("import")])
-            client.stop_agent()
+            client.agent.stop()
             cleaning_up.update({"/job/": "DELETE", "/agent/start": "GET"})
             client.end_within(target.limits.answer_seconds)
         assert [server.state(job) for job in server.jobs] == [-1]

@@ -8,7 +8,7 @@ import threading
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from urllib3.exceptions import InsecureRequestWarning
@@ -17,18 +17,24 @@ from pytest_expedition.oracle.history import NO_KEY, Exchange
 from pytest_expedition.protocol.origin import described
 from pytest_expedition.protocol.redaction import LogFilter, Redaction, Secret
 from pytest_expedition.real_time import now as machine_now
+from pytest_expedition.suite.agent import AGENT_TRIES, Agent
+from pytest_expedition.suite.calls import Call, listed
+from pytest_expedition.suite.errors import (
+    LimitReachedError,
+    TargetUnusableError,
+    does_not_answer,
+)
 from pytest_expedition.suite.ledger import Ledger
-from pytest_expedition.suite.request_list import REQUESTS
+from pytest_expedition.suite.login import fetch_key
 from pytest_expedition.suite.transport import TIMED_OUT, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Self
 
     from pytest_expedition.oracle.history import Kind, Probe
     from pytest_expedition.protocol.envelope import Dialect
-    from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.suite.plan import RequestKind
     from pytest_expedition.suite.target import Target
 
@@ -71,72 +77,13 @@ The rest of the time is for asking for the status of the jobs.
 SECONDS_OF_RESTART: Final = 2.0
 """How long to wait if a target that has answered before refuses the connection."""
 
-AGENT_TRIES: Final = 3
-"""How often to tell a stopped agent to run before giving up."""
-
 LOGGERS: Final = tuple(
     f"urllib3.{name}" for name in ("connection", "connectionpool", "poolmanager", "response")
 )
 """The loggers that may write what was sent or received."""
 
 WRONG_KEY: Final = "not-a-key"
-NO_SUCH_RESOURCE: Final = 404
 TOO_MANY_REQUESTS: Final = 429
-_BODY_REFUSED: Final = frozenset({400, 401, 415, 422})
-"""How a server may refuse a login by form if it expects JSON, or by JSON if it expects a form."""
-
-
-class LimitReachedError(Exception):
-    """Another request would go beyond a limit of the target; ``limit`` is its name.
-
-    If the target asked to wait for longer than the run may take, ``pause`` is for how many seconds;
-    otherwise it is 0.
-    """
-
-    def __init__(self, limit: str, *, pause: float = 0.0) -> None:
-        super().__init__(f"the limit `{limit}` of the target is reached")
-        self.limit = limit
-        self.pause = pause
-
-
-class TargetUnusableError(Exception):
-    """The target does not answer, or refuses the key: nothing can be judged."""
-
-
-_CLOSED: Final = ("closed connection without response", "reset by peer")
-"""What the error says if a request in plain HTTP goes to a port that speaks TLS."""
-
-
-def _does_not_answer(url: str, lost: str) -> str:
-    is_closed = any(closed in lost for closed in _CLOSED)
-    hint = "; is the url https://…?" if is_closed and url.startswith("http://") else ""
-    if "Connection refused" in lost:
-        hint = "; is the instance running, and are host and port right?"
-    return f"{url} does not answer: {lost}{hint}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """A request to be sent."""
-
-    kind: Kind
-    method: str
-    path: str
-    job_id: int | None = None
-    recipe: JobRecipe | None = None
-    form: Mapping[str, str] | None = None
-    document: Any = None
-    probe: Probe = ""
-
-    @property
-    def json(self) -> Any:
-        """The JSON document that the request carries; ``None`` where it carries a form."""
-        return self.recipe.json if self.recipe is not None else self.document
-
-    @property
-    def may_be_cancelled(self) -> bool:
-        """Whether the job that the request creates may be cancelled, as far as is known."""
-        return self.recipe is not None and self.recipe.cancellable is not False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +104,9 @@ class Client:
     """Sends requests to one target and keeps every exchange.
 
     ``exchanges`` are all of the run, ``ledger`` knows the jobs that it created, which alone are
-    ever cancelled. ``requests`` counts what was sent. ``dialect`` is the one that the target
-    speaks, once an answer has shown it. ``secrets`` are the keys and the password. ``record`` is
-    told each exchange as it came, and the secrets that are known by then.
+    ever cancelled, ``agent`` is the target's. ``requests`` counts what was sent. ``dialect`` is
+    the one that the target speaks, once an answer has shown it. ``secrets`` are the keys and the
+    password. ``record`` is told each exchange as it came, and the secrets that are known by then.
 
     A client is a context manager: at its end it cleans up and closes its connections.
     """
@@ -170,6 +117,9 @@ class Client:
         self.target = target
         self.clock = target.clock
         self.ledger = Ledger(target.limits)
+        self.agent = Agent(
+            target, send=lambda call: self.send([call])[0], require_limits=self._require_limits
+        )
         self.exchanges: list[Exchange] = []
         self.requests = 0
         self.dialect: Dialect | None = None if target.dialect == "auto" else target.dialect
@@ -180,7 +130,8 @@ class Client:
         """Those of them whose connection was refused though the target had answered before."""
         self._recipes = {recipe.name: recipe for recipe in target.jobs}
         self._started = self.clock.now()
-        self._until = machine_now() + target.limits.seconds
+        self.until = machine_now() + target.limits.seconds
+        """When the run ends, on the machine's clock."""
         self._reached = False
         self._lost_in_a_row = 0
         self._unanswered_in_a_row: list[Exchange] = []
@@ -191,12 +142,6 @@ class Client:
         """When the next request may be sent, because the target asked to wait."""
         self._next_try = 0.0
         """When the next request may be sent, because the target refused a connection."""
-        self._agent_started = False
-        self._agent_stopped = ""
-        """The last answer about the stopped agent, as text; empty if the agent is not stopped."""
-        self._agent_by_post = False
-        """Whether the target wants POST for the agent, as the API reference declares, not GET."""
-        self._agent_id: int | None = None
         self._bytes = 0
         self._key = Secret(target.api_key)
         self.secrets: tuple[str, ...] = ()
@@ -247,19 +192,15 @@ class Client:
     @property
     def leftovers(self) -> Leftovers:
         """What has not been cleaned up so far."""
-        stopped = self._agent_stopped and (
-            f"the agent of {self.target.url} was stopped and was not seen to run again: "
-            f"{self._agent_stopped}; start it by hand"
-        )
         return Leftovers(
             jobs=tuple(self.ledger.left_behind),
             unconfirmed_creations=len(self.ledger.unconfirmed_creations),
-            agent=stopped,
+            agent=self.agent.leftover,
         )
 
     def end_within(self, seconds: float) -> None:
         """From now on wait no longer than this for anything."""
-        self._until = min(self._until, machine_now() + seconds)
+        self.until = min(self.until, machine_now() + seconds)
 
     def clean_up(self) -> Leftovers:
         """Start the agent if this run stopped it, cancel running jobs; return what is left.
@@ -267,8 +208,8 @@ class Client:
         It uses the requests that were kept back for it, and ends with the seconds of the run.
         """
         begun = machine_now()
-        seconds = max(self._until - begun, 0.0)
-        if self._agent_stopped:
+        seconds = max(self.until - begun, 0.0)
+        if self.agent.stopped:
             until = begun + STARTING_THE_AGENT * seconds
 
             def send(call: Call) -> Exchange | None:
@@ -276,7 +217,7 @@ class Client:
 
             # No restart: if the agent was never stopped after all, it could end running jobs.
             with contextlib.suppress(Exception):  # jobs are to be cancelled whatever happens
-                self._make_agent_run("start", send, until)
+                self.agent.make_run("start", send, until)
         self._cancel_what_still_runs(begun + CANCELLING * seconds)
         return self.leftovers
 
@@ -323,81 +264,8 @@ class Client:
                 with contextlib.suppress(Exception):  # the others are to be cancelled, too
                     self._send_while_cleaning_up(
                         calls[start : start + MOST_AT_ONCE],
-                        until if request == "cancel" else self._until,
+                        until if request == "cancel" else self.until,
                     )
-
-    # The agent
-
-    def start_agent_once(self) -> None:
-        """Start the agent, unless this run has already done so."""
-        if not self._agent_started:
-            self._agent_started = True
-            self.start_agent()
-
-    def start_agent(self) -> None:
-        """Start the agent; by POST if the target has no GET for it."""
-        (answer,) = self.send([self._to_agent("start")])
-        unknown = answer.answered and answer.status in {404, 405}
-        if unknown and not self._agent_by_post:
-            self._agent_by_post = True
-            self.send([self._to_agent("start")])
-
-    def stop_agent(self) -> bool:
-        """Stop the agent, and return whether it may have stopped.
-
-        The clean-up starts it if nothing else does.
-        """
-        if self._agent_by_post:
-            self._find_agent()
-            if self._agent_id is None:
-                return False
-        stop = self._to_agent("stop")
-        self._require_limits(stop)
-        self._agent_stopped = (
-            "no request to start it was sent"  # noted first: the answer may be lost
-        )
-        (answer,) = self.send([stop])
-        if answer.answered and answer.status is not None and 400 <= answer.status < 500:
-            self._agent_stopped = ""  # the application refused
-        return bool(self._agent_stopped)
-
-    def restart_agent(self) -> None:
-        """Restart the agent. Raises ``TargetUnusableError`` if it is not seen to run after that."""
-        self._make_agent_run("restart", lambda call: self.send([call])[0], self._until)
-        if self._agent_stopped:
-            raise TargetUnusableError(self.leftovers.agent)
-
-    def _find_agent(self) -> None:
-        """Ask for the id of the agent, if there is exactly one."""
-        method, path = _listed("agent-list-data")
-        (answer,) = self.send([Call(kind="other", method=method, path=path)])
-        data = answer.document.get("data") if isinstance(answer.document, dict) else None
-        agents = data.get("agent") if isinstance(data, dict) else None
-        if answer.ok and isinstance(agents, list) and len(agents) == 1:
-            number = agents[0].get("id") if isinstance(agents[0], dict) else None
-            self._agent_id = number if type(number) is int and number >= 0 else None
-
-    def _to_agent(self, command: str) -> Call:
-        name = f"agent-{command}-data" if self._agent_by_post else f"agent-{command}"
-        method, path = _listed(name, agent=self._agent_id)
-        return Call(kind="agent", method=method, path=path)
-
-    def _make_agent_run(
-        self, first: str, send: Callable[[Call], Exchange | None], until: float
-    ) -> None:
-        """Tell the agent to run until it says that it does, or the tries are used up."""
-        for number in range(AGENT_TRIES):
-            if number:
-                left = max(until - machine_now(), 0.0)
-                self.clock.sleep(min(self.target.limits.poll_seconds, left))
-            answer = send(self._to_agent("start" if number else first))
-            if answer is None:
-                return
-            if _says_that_it_runs(answer):
-                self._agent_stopped = ""
-                return
-            came = answer.lost if answer.status is None else f"HTTP {answer.status}"
-            self._agent_stopped = f"{answer.method} {answer.path} was answered with {came}"
 
     # The key
 
@@ -410,50 +278,14 @@ class Client:
             self._fetch_key()
 
     def _fetch_key(self, *, cleaning_up: bool = False) -> None:
-        """Log in by form as the pages show it, and by JSON as the API reference declares it."""
-        for login in ("login", "older-login"):
-            exchange = self._log_in_at(
-                login, by_json=self.dialect == "data", cleaning_up=cleaning_up
-            )
-            if exchange.status != NO_SUCH_RESOURCE:
-                break
-        if exchange.status is None:
-            raise TargetUnusableError(_does_not_answer(self.target.url, exchange.lost))
-        key = _key_in(exchange.document) if exchange.ok else None
-        if key is None and exchange.status in _BODY_REFUSED:
-            again = self._log_in_at(login, by_json=self.dialect != "data", cleaning_up=cleaning_up)
-            key = _key_in(again.document) if again.ok else None
-        if key is None and exchange.status == NO_KEY and login == "login":
-            # The API reference has only the older path; a server may ask for a key at all others.
-            again = self._log_in_at("older-login", by_json=True, cleaning_up=cleaning_up)
-            key = _key_in(again.document) if again.ok else None
-        if key is None and not exchange.answered and exchange.status != NO_KEY:
-            what = described(exchange.status, exchange.body, exchange.location)
-            raise TargetUnusableError(f"{self.target.url}: POST {exchange.path} got {what}")
-        if key is None:
-            raise TargetUnusableError(
-                f"{self.target.url} gives no key for the user name and the password: "
-                f"{exchange.method} {exchange.path} was answered with {exchange.status}; "
-                "are both right?"
-            )
-        self._key = key
-        self._keep_secret(key)
+        def send(call: Call) -> Exchange:
+            if cleaning_up:
+                return self._send_once([call])[0]
+            self._require_limits(call)
+            return self._send_in_time([call])[0]
 
-    def _log_in_at(self, login: str, *, by_json: bool, cleaning_up: bool) -> Exchange:
-        credentials = {"username": self.target.username, "password": self.target.password}
-        method, path = _listed(login)
-        call = Call(
-            kind="other",
-            method=method,
-            path=path,
-            probe="no-key",
-            form=None if by_json else credentials,
-            document=credentials if by_json else None,
-        )
-        if cleaning_up:
-            return self._send_once([call])[0]
-        self._require_limits(call)
-        return self._send_in_time([call])[0]
+        self._key = fetch_key(self.target, send, json_first=self.dialect == "data")
+        self._keep_secret(self._key)
 
     def _keep_secret(self, *secrets: str) -> None:
         self.secrets = (*self.secrets, *(text for text in secrets if text))
@@ -465,7 +297,7 @@ class Client:
         """Make the request of a recipe."""
         recipe = self._recipes[name]
         query = f"?{urlencode(recipe.query)}" if recipe.query else ""
-        method, path = _listed("creation", method=recipe.method, path=recipe.path + query)
+        method, path = listed("creation", method=recipe.method, path=recipe.path + query)
         return Call(
             kind="create",
             method=method,
@@ -478,12 +310,12 @@ class Client:
     def about(self, request: RequestKind, job_id: int | str, probe: Probe = "") -> Call:
         """Make a request of a plan about a job, or a probe about an id."""
         if request == "start-agent":
-            return self._to_agent("start")
+            return self.agent.call("start")
         ids = {"unknown-id": "far", "bad-id": "malformed"}.get(probe, "job")
         kind: Kind = "cancel" if request == "cancel" else "status"
         dialect = self.ledger.dialects.get(job_id) if isinstance(job_id, int) else None
         in_data = kind == "status" and (dialect or self.dialect) == "data"
-        method, path = _listed(f"{ids}-{kind}{'-data' if in_data else ''}", **{ids: job_id})
+        method, path = listed(f"{ids}-{kind}{'-data' if in_data else ''}", **{ids: job_id})
         return Call(
             kind=kind,
             method=method,
@@ -494,7 +326,7 @@ class Client:
 
     def about_jobs(self, name: str, **parts: object) -> Call:
         """Make a request of the list that tells of several jobs, or of that of a project."""
-        method, path = _listed(name, **parts)
+        method, path = listed(name, **parts)
         return Call(kind="list", method=method, path=path)
 
     def send(self, calls: Sequence[Call]) -> list[Exchange]:
@@ -584,7 +416,7 @@ class Client:
     def _last_start(self) -> float:
         """Until when requests may begin that are not for cleaning up, on the machine's clock."""
         seconds = self.target.limits.seconds
-        return self._until - min(CLEANING_UP * seconds, MOST_SECONDS_OF_CLEANING_UP)
+        return self.until - min(CLEANING_UP * seconds, MOST_SECONDS_OF_CLEANING_UP)
 
     def _require_limits(self, *calls: Call) -> None:
         """Raise ``LimitReachedError`` if requests would go beyond a limit.
@@ -666,7 +498,7 @@ class Client:
                 )
             self._reached = self._reached or exchange.status is not None
         if not self._reached:
-            raise TargetUnusableError(_does_not_answer(url, exchanges[0].lost))
+            raise does_not_answer(url, exchanges[0].lost)
         if self._lost_in_a_row >= LOST_IN_A_ROW:
             raise TargetUnusableError(
                 f"{url} stopped answering {exchanges[-1].sent:.1f} s after the start: "
@@ -701,7 +533,7 @@ class Client:
         request = self._transport.prepare(
             call.method, call.path, headers=self._headers(call), form=call.form, json=call.json
         )
-        left = max(min(self._until, until) - machine_now(), LEAST_SECONDS)
+        left = max(min(self.until, until) - machine_now(), LEAST_SECONDS)
         # Noted before the barrier: of requests sent at the same instant none was first.
         sent = self.now
         if barrier is not None:
@@ -745,33 +577,6 @@ class Client:
 
 def _new_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="expedition")
-
-
-def _listed(name: str, **parts: object) -> tuple[str, str]:
-    """Return method and path of a request of the list; the suite sends no other."""
-    listed = REQUESTS[name]
-    return listed.method.format(**parts), listed.path.format(**parts)
-
-
-def _says_that_it_runs(answer: Exchange) -> bool:
-    """Whether the answer to a start or restart of the agent is a success.
-
-    In the dialect `data` it also tells how the agent stands.
-    """
-    data = answer.document.get("data") if isinstance(answer.document, dict) else None
-    stopped = isinstance(data, dict) and data.get("status") == "stopped"
-    return answer.answered and answer.ok and answer.answer.success is not False and not stopped
-
-
-def _key_in(document: Any) -> Secret | None:
-    """Find the key in the answer to a login, as the pages or the API reference show it."""
-    for path in (("Contents", "response", "data", "content", "api_key"), ("data", "api_key")):
-        found = document
-        for step in path:
-            found = found.get(step) if isinstance(found, dict) else None
-        if isinstance(found, str) and found and found.isascii() and found.isprintable():
-            return Secret(found)
-    return None
 
 
 def _as_bytes(body: bytes | str | None) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_expedition.oracle.history import created_id
 from pytest_expedition.oracle.situations import LATE
 from pytest_expedition.protocol.origin import described
-from pytest_expedition.suite.client import LimitReachedError, TargetUnusableError
+from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.pace import Pace
 from pytest_expedition.suite.plan import AT_ONCE, AT_THE_END
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_expedition.oracle.history import Exchange
-    from pytest_expedition.suite.client import Call, Client
+    from pytest_expedition.suite.calls import Call
+    from pytest_expedition.suite.client import Client
     from pytest_expedition.suite.plan import Act, JobPlan, Plan, RequestKind
 
 POLLS_AFTER_THE_END: Final = 2
@@ -144,7 +145,7 @@ class Executor:
         """
         self.client.log_in()
         if self.target.start_agent:
-            self.client.start_agent_once()
+            self.client.agent.start_once()
         waiting = list(plan.jobs)
         agent_stopped = plan.agent_stopped and self._stop_agent()
         if agent_stopped:
@@ -155,14 +156,14 @@ class Executor:
             once_started(running)
         self._watch_to_the_end(plan, waiting, running, each_round=each_round)
         if agent_stopped:
-            self.client.start_agent()
+            self.client.agent.start()
 
     def _stop_agent(self) -> bool:
         """Stop the agent, if a job may be created then; return whether that may have been done."""
         if self.client.ledger.jobs_left < 1:
             raise LimitReachedError("jobs")
         self._make_room()
-        return self.client.stop_agent()
+        return self.client.agent.stop()
 
     def _start_while_agent_is_stopped(self, plan: Plan, waiting: list[JobPlan]) -> list[RunningJob]:
         """Create the first job of a plan, watch it stand still, and restart the agent."""
@@ -174,7 +175,7 @@ class Executor:
         while not all(job.ended for job in running) and self.client.now < restart:
             self._round(plan, running)
             self._sleep(min(job.wakes for job in running), running)
-        self.client.restart_agent()
+        self.client.agent.restart(self.client.until)
         for job in running:
             job.created = job.due = self.client.now
         return running

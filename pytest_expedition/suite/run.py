@@ -14,7 +14,8 @@ from hypothesis import settings
 
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.oracle.situations import exercised
-from pytest_expedition.suite.client import Client, TargetUnusableError
+from pytest_expedition.suite.client import Client
+from pytest_expedition.suite.errors import TargetUnusableError
 from pytest_expedition.suite.executor import Executor
 from pytest_expedition.suite.profile import RANDOM_PLANS, SMOKE_JOBS
 from pytest_expedition.suite.search import Search

@@ -15,8 +15,8 @@ from hypothesis.errors import HypothesisException
 from pytest_expedition.oracle.history import History
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.protocol.requirements import CATALOGUE
-from pytest_expedition.suite.client import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.cover import covering_jobs, plans_of
+from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.plan import Plan, plans
 from pytest_expedition.suite.probes import run_plan
 from pytest_expedition.suite.profile import DEFAULT_JOBS, SMOKE_JOBS
