@@ -530,7 +530,7 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
         print(line, file=sys.stderr)
     if not _serve_until_interrupted(server, options):
         return EXIT_USAGE
-    transcript = transcript_by_hand(instance)
+    transcript = transcript_by_hand(instance, pace=speed)
     results = judge_transcript(transcript)
     print(*by_hand(transcript, results), sep="\n")
     broken = any((x.requirement.level, x.outcome) == ("MUST", "fail") for x in results)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.clients.harness import judge_transcript
-from pytest_expedition.clients.rules import does_not_hammer, judge_client
+from pytest_expedition.clients.report import (
+    client_failure,
+    client_fault,
+    promise_entries,
+    scenario_entry,
+)
+from pytest_expedition.clients.rules import judge_client
 from pytest_expedition.clients.transcript import Call, Said, Step, Transcript
 from pytest_expedition.oracle.history import Exchange
-from pytest_expedition.oracle.rules.base import Violation
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
-from pytest_expedition.report.messages import seen
 
 if TYPE_CHECKING:
     from pytest_expedition.clients.transcript import Saying
@@ -132,6 +138,41 @@ def test_a_client_that_fails_because_of_a_good_answer_did_not_understand_it() ->
     assert broken(judged) == {"understands-answers"}
 
 
+@pytest.mark.parametrize("said", [None, "endless"])
+@pytest.mark.parametrize(("state", "promise"), [(1, "sees-success"), (-1, "sees-cancel")])
+def test_a_client_that_was_stopped_before_it_said_anything_is_not_said_to_have_seen_no_end(
+    said: Saying | None, state: float, promise: str
+) -> None:
+    judged = transcript(CREATED, *polls(0.5, state), said=said)
+    results = judge_transcript(judged)
+    trial = scenario_entry(
+        SCENARIOS["ordinary"],
+        judged,
+        results,
+        url="",
+        started=datetime.now(timezone.utc),
+        seconds=1,
+    )
+    (entry,) = [x for x in promise_entries([trial]) if x["id"] == f"client.{promise}"]
+    assert entry["outcome"] == "inconclusive"
+    assert entry["reason"] == "exercised in ordinary, but the client ended before the result showed"
+
+
+@pytest.mark.parametrize("stumbled", [False, True])
+def test_a_client_that_gives_up_after_the_end_is_not_said_to_have_understood_it(
+    *, stumbled: bool
+) -> None:
+    judged = transcript(CREATED, *polls(0.5, 1), said="gave-up", stumbled=stumbled)
+    assert outcomes(judged)["understands-answers"] == "inconclusive"
+
+
+def test_a_request_that_got_no_answer_is_told_so() -> None:
+    judged = transcript(CREATED, *polls(0.5, LOST), said="gave-up")
+    (result,) = [x for x in judge_transcript(judged) if x.outcome == "fail"]
+    assert result.violation is not None
+    assert client_fault(result.violation) == ("`GET x` got no answer: lost; then it said gave-up.")
+
+
 def test_an_outage_that_was_borne_is_told() -> None:
     judged = transcript(CREATED, *polls(0.5, LOST, 1), said="finished")
     assert not broken(judged)
@@ -159,18 +200,22 @@ def test_ten_polls_in_two_seconds_are_none_too_many() -> None:
     }
 
 
-def test_polls_that_are_too_many_are_told_in_real_time() -> None:
-    asked = transcript(CREATED, *polls(*[0.5] * 9, 1, every=0.2), said="finished")
-    (told,) = hammering(asked)
-    assert told == "It sent ten polls within 1.8 s."
-    (told,) = hammering(replace(asked, pace=1.5))
-    assert told == (
-        "It sent ten polls within 1.2 s of real time. A second is 1.5 of the scenario's."
-    )
-
-
-def hammering(judged: Transcript) -> list[str]:
-    return [seen(x) for x in does_not_hammer(judged) if isinstance(x, Violation)]
+@pytest.mark.parametrize(
+    ("pace", "seconds"), [(1.0, ("1.8", "2", "0.2")), (2, ("0.9", "1", "0.1"))]
+)
+def test_all_seconds_that_are_told_are_those_of_the_clients_clock(
+    pace: float, seconds: tuple[str, str, str]
+) -> None:
+    asked = transcript(CREATED, *polls(*[0.5] * 10, every=0.2), said="gave-up", done=2.0)
+    judged = replace(asked, pace=pace)
+    failed = [each for each in judge_transcript(judged) if each.outcome == "fail"]
+    told = client_failure(SCENARIOS["ordinary"], judged, failed)
+    within, after, pause = seconds
+    assert f"It sent ten polls within {within} s." in told
+    assert f"After {after} s, while the job was still under way, it said gave-up." in told
+    assert f"it polled every {pause} s (from {pause} to {pause} s)" in told
+    assert f"      {pause} s  GET x → state 0.5\n" in told
+    assert ("A second is 2 of the scenario's." in told) == (pace != 1)
 
 
 def test_a_client_whose_words_are_unknown_is_judged_by_its_requests() -> None:

@@ -160,6 +160,44 @@ def test_a_broken_program_is_caught(scenario: str, code: str, breaks: set[str]) 
     assert breaks <= broken(tried.results), tried.output
 
 
+CRASHES = """
+job_id = ask("POST", "project/1/import")["jobId"]
+ask("GET", f"job/status/{job_id}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "breaks"),
+    [
+        ("{}['state']", {"understands-answers"}),
+        ("json.loads('')", {"understands-answers"}),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", {"understands-answers"}),
+        ("raise RuntimeError('it takes too long')", {"is-patient"}),
+        ("sys.exit(1)", {"is-patient"}),
+    ],
+)
+def test_a_program_that_crashes_did_not_understand_an_answer(code: str, breaks: set[str]) -> None:
+    tried = try_program(program(CRASHES + code), SCENARIOS["ordinary"].situation)
+    assert broken(tried.results) == breaks, tried.output
+
+
+def test_a_program_that_was_killed_is_not_said_to_be_fine(
+    script: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["client", "--scenario=agent-stopped", "--limit=1", *script]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(
+        "agent-stopped             killed before it had said how the job ended  ("
+    )
+
+
+def test_a_broken_should_is_not_said_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    code = PROGRAM + CRASHES
+    arguments = ["--scenario=ordinary", "--exit=0=gave-up", "--", sys.executable, "-c", code]
+    assert main(["client", *arguments, "{url}", "{key}"]) == 0
+    assert capsys.readouterr().out.startswith("ordinary                  SHOULD broken  (")
+
+
 def test_a_program_that_does_not_end_is_killed_with_all_that_it_has_started(
     tmp_path: Path,
 ) -> None:

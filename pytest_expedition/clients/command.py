@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_expedition.clients.catalogue import Scenario
     from pytest_expedition.clients.program import Listen, Program, Tried
     from pytest_expedition.clients.report import TrialFound
+    from pytest_expedition.oracle.verdict import Result
     from pytest_expedition.report.entries import Document
 
 SIDE_BY_SIDE: Final = 8
@@ -192,7 +193,7 @@ def _told(scenario: Scenario, tried: Tried, started: datetime, seconds: float) -
     from pytest_expedition.clients.report import client_failure, scenario_entry
 
     broken = [each for each in tried.results if each.outcome in {"fail", "error"}]
-    print(f"{scenario.id:26}{'FAILED' if broken else 'ok'}  ({seconds:.1f} s)", flush=True)
+    print(f"{scenario.id:26}{_how_it_went(broken, tried)}  ({seconds:.1f} s)", flush=True)
     if broken:
         lines = client_failure(scenario, tried.transcript, broken).splitlines()
         if tried.output.strip():
@@ -207,6 +208,15 @@ def _told(scenario: Scenario, tried: Tried, started: datetime, seconds: float) -
         started=started,
         seconds=seconds,
     )
+
+
+def _how_it_went(broken: Sequence[Result], tried: Tried) -> str:
+    if any(x.outcome == "error" or x.requirement.level == "MUST" for x in broken):
+        return "FAILED"
+    if broken:
+        return "SHOULD broken"
+    killed = any("endless" in call.said.words for call in tried.transcript.calls)
+    return "killed before it had said how the job ended" if killed else "ok"
 
 
 def _tell(document: Document, reports: Sequence[Path], *, strict: bool) -> int:

@@ -37,7 +37,7 @@ CANCELS_AFTER: Final = 15.0
 
 IDS_OF_A_RUN: Final = 1000
 
-_STUMBLES: Final = (
+STUMBLES: Final = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -336,7 +336,7 @@ class _Attempt:
 
 
 def _stumbled(error: Exception | None) -> bool:
-    return isinstance(error, _STUMBLES)
+    return isinstance(error, STUMBLES)
 
 
 def judge_transcript(transcript: Transcript) -> list[Result]:
@@ -344,8 +344,11 @@ def judge_transcript(transcript: Transcript) -> list[Result]:
     return decide_outcomes(judge_client(transcript), offers=(), catalogue=CLIENT_CATALOGUE)
 
 
-def transcript_by_hand(instance: SituationInstance) -> Transcript:
-    """Return what a client did that was run by hand: what it said is not known."""
+def transcript_by_hand(instance: SituationInstance, *, pace: float = 1.0) -> Transcript:
+    """Return what a client did that was run by hand: what it said is not known.
+
+    ``pace`` is how many seconds of the instance's time passed in a second.
+    """
     done = steps(instance)
     begun = [x.exchange.sent for x in done if x.exchange.kind == "create"]
     # What it creates beyond the jobs of the situation counts as created again for the last.
@@ -359,6 +362,7 @@ def transcript_by_hand(instance: SituationInstance) -> Transcript:
             for span in zip(begun, ended, strict=False)
         ],
         told_to_cancel=instance.situation.client_cancels,
+        pace=pace,
     )
 
 

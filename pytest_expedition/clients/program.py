@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
 import signal
@@ -9,11 +10,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
-from pytest_expedition.clients.harness import CANCELS_AFTER, judge_transcript, steps
+from pytest_expedition.clients.harness import CANCELS_AFTER, STUMBLES, judge_transcript, steps
 from pytest_expedition.clients.transcript import Call, Said, Transcript
 from pytest_expedition.fake.server import ExpeditionServer
 from pytest_expedition.fake.situation import SituationInstance
@@ -130,7 +131,7 @@ def try_program(program: Program, situation: Situation, *, listen: Listen = lamb
         server.check()
     transcript = Transcript(
         steps=steps(instance),
-        calls=[run.call(instance) for run in runs],
+        calls=[run.call(instance, written) for run in runs],
         told_to_cancel=situation.client_cancels,
         can_cancel=program.cancel_signal is not None,
         pace=speed,
@@ -189,8 +190,8 @@ class _Run:
                 os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def call(self, instance: SituationInstance) -> Call:
-        """Return what the program said, as far as it said anything."""
+    def call(self, instance: SituationInstance, written: str) -> Call:
+        """Return what the program said, as far as it said anything; ``written`` is its output."""
         if self.status is None:
             said = Said(
                 words=frozenset({"endless"}),
@@ -198,6 +199,9 @@ class _Run:
             )
         else:
             said = self.program.meaning(self.status)
+            named = {0, *self.program.exits}
+            if self.status < 0 or (self.status not in named and _crashed(written)):
+                said = replace(said, stumbled=True)
         # By the time it ends it has done what it does when told to cancel.
         cancelled_by = None if self.cancelled_by is None else self.done
         return Call(
@@ -227,6 +231,15 @@ def _wait(
                     if now - since >= CANCELS_AFTER / speed:
                         run.cancel()
         real_time.pause(_LOOK_SECONDS)
+
+
+def _crashed(written: str) -> bool:
+    """Whether the output ends with the traceback of an error in a program of Python."""
+    _, traceback, rest = written.rpartition('\n  File "')
+    *_, last = rest.strip().splitlines() or [""]
+    name = last.partition(":")[0].rpartition(".")[2]
+    error = getattr(builtins, name, ValueError if name == "JSONDecodeError" else None)
+    return bool(traceback) and isinstance(error, type) and issubclass(error, STUMBLES)
 
 
 def _end_of(output: Any) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_expedition.clients.catalogue import Scenario
     from pytest_expedition.clients.transcript import Said, Step, Transcript
     from pytest_expedition.fake.situation import Situation
+    from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result
     from pytest_expedition.report.entries import (
@@ -48,6 +49,7 @@ def client_fault(violation: Violation) -> str:
     facts: dict[str, Any] = {
         "asked": "" if last is None else f"`{asked(last)}`",
         "answer": "" if last is None else answer(last),
+        "was_answered": "" if last is None else _was_answered(last),
         **violation.facts,
     }
     facts |= {"how": cut(str(facts.get("how", ""))), "end": _ENDED.get(facts.get("end", ""), "")}
@@ -56,6 +58,11 @@ def client_fault(violation: Violation) -> str:
     if end in {"failed", "cancelled"} and str(violation.facts.get("how")).startswith("raised"):
         text += _UNNAMED.format(ended=_ENDED[end], end=end)
     return printable(text)
+
+
+def _was_answered(exchange: Exchange) -> str:
+    """Tell an answer after its request: `was answered with HTTP 503`, `got no answer: …`."""
+    return f"{'got' if exchange.status is None else 'was answered with'} {answer(exchange)}"
 
 
 def said(how: Said) -> str:
@@ -74,8 +81,7 @@ def story(transcript: Transcript) -> list[str]:
 def steps_told(transcript: Transcript) -> list[str]:
     """Tell the last requests of a client."""
     alike = [list(group) for _, group in itertools.groupby(transcript.steps, _told)]
-    begun = transcript.steps[0].at if transcript.steps else 0.0
-    lines = [line for group in alike[-LAST_STEPS:] for line in _group_lines(group, begun)]
+    lines = [line for group in alike[-LAST_STEPS:] for line in _group_lines(group, transcript)]
     more = sum(map(len, alike[:-LAST_STEPS]))
     if more:
         lines.insert(0, f"… {plural(more, 'request')} before")
@@ -86,18 +92,17 @@ def _told(step: Step) -> str:
     return f"{asked(step.exchange)} → {answer(step.exchange)}"
 
 
-def _group_lines(group: list[Step], begun: float) -> list[str]:
+def _group_lines(group: list[Step], transcript: Transcript) -> list[str]:
     """Tell requests that were answered alike: the first and the last of them."""
+
+    def line(step: Step) -> str:
+        """Tell a request in one line: `15 s  GET job/status/1619 → state 0.25`."""
+        return f"{round(transcript.seconds(step), 2):7g} s  {_told(step)}"
+
     if len(group) < 4:
-        return [step_line(step, begun) for step in group]
+        return [line(step) for step in group]
     between = f"… {len(group) - 2} more of these"
-    first, last = step_line(group[0], begun), step_line(group[-1], begun)
-    return [first, between.rjust(len(between) + 11), last]
-
-
-def step_line(step: Step, begun: float) -> str:
-    """Tell a request in one line: `15 s  GET job/status/1619 → state 0.25`."""
-    return f"{step.at - begun:7.4g} s  {_told(step)}"
+    return [line(group[0]), between.rjust(len(between) + 11), line(group[-1])]
 
 
 def set_up(situation: Situation) -> list[str]:
@@ -117,6 +122,8 @@ def client_failure(scenario: Scenario, transcript: Transcript, broken: Iterable[
         lines += ["", *promise_lines(result)]
     lines += ["", "What led to it:"]
     lines += [f"  {line}" for line in (*story(transcript), *pauses(transcript))]
+    if transcript.pace != 1:
+        lines.append(f"  {pace_line(transcript.pace)}")
     lines += ["", "To set the fake up that way:"]
     lines += [f"  {line}" for line in set_up(scenario.situation)]
     return "\n".join(lines)
@@ -130,8 +137,13 @@ def introduction(scenario: Scenario, *, speed: float) -> list[str]:
         f"scenario {scenario.id}: {scenario.text}",
         f"A good client: {scenario.good}",
         f"Let it run {task}; then press Ctrl-C.",
-        f"A second is {speed:g} of the scenario's.",
+        pace_line(speed),
     ]
+
+
+def pace_line(pace: float) -> str:
+    """Say how fast the time of a scenario runs."""
+    return f"A second is {pace:.3g} of the scenario's."
 
 
 def by_hand(transcript: Transcript, results: Iterable[Result]) -> list[str]:
@@ -173,12 +185,16 @@ class BrokenPromise(TypedDict):
 
 
 class TrialFound(TypedDict):
-    """What a client did in one scenario; it passes between processes (pytest-xdist)."""
+    """What a client did in one scenario; it passes between processes (pytest-xdist).
+
+    ``unseen`` are the promises that were exercised without a result.
+    """
 
     scenario: str
     run: RunEntry
     told_to_cancel: bool
     outcomes: dict[str, Outcome]
+    unseen: list[str]
     broken: dict[str, BrokenPromise]
 
 
@@ -216,6 +232,7 @@ def scenario_entry(
         },
         "told_to_cancel": transcript.told_to_cancel,
         "outcomes": {result.requirement.id: result.outcome for result in results},
+        "unseen": [result.requirement.id for result in results if result.unseen],
         "broken": {
             result.requirement.id: _broken(scenario, transcript, result.violation)
             for result in results
@@ -225,12 +242,11 @@ def scenario_entry(
 
 
 def _broken(scenario: Scenario, transcript: Transcript, violation: Violation) -> BrokenPromise:
-    """Tell how a promise was broken, in the fake's time from the client's first request on."""
-    begun = transcript.steps[0].at if transcript.steps else 0.0
-    by_the_clock = {
-        step.exchange: replace(step.exchange, sent=step.at - begun, received=step.at - begun)
-        for step in transcript.steps
-    }
+    """Tell how a promise was broken, in the client's time from its first request on."""
+    by_the_clock = {}
+    for step in transcript.steps:
+        at = transcript.seconds(step)
+        by_the_clock[step.exchange] = replace(step.exchange, sent=at, received=at)
     led = [step.exchange for step in transcript.steps if step.exchange.kind in {"create", "cancel"}]
     shown = [run.end_shown.exchange for run in transcript.runs if run.end_shown]
     last = [run.last.exchange for run in transcript.runs if run.last]
@@ -266,7 +282,11 @@ def promise_entries(runs: Sequence[TrialFound]) -> Iterator[RequirementEntry]:
         if outcome == "pass":
             reason = f"kept in {plural(len(scenarios), 'scenario')}"
         elif outcome == "inconclusive":
+            unseen = [run["scenario"] for run in by_outcome[outcome] if promise.id in run["unseen"]]
             reason = f"not exercised: {promise.unexercised}"
+            if unseen:
+                names = cut(", ".join(dict.fromkeys(unseen)))
+                reason = f"exercised in {names}, but the client ended before the result showed"
         elif outcome == "error":
             reason = f"the rule crashed in {cut(', '.join(scenarios))}"
         else:

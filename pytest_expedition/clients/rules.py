@@ -182,7 +182,7 @@ def understands_answers(transcript: Transcript) -> Iterator[Judgement]:
     for run in transcript.runs:
         if run.said.stumbled and run.end is None and run.last and not run.last.outage:
             yield Violation(STUMBLED, run.last.exchange, how=run.said.how)
-        elif run.end is not None:
+        elif run.end in run.said.words and not run.said.stumbled:
             yield KEPT
 
 
@@ -240,7 +240,7 @@ def trusts_the_state(transcript: Transcript) -> Iterator[Judgement]:
     if transcript.told_to_cancel:
         for run in _ended(transcript):
             judged = _judge_saying(run)
-            if run.cancels or judged is not KEPT:
+            if run.cancels or isinstance(judged, Violation):
                 yield judged
 
 
@@ -252,12 +252,8 @@ def keeps_jobs_apart(transcript: Transcript) -> Iterator[Judgement]:
 
 
 def _ended(transcript: Transcript) -> Iterator[Run]:
-    """Yield the runs of whose job the client knew the end, and said something about it."""
-    return (
-        run
-        for run in transcript.runs
-        if run.end and run.said.words and "endless" not in run.said.words
-    )
+    """Yield the runs of whose job the client knew the end."""
+    return (run for run in transcript.runs if run.end)
 
 
 def _cancelled_what_it_gave_up(run: Run) -> bool:
@@ -268,6 +264,8 @@ SAID_OTHERWISE: Final = Fault("said-otherwise", "The job {end}, but the client {
 
 
 def _judge_saying(run: Run) -> Judgement:
+    if not run.said.words or "endless" in run.said.words:
+        return UNSEEN  # it was not heard, or was stopped before it said anything
     if run.end in run.said.words:
         return KEPT
     assert run.end_shown is not None
@@ -335,7 +333,7 @@ def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
 
 
 IMPATIENT: Final = Fault(
-    "impatient", "After {seconds} s, while the job was still under way, it gave up."
+    "impatient", "After {seconds:g} s, while the job was still under way, it {how}."
 )
 
 
@@ -347,7 +345,8 @@ def is_patient(transcript: Transcript) -> Iterator[Judgement]:
         if run.end is None and gave_up and run.last and run.job_id and not run.last.outage:
             waited = _waited(run)
             if waited < PATIENCE:
-                yield Violation(IMPATIENT, run.last.exchange, seconds=round(waited, 3))
+                seconds = round(waited / transcript.pace, 3)
+                yield Violation(IMPATIENT, run.last.exchange, seconds=seconds, how=run.said.how)
                 continue
         patient_enough = LONG if run.end is not None else PATIENCE
         if run.steps and run.said.words and _waited(run) >= patient_enough:
@@ -370,11 +369,9 @@ def renews_key(transcript: Transcript) -> Iterator[Judgement]:
     yield from _survives(transcript, of_the_key=True)
 
 
-GAVE_UP_WITHOUT_KEY: Final = Fault(
-    "gave-up-without-key", "{asked} was answered with {answer}; then it {how}."
-)
+GAVE_UP_WITHOUT_KEY: Final = Fault("gave-up-without-key", "{asked} {was_answered}; then it {how}.")
 GAVE_UP_AFTER_OUTAGE: Final = Fault(
-    "gave-up-after-outage", "{asked} was answered with {answer}; then it {how}."
+    "gave-up-after-outage", "{asked} {was_answered}; then it {how}."
 )
 
 
@@ -399,11 +396,7 @@ def _survives(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement
             yield KEPT
 
 
-HAMMERED: Final = Fault("hammered", "It sent ten polls within {seconds} s.")
-HAMMERED_IN_REAL_TIME: Final = Fault(
-    "hammered-in-real-time",
-    "It sent ten polls within {seconds} s of real time. A second is {pace} of the scenario's.",
-)
+HAMMERED: Final = Fault("hammered", "It sent ten polls within {seconds:g} s.")
 
 
 @client_rule("client.does-not-hammer")
@@ -418,11 +411,7 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
             seconds = round((last.at - first.at) / transcript.pace, 3)
             if seconds < HAMMERING_SECONDS:
                 proof = (first.exchange, last.exchange)
-                pace = round(transcript.pace, 1)
-                if pace == 1:
-                    yield Violation(HAMMERED, *proof, seconds=seconds)
-                else:
-                    yield Violation(HAMMERED_IN_REAL_TIME, *proof, seconds=seconds, pace=pace)
+                yield Violation(HAMMERED, *proof, seconds=seconds)
                 break
         else:
             if len(of_one) > 1:

@@ -138,8 +138,8 @@ class Transcript:
     """All that a client did in a scenario.
 
     ``told_to_cancel`` says whether it was to cancel, ``can_cancel`` whether it is known to have a
-    way to. ``pace`` is how many seconds of the fake's
-    time pass in one of the time by which the client goes.
+    way to. ``pace`` is how many seconds of the fake's time pass in one of the time by which the
+    client goes.
     """
 
     steps: Sequence[Step]
@@ -153,16 +153,20 @@ class Transcript:
         """Each call with its steps."""
         return [Run(call, self.steps) for call in self.calls]
 
+    def seconds(self, step: Step) -> float:
+        """Return how long after the first step one came, in the time by which the client goes."""
+        return (step.at - self.steps[0].at) / self.pace
+
     @property
     def pauses(self) -> list[float]:
-        """The seconds between two polls of a job, in the fake's time."""
+        """The seconds between two polls of a job, in the time by which the client goes."""
         latest: dict[int | None, float] = {}
         found = []
         for step in self.steps:
             if step.exchange.kind == "status":
                 if step.exchange.job_id in latest:
-                    found.append(step.at - latest[step.exchange.job_id])
-                latest[step.exchange.job_id] = step.at
+                    found.append(self.seconds(step) - latest[step.exchange.job_id])
+                latest[step.exchange.job_id] = self.seconds(step)
         return found
 
 

@@ -151,7 +151,7 @@ _ALL: Final = (
         basis="assumed",
         text="No two creations answer the same `jobId`, also when they run at the same time.",
         source=NOWHERE,
-        unexercised="no two jobs were created",
+        unexercised="no two creations were answered with job ids that are whole numbers",
     ),
     Requirement(
         id="create.visible",
@@ -588,7 +588,7 @@ _OF_CLIENTS: Final = (
         basis="assumed",
         text="No answer that the documentation allows makes it fail.",
         source=NOWHERE,
-        unexercised="no answer about its job reached the client",
+        unexercised="the client did not say how a job ended",
     ),
     Requirement(
         id="client.waits-to-the-end",
