@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from pytest_expedition.fake.instance import Instance
 from pytest_expedition.report.document import assemble, run_entry
 from pytest_expedition.report.messages import left_behind, reason
 from pytest_expedition.report.text import verdict_lines
-from pytest_expedition.suite.client import Client
+from pytest_expedition.suite.client import Client, Leftovers
 from pytest_expedition.suite.cover import covering
 from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target
@@ -460,6 +461,54 @@ class TestLedger:
         assert client.leftovers.jobs == ()
         assert bool(client.leftovers.agent) == (hangs == "/agent/start")
         assert now[0] <= 10.0
+
+    @pytest.mark.parametrize("submitted", [1, 2])
+    @pytest.mark.parametrize("late", [True, False])
+    def test_a_ctrl_c_between_two_creations_forgets_no_job(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch, submitted: int, *, late: bool
+    ) -> None:
+        """It comes when a thread has got the first or the second, maybe after their answers."""
+        server, target = serve(seconds=600.0)
+        honest = ThreadPoolExecutor.submit
+        given: list[Future[Any]] = []
+
+        def submit(pool: ThreadPoolExecutor, *arguments: Any) -> Future[Any]:
+            given.append(honest(pool, *arguments))
+            if len(given) == submitted:
+                if late and submitted == 2:
+                    wait(given)
+                raise KeyboardInterrupt
+            return given[-1]
+
+        with Client(target) as client:
+            monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+            with pytest.raises(KeyboardInterrupt):
+                client.send([client.creation("import")] * 2)
+            monkeypatch.undo()
+        if submitted == 1:
+            assert not server.jobs, "creations are sent together or not at all"
+        elif late:
+            assert len(server.jobs) == 2
+        assert {*client.ledger.ids} == {job.id for job in server.jobs}
+        assert [server.state(job) for job in server.jobs] == [-1] * len(server.jobs)
+        assert client.leftovers == Leftovers(jobs=(), unconfirmed_creations=0, agent="")
+
+    def test_a_second_ctrl_c_forgets_no_job(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first comes when the answers are there, the second while they are looked at."""
+        server, target = serve(seconds=600.0)
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with Client(target) as client:
+            monkeypatch.setattr(Client, "_keep", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                client.send([client.creation("import")] * 2)
+            monkeypatch.undo()
+        assert [server.state(job) for job in server.jobs] == [-1] * 2
+        assert client.leftovers.jobs == ()
 
     def test_no_job_of_others_is_cancelled(self, serve: Any) -> None:
         class Sloppy(Instance):

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
@@ -17,6 +17,7 @@ from pytest_expedition.oracle.history import NO_KEY, Exchange
 from pytest_expedition.protocol.origin import described
 from pytest_expedition.protocol.redaction import LogFilter, Redaction, Secret
 from pytest_expedition.real_time import now as machine_now
+from pytest_expedition.real_time import pause
 from pytest_expedition.suite.agent import AGENT_TRIES, Agent
 from pytest_expedition.suite.calls import Call, listed
 from pytest_expedition.suite.errors import (
@@ -46,6 +47,9 @@ MOST_AT_ONCE: Final = 16
 
 SECONDS_AFTER_INTERRUPT: Final = 5.0
 """Seconds that an interrupted run waits for the answers to requests that it has sent."""
+
+LOOK_SECONDS: Final = 0.01
+"""The pause between two looks whether those answers are there."""
 
 LEAST_SECONDS: Final = 0.1
 """How many seconds to wait for an answer at the least, also at the end of the run."""
@@ -437,43 +441,51 @@ class Client:
     def _send_once(self, calls: Sequence[Call], until: float = float("inf")) -> list[Exchange]:
         """Send requests; wait for their answers ``until`` then at the most."""
         self.requests += len(calls)
-        if len(calls) == 1 and calls[0].kind != "create":
-            exchange = self._exchange(calls[0], None, until)
-            self._keep([exchange])
-            return [exchange]
-        exchanges = []
+        exchanges: list[Exchange] = []
         for start in range(0, len(calls), MOST_AT_ONCE):
-            batch = calls[start : start + MOST_AT_ONCE]
-            barrier = threading.Barrier(len(batch))
-            under_way = [self._pool.submit(self._exchange, call, barrier, until) for call in batch]
-            try:
-                answers = [each.result() for each in under_way]
-            except BaseException:  # whatever ends the run: what was sent may have created jobs
-                self._keep_what_arrives(batch, under_way)
-                raise
-            self._keep(answers)
-            exchanges += answers
+            exchanges += self._send_at_once(calls[start : start + MOST_AT_ONCE], until)
         return exchanges
 
-    def _keep_what_arrives(self, calls: Sequence[Call], under_way: list[Future[Exchange]]) -> None:
-        """Wait a little for what was sent before the run was ended: it may have created jobs."""
+    def _send_at_once(self, calls: Sequence[Call], until: float) -> list[Exchange]:
+        """Send a few requests at the same instant.
+
+        Threads send creations, and enter them into the ledger. Signals interrupt the main thread
+        alone, so no job is forgotten, whenever one arrives.
+        """
+        if len(calls) == 1 and calls[0].kind != "create":
+            exchanges = [self._exchange(calls[0], None, until)]
+        else:
+            barrier = threading.Barrier(len(calls))
+            under_way: list[Future[Exchange]] = []
+            try:
+                under_way.extend(
+                    self._pool.submit(self._exchange, call, barrier, until) for call in calls
+                )
+                exchanges = [each.result() for each in under_way]
+            except BaseException:  # whatever ends the run: what was sent may have created jobs
+                barrier.abort()
+                self._keep_what_arrives(under_way)
+                raise
+        self._keep(exchanges)
+        return exchanges
+
+    def _keep_what_arrives(self, under_way: Sequence[Future[Exchange]]) -> None:
+        """Wait a little for the answers to what was sent before the run was ended."""
         self.end_within(self.target.limits.answer_seconds)
-        try:
-            wait(under_way, min(SECONDS_AFTER_INTERRUPT, self.target.limits.answer_seconds))
-        finally:  # the second Ctrl-C may come here
-            kept = []
-            for call, each in zip(calls, under_way, strict=True):
-                if each.done() and each.exception() is None:
-                    kept.append(each.result())
-                elif call.kind == "create":
-                    self.ledger.enter_lost_creation(self.now)
-            self._keep(kept)
+        until = machine_now() + min(SECONDS_AFTER_INTERRUPT, self.target.limits.answer_seconds)
+        while machine_now() < until and (
+            # The signal may have come before the list had the last one.
+            self.ledger.creations_under_way or not all(each.done() for each in under_way)
+        ):
+            pause(LOOK_SECONDS)
+        self._keep([x.result() for x in under_way if x.done() and x.exception() is None])
 
     def _keep(self, exchanges: Sequence[Exchange]) -> None:
-        """Keep exchanges, and enter into the ledger what they tell of jobs."""
+        """Keep exchanges, and learn from those about a job how it stands."""
         about_jobs = [each for each in exchanges if each.kind != "other"]
         for exchange in about_jobs:
-            self.ledger.enter(exchange, unsent=exchange in self._unsent)
+            if exchange.kind != "create":  # those are in the ledger
+                self.ledger.enter(exchange, unsent=exchange in self._unsent)
             tells = exchange.ok and exchange.answer.tells_of_a_job
             if self.dialect is None and exchange.kind == "create" and tells:
                 self.dialect = exchange.answer.dialect
@@ -538,6 +550,8 @@ class Client:
         sent = self.now
         if barrier is not None:
             barrier.wait(BARRIER_SECONDS)
+        is_creation = call.kind == "create"
+        noted = self.ledger.note_creation(sent) if is_creation else None
         reply = self._transport.send(request, seconds=min(self.target.limits.answer_seconds, left))
         asked = _as_bytes(request.body) if recipe is not None else b""
         exchange = Exchange(
@@ -565,6 +579,8 @@ class Client:
         if reply.retry_after is not None and not exchange.answered:
             self._retry_after[exchange] = reply.retry_after
             self._not_before = max(self._not_before, self.now + reply.retry_after)
+        if is_creation:
+            self.ledger.enter(exchange, unsent=reply.unsent, noted=noted)
         return exchange
 
     def _headers(self, call: Call) -> dict[str, str | None]:

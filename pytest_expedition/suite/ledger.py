@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED, created_id, is_about
@@ -15,6 +17,13 @@ REFUSED: Final = frozenset({400, 401, 403, 404, 405, 406, 407, 411, 413, 414, 41
 """HTTP statuses of requests that were refused before anything was done."""
 
 
+@dataclass(frozen=True, eq=False)
+class CreationUnderWay:
+    """A creation that was sent at that time; its answer is not there yet."""
+
+    sent: float
+
+
 class Ledger:
     """The jobs that a run created.
 
@@ -24,13 +33,18 @@ class Ledger:
     that were not seen to end. ``unconfirmed_creations`` are the times of creations that may have
     created a job of which no answer gives the id. ``creations`` is how many creations were sent:
     each counts towards the limit ``jobs``, whatever was answered. All times are those of exchanges.
+
+    Threads that send creations enter them; so it does not matter when a signal interrupts the main
+    thread, which alone gets signals.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.ids: list[int] = []
-        self.creations = 0
-        self.unconfirmed_creations: list[float] = []
+        self._answered_creations = 0
+        self._unconfirmed: list[float] = []
+        self._under_way: set[CreationUnderWay] = set()
+        self._entering = threading.Lock()
         self.dialects: dict[int, Dialect | None] = {}
         """The dialect in which each job was created: its status is asked for in the same."""
         self._cancellable: dict[int, bool] = {}
@@ -41,6 +55,21 @@ class Ledger:
         self._at_once = limits.concurrent_jobs
 
     @property
+    def creations_under_way(self) -> int:
+        """How many creations were sent whose answer is not there yet."""
+        return len(self._under_way)
+
+    @property
+    def creations(self) -> int:
+        """How many creations were sent."""
+        return self._answered_creations + self.creations_under_way
+
+    @property
+    def unconfirmed_creations(self) -> list[float]:
+        """When creations were sent that may have created a job whose id no answer gives."""
+        return [*self._unconfirmed, *(each.sent for each in list(self._under_way))]
+
+    @property
     def left_behind(self) -> list[int]:
         """The ids of the jobs that were not seen to end."""
         return list(self._created)
@@ -48,35 +77,44 @@ class Ledger:
     @property
     def to_be_cancelled(self) -> list[int]:
         """The ids of the jobs that were not seen to end and may be cancelled."""
-        return [each for each in self._created if self._cancellable[each]]
+        return [each for each in list(self._created) if self._cancellable[each]]
 
     @property
     def jobs_left(self) -> int:
         """How many more creations the run may send: one that was refused may have created a job."""
         return self._limits.jobs - self.creations
 
-    def enter(self, exchange: Exchange, *, unsent: bool) -> None:
-        """Learn from an exchange; the server never got one that is ``unsent``."""
+    def note_creation(self, now: float) -> CreationUnderWay:
+        """Count a creation that is about to be sent: from now on it may create a job."""
+        noted = CreationUnderWay(now)
+        self._under_way.add(noted)
+        return noted
+
+    def enter(
+        self, exchange: Exchange, *, unsent: bool, noted: CreationUnderWay | None = None
+    ) -> None:
+        """Learn from an exchange; the server never got one that is ``unsent``.
+
+        Of a creation, ``noted`` is what was noted before it was sent.
+        """
         if exchange.kind == "create":
-            if not unsent:
-                self.creations += 1
-                self._enter_creation(exchange)
+            with self._entering:
+                if not unsent:
+                    self._answered_creations += 1
+                    self._enter_creation(exchange)
+                if noted is not None:
+                    self._under_way.discard(noted)
         elif exchange.job_id in self._created:
             self._enter_state(exchange.job_id, exchange)
-
-    def enter_lost_creation(self, now: float) -> None:
-        """Count a creation whose answer was not waited for."""
-        self.creations += 1
-        self.unconfirmed_creations.append(now)
 
     def _enter_creation(self, creation: Exchange) -> None:
         job_id = created_id(creation)
         if job_id is None:
             if not _was_refused(creation):
-                self.unconfirmed_creations.append(creation.received)
+                self._unconfirmed.append(creation.received)
             return
         if job_id in self.dialects:  # given out twice: what it shows may be either of two jobs
-            self.unconfirmed_creations.append(creation.received)
+            self._unconfirmed.append(creation.received)
         else:
             self.ids.append(job_id)
         self.dialects[job_id] = creation.answer.dialect
@@ -97,7 +135,7 @@ class Ledger:
         """Return the ids of the jobs that count as running."""
         return [
             job_id
-            for job_id, created in self._created.items()
+            for job_id, created in list(self._created.items())
             if self._end_of(created) > now or job_id in self._overdue
         ]
 
@@ -108,7 +146,9 @@ class Ledger:
 
     def next_room(self, now: float) -> float | None:
         """Return when the time of the next job that counts is over; ``None`` if that is never."""
-        times = [each for job_id, each in self._created.items() if job_id not in self._overdue]
+        times = [
+            each for job_id, each in list(self._created.items()) if job_id not in self._overdue
+        ]
         ends = map(self._end_of, (*times, *self.unconfirmed_creations))
         return min((end for end in ends if end > now), default=None)
 
