@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,6 +49,14 @@ def only_our_plugin() -> Iterator[None]:
         for name, value in ONLY_OURS.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """Let the processes of a test heed Ctrl-C, though a shell has started us in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.http import Request, Response
     from pytest_expedition.fake.simulation import Job
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends the signals of POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="sends the signals of POSIX"),
+    pytest.mark.usefixtures("heeds_interrupts"),
+]
 
 CONTRACT = ("--pyargs", "pytest_expedition.contract", "-p", "no:cacheprovider")
 
@@ -184,6 +187,38 @@ def test_a_signal_that_arrives_in_a_destructor_ends_the_run_a_little_later(
         Dies()
         with pytest.raises(KeyboardInterrupt, match=f"^{why}$"):
             signals.raise_lost()
+
+
+SLEEPER = """
+import gc, os, signal, sys
+import pytest_expedition.suite.executor as executor
+
+def dropped(phase, info):
+    gc.callbacks.remove(dropped)
+    os.kill(os.getpid(), {number})
+
+def sleep(self, until, running=()):
+    if not slept:
+        slept.append(gc.callbacks.append(dropped))
+        gc.collect()
+    honest(self, until, running)
+
+slept = []
+honest, executor.Executor._sleep = executor.Executor._sleep, sleep
+"""
+"""A conftest that lets a signal arrive while the garbage collector runs."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_arrives_in_a_garbage_collection_ends_the_run(
+    start: Callable[..., Run], server: ExpeditionServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "conftest.py").write_text(SLEEPER.format(number=int(number)))
+    status, output, document = start("--confcutdir=.", "-p", "conftest").end()
+    assert status == pytest.ExitCode.INTERRUPTED, output
+    assert server.jobs
+    assert running(server) == []
+    assert document["left_behind"] == []
 
 
 def test_jobs_that_cannot_be_cancelled_are_named(

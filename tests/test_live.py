@@ -28,6 +28,7 @@ from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Ta
 from pytest_expedition.fake import instance
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import Instance
+from pytest_expedition.oracle.rules import judge
 from pytest_expedition.report.document import assemble, run_entry
 from pytest_expedition.report.messages import left_behind, reason
 from pytest_expedition.report.text import verdict_lines
@@ -37,7 +38,7 @@ from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.plan import Act, JobPlan, Plan
-from pytest_expedition.suite.run import Progress, run_contract
+from pytest_expedition.suite.run import Progress, RunEndedEarly, run_contract
 from pytest_expedition.suite.search import SPARE_SECONDS
 from pytest_expedition.suite.target_file import load
 from pytest_expedition.suite.transport import TIMED_OUT, Reply, Transport
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.simulation import Job
+    from pytest_expedition.oracle.history import History
 
 IMPORT = JobRecipe(name="import", path="/api/v1/project/1/import", cancellable=True)
 EXPORT = JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False)
@@ -509,6 +511,27 @@ class TestLedger:
             monkeypatch.undo()
         assert [server.state(job) for job in server.jobs] == [-1] * 2
         assert client.leftovers.jobs == ()
+
+    @pytest.mark.parametrize("ended_by", [KeyboardInterrupt, pytest.fail.Exception])
+    def test_a_run_that_is_ended_while_it_is_judged_names_its_jobs(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch, ended_by: type[BaseException]
+    ) -> None:
+        server, target = serve(seconds=600.0, jobs=(EXPORT,), limits={"job_seconds": 5.0})
+        judged = []
+
+        def interrupted(history: History) -> object:
+            judged.append(history)
+            if len(judged) == 1:
+                raise ended_by("why")
+            return judge(history)
+
+        monkeypatch.setattr("pytest_expedition.suite.run.judge", interrupted)
+        with pytest.raises(RunEndedEarly) as ended:
+            run_contract(target, profile="smoke")
+        assert server.jobs
+        assert sorted(ended.value.share.left_behind) == [job.id for job in server.jobs]
+        assert "why" in ended.value.share.reason
+        assert isinstance(ended.value.cause, ended_by)
 
     def test_no_job_of_others_is_cancelled(self, serve: Any) -> None:
         class Sloppy(Instance):
@@ -973,14 +996,6 @@ class TestStoppedAgent:
             run_contract(target, seed=1)
             assert server.agent_running, requests
             assert len(server.requests) <= requests
-
-
-@pytest.fixture
-def heeds_interrupts() -> Iterator[None]:
-    """Let the processes of a test heed Ctrl-C, though a shell has started us in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heeds_interrupts")

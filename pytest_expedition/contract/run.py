@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.report.entries import RequirementEntry
+    from pytest_expedition.suite.clock import SuiteClock
     from pytest_expedition.suite.plan import Replay
     from pytest_expedition.suite.run import Progress
     from pytest_expedition.suite.share import Share
@@ -73,19 +75,15 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
 
     def share(number: int) -> Share:
         return run_share(
-            target,
+            replace(target, clock=_InterruptibleClock(target.clock, signals)),
             profile=profile(config),
             seed=seed(config),
-            watch=watch,
+            watch=progress.show,
             record=trace.write,
             plan=None if again is None else again.plan,
             share=(number, count),
             before_clean_up=clean_up_begins,
         )
-
-    def watch(stands: Progress) -> None:
-        signals.raise_lost()
-        progress.show(stands)
 
     def clean_up_begins(why: str) -> None:
         signals.received.clear()
@@ -138,6 +136,9 @@ def _tell_of_clean_up(progress: _ProgressLine, target: Target, why: str) -> None
         )
 
 
+LONGEST_PAUSE: Final = 1.0
+"""Seconds that the run waits before it looks again whether a signal should have ended it."""
+
 _PYTHONS_HANDLERS: Final = (signal.SIG_DFL, signal.default_int_handler)
 
 _END_REASON: Final[list[str]] = []
@@ -147,8 +148,9 @@ _END_REASON: Final[list[str]] = []
 class _Signals:
     """The signals that should have ended the run.
 
-    Python drops what a handler raises while a destructor or a callback runs. So each signal is
-    kept, and raised again before the next pause of the run.
+    Python drops what a handler raises while a destructor runs, or a callback of the garbage
+    collector: Hypothesis has one, which is where a signal ends up that arrives in a collection. So
+    each signal is kept, and raised again before and after each pause of the run.
     """
 
     def __init__(self) -> None:
@@ -164,6 +166,27 @@ class _Signals:
         """Raise the first signal that is still kept."""
         if self.received:
             raise KeyboardInterrupt(self.received[0])
+
+
+class _InterruptibleClock:
+    """The clock of a target; its pauses end soon after a signal, even one that Python dropped."""
+
+    def __init__(self, clock: SuiteClock, signals: _Signals) -> None:
+        self._clock = clock
+        self._signals = signals
+        self.waits = clock.waits
+        self.now = clock.now
+
+    def sleep(self, seconds: float) -> None:
+        """Return after that many seconds, unless a signal ends the run."""
+        self._signals.raise_lost()
+        longest = LONGEST_PAUSE if self.waits else seconds
+        while seconds > longest:
+            self._clock.sleep(longest)
+            self._signals.raise_lost()
+            seconds -= longest
+        self._clock.sleep(seconds)
+        self._signals.raise_lost()
 
 
 @contextlib.contextmanager

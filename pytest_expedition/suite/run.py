@@ -112,9 +112,7 @@ def run_share(  # noqa: PLR0913 - all but the target by name
     number, count = share
     started = datetime.now(timezone.utc)
     begun = time.monotonic()
-    if profile == "smoke":
-        jobs = min(SMOKE_JOBS, target.limits.jobs)
-        target = replace(target, limits=replace(target.limits, jobs=jobs))
+    target = _with_jobs_of(profile, target)
 
     def tell(jobs: Mapping[int, float]) -> None:
         if watch is not None:
@@ -138,51 +136,86 @@ def run_share(  # noqa: PLR0913 - all but the target by name
             try:
                 work()
                 client.require_answers()
-            except TargetUnusableError as error:
-                through = client.proxy and (
-                    f"requests go through the proxy {client.proxy}; name the host in NO_PROXY to "
-                    "do without it"
-                )
-                reason = _also(str(error), through)
-            except RunStoppedError as error:
-                reason = str(error)
+            except (TargetUnusableError, RunStoppedError) as error:
+                reason = _why_stopped(error, client.proxy)
             except BaseException as error:  # noqa: BLE001 - whatever it is, jobs are cancelled
                 ended = error
                 client.end_within(target.limits.answer_seconds)
                 if before_clean_up is not None:
-                    before_clean_up(_why(error))
+                    before_clean_up(_why_ended(error))
     except BaseException as error:  # noqa: BLE001 - the second Ctrl-C, say
         ended = ended or error
-    why = "" if ended is None else _why(ended)
-    reason = _also(reason or why, client.leftovers.agent)
+
+    def found_out(*, judged: bool) -> Share:
+        return _found_out(
+            search,
+            judged=judged,
+            reason=reason or _why_ended(ended),
+            alone=plan is not None,
+            started=started,
+            seconds=time.monotonic() - begun,
+        )
+
+    try:
+        done = found_out(judged=True)
+    except BaseException as error:  # noqa: BLE001 - judging may take long
+        ended = ended or error
+        done = found_out(judged=False)
+    if ended is not None:
+        raise RunEndedEarly(done, ended) from None
+    return done
+
+
+def _with_jobs_of(profile: ProfileName, target: Target) -> Target:
+    """Lower the limit `jobs` of a target to the jobs of a profile."""
+    if profile != "smoke":
+        return target
+    jobs = min(SMOKE_JOBS, target.limits.jobs)
+    return replace(target, limits=replace(target.limits, jobs=jobs))
+
+
+def _found_out(
+    search: Search,
+    *,
+    judged: bool,
+    reason: str,
+    alone: bool,
+    started: datetime,
+    seconds: float,
+) -> Share:
+    """Return what a share found out; what its requests show only where that is to be ``judged``.
+
+    ``alone`` says whether it had one plan alone to carry out.
+    """
+    client = search.client
+    leftovers = client.leftovers
+    reason = _also(reason, leftovers.agent)
     # A target that never created a job is not judged.
-    history = search.history(client.exchanges if client.ledger.ids or not reason else [])
-    done = Share(
+    judged = judged and (bool(client.ledger.ids) or not reason)
+    history = search.history(client.exchanges if judged else [])
+    return Share(
         findings=judge(history),
         created_in=history.created_in,
         dialects=history.dialects,
         limit=search.limit,
         pause=search.pause,
         smallest=search.smallest,
-        exercised=exercised(history, jobs_at_once=target.limits.concurrent_jobs),
+        exercised=exercised(history, jobs_at_once=search.target.limits.concurrent_jobs),
         planned=search.planned,
-        why_no_more=_why_no_more(search.limit, profile, alone=plan is not None),
-        alone=plan is not None,
+        why_no_more=_why_no_more(search.limit, search.profile, alone=alone),
+        alone=alone,
         started=started,
-        seconds=time.monotonic() - begun,
+        seconds=seconds,
         requests=client.requests,
         jobs=len(client.ledger.ids),
         unanswered=Counter(x.status for x in history.exchanges if not x.answered),
         refused_creations=history.refused_creations,
         proxy=client.proxy,
         reason=reason,
-        left_behind=client.leftovers.jobs,
-        unconfirmed_creations=client.leftovers.unconfirmed_creations,
+        left_behind=leftovers.jobs,
+        unconfirmed_creations=leftovers.unconfirmed_creations,
         secrets=client.secrets,
     )
-    if ended is not None:
-        raise RunEndedEarly(done, ended) from None
-    return done
 
 
 def _why_no_more(limit: str, profile: ProfileName, *, alone: bool) -> str:
@@ -199,8 +232,20 @@ def _also(reason: str, further: str) -> str:
     return reason if further in reason else "; ".join(filter(None, (reason, further)))
 
 
-def _why(ended: BaseException) -> str:
-    """Say in a line what ended a run."""
+def _why_stopped(error: TargetUnusableError | RunStoppedError, proxy: str) -> str:
+    """Say why a run could not go on."""
+    if proxy and isinstance(error, TargetUnusableError):
+        return (
+            f"{error}; requests go through the proxy {proxy}; name the host in NO_PROXY to do "
+            "without it"
+        )
+    return str(error)
+
+
+def _why_ended(ended: BaseException | None) -> str:
+    """Say in a line what ended a run early; empty if nothing did."""
+    if ended is None:
+        return ""
     said = str(ended).strip().partition("\n")[0]
     if isinstance(ended, KeyboardInterrupt):
         return said or "interrupted by Ctrl-C"
