@@ -112,6 +112,34 @@ def test_this_machine_is_never_asked_by_way_of_a_proxy(
     assert Transport(url, verify=True, connections=1).proxy == proxy
 
 
+@pytest.mark.parametrize(
+    ("url", "answer", "unsent"),
+    [
+        ("https://192.0.2.1", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", True),
+        ("https://192.0.2.1", b"HTTP/1.1 407 Who?\r\nConnection: close\r\n\r\n<p>", True),
+        ("https://192.0.2.1", b"", True),
+        ("https://192.0.2.1", b"nonsense\r\n\r\n", True),
+        ("https://192.0.2.1", b"HTTP/1.1 200 Go on\r\n\r\nno TLS", True),
+        ("http://192.0.2.1", b"", False),
+    ],
+)
+def test_a_request_that_a_proxy_opens_no_tunnel_for_was_not_sent(
+    monkeypatch: pytest.MonkeyPatch, raw: RawServer, url: str, answer: bytes, *, unsent: bool
+) -> None:
+    monkeypatch.setenv(f"{url.partition(':')[0]}_proxy", f"http://127.0.0.1:{raw.port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    raw.answer = lambda connection: connection.sendall(answer)
+    transport = Transport(url, verify=True, connections=1)
+    request = transport.prepare("POST", "/import", headers={}, form=None, json=None)
+    reply = transport.send(request, seconds=10)
+    transport.close()
+    assert reply.status is None
+    assert reply.lost
+    assert reply.unsent == unsent
+    assert raw.received[0].startswith(b"CONNECT" if unsent else b"POST http://192.0.2.1/import")
+
+
 def zipped(body: bytes) -> bytes:
     return OK + b"Connection: close\r\nContent-Encoding: gzip\r\n\r\n" + body
 

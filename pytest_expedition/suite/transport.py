@@ -26,7 +26,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import urldefragauth
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -303,9 +303,18 @@ class _BoundedResponse(http.client.HTTPResponse):
 class _BoundedHTTPConnection(HTTPConnection):
     response_class = _BoundedResponse
 
+    def connect(self) -> None:
+        with _nothing_is_sent():
+            super().connect()
+
 
 class _BoundedHTTPSConnection(HTTPSConnection):
     response_class = _BoundedResponse
+
+    def connect(self) -> None:
+        """Connect, by way of a proxy if there is one, and agree on TLS."""
+        with _nothing_is_sent():
+            super().connect()
 
     def send(self, data: Any) -> None:
         """Send bytes; where the server has closed the connection, raise why, if it said so."""
@@ -315,6 +324,16 @@ class _BoundedHTTPSConnection(HTTPSConnection):
             if self.sock is not None:
                 self.sock.recv(1)  # raises the alert with which it was closed
             raise
+
+
+@contextlib.contextmanager
+def _nothing_is_sent() -> Iterator[None]:
+    """Mark an error that is raised before a request could be sent."""
+    try:
+        yield
+    except Exception as error:
+        error.before_request = True  # type: ignore[attr-defined]
+        raise
 
 
 class _BoundedHTTPPool(HTTPConnectionPool):
@@ -399,16 +418,11 @@ _REFUSALS: Final = (
 
 def _is_unsent(error: Exception) -> bool:
     """Whether no connection was made. One that broke later may have carried the request."""
-    causes = list(_causes(error))
-    if isinstance(error, requests.exceptions.SSLError):
-        return any(
-            isinstance(cause, ssl.SSLCertVerificationError)
-            or getattr(cause, "reason", "") == "WRONG_VERSION_NUMBER"  # it does not speak TLS
-            or (isinstance(cause, ssl.SSLError) and _refuses_us(cause))
-            for cause in causes
-        )
-    return isinstance(error, requests.exceptions.ConnectTimeout) or any(
-        isinstance(cause, NewConnectionError) for cause in causes
+    return any(
+        getattr(cause, "before_request", False)
+        or isinstance(cause, NewConnectionError | ConnectTimeoutError)  # to a SOCKS proxy
+        or (isinstance(cause, ssl.SSLError) and _refuses_us(cause))
+        for cause in _causes(error)
     )
 
 
