@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -52,7 +51,7 @@ def document_of(
             seconds=12.5,
             requests=len(story.exchanges),
             jobs=len(history.jobs),
-            unanswered=Counter(x.status for x in history.exchanges if not x.answered),
+            unanswered=history.unanswered,
             refused_creations=history.refused_creations,
             reason=reason,
             left_behind=left_behind,

@@ -360,6 +360,8 @@ def test_refused_creations_are_counted_and_named_by_status() -> None:
     document = document_of(story)
     validate(document, "report")
     assert document["refused_creations"] == {"409": 2, "429": 1}
+    assert document["gateway_answers"] == {"503": 1}, "none is counted twice"
+    assert document["unanswered"] == 1
     told = (
         "3 creations were refused (2 with HTTP 409, 1 with HTTP 429); refused creations count "
         "towards the limit `jobs`"

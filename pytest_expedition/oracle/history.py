@@ -340,14 +340,21 @@ class History:
         """Count the jobs that the answers show, by their ids."""
         return len(self.jobs.keys() | self.creations_by_id.keys())
 
+    @functools.cached_property
+    def _refused(self) -> list[Exchange]:
+        """The creations that the application refused in its envelope."""
+        return [x for x in self.creations if not x.ok and x.answer.success is False]
+
     @property
     def refused_creations(self) -> Counter[int]:
         """Count, by HTTP status, the creations that the application refused in its envelope."""
-        return Counter(
-            x.status
-            for x in self.creations
-            if x.status is not None and not x.ok and x.answer.success is False
-        )
+        return Counter(x.status for x in self._refused if x.status is not None)
+
+    @property
+    def unanswered(self) -> Counter[int | None]:
+        """Count, by HTTP status, the requests that the application neither answered nor refused."""
+        unanswered = (x for x in self.exchanges if not x.answered)
+        return Counter(x.status for x in unanswered if x not in self._refused)
 
     @functools.cached_property
     def created_in(self) -> Dialect | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -208,7 +207,7 @@ def _found_out(
         seconds=seconds,
         requests=client.requests,
         jobs=len(client.ledger.ids),
-        unanswered=Counter(x.status for x in history.exchanges if not x.answered),
+        unanswered=history.unanswered,
         refused_creations=history.refused_creations,
         proxy=client.proxy,
         reason=reason,
