@@ -8,6 +8,7 @@ import pytest
 from histories import JOB, Story, envelope, error, job_fields, verdict_on
 
 from pytest_expedition import Limits
+from pytest_expedition.protocol.envelope import MISSING
 from pytest_expedition.suite.ledger import Ledger
 
 SECONDS = 60.0
@@ -109,7 +110,23 @@ def test_a_job_that_was_seen_beyond_its_time_counts_until_it_ends() -> None:
         (error(), 200),
         (b"", 202),
         (envelope({"system": {"jobs": job_fields(JOB, 0)}}), 409),
-        (envelope({"system": {"jobs": job_fields("1619", 0)}}), 200),
+        (b'{"data": {"job_id": %s}, "success": true}' % (b"9" * 5000), 200),
+        (b'{"data": {"job_id": "%s"}, "success": true}' % (b"9" * 5000), 200),
+        *(
+            (envelope({"system": {"jobs": job_fields(each, 0)}}), 200)
+            for each in (
+                "",
+                "0",
+                "-1619",
+                "1619.5",
+                "01619",
+                " 1619",
+                "16e2",
+                "\u0661",
+                1619.0,
+                True,
+            )
+        ),
     ],
 )
 def test_a_creation_that_may_have_created_a_job_counts_as_one(document: Any, status: Any) -> None:
@@ -121,6 +138,20 @@ def test_a_creation_that_may_have_created_a_job_counts_as_one(document: Any, sta
     assert ledger.next_room(story.now) == pytest.approx(SECONDS + 0.1)
     assert ledger.room(SECONDS + 1) == Limits().concurrent_jobs
     assert len(ledger.unconfirmed_creations) == 1, "still named when its time is over"
+    gives_an_id = story.exchanges[0].answer.job_id is not MISSING
+    assert len(ledger.unconfirmed_ids) == gives_an_id
+    assert ledger.to_be_cancelled == []
+
+
+def test_a_job_whose_id_is_a_text_of_digits_is_cancelled_all_the_same() -> None:
+    told = envelope({"system": {"jobs": job_fields("1619", 0)}})
+    story = Story().add("create", "POST", PATH, told, status=200)
+    ledger = ledger_of(story)
+    assert ledger.ids == ledger.unconfirmed_creations == []
+    assert ledger.left_behind == ledger.to_be_cancelled == ledger.running(story.now) == [1619]
+    for exchange in story.poll(-1, job=1619).exchanges[1:]:
+        ledger.enter(exchange, unsent=False)
+    assert ledger.left_behind == []
 
 
 @pytest.mark.parametrize(

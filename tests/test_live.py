@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from documents import document_of, slipping_back
 from histories import error
 from pytest_httpserver import HTTPServer
 from test_executor import run
 from test_readme import rows
 
-from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Target
+from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Target, validate
 from pytest_expedition.fake import instance
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import Instance
@@ -493,7 +494,9 @@ class TestLedger:
             assert len(server.jobs) == 2
         assert {*client.ledger.ids} == {job.id for job in server.jobs}
         assert [server.state(job) for job in server.jobs] == [-1] * len(server.jobs)
-        assert client.leftovers == Leftovers(jobs=(), unconfirmed_creations=0, agent="")
+        assert client.leftovers == Leftovers(
+            jobs=(), unconfirmed_creations=0, unconfirmed_ids=(), agent=""
+        )
 
     def test_a_second_ctrl_c_forgets_no_job(
         self, serve: Any, monkeypatch: pytest.MonkeyPatch
@@ -1042,18 +1045,54 @@ class TestInterrupt:
         assert process.returncode == pytest.ExitCode.INTERRUPTED
         stands = [job for job in server.jobs if not job.script.cancellable]
         assert all(server.state(job) == -1 for job in server.jobs if job.script.cancellable)
-        assert left_behind([job.id for job in stands], 0) in output
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report["left_behind"] == [job.id for job in stands]
+        assert left_behind(report) in output
         left = [output, *(each.read_text() for each in tmp_path.iterdir())]
         assert not [text for text in left if "the-key-of-this-test" in text]
 
 
-def test_what_was_left_behind_is_told_in_one_sentence() -> None:
-    assert left_behind([], 0) == ""
-    assert left_behind([7], 0) == "left behind, not seen to have ended: job 7"
-    assert left_behind([7, 9], 1) == (
-        "left behind, not seen to have ended: jobs 7, 9 and perhaps the jobs of 1 request whose "
-        "answer gives no id"
-    )
+@pytest.mark.parametrize(
+    ("jobs", "unconfirmed", "ids", "told"),
+    [
+        ([], 0, [], ""),
+        ([7], 0, [], "job 7"),
+        ([], 1, ['"a-7"'], 'perhaps job "a-7"'),
+        (
+            [7, 9],
+            3,
+            ['"a"', '"b"'],
+            (
+                'jobs 7, 9 and perhaps jobs "a", "b" and perhaps the jobs of 1 request whose '
+                "answer gives no id"
+            ),
+        ),
+    ],
+)
+def test_what_was_left_behind_is_told_in_one_sentence(
+    jobs: list[int], unconfirmed: int, ids: list[str], told: str
+) -> None:
+    document = document_of(slipping_back())
+    document["left_behind"], document["unconfirmed_ids"] = jobs, ids
+    document["unconfirmed_creations"] = unconfirmed
+    said = f"left behind, not seen to have ended: {told}" if told else ""
+    assert left_behind(document) == said
+    assert not told or said in verdict_lines(document)
+
+
+def test_a_job_whose_id_is_no_id_is_named(serve: Any) -> None:
+    class Named(Instance):
+        def creation_content(self, described: dict[str, Any]) -> dict[str, Any]:
+            return super().creation_content({**described, "jobId": f"job-{described['jobId']}"})
+
+    server, target = serve(Named)
+    found = run_contract(target, profile="smoke")
+    document = assemble([run_entry(found)], [])
+    validate(document, "report")
+    assert sorted(document["unconfirmed_ids"]) == [f'"job-{job.id}"' for job in server.jobs]
+    assert 'perhaps jobs "job-16' in left_behind(document)
+    assert "answer gives no id" not in left_behind(document)
+    assert {x.method for x in server.requests} == {"POST"}, "no such id is ever put in a path"
 
 
 class TestDryRun:

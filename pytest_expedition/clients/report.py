@@ -227,6 +227,7 @@ def scenario_entry(
             "refused_creations": {},
             "left_behind": [],
             "unconfirmed_creations": 0,
+            "unconfirmed_ids": [],
             "situations": [],
             "reason": "",
         },

@@ -115,12 +115,11 @@ def _end(record: RunRecord, cause: BaseException, config: pytest.Config) -> RunR
 
     A timeout of pytest-timeout fails the test that was running.
     """
+    judged = judged_run(record, config)
     if not workers(config):
-        session_report(config).write_ended_run(judged_run(record, config))
+        session_report(config).write_ended_run(judged)
     if isinstance(cause, KeyboardInterrupt):
-        left = (
-            left_behind(record.left_behind, record.unconfirmed_creations) or "no job is left behind"
-        )
+        left = left_behind(judged["run"]) or "no job is left behind"
         pytest.exit(f"{record.reason}; {left}", returncode=pytest.ExitCode.INTERRUPTED)
     if isinstance(cause, pytest.fail.Exception):
         return record

@@ -30,7 +30,8 @@ class RunRecord:
     all), the requests that the application did not answer, and ``refused_creations`` the creations
     that it refused in its envelope. ``left_behind`` are the ids of jobs
     that the run created and did not see end; ``unconfirmed_creations`` counts creations that
-    may have created a job, though no answer gives its id. ``secrets`` must not be shown by any
+    may have created a job, though no answer gives its id, and ``unconfirmed_ids`` are what some
+    of them gave as an id that is none. ``secrets`` must not be shown by any
     report. ``situations`` tells which situations were exercised, and why the others were not; it is
     empty for a recording. ``plans`` has, by requirement, the smallest plan that showed it broken:
     see `schemas/plan.json`.
@@ -53,6 +54,7 @@ class RunRecord:
     reason: str = ""
     left_behind: tuple[int, ...] = ()
     unconfirmed_creations: int = 0
+    unconfirmed_ids: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
     situations: Sequence[SituationResult] = ()
     plans: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

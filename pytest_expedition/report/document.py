@@ -83,6 +83,9 @@ def run_entry(record: RunRecord) -> RunEntry:
         },
         "left_behind": list(record.left_behind),
         "unconfirmed_creations": record.unconfirmed_creations,
+        "unconfirmed_ids": [
+            Redaction(record.secrets).prose(messages.cut(each)) for each in record.unconfirmed_ids
+        ],
         "situations": [
             {
                 "id": each.situation.id,
@@ -195,6 +198,7 @@ def assemble(
         ),
         "left_behind": [job_id for run in runs for job_id in run["left_behind"]],
         "unconfirmed_creations": sum(run["unconfirmed_creations"] for run in runs),
+        "unconfirmed_ids": [each for run in runs for each in run["unconfirmed_ids"]],
         "situations": next((run["situations"] for run in runs if run["situations"]), []),
         "verdict": conclude(
             ((entry["level"], entry["outcome"]) for entry in entries),

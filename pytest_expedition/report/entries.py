@@ -48,6 +48,7 @@ class RunEntry(TypedDict):
     refused_creations: dict[str, int]
     left_behind: list[int]
     unconfirmed_creations: int
+    unconfirmed_ids: list[str]
     situations: list[SituationEntry]
     reason: str
 

@@ -139,7 +139,7 @@ def _header(document: Document) -> Markup:
         html('<li class="{}">{} <strong>{}</strong> {}</li>', each, _sign(each), count, each)
         for each, count in counts
     )
-    behind = messages.left_behind(document["left_behind"], document["unconfirmed_creations"])
+    behind = messages.left_behind(document)
     notes = [
         document["reason"],
         messages.proxy_line(target["proxy"]) if target["proxy"] else "",

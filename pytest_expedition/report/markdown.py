@@ -46,7 +46,7 @@ def as_markdown(document: Document) -> str:
     told = [x for x in document["requirements"] if x["evidence"] and not x["follows_from"]]
     verdict = document["verdict"]
     part, proxy = selection(document), document["target"]["proxy"]
-    behind = left_behind(document["left_behind"], document["unconfirmed_creations"])
+    behind = left_behind(document)
     lines = [
         f"## {SIGNS[verdict]} Expedition job API: {verdict}" + (f" ({part})" if part else ""),
         "",
@@ -56,7 +56,7 @@ def as_markdown(document: Document) -> str:
         *([_said(document["reason"]), ""] if document["reason"] else []),
         *([_said(proxy_line(proxy)), ""] if proxy else []),
         *(f"{line}\n" for line in answer_lines(document)),
-        *([f"{behind}\n"] if behind and not document["target"]["embedded"] else []),
+        *([f"{_said(behind)}\n"] if behind and not document["target"]["embedded"] else []),
         *(f"{line}\n" for line in waiver_lines(document["requirements"])),
         _target(document),
         "",

@@ -9,8 +9,6 @@ from pytest_expedition.oracle.history import NO_KEY
 from pytest_expedition.protocol.envelope import MISSING, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result, Verdict, WaiverState
@@ -231,15 +229,20 @@ def duration(seconds: float) -> str:
     return f"{seconds:.{1 if seconds < 100 else 0}f} s".replace(".0 ", " ")
 
 
-def left_behind(jobs: Sequence[int], unconfirmed_creations: int) -> str:
+def left_behind(run: RunEntry) -> str:
     """Name the jobs that a run has left behind; empty if there are none."""
-    known = f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(map(str, jobs))}" if jobs else ""
-    more = ""
-    if unconfirmed_creations:
-        requests = plural(unconfirmed_creations, "request")
-        more = f"perhaps the jobs of {requests} whose answer gives no id"
-    both = " and ".join(part for part in (known, more) if part)
-    return f"left behind, not seen to have ended: {both}" if both else ""
+    jobs, ids = run["left_behind"], run["unconfirmed_ids"]
+    without_id = run["unconfirmed_creations"] - len(ids)
+    parts = []
+    if jobs:
+        parts.append(f"{'job' if len(jobs) == 1 else 'jobs'} {', '.join(map(str, jobs))}")
+    if ids:
+        parts.append(f"perhaps {'job' if len(ids) == 1 else 'jobs'} {', '.join(ids)}")
+    if without_id > 0:
+        requests = plural(without_id, "request")
+        parts.append(f"perhaps the jobs of {requests} whose answer gives no id")
+    told = printable(" and ".join(parts))
+    return f"left behind, not seen to have ended: {told}" if told else ""
 
 
 def proxy_line(proxy: str) -> str:

@@ -102,7 +102,7 @@ def verdict_lines(document: Document) -> list[str]:
     entries = document["requirements"]
     dialect = f", dialect {target['dialect']}" if target["dialect"] else ""
     embedded = " (in this process)" if target["embedded"] else ""
-    behind = left_behind(document["left_behind"], document["unconfirmed_creations"])
+    behind = left_behind(document)
     unverified = not target["verified"]
     selected = [entry for entry in entries if entry["id"] not in document["not_selected"]]
     untold = [entry["id"] for entry in entries if entry["id"] in document["not_selected"]]

@@ -95,12 +95,14 @@ class Leftovers:
     """What a run could not clean up.
 
     ``jobs`` are the ids of jobs that were not seen to end. ``unconfirmed_creations`` is how many
-    requests may have created a job though no answer gives its id. ``agent`` says that the agent was
-    stopped and was not seen to run again; it is empty otherwise.
+    requests may have created a job though no answer gives its id, ``unconfirmed_ids`` what some of
+    these answers give as an id that is none. ``agent`` says that the agent was stopped and was not
+    seen to run again; it is empty otherwise.
     """
 
     jobs: tuple[int, ...]
     unconfirmed_creations: int
+    unconfirmed_ids: tuple[str, ...]
     agent: str
 
 
@@ -199,6 +201,7 @@ class Client:
         return Leftovers(
             jobs=tuple(self.ledger.left_behind),
             unconfirmed_creations=len(self.ledger.unconfirmed_creations),
+            unconfirmed_ids=tuple(self.ledger.unconfirmed_ids),
             agent=self.agent.leftover,
         )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED, created_id, is_about
+from pytest_expedition.protocol.envelope import MISSING, spelled
 
 if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange
@@ -29,10 +31,11 @@ class Ledger:
 
     A job counts as running until it was seen at 1 or -1, or its time (``job_seconds``) is over; one
     that was seen to run beyond its time counts until it was seen to end. No other answer about a
-    job changes this. ``ids`` are the ids that creations answered, ``left_behind`` those of the jobs
-    that were not seen to end. ``unconfirmed_creations`` are the times of creations that may have
-    created a job of which no answer gives the id. ``creations`` is how many creations were sent:
-    each counts towards the limit ``jobs``, whatever was answered. All times are those of exchanges.
+    job changes this. ``ids`` are the ids that creations answered as numbers, ``left_behind`` those
+    of the jobs that were not seen to end. ``unconfirmed_creations`` are the times of creations that
+    may have created a job of which no answer gives the id, ``unconfirmed_ids`` what some of these
+    answers give as an id that is none. ``creations`` is how many creations were sent: each counts
+    towards the limit ``jobs``, whatever was answered. All times are those of exchanges.
 
     Threads that send creations enter them; so it does not matter when a signal interrupts the main
     thread, which alone gets signals.
@@ -43,6 +46,7 @@ class Ledger:
         self.ids: list[int] = []
         self._answered_creations = 0
         self._unconfirmed: list[float] = []
+        self.unconfirmed_ids: list[str] = []
         self._under_way: set[CreationUnderWay] = set()
         self._entering = threading.Lock()
         self.dialects: dict[int, Dialect | None] = {}
@@ -108,14 +112,16 @@ class Ledger:
             self._enter_state(exchange.job_id, exchange)
 
     def _enter_creation(self, creation: Exchange) -> None:
-        job_id = created_id(creation)
+        job_id = created_id(creation) or _id_in_text(creation)
         if job_id is None:
             if not _was_refused(creation):
                 self._unconfirmed.append(creation.received)
+                if creation.answer.job_id is not MISSING:
+                    self.unconfirmed_ids.append(spelled(creation.answer.job_id))
             return
         if job_id in self.dialects:  # given out twice: what it shows may be either of two jobs
             self._unconfirmed.append(creation.received)
-        else:
+        elif created_id(creation) is not None:
             self.ids.append(job_id)
         self.dialects[job_id] = creation.answer.dialect
         self._cancellable[job_id] = creation.cancellable is not False
@@ -159,6 +165,19 @@ class Ledger:
     def lower_jobs_at_once(self, now: float) -> None:
         """Lower the jobs that may run at once to those that run now: the server refused another."""
         self._at_once = max(1, min(self._at_once, len(self.running(now))))
+
+
+def _id_in_text(creation: Exchange) -> int | None:
+    """Return the id that a creation gives as a text of digits, as in `"jobId": "1619"`.
+
+    No id may be a text. But the job runs, and in a path this id reads as the number does.
+    """
+    told = creation.answer.job_id
+    given = creation.answered and creation.ok and isinstance(told, str)
+    return int(told) if given and _ID.fullmatch(told) else None
+
+
+_ID: Final = re.compile("[1-9][0-9]{0,17}")
 
 
 def _was_refused(creation: Exchange) -> bool:

@@ -213,6 +213,7 @@ def _found_out(
         reason=reason,
         left_behind=leftovers.jobs,
         unconfirmed_creations=leftovers.unconfirmed_creations,
+        unconfirmed_ids=leftovers.unconfirmed_ids,
         secrets=client.secrets,
     )
 

@@ -55,6 +55,7 @@ class Share:
     reason: str
     left_behind: tuple[int, ...]
     unconfirmed_creations: int
+    unconfirmed_ids: tuple[str, ...]
     secrets: tuple[str, ...]
 
 
@@ -97,6 +98,7 @@ def merge(target: Target, shares: Sequence[Share]) -> RunRecord:
         reason=reason,
         left_behind=tuple(job_id for share in shares for job_id in share.left_behind),
         unconfirmed_creations=sum(share.unconfirmed_creations for share in shares),
+        unconfirmed_ids=tuple(each for share in shares for each in share.unconfirmed_ids),
         situations=coverage(
             target,
             counts=sum((share.exercised for share in shares), Counter()),
