@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 class Catalogue:
     """A table: the name of each column, and one row of cells for each entry.
 
-    ``about`` says what is in it. The first cell of a row is the entry's id.
+    ``about`` says what is in it, ``told`` names the columns that a line has for an entry. The
+    first cell of a row is the entry's id.
     """
 
     about: str
+    told: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -35,6 +37,13 @@ class Catalogue:
         quoted = ((f"`{name}`", *cells) for name, *cells in self.rows)
         lines = [self.columns, ("---",) * len(self.columns), *quoted]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def as_lines(self) -> str:
+        """Return the catalogue for a terminal: a line for each entry."""
+        places = [0, *map(self.columns.index, self.told)]
+        widths = [max(len(row[place]) for row in self.rows) for place in places]
+        cells = ([row[place] for place in places] for row in self.rows)
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
 
     def as_text(self) -> str:
         """Return the catalogue for a terminal: each id on a line, its cells below."""
@@ -51,6 +60,7 @@ def requirements() -> Catalogue:
 
     return Catalogue(
         about="what is asked of servers",
+        told=("level", "promise"),
         columns=("requirement", "level", "basis", "promise", "dialects", "source"),
         rows=tuple(
             (*_promise(each), _dialects(each.dialects), _source(each))
@@ -65,6 +75,7 @@ def promises() -> Catalogue:
 
     return Catalogue(
         about="what is asked of clients",
+        told=("level", "what a client does"),
         columns=("promise", "level", "basis", "what a client does"),
         rows=tuple(_promise(each) for each in CLIENT_CATALOGUE.values()),
     )
@@ -109,6 +120,7 @@ def broken() -> Catalogue:
 
     return Catalogue(
         about="the broken servers",
+        told=("its defect",),
         columns=("broken server", "its defect", "it shows", "dialects", "requirements it fails"),
         rows=tuple(
             (
@@ -129,6 +141,7 @@ def odd() -> Catalogue:
 
     return Catalogue(
         about="the servers that are odd but honest",
+        told=("its quirk",),
         columns=("odd but honest server", "its quirk", "SHOULDs it may fail"),
         rows=tuple((each.name, each.quirk, _list(each.may_fail)) for each in ODD.values()),
     )
@@ -140,6 +153,7 @@ def scenarios() -> Catalogue:
 
     return Catalogue(
         about="the scenarios that clients are tested in",
+        told=("the situation",),
         columns=("scenario", "the situation", "a good client"),
         rows=tuple((each.id, each.text, each.good) for each in SCENARIOS.values()),
     )
@@ -151,6 +165,7 @@ def requests() -> Catalogue:
 
     return Catalogue(
         about="the requests that the suite can send",
+        told=("method", "path"),
         columns=("request", "method", "path", "when", "why it is safe"),
         rows=tuple(
             (name, f"`{each.method}`", f"`{each.path}`", each.when, each.safe)
@@ -165,6 +180,7 @@ def malformed_ids() -> Catalogue:
 
     return Catalogue(
         about="the malformed ids that the suite sends",
+        told=("sent with",),
         columns=("malformed id", "sent with", "why it is safe"),
         rows=tuple((each.text, _list(each.methods), each.safe) for each in MALFORMED_IDS),
     )

@@ -215,7 +215,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _print_openapi(options.dialect)
     if options.command == "list":
         if options.catalogue is None:
-            _print(*(f"{name}: {each().about}" for name, each in CATALOGUES.items()))
+            _print(
+                *(f"{name}: {each().about}" for name, each in CATALOGUES.items()),
+                "To print one: pytest-expedition list broken",
+                "To print all about an entry: pytest-expedition list broken lagging-replica",
+            )
             return 0
         return _list(listing, options.catalogue, options.id)
     if options.command == "compare":
@@ -233,7 +237,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _list(parser: argparse.ArgumentParser, name: str, entry: str | None) -> int:
     catalogue = CATALOGUES[name]()
     if entry is None:
-        _print(catalogue.as_text())
+        _print(catalogue.as_lines())
         return 0
     found = catalogue.only([entry])
     if not found.rows:
@@ -558,7 +562,9 @@ def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespa
         if options.log:
             server.listeners.append(to_terminal)
     except (OSError, ImportError) as error:
-        print(f"pytest-expedition: {error}", file=sys.stderr)
+        taken = "in use" in str(error)
+        hint = "; choose another --port, or leave it out for a free one" if taken else ""
+        print(f"pytest-expedition: {error}{hint}", file=sys.stderr)
         return False
     # A shell starts its background jobs with SIGINT ignored.
     for ending in (signal.SIGINT, signal.SIGTERM):

@@ -20,9 +20,7 @@ from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.cli import main
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.fake import dialects
-from pytest_expedition.fake.broken import BROKEN
-from pytest_expedition.fake.odd import ODD
-from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
+from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,26 +49,27 @@ def test_serve_says_that_no_client_sent_a_request() -> None:
         assert process.wait(10) == 1
 
 
-def test_scenarios_are_listed_with_what_a_good_client_does(
+def test_a_scenario_is_told_with_what_a_good_client_does(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["list", "scenarios"]) == 0
-    printed = capsys.readouterr().out
     for scenario in SCENARIOS.values():
-        told = f"    the situation: {scenario.text}\n    a good client: {scenario.good}\n"
-        assert f"{scenario.id}\n{told}" in printed
+        assert main(["list", "scenarios", scenario.id]) == 0
+        assert capsys.readouterr().out == (
+            f"{scenario.id}\n    the situation: {scenario.text}\n"
+            f"    a good client: {scenario.good}\n"
+        )
 
 
-@pytest.mark.parametrize(
-    ("catalogue", "entries"),
-    [("requirements", CATALOGUE), ("promises", CLIENT_CATALOGUE), ("broken", BROKEN), ("odd", ODD)],
-)
-def test_every_entry_of_a_catalogue_is_listed(
-    catalogue: str, entries: dict[str, object], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", CATALOGUES)
+def test_every_entry_of_a_catalogue_is_listed_in_a_line(
+    name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["list", catalogue]) == 0
+    assert main(["list", name]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert [line for line in printed if not line.startswith(" ")] == list(entries)
+    catalogue = CATALOGUES[name]()
+    assert [line.split("  ")[0] for line in printed] == [row[0] for row in catalogue.rows]
+    for row, line in zip(catalogue.rows, printed, strict=True):
+        assert all(row[catalogue.columns.index(told)] in line for told in catalogue.told)
 
 
 def test_one_entry_is_listed_with_the_requirements_that_it_names(
@@ -86,7 +85,10 @@ def test_one_entry_is_listed_with_the_requirements_that_it_names(
 def test_without_a_name_the_catalogues_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert [line.partition(": ")[0] for line in printed] == list(CATALOGUES)
+    *names, one, entry = (line.partition(": ") for line in printed)
+    assert [name for name, _, _ in names] == list(CATALOGUES)
+    for _, _, example in (one, entry):
+        assert main(example.split()[1:]) == 0
     assert "broken: the broken servers" in printed
 
 
@@ -303,7 +305,8 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["serve", f"--port={port}"]) == 2
     printed = capsys.readouterr().err
     assert printed.strip() == (
-        f"pytest-expedition: cannot listen on 127.0.0.1, port {port}: Address already in use"
+        f"pytest-expedition: cannot listen on 127.0.0.1, port {port}: Address already in use; "
+        "choose another --port, or leave it out for a free one"
     )
 
 

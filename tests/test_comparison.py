@@ -71,7 +71,32 @@ def test_an_outcome_that_got_worse_is_shown_and_sets_the_exit_status(
         "status.bounds     MUST   pass  inconclusive  worse",
         "status.monotonic  MUST   pass  fail          worse",
     ]
-    assert lines[-1] == f"2 worse, 0 better, 0 other, {len(CATALOGUE) - 2} the same"
+    assert lines[-2] == f"2 worse, 0 better, 0 other, {len(CATALOGUE) - 2} the same"
+
+
+def test_what_may_differ_by_chance_is_no_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    should = next(each.id for each in CATALOGUE.values() if each.level == "SHOULD")
+    places = {each["id"]: each for each in GOOD["requirements"]}
+    passed, untested, failed = (
+        {
+            **GOOD,
+            "requirements": [
+                {**x, "outcome": outcome} if x["id"] == should else x for x in places.values()
+            ],
+        }
+        for outcome in ("pass", "inconclusive", "fail")
+    )
+    for before, after in ((passed, untested), (untested, passed)):
+        status, lines = run(tmp_path, capsys, before, after)
+        assert status == 0
+        assert lines[-1] == f"0 worse, 0 better, 1 other, {len(CATALOGUE) - 1} the same"
+    status, lines = run(tmp_path, capsys, untested, failed)
+    assert status == 1
+    assert lines[-1] == (
+        "worse, which sets the exit status to 1: a MUST got worse, or a SHOULD is now broken"
+    )
 
 
 def test_an_outcome_that_got_better_is_shown_and_is_no_failure(

@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from datetime import date
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -25,7 +26,15 @@ from pytest_httpserver import HTTPServer
 from test_executor import run
 from test_readme import rows
 
-from pytest_expedition import ExpeditionServer, JobRecipe, JobScript, Limits, Target, validate
+from pytest_expedition import (
+    ExpeditionServer,
+    JobRecipe,
+    JobScript,
+    Limits,
+    Target,
+    Waiver,
+    validate,
+)
 from pytest_expedition.fake import instance
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import Instance
@@ -1122,6 +1131,13 @@ class TestDryRun:
         assert "agent/stop" not in text
         assert "paloalto" not in text
         assert "random" not in "\n".join(preview(target, profile="smoke"))
+        assert "waiver expired" not in text
+
+    def test_it_names_waivers_that_have_expired(self) -> None:
+        waiver = Waiver(id="status.bounds", reason="known", until=date(2020, 1, 1))
+        target = Target(url="http://127.0.0.1:1", api_key="key", waivers=(waiver,))
+        lines = preview(target, profile="smoke")
+        assert "waiver expired, which fails a run; renew it or remove it: status.bounds" in lines
 
     def test_it_sends_nothing(
         self,

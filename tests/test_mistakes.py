@@ -11,6 +11,7 @@ from pytest_expedition.cli import main
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.server import ExpeditionServer
+from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,8 +65,10 @@ def reason(pytester: pytest.Pytester, *arguments: str) -> str:
         (page(503, "<h1>Down for maintenance</h1>"), "it begins with “<h1>Down for maintenance"),
         (page(301, Location="https://other/"), "HTTP 301, a redirect to https://other/"),
         (page(401, "{}"), "refuses the key: "),
+        (page(501, "<p>Not supported"), " does not answer as an Expedition instance: HTTP 501 "),
+        (page(501, "<p>Not supported"), "is that the address of the instance, and is it running?"),
     ],
-    ids=["maintenance", "redirect", "key refused"],
+    ids=["maintenance", "redirect", "key refused", "another server", "what to do then"],
 )
 def test_an_answer_in_the_place_of_the_application_is_named(
     pytester: pytest.Pytester,
@@ -88,6 +91,38 @@ def test_a_server_that_is_down(pytester: pytest.Pytester, monkeypatch: pytest.Mo
     said = reason(pytester, f"--expedition-url={url}")
     assert said.startswith(f"{url} does not answer: ")
     assert said.endswith("is the instance running, and are host and port right?")
+
+
+def test_a_host_that_is_not_known(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setenv(KEY, "secret")
+    monkeypatch.setattr(socket, "getaddrinfo", is_unknown)
+    said = reason(pytester, "--expedition-url=http://nowhere.invalid")
+    assert said == (
+        "http://nowhere.invalid does not answer: no address is known for the host (Name or service "
+        "not known); is its name right?"
+    )
+
+
+def test_a_wrong_path_without_a_target_file(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, serve: object
+) -> None:
+    assert callable(serve)
+    monkeypatch.setenv(KEY, "fake-expedition-key")
+    url = f"{serve(Instance).url}/wrong"
+    result = pytester.runpytest_inprocess(*CONTRACT, f"--expedition-url={url}")
+    result.stdout.fnmatch_lines(
+        [
+            f"reason: {url} creates no job: *HTTP 404*. Is the URL right? Without a target file *",
+            "profile: smoke",
+            f"all {len(CATALOGUE)} errors have the same reason: one test fails with it, and *",
+        ]
+    )
+    result.assert_outcomes(failed=1, skipped=len(CATALOGUE) - 1)
 
 
 def test_https_for_http_and_http_for_https(
@@ -128,7 +163,8 @@ def test_a_key_that_cannot_be_used(
     ("settings", "told"),
     [
         ("--expedition-config=none.toml", "none.toml: cannot be read: No such file"),
-        ("--expedition-url=192.0.2.1", "url = '192.0.2.1': must be like https://192.0.2.10"),
+        ("--expedition-url=192.0.2.1", "url = '192.0.2.1': must begin with http:// or https://"),
+        ("--expedition-replay=report.json", "report.json: is a report, not a plan; its plans are"),
         ("--expedition-url=http://h/api/v1", "must be given without /api/v1 at its end"),
         ("--expedition-report=r.txt", "the suffix must be one of .json, .html, .md"),
         ("--expedition-report=no/r.md", "no/r.md': the folder does not exist"),
@@ -145,6 +181,7 @@ def test_a_setting_that_cannot_be_used(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, settings: str, told: str
 ) -> None:
     monkeypatch.setenv(KEY, "secret")
+    (pytester.path / "report.json").write_text('{"tool": {}, "requirements": []}')
     result = pytester.runpytest_inprocess(*CONTRACT, settings)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert told in result.stderr.str()

@@ -406,7 +406,7 @@ def test_the_target_file_and_its_mistakes(
         ("--expedition-url=", "--expedition-url is empty"),
         ("--expedition-config=", "--expedition-config is empty"),
         ("--expedition-report=", "--expedition-report is empty"),
-        ("--expedition-url=nonsense", "must be like https://192.0.2.10"),
+        ("--expedition-url=nonsense", "must begin with http:// or https://, like https://192"),
         ("--expedition-url=http://127.0.0.1", "EXPEDITION_API_KEY"),
         ("--expedition-config=none.toml", "cannot be read: No such file"),
         ("--expedition-report=report.doc", "the suffix must be one of .json, .html, .md"),

@@ -2097,6 +2097,13 @@ def test_a_proof_names_the_exchanges_in_the_order_in_which_they_were_sent() -> N
     assert violation.facts == {"job": JOB, "high": 0.7, "low": 0.6}
 
 
+def test_the_proof_of_a_cancel_by_itself_has_the_answer_before() -> None:
+    story = Story().create().poll(0.2).poll(0.7).poll(-1)
+    (violation,) = RULES["status.no-spontaneous-cancel"](story.history())
+    assert isinstance(violation, Violation)
+    assert [x.state for x in violation.proof] == [0, 0.7, -1]
+
+
 def test_a_proof_names_the_first_of_several_that_show_the_same() -> None:
     story = Story().create().poll(0.7).poll(0.7).poll(0.6)
     (violation,) = [x for x in RULES["status.monotonic"](story.history()) if x is not KEPT]

@@ -395,7 +395,7 @@ def test_a_test_that_forgets_to_check_fails(pytester: pytest.Pytester) -> None:
     [
         ('("ordinary",)', "expedition_scenarios takes ids one by one, as texts, not ('ordinary',)"),
         ('"ordinry"', "there is no scenario 'ordinry'; did you mean ordinary?"),
-        ('"zzz"', "there is no scenario 'zzz'; must be one of ordinary, *"),
+        ('"zzz"', "there is no scenario 'zzz'; `pytest-expedition list scenarios` has all"),
         ("dialect='php'", "dialect = 'php': must be one of system, msg, data, mixed"),
         (
             "'first-under-msg', dialect='data'",

@@ -263,6 +263,15 @@ def test_tasks_are_written_as_the_dialect_shows_them(name: Any, task: Any, valid
     assert validator(name).is_valid(document) == valid
 
 
+def test_all_missing_fields_of_an_object_are_named() -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        validate({"Type": "success", "success": True}, "creation-system")
+    assert str(caught.value) == (
+        "$.Contents-Format is missing, expected this field; also missing: Contents"
+    )
+    assert caught.value.path == "$.Contents-Format"
+
+
 @pytest.mark.parametrize("path", paths(EXAMPLE), ids="/".join)
 def test_no_documented_field_may_be_missing(path: tuple[str, ...]) -> None:
     with pytest.raises(SchemaViolation) as caught:

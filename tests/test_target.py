@@ -158,8 +158,11 @@ def test_secrets_show_nowhere() -> None:
         (b"\xff", "is not TOML: it is not UTF-8"),
         (JOB, "url is missing: must be a text"),
         ("url = 3\n" + JOB, "url = 3: must be a text"),
-        ('url = "192.0.2.10"\n' + JOB, "url = '192.0.2.10': must be like https://192.0.2.10"),
-        ('url = "ftp://192.0.2.10"\n' + JOB, "must be like https://192.0.2.10"),
+        (
+            'url = "192.0.2.10"\n' + JOB,
+            "url = '192.0.2.10': must begin with http:// or https://, like https://192.0.2.10",
+        ),
+        ('url = "ftp://192.0.2.10"\n' + JOB, "http:// or https://, like https://192.0.2.10"),
         ('url = "https://[::1"\n' + JOB, "must be like https://192.0.2.10"),
         ('url = "https://a:99999"\n' + JOB, "must be like https://192.0.2.10"),
         ('url = "https://h/api/v1"\n' + JOB, "must be given without /api/v1"),
@@ -206,7 +209,12 @@ def test_secrets_show_nowhere() -> None:
         ),
         (MINIMAL + '[auth]\napi_key_env = "UNSET"\n', "not empty: UNSET"),
         ("waive = 1\n" + MINIMAL, "waive = 1: must be tables: [[waive]]"),
-        (MINIMAL + "[waive]\n", "waive = {}: must be tables: [[waive]]"),
+        (MINIMAL + "[waive]\n", "[waive] must be written with two brackets: [[waive]]"),
+        (
+            'url = "http://h"\n[job]\nname = "a"\n',
+            "[job] must be written with two brackets: [[job]]",
+        ),
+        ('url = "http://h"\n[[jobs]]\nname = "a"\n', "agent, waive; did you mean job?"),
         (MINIMAL + "[[waive]]\n", "waive 1: id is missing"),
         (
             MINIMAL + WAIVED.replace("monotonic", "monotone"),

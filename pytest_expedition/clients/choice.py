@@ -89,7 +89,8 @@ def spoken(scenario: Scenario, dialect: DialectName | None) -> Scenario:
 def unknown(name: object) -> str:
     """Say that there is no such scenario, and which may have been meant."""
     alike = difflib.get_close_matches(str(name), SCENARIOS, 1)
-    hint = f"did you mean {alike[0]}?" if alike else f"must be one of {', '.join(SCENARIOS)}"
+    all_of = "`pytest-expedition list scenarios` has all"
+    hint = f"did you mean {alike[0]}?" if alike else all_of
     return f"there is no scenario {name!r}; {hint}"
 
 

@@ -139,11 +139,14 @@ def find_violation(document: object, name: SchemaName) -> SchemaViolation | None
     first = min(errors, key=lambda error: [str(step) for step in error.absolute_path])
     if first.validator == "required":  # name the missing field rather than its parent
         wanted = cast("list[str]", first.validator_value)
-        absent = next(
+        absent, *more = (
             field for field in wanted if field not in cast("dict[str, Any]", first.instance)
         )
         return SchemaViolation(
-            path=f"{first.json_path}.{absent}", value=None, expected="this field", missing=True
+            path=f"{first.json_path}.{absent}",
+            value=None,
+            expected="this field" + (f"; also missing: {', '.join(more)}" if more else ""),
+            missing=True,
         )
     return SchemaViolation(path=first.json_path, value=first.instance, expected=_expectation(first))
 

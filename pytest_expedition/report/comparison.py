@@ -32,10 +32,13 @@ class Difference:
 
     @property
     def change(self) -> Change:
-        """Whether the second outcome is better or worse than the first."""
-        before, after = (
-            RANKS.get(outcome, RANKS["not-tested"]) for outcome in (self.before, self.after)
-        )
+        """Whether the second outcome is better or worse than the first.
+
+        A SHOULD that was not tested counts as a pass: whether a run exercises it is chance.
+        """
+        untested = RANKS["not-tested" if self.level == "MUST" else "pass"]
+        ranks = {**RANKS, "not-tested": untested, "inconclusive": untested}
+        before, after = (ranks.get(outcome, untested) for outcome in (self.before, self.after))
         if before == after:
             return "other"
         return "worse" if after > before else "better"
@@ -67,6 +70,7 @@ def comparison_lines(before: Document, after: Document, differences: list[Differ
     changes = [each.change for each in differences]
     known = {x["id"] for report in (before, after) for x in report["requirements"]}
     counts = [f"{changes.count(change)} {change}" for change in ("worse", "better", "other")]
+    worse = "worse, which sets the exit status to 1: a MUST got worse, or a SHOULD is now broken"
     return [
         _title("A", before),
         _title("B", after),
@@ -74,6 +78,7 @@ def comparison_lines(before: Document, after: Document, differences: list[Differ
         *table,
         *([""] if table else []),
         ", ".join([*counts, f"{len(known) - len(changes)} the same"]),
+        *([worse] if "worse" in changes else []),
     ]
 
 

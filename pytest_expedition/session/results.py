@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import pytest
 
-from pytest_expedition.session.settings import plan_path, replay, report_paths
+from pytest_expedition.report.messages import LACKING
+from pytest_expedition.session.settings import (
+    path_setting,
+    plan_path,
+    profile,
+    replay,
+    report_paths,
+    setting,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -20,6 +28,9 @@ HOW_TO_WAIVE: Final = (
     "to accept a known failure until a given day, add [[waive]] with id, reason and until to the "
     "target file"
 )
+
+UNKNOWN: Final = {LACKING[each] for each in ("cancellable", "granted", "refusable")}
+"""The reasons of outcomes that depend on what a target file says of jobs."""
 
 _NAME: Final = "expedition-session-report"
 
@@ -188,14 +199,35 @@ class SessionReport:
             terminalreporter.write_line(f"report written to {self._shown(path)}")
         *lines, verdict = verdict_lines(document)
         again = replay(self.config)
-        if again is not None:
-            lines.append(replay_line(document, again.requirement))
-        if document["verdict"] == "non-conformant" and self.judged is not None:
+        if self.judged is not None:
+            lines += self._lines_of_the_run(document)
+        if document["verdict"] == "non-conformant" and self.judged is not None and again is None:
             lines.append(HOW_TO_WAIVE)
         for line in lines:
             terminalreporter.write_line(line)
         colour = _VERDICT_COLOURS.get(document["verdict"], "red")
         terminalreporter.write_line(verdict, bold=True, **{colour: True})
+        if again is not None:
+            terminalreporter.write_line(replay_line(document, again.requirement), bold=True)
+
+    def _lines_of_the_run(self, document: Document) -> list[str]:
+        """Tell how much a run tried, and why some of it was not judged."""
+        if replay(self.config) is not None:
+            return []
+        lines = [f"profile: {profile(self.config)}"]
+        errors = sum(entry["outcome"] == "error" for entry in document["requirements"])
+        if document["reason"] and errors > 1 and not self.broke:
+            lines.append(
+                f"all {errors} errors have the same reason: one test fails with it, and "
+                f"{errors - 1} are skipped"
+            )
+        unknown = sum(entry["reason"] in UNKNOWN for entry in document["requirements"])
+        if unknown and not path_setting(self.config, "config") and setting(self.config, "url"):
+            lines.append(
+                f"no target file says which jobs can be cancelled, so {unknown} requirements were "
+                "not tested: write one, and pass it with --expedition-config"
+            )
+        return lines
 
     def _shown(self, path: Path) -> Path:
         here = self.config.invocation_params.dir

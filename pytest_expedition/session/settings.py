@@ -263,7 +263,7 @@ def require_no_other_target(config: pytest.Config) -> None:
 
 NO_INSTANCE: Final = (
     "no instance to judge: give its URL, such as http://127.0.0.1:8080, or "
-    "--expedition-config=FILE, or set expedition_url or expedition_config in the settings of pytest"
+    "--expedition-config=FILE, or set EXPEDITION_URL, or expedition_url in the settings of pytest"
 )
 
 

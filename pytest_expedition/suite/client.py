@@ -536,10 +536,15 @@ class Client:
         what = last.lost
         if last.status is not None:
             what = described(last.status, last.body, last.location)
+        if not any(each.answered for each in self.exchanges):
+            return (
+                f"{self.target.url} does not answer as an Expedition instance: {what}; is that "
+                "the address of the instance, and is it running?"
+            )
         return (
-            f"{self.target.url} has not answered since {first.method} {first.path}, "
-            f"{first.sent:.1f} s after the start: the last {len(silent)} requests got no answer of "
-            f"the application; the last one got {what}"
+            f"the application at {self.target.url} has not answered since {first.method} "
+            f"{first.path}, {first.sent:.1f} s after the start: the last {len(silent)} requests "
+            f"got no answer of it; the last one got {what}"
         )
 
     def _exchange(self, call: Call, barrier: threading.Barrier | None, until: float) -> Exchange:

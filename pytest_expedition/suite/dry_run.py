@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -28,6 +29,10 @@ def preview(target: Target, *, profile: ProfileName) -> Iterator[str]:
         f"limits: jobs = {jobs}, concurrent_jobs = {limits.concurrent_jobs}, "
         f"requests = {limits.requests}, seconds = {limits.seconds:g}"
     )
+    today = datetime.now(timezone.utc).date()
+    expired = [waiver.id for waiver in target.waivers if waiver.until < today]
+    if expired:
+        yield f"waiver expired, which fails a run; renew it or remove it: {', '.join(expired)}"
     yield ""
     yield f"The first plan; jobs are polled every {limits.poll_seconds:g} s or slower:"
     recipes = {recipe.name: recipe for recipe in target.jobs}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_expedition.oracle.history import created_id
 from pytest_expedition.oracle.situations import LATE
 from pytest_expedition.protocol.origin import described
+from pytest_expedition.protocol.recipe import DOCUMENTED_IMPORT
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.pace import Pace
 from pytest_expedition.suite.plan import AT_ONCE, AT_THE_END
@@ -39,6 +40,12 @@ MESSAGE_SHOWN: Final = 100
 CORRECT_THE_RECIPE: Final = (
     "Correct the [[job]] of the target file: its method, path and body must be those of a request "
     "that works, with ids that exist"
+)
+
+WITHOUT_A_RECIPE: Final = (
+    "Is the URL right? Without a target file the suite sends this request of the documentation; if "
+    "it cannot work here, write a target file with a [[job]] that can, and pass it with "
+    "--expedition-config"
 )
 
 TOO_LATE: Final = 0.1
@@ -318,7 +325,9 @@ class Executor:
             assert first.status is not None
             what = described(first.status, first.body, first.location)
             if first.answered:
-                what = f"HTTP {first.status}{_quoted(first)}. {CORRECT_THE_RECIPE}"
+                own = tuple(self.target.jobs) != (DOCUMENTED_IMPORT,)
+                advice = CORRECT_THE_RECIPE if own else WITHOUT_A_RECIPE
+                what = f"HTTP {first.status}{_quoted(first)}. {advice}"
             raise TargetUnusableError(
                 f"{url} creates no job: {first.method} {first.path} got {what}"
             )

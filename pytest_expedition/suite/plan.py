@@ -109,6 +109,9 @@ def read_replay(path: Path) -> Replay:
         document = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise PlanError(f"{path}: is not a plan: it is not JSON: {error}") from None
+    if isinstance(document, dict) and {"tool", "requirements"} <= document.keys():
+        plans = path.with_name(f"{path.stem}.plan.<requirement>.json")
+        raise PlanError(f"{path}: is a report, not a plan; its plans are beside it: {plans.name}")
     violation = find_violation(document, "plan")
     if violation is not None:
         raise PlanError(f"{path}: is not a plan: {violation}")

@@ -151,7 +151,9 @@ def check_url(url: str, where: str) -> None:
     except ValueError:
         good = False
     if not good or parts.query or parts.fragment:
-        raise TargetError(f"{where} = {url!r}: must be like https://192.0.2.10")
+        begins = url.startswith(("http://", "https://"))
+        allowed = "must be" if begins else "must begin with http:// or https://,"
+        raise TargetError(f"{where} = {url!r}: {allowed} like https://192.0.2.10")
     if parts.username is not None or parts.password is not None:
         raise TargetError(f"{where}: must not hold credentials; set {API_KEY_VARIABLE} instead")
     if parts.path.rstrip("/").endswith(API_ROOT):

@@ -132,7 +132,12 @@ def _require_valid(document: dict[str, Any], where: str) -> None:
         if isinstance(waiver, dict) and type(waiver.get("until")) is date:
             waiver["until"] = waiver["until"].isoformat()  # JSON has no dates
     errors = validator("target").iter_errors(document)
-    first = min(errors, key=lambda error: [str(step) for step in error.absolute_path], default=None)
+    # A key that is misspelt is told before the one that is missing for that reason.
+    first = min(
+        errors,
+        key=lambda error: ([*map(str, error.absolute_path)], error.validator == "required"),
+        default=None,
+    )
     if first is not None:
         raise TargetError(f"{where}: {_mistake(first)}")
 
@@ -160,6 +165,8 @@ def _mistake(error: ValidationError) -> str:
             f"{_place([*error.absolute_path, key])}{value}: unknown key, known are "
             f"{', '.join(known)}{never}{hint}"
         )
+    if rule.get("type") == "array" and isinstance(found, dict):
+        return f"[{place}] must be written with two brackets: [[{place}]]"
     value = "" if secret else f" = {shown(found)}"
     return f"{place}{value}: must be {rule['errorMessage']}"
 

@@ -367,6 +367,8 @@ def _why_lost(error: Exception) -> str:
         return _why_not_trusted(next(filter(_refuses_us, tls), tls[-1]))
     if isinstance(error, requests.Timeout | TimeoutError) or "timed out" in str(error):
         return TIMED_OUT
+    if any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
+        return f"no address is known for the host ({_root_cause(error)}); is its name right?"
     if isinstance(error, requests.exceptions.ConnectionError):
         return f"the connection failed: {_root_cause(error)}"
     return f"the answer broke off: {_root_cause(error)}"

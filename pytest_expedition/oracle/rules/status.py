@@ -236,7 +236,9 @@ CANCELLED_ITSELF: Final = Fault(
 def no_spontaneous_cancel(job: JobHistory) -> Iterator[Judgement]:
     """Only a job for which a cancel was sent shows -1."""
     if job.cancelled is not None and not job.may_be_cancelled_by(job.cancelled):
-        yield Violation(CANCELLED_ITSELF, job.first, job.cancelled, job=job.id)
+        last_before = [x for x in job.seen if x.before(job.cancelled)][-1:]
+        proof = dict.fromkeys([job.first, *last_before, job.cancelled])
+        yield Violation(CANCELLED_ITSELF, *proof, job=job.id)
     elif any(not job.may_be_cancelled_by(x) for x in job.seen):
         yield KEPT
 
