@@ -44,11 +44,18 @@ ONLY_OURS = {
 
 @pytest.fixture(scope="session", autouse=True)
 def only_our_plugin() -> Iterator[None]:
-    """A pytest that a test starts loads no other plugin."""
+    """A pytest that a test starts loads no other plugin and compiles no module anew."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         for name, value in ONLY_OURS.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two workers for each processor: many tests wait for another process or for the clock."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture

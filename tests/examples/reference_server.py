@@ -146,6 +146,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: TCP holds back a second small one for 40 ms
     server: Server
 
     def handle_any(self) -> None:
