@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -325,6 +326,27 @@ class TestTiming:
         assert cancels == [pytest.approx(0.95, abs=0.04)] * 3
         polls = [x for x in client.exchanges if x.kind == "status"]
         assert len(polls) < 50
+
+    @pytest.mark.parametrize(
+        ("seconds", "shortest", "longest"), [(10.0, 0.9, 1.1), (5.0, 0.4, 0.6), (2.0, 0.15, 0.3)]
+    )
+    def test_a_quick_job_is_polled_ten_times_but_no_more_than_five_times_as_often(
+        self,
+        make_target: Any,
+        expedition_server: ExpeditionServer,
+        seconds: float,
+        shortest: float,
+        longest: float,
+    ) -> None:
+        expedition_server.next_job(
+            JobScript(progress=[step / 100 for step in range(101)], step_seconds=seconds / 100)
+        )
+        target = make_target(limits={"poll_seconds": 1.0})
+        expedition_server.clock.seconds_per_poll = 0
+        with Client(target) as client:
+            polls = [x for x in run(client, one()) if x.kind == "status"]
+        pauses = [late.sent - early.sent for early, late in itertools.pairwise(polls)]
+        assert shortest <= min(pauses[2:]) <= longest
 
     def test_a_job_of_unknown_pace_is_asked_for_soon_only_if_something_comes_late(
         self, make_target: Any

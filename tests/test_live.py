@@ -906,6 +906,13 @@ class TestTime:
         run_contract(target, seed=seed)
         assert target.clock.now() <= 3 * seconds + 2 * SPARE_SECONDS
 
+    def test_at_a_fast_instance_all_fixed_plans_take_a_few_seconds(self, serve: Any) -> None:
+        _, target = serve(seconds=0.5)
+        record = run_contract(target, seed=1)
+        assert target.clock.now() <= 6.0
+        assert record.jobs >= 35
+        assert sum(not each.exercised for each in record.situations) <= 2
+
     def test_progress_is_shown_while_the_run_waits(self, serve: Any) -> None:
         _, target = serve()
         standings: list[Progress] = []

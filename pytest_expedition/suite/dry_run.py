@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from pytest_expedition.suite.cover import covering
+from pytest_expedition.suite.executor import SHORTEST_PAUSE
 from pytest_expedition.suite.plan import AT_THE_END
 from pytest_expedition.suite.profile import DEFAULT_JOBS, RANDOM_PLANS, SMOKE_JOBS
 from pytest_expedition.suite.request_list import MALFORMED_IDS, allowed_by
@@ -34,7 +35,11 @@ def preview(target: Target, *, profile: ProfileName) -> Iterator[str]:
     if expired:
         yield f"waiver expired, which fails a run; renew it or remove it: {', '.join(expired)}"
     yield ""
-    yield f"The first plan; jobs are polled every {limits.poll_seconds:g} s or slower:"
+    quick = limits.poll_seconds * SHORTEST_PAUSE
+    yield (
+        f"The first plan; jobs are polled every {limits.poll_seconds:g} s or slower, quick ones "
+        f"every {quick:g} s:"
+    )
     recipes = {recipe.name: recipe for recipe in target.jobs}
     fixed = covering(
         target.jobs, jobs_at_once=limits.concurrent_jobs, start_agent=target.start_agent

@@ -54,6 +54,12 @@ TOO_LATE: Final = 0.1
 FIRST_PAUSE: Final = 1 / 16
 """The pause between the first polls, while the pace is unknown, as a part of the usual pause."""
 
+POLLS_OF_A_JOB: Final = 10
+"""A quick job is polled so often, though not more often than five times as often as usual."""
+
+SHORTEST_PAUSE: Final = 1 / 5
+"""The pause between the polls of a quick job, as a part of the usual pause."""
+
 PART_OF_A_JOB_STOPPED: Final = 0.25
 """For how long the agent is stopped, as a part of the longest job's time."""
 
@@ -437,6 +443,9 @@ class Executor:
 
     def _pause(self, job: RunningJob) -> float:
         usual = self.target.limits.poll_seconds * job.plan.poll_every
+        pace = job.pace.per_second
+        if pace:
+            usual = min(usual, max(1 / pace / POLLS_OF_A_JOB, SHORTEST_PAUSE * usual))
         now = self.client.now
         if job.ended and not job.acts:
             return max(usual, min(LINGERS * (now - job.created), MOST_SECONDS_LINGERING))
@@ -444,7 +453,7 @@ class Executor:
             return usual
         pause = max(usual, SLOWER * (now - job.created))
         comes_late = any(LATE <= act.progress < AT_THE_END for act in job.acts)
-        if comes_late and not job.ended and job.pace.per_second is None:
+        if comes_late and not job.ended and pace is None:
             # Many jobs are short: how fast this one is has to be known soon.
             pause = min(pause, max(FIRST_PAUSE * usual, now - job.created))
         return pause

@@ -42,6 +42,9 @@ SPARE_SECONDS: Final = 10.0
 """The default profile may take three times as long as a job, and so many seconds more. It begins no
 job or plan that may end later."""
 
+RANDOM_SECONDS: Final = 3.0
+"""Random plans of the default profile end within so many seconds, where its usual jobs are done."""
+
 
 class _Broken(Exception):  # noqa: N818 - raised for Hypothesis, which tells its types apart
     """A plan that showed a requirement broken; each requirement has a type of its own."""
@@ -117,7 +120,7 @@ class Search:
             fixed[:1] = [replace(crowd, jobs=crowd.jobs[:SMOKE_JOBS]), rest]
         self.executor.may_begin = self._may_begin
         for number, plan in enumerate(fixed):
-            if number and (self._spent() or self._may_begin() < 1):
+            if number and (self._ends or self._may_begin() < 1):
                 break
             self._try(plan)
         self.executor.may_begin = lambda: math.inf
@@ -137,12 +140,15 @@ class Search:
         """How many jobs the run has created."""
         return len(self.client.ledger.ids)
 
-    def _is_over_with(self, jobs: int, seconds: float) -> bool:
-        """Whether so many more jobs, which take so long, are more than the profile has time for."""
+    def _is_over_with(self, jobs: int, seconds: float, *, for_many: float = SPARE_SECONDS) -> bool:
+        """Whether so many more jobs, which take so long, are more than the profile has time for.
+
+        ``for_many`` is the time that the profile has for more jobs than its usual ones.
+        """
         if self._seconds_for_plans == math.inf:
             return False
         few = self._jobs + jobs <= DEFAULT_JOBS
-        return self._elapsed + seconds > (self._seconds_for_plans if few else SPARE_SECONDS)
+        return self._elapsed + seconds > (self._seconds_for_plans if few else for_many)
 
     def run_alone(self, plan: Plan) -> None:
         """Run one plan."""
@@ -196,13 +202,17 @@ class Search:
                 return  # Hypothesis has drawn all its plans
             shrunk |= set(self.smallest)
 
-    def _spent(self) -> bool:
-        """Whether no further random plan may begin."""
+    @property
+    def _ends(self) -> bool:
+        """Whether no further plan may begin, however short it is."""
         if self.limit or self._ended is not None:
             return True
-        if not self.until_broken.isdisjoint(self.smallest):
-            return True
-        return self._is_over_with(1, self.executor.longest_job)
+        return not self.until_broken.isdisjoint(self.smallest)
+
+    def _spent(self) -> bool:
+        """Whether no further random plan may begin."""
+        over = self._is_over_with(1, self.executor.longest_job, for_many=RANDOM_SECONDS)
+        return self._ends or over
 
     def _has_time_for(self, plan: Plan) -> bool:
         """Whether a plan ends in time, if its jobs take as long as the longest so far."""
@@ -210,7 +220,7 @@ class Search:
             return True
         jobs_in_a_row = 1 + max(job.after for job in plan.jobs)
         seconds = jobs_in_a_row * self.executor.longest_job + self.executor.seconds_until_room
-        return not self._is_over_with(len(plan.jobs), seconds)
+        return not self._is_over_with(len(plan.jobs), seconds, for_many=RANDOM_SECONDS)
 
     @property
     def _elapsed(self) -> float:
