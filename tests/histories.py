@@ -201,11 +201,11 @@ def faults(story: Story, requirement: str) -> list[str]:
 
 
 def verdict_on(story: Story, requirement: str) -> str | list[str]:
-    """The faults found, or "unseen", or "kept", or "no chance"."""
+    """The faults found, or "unseen", or "kept", or "not exercised"."""
     found = faults(story, requirement)
     if found:
         return found
     judged = set(RULES[requirement](story.history()))
     if UNSEEN in judged:
         return "unseen"
-    return "kept" if judged else "no chance"
+    return "kept" if judged else "not exercised"

@@ -305,7 +305,7 @@ def test_what_a_target_lacks_is_skipped_with_its_reason(
     }
 
 
-def test_a_must_that_had_no_chance_makes_the_verdict_inconclusive(
+def test_a_must_that_is_not_exercised_makes_the_verdict_inconclusive(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makeconftest(FEW_REQUESTS.format(requests=30))

@@ -105,7 +105,7 @@ def test_what_a_dialect_does_not_have_is_not_tested_however_the_run_ended() -> N
 
 
 @pytest.mark.parametrize("dialect", ["system", "mixed", None])
-def test_what_a_dialect_does_carry_had_no_chance_if_a_limit_ended_the_run(
+def test_what_a_dialect_does_carry_is_not_exercised_if_a_limit_ended_the_run(
     dialect: str | None,
 ) -> None:
     facts = {"dialect": dialect, "limit": "jobs"}
@@ -117,7 +117,7 @@ def test_a_run_that_broke_is_an_error_whatever_passed() -> None:
     assert conclude([("MUST", "fail")], broke=True) == "non-conformant"
 
 
-def test_no_chance_is_inconclusive_and_names_the_limit() -> None:
+def test_not_exercised_is_inconclusive_and_names_the_limit() -> None:
     result = outcome("cancel.race", Finding(), limit="requests")
     assert (result.outcome, result.limit) == ("inconclusive", "requests")
     assert (result.kept, result.unseen) == (0, 0)
