@@ -328,8 +328,7 @@ def _check(options: argparse.Namespace) -> int:
         known = _known_of_the_target(options.config) if options.config else {}
         recorded = judge_files(options.files, **known)
     except (_ConfigError, RecordingError) as error:
-        print(f"pytest-expedition: {error}", file=sys.stderr)
-        return EXIT_MISTAKE
+        return _complain(error)
     return _tell(recorded, options.report, strict=options.strict)
 
 
@@ -418,14 +417,21 @@ def _report(name: str) -> Document:
         ) from None
 
 
+def _complain(error: Exception) -> int:
+    """Say in one line what is wrong with what the user gave; return the exit status."""
+    from pytest_expedition.report.messages import printable
+
+    print(f"pytest-expedition: {printable(str(error))}", file=sys.stderr)
+    return EXIT_MISTAKE
+
+
 def _compare(before_name: str, after_name: str) -> int:
     from pytest_expedition.report.comparison import compare, comparison_lines
 
     try:
         before, after = _report(before_name), _report(after_name)
     except ValueError as error:
-        print(f"pytest-expedition: {error}", file=sys.stderr)
-        return EXIT_MISTAKE
+        return _complain(error)
     if _is_of_a_client(before) != _is_of_a_client(after):
         print(
             "pytest-expedition: one report is about a client, the other about a server: "

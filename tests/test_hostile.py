@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from histories import JOB, envelope, job_fields
+from test_har import entry
 
 from pytest_expedition import validate
+from pytest_expedition.cli import main
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.report.document import assemble, requirement_entry, run_entry
@@ -147,3 +150,90 @@ def test_memory_stays_small_however_much_is_sent(request: pytest.FixtureRequest)
     assert kilobytes < 300 * 1024
     assert "has sent more than" in reason
     assert verdict in {"error", "non-conformant"}
+
+
+# Files that break tools
+
+FILES: dict[str, bytes | None] = {
+    "empty": b"",
+    "a folder": None,
+    "not there": None,
+    "binary": bytes(range(256)) * 4,
+    "in UTF-16": '{"log": 1}'.encode("utf-16"),
+    "in Latin-1": '{"é": 1}'.encode("latin-1"),
+    "nested too deep": b"[" * 100_000,
+    "nested in objects": b'{"a":' * 50_000,
+    "5000 digits": b"9" * 5000,
+    "10^400": b'{"log": {"entries": 1%s}}' % (b"0" * 400),
+    "not a number": b"NaN",
+    "gzip that breaks off": gzip.compress(b"{}")[:12],
+    "of the wrong kind": b"[]",
+    "control characters": b'{"requirement": "\\u001b[2J\\u202e", "target": "\\u001b[2J\\u202e"}',
+}
+
+
+@pytest.fixture(params=FILES)
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    content = FILES[request.param]
+    path = tmp_path / "file.json"
+    if content is not None:
+        path.write_bytes(content)
+    elif request.param == "a folder":
+        path.mkdir()
+    return path
+
+
+def require_one_sentence(told: str, path: Path) -> None:
+    (line,) = told.splitlines()
+    assert str(path) in line
+    assert line.isprintable()
+    assert len(line) < 400 + len(str(path))
+    assert "set_int_max_str_digits" not in line
+
+
+@pytest.mark.parametrize("command", ["check", "compare"])
+def test_a_file_that_cannot_be_read_ends_a_command_in_one_sentence(
+    file: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *[str(file)] * (2 if command == "compare" else 1)]) == 4
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    require_one_sentence(printed.err, file)
+
+
+@pytest.mark.parametrize("option", ["--expedition-replay", "--expedition-config"])
+def test_a_file_that_cannot_be_read_ends_a_session_in_one_sentence(
+    file: Path, option: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    result = pytester.runpytest_inprocess("--pyargs", "pytest_expedition.contract", option, file)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    require_one_sentence("\n".join(line for line in result.errlines if line), file)
+
+
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [
+        (("response", "status"), "9" * 5000),
+        (("response", "headersSize"), "9" * 5000),
+        (("timings", "receive"), "9" * 5000),
+        (("timings", "receive"), "1" + "0" * 400),
+        (("time",), "1e999"),
+        (("startedDateTime",), "9" * 5000),
+    ],
+)
+def test_a_number_of_any_size_in_a_recording_spoils_one_entry_at_the_most(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: tuple[str, ...], number: str
+) -> None:
+    created = json.dumps(envelope({"system": {"jobs": job_fields(JOB)}}))
+    honest = entry("POST", "/api/v1/project/1/import", text=created)
+    strange = json.loads(json.dumps(honest))
+    inner = strange
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = "THE NUMBER"
+    text = json.dumps({"log": {"version": "1.2", "entries": [strange, honest]}})
+    path = tmp_path / "recorded.har"
+    path.write_text(text.replace('"THE NUMBER"', number))
+    main(["check", str(path)])
+    assert "create.job-id                MUST   pass" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import re
+import subprocess
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from documents import KEY, document_of, hostile, slipping_back
-from histories import Story, envelope
+from histories import JOB, Story, envelope, job_fields
 from markdown_it import MarkdownIt
 
 from pytest_expedition import Waiver, validate
@@ -349,6 +350,27 @@ def test_a_proxy_is_named() -> None:
     for made in (as_html(document), as_markdown(document)):
         assert told in re.split("<main|### ", made)[0]
     assert "proxy" not in "\n".join(verdict_lines(document_of(slipping_back())))
+
+
+def test_no_part_of_a_request_is_a_command_for_the_shell_that_sends_it_again(
+    tmp_path: Path,
+) -> None:
+    """A recording may be from anywhere; its commands are copied into a terminal."""
+    evil = "?x=$(touch made)`touch made`';touch made;'\"|touch made&!\\"
+    told = envelope({"system": {"jobs": job_fields(JOB, 0.5)}})
+    story = Story().create()
+    story.add("status", "GET;touch made", f"/api/v1/job/status/{JOB}{evil}", told, job=JOB)
+    story.poll(0.2)
+    (tmp_path / "curl").write_text('#!/bin/sh\nprintf "%s\\n" "$@" >> sent\n')
+    (tmp_path / "curl").chmod(0o755)
+    lines = entry_of(document_of(story), "status.monotonic")["curl"]
+    script = "\n".join(line.replace("JOB=…", f"JOB={JOB}") for line in lines)
+    subprocess.run(["bash", "-c", f"PATH=.:$PATH; {script}"], cwd=tmp_path, check=True)
+    sent = (tmp_path / "sent").read_text().splitlines()
+    assert "GET;touch made" in sent
+    assert f"http://192.0.2.10/api/v1/job/status/{JOB}{evil}" in sent
+    assert f"http://192.0.2.10/api/v1/job/status/{JOB}" in sent
+    assert not (tmp_path / "made").exists()
 
 
 def test_refused_creations_are_counted_and_named_by_status() -> None:

@@ -111,7 +111,7 @@ def read_answer(body: bytes) -> Answer:
     try:
         document = json.loads(
             body.decode("utf-8"),
-            parse_int=_whole,
+            parse_int=whole_number,
             parse_constant=accept,
             object_pairs_hook=unique,
         )
@@ -152,7 +152,7 @@ def abridged(answer: Answer) -> Answer:
     )
 
 
-def _whole(digits: str) -> float:
+def whole_number(digits: str) -> float:
     """Read a whole number; one that is too long to be read quickly becomes infinite."""
     return int(digits) if len(digits) <= LONGEST_NUMBER else float(digits)
 

@@ -184,7 +184,8 @@ def _quote(value: object) -> str:
         text = json.dumps(value, ensure_ascii=False, default=repr)
     except (ValueError, RecursionError):  # a number of too many digits, or lists too deep
         return "a value too large to be shown"
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    text = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
 @functools.cache

@@ -13,6 +13,8 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_expedition.protocol.envelope import whole_number
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -79,7 +81,7 @@ def headers_of(message: dict[str, Any], wanted: Collection[str]) -> dict[str, st
 def is_json(body: bytes) -> bool:
     """Whether a body is JSON, and therefore complete."""
     try:
-        json.loads(body)
+        json.loads(body, parse_int=whole_number)
     except (ValueError, RecursionError):
         return False
     return True
@@ -120,7 +122,7 @@ def _decoded(text: str, content: dict[str, Any], size: int) -> bytes:
 
 def _chunks(text: str) -> list[str] | None:
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_int=whole_number)
     except (ValueError, RecursionError):
         return None
     whole = isinstance(found, list) and all(isinstance(each, str) for each in found)

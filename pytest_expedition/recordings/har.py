@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+from pytest_expedition.protocol.envelope import whole_number
 from pytest_expedition.recordings.bodies import NotRecordedError, body_of, headers_of
 from pytest_expedition.recordings.classification import ForeignExchange, is_of_the_api
 from pytest_expedition.recordings.files import RecordingError
@@ -137,7 +138,7 @@ class _Reader:
     def _entries_of_playwright(self) -> Iterator[Any]:
         for line in self._recording.text:
             try:
-                event = json.loads(line)
+                event = json.loads(line, parse_int=whole_number)
             except (ValueError, RecursionError):
                 self._remarks.append("it is cut off; the entries before are judged")
                 return
@@ -229,7 +230,7 @@ class JsonText:
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(parse_int=whole_number)
         self._text = ""
         self._at = 0
         self.at_end = False

@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition.oracle.history import Exchange
+from pytest_expedition.protocol.envelope import whole_number
 from pytest_expedition.protocol.redaction import NO_REDACTION, Redaction
 from pytest_expedition.protocol.validation import find_violation
 from pytest_expedition.recordings.bodies import is_json
@@ -148,7 +149,7 @@ class Trace:
 
     def _read(self, line: str) -> Line:
         try:
-            found = json.loads(line)
+            found = json.loads(line, parse_int=whole_number)
         except RecursionError:
             raise ValueError("is nested too deep") from None
         except ValueError as error:

@@ -114,7 +114,10 @@ def requirement_entry(record: RunRecord, result: Result) -> RequirementEntry:
     entry["waiver"] = _waiver(result, redaction)
     entry["evidence"] = evidence(story, proof, redaction)
     entry["timeline"] = timeline(_jobs_of(story, result), story, redaction)
-    entry["curl"] = [redaction.prose(line) for line in _curl(story, record, result)]
+    entry["curl"] = [
+        messages.printable(redaction.prose(line), keep="\n")
+        for line in _curl(story, record, result)
+    ]
     name = result.requirement.id
     if result.violation is not None and name in record.plans:
         entry["plan"] = record.plans[name]
@@ -345,10 +348,23 @@ def _tls_options(record: RunRecord, url: str) -> list[str]:
     return options
 
 
+def _with_variable(url: str, path: str, job_id: str, name: str) -> str:
+    """Quote a URL for a shell, with a variable in place of the job's id in its path."""
+    first, *others = path.split(job_id)
+    parts = [url + first, *others]
+    if _SPECIAL.isdisjoint(url + path):
+        return f"${name}".join(parts).join('""')
+    return f'"${name}"'.join(shlex.quote(part) for part in parts)
+
+
+_SPECIAL: Final = frozenset('"$`\\!\n')
+"""What a shell does not take literally between double quotes."""
+
+
 def _command(exchange: Exchange, url: str, tls: list[str], names: dict[int, str]) -> str:
     parts = ["curl", "-sS", *tls]
     if exchange.method != "GET":
-        parts += ["-X", exchange.method]
+        parts += ["-X", shlex.quote(exchange.method)]
     if exchange.probe == "wrong-key":
         parts += ["-H", '"Authorization: Bearer not-a-key"']
     elif exchange.probe != "no-key":
@@ -363,6 +379,5 @@ def _command(exchange: Exchange, url: str, tls: list[str], names: dict[int, str]
     if name is None:
         parts.append(shlex.quote(url + exchange.path))
     else:
-        path = exchange.path.replace(str(exchange.job_id), "\0")
-        parts.append(shlex.quote(url + path).strip("'").replace("\0", f"${name}").join('""'))
+        parts.append(_with_variable(url, exchange.path, str(exchange.job_id), name))
     return " ".join(parts)

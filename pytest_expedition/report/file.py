@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Final
 
+from pytest_expedition.protocol.envelope import whole_number
 from pytest_expedition.protocol.validation import validate
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
@@ -42,7 +43,7 @@ def read_report(path: Path) -> Document:
     Raises ``OSError`` for a file that cannot be read, ``SchemaViolation`` for one that is not
     a report, and another ``ValueError`` or ``RecursionError`` for one that is not JSON.
     """
-    document: Document = json.loads(path.read_bytes())
+    document: Document = json.loads(path.read_bytes(), parse_int=whole_number)
     validate(document, "report")
     return document
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hypothesis import strategies as st
 
+from pytest_expedition.protocol.envelope import whole_number
 from pytest_expedition.protocol.validation import find_violation
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def read_replay(path: Path) -> Replay:
     if len(text) > MOST_BYTES:
         raise PlanError(f"{path}: is not a plan: it is larger than {MOST_BYTES} bytes")
     try:
-        document = json.loads(text, parse_constant=_refuse)
+        document = json.loads(text, parse_constant=_refuse, parse_int=whole_number)
     except (ValueError, RecursionError) as error:
         raise PlanError(f"{path}: is not a plan: it is not JSON: {error}") from None
     if isinstance(document, dict) and {"tool", "requirements"} <= document.keys():
