@@ -335,6 +335,13 @@ class TestAnswers:
         steps = [job_of(call("GET", f"job/status/{job_id}"))["nextStep"] for _ in range(2)]
         assert steps == [[], ["Download"]]
 
+    @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bEaReR"])
+    def test_the_scheme_of_the_key_may_be_in_any_case(
+        self, call: Call, expedition_server: ExpeditionServer, scheme: str
+    ) -> None:
+        key = f"{scheme} {expedition_server.api_key}"
+        assert call("POST", IMPORT, headers={"Authorization": key}).status_code == 200
+
     @pytest.mark.parametrize("key", [None, "Bearer wrong", "Basic x", "Bearer"])
     @pytest.mark.parametrize(
         "request_line", ["GET job/status/1619", "DELETE job/1619", "POST " + IMPORT]
