@@ -152,6 +152,16 @@ class _Listener:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Refuse to judge a server again and again; with this option no other hook is called."""
+    asked_for = any(CONTRACT_MODULE in argument for argument in config.args)
+    if asked_for and config.getoption("looponfail", None):
+        from pytest_expedition.session.settings import ONE_LOOP
+
+        raise pytest.UsageError(ONE_LOOP)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Note whether contract tests were collected, before other plugins deselect some."""
     config.stash[_COLLECTED] = any(_is_contract(item) for item in items)

@@ -58,6 +58,17 @@ def test_a_marker_that_forks_tests_is_refused(
     assert expedition_server.requests == []
 
 
+@pytest.mark.parametrize("option", ["-f", "--looponfail"])
+def test_a_run_for_each_change_of_a_file_is_refused(
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer, option: str
+) -> None:
+    pytest.importorskip("xdist")
+    result = pytester.runpytest_subprocess(*SMOKE, "-p", "xdist.looponfail", option, timeout=60)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: the contract is run once: with --looponfail *"])
+    assert expedition_server.requests == []
+
+
 @pytest.mark.parametrize(
     ("plugin", "options"),
     [

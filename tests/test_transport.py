@@ -100,6 +100,13 @@ def ask(raw: RawServer) -> Iterator[Callable[..., Reply]]:
         ("http://127.1.2.3", ""),
         ("http://[::1]:8080/x", ""),
         ("http://localhost", ""),
+        ("http://localhost.:8080", ""),
+        ("http://[::ffff:127.0.0.1]", ""),
+        ("http://127.1", ""),
+        ("http://0.0.0.0:8080", ""),
+        ("http://[::]:8080", ""),
+        ("http://127.0.0.1.example", "http://192.0.2.9:3128"),
+        ("http://[2001:db8::1]", "http://192.0.2.9:3128"),
         ("http://192.0.2.1", "http://192.0.2.9:3128"),
     ],
 )
@@ -137,6 +144,20 @@ def test_a_request_that_a_proxy_opens_no_tunnel_for_was_not_sent(
     assert reply.lost
     assert reply.unsent == unsent
     assert raw.received[0].startswith(b"CONNECT" if unsent else b"POST http://192.0.2.1/import")
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://", "foo:", "127.0.0.1:1"])
+def test_a_request_for_a_proxy_that_cannot_be_used_was_not_sent(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    transport = Transport("http://192.0.2.1", verify=True, connections=1)
+    request = transport.prepare("POST", "/import", headers={}, form=None, json=None)
+    reply = transport.send(request, seconds=10)
+    transport.close()
+    assert (reply.status, reply.unsent) == (None, True)
 
 
 def zipped(body: bytes) -> bytes:

@@ -29,6 +29,11 @@ ONE_RUN: Final = (
     "remove --forked and the marker `forked`"
 )
 
+ONE_LOOP: Final = (
+    "the contract is run once: with --looponfail (-f) it would create jobs each time a file "
+    "changes, such as its own report; remove that option"
+)
+
 _PROCESS = pytest.StashKey[int]()
 _TARGET = pytest.StashKey["Target"]()
 _REPORTS = pytest.StashKey[list["Path"]]()

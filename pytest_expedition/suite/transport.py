@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidSchema, InvalidURL
 from requests.utils import urldefragauth
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -133,11 +134,16 @@ class Transport:
 
 def _is_loopback(url: str) -> bool:
     """Whether an address is one of this machine, to which no proxy is used."""
-    host = urlsplit(url).hostname or ""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        # It also reads addresses as 127.1, as those who connect to them do.
+        address = ip_address(host if ":" in host else socket.inet_aton(host))
+    except (ValueError, OSError):
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)
 
 
 def _read(response: requests.Response) -> Reply:
@@ -418,11 +424,15 @@ _REFUSALS: Final = (
 )
 
 
+_PROXY_FAILS: Final = (InvalidURL, InvalidSchema, NewConnectionError, ConnectTimeoutError)
+"""How a proxy of the environment fails that is none, or one with SOCKS that is not there."""
+
+
 def _is_unsent(error: Exception) -> bool:
     """Whether no connection was made. One that broke later may have carried the request."""
     return any(
         getattr(cause, "before_request", False)
-        or isinstance(cause, NewConnectionError | ConnectTimeoutError)  # to a SOCKS proxy
+        or isinstance(cause, _PROXY_FAILS)
         or (isinstance(cause, ssl.SSLError) and _refuses_us(cause))
         for cause in _causes(error)
     )
