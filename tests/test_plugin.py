@@ -197,7 +197,7 @@ def test_a_waiver_that_has_expired_excuses_nothing(pytester: pytest.Pytester) ->
     result.assert_outcomes(passed=len(IN_SYSTEM) - 1, failed=1, skipped=SKIPPED)
     result.stdout.fnmatch_lines(
         [
-            "*; its waiver expired after ????-??-?? (ticket 7)",
+            "*; its waiver expired after ????-??-??: renew it or remove it (ticket 7)",
             "waiver expired, which fails the run; renew it or remove it: auth.required",
             "verdict: conformant",
         ]

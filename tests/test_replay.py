@@ -116,13 +116,16 @@ def test_a_plan_that_fails_is_kept_beside_the_report_and_replayed(
     assert json.loads(kept.read_text(encoding="utf-8")) == entry["plan"]
     command = f"pytest --pyargs pytest_expedition.contract --expedition-replay {kept.name}"
     assert entry["replay"] == command
-    result.stdout.fnmatch_lines(["To replay the plan that showed it:", f"  {command}"])
+    how_to_waive = '*: [[][[]waive]], id = "*", reason = "…", until = YYYY-MM-DD'
+    result.stdout.fnmatch_lines(
+        ["To replay the plan that showed it:", f"  {command}", how_to_waive, "verdict: *"]
+    )
 
     result, again = run(pytester, f"--expedition-replay={kept}")
     assert result.ret == 1
     assert outcomes(again)["status.monotonic"] == "fail"
     assert again["jobs"] <= len(entry["plan"]["jobs"]) + 1  # one more to probe with
-    result.stdout.fnmatch_lines(["replay: status.monotonic still fails"])
+    result.stdout.fnmatch_lines(["verdict: *", "replay: status.monotonic still fails", "*===*"])
 
     pytester.makeconftest(HONEST)
     result, mended = run(pytester, f"--expedition-replay={kept}")
@@ -205,6 +208,10 @@ def test_what_a_run_sends_is_recorded(pytester: pytest.Pytester) -> None:
 def test_the_outcome_of_a_replay_is_told_in_a_line() -> None:
     document: Any = {"requirements": [{"id": "status.bounds", "outcome": "inconclusive"}]}
     assert replay_line(document, "status.bounds") == "replay: status.bounds is inconclusive"
+    document["requirements"][0]["outcome"] = "waived"
+    assert replay_line(document, "status.bounds") == (
+        "replay: status.bounds still fails, and is waived"
+    )
     assert replay_line(document, "status.gone") == "replay: status.gone is not judged"
 
 

@@ -259,11 +259,11 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
     result.stdout.fnmatch_lines(
         [
             "*test_import?fails?*",
+            "client.sees-failure: The job failed, but the client returned 'finished'.",
+            "",
             "scenario fails: The job ends in failure: state 1, job status code -1.",
             "A good client: Says that the job has failed: a state of 1 alone is not success.",
-            "",
             "client.sees-failure (MUST, shown): It says of a job that ended in failure that it*",
-            "  The job failed, but the client returned 'finished'.",
             "",
             "What led to it:",
             "        0 s  POST project/1/import → job 1619, state 0*",
@@ -275,8 +275,7 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "  from pytest_expedition import Situation",
             "  situation = Situation(fails=True)",
             "  expedition_server.play(situation)",
-            "*client.survives-outages*",
-            "*HTTP 503*then it raised HTTPError(*) at *.py:*",
+            "client.survives-outages: *HTTP 503*then it raised HTTPError(*) at *.py:*",
             "  from pytest_expedition import Outage, Situation",
             "  situation = Situation(outages=[[]Outage(kind='unavailable', times=2)[]])",
             "*= expedition client =*",

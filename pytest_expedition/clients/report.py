@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result
+    from pytest_expedition.protocol.requirements import Requirement
     from pytest_expedition.report.entries import (
         EvidenceEntry,
         RequirementEntry,
@@ -116,10 +117,14 @@ def set_up(situation: Situation) -> list[str]:
 
 
 def client_failure(scenario: Scenario, transcript: Transcript, broken: Iterable[Result]) -> str:
-    """Tell what a client did wrong in a scenario, and how to set the fake up that way."""
-    lines = [f"scenario {scenario.id}: {scenario.text}", f"A good client: {scenario.good}"]
-    for result in broken:
-        lines += ["", *promise_lines(result)]
+    """Tell what a client did wrong in a scenario, and how to set the fake up that way.
+
+    The first line tells what matters most: pytest shows its beginning in its summary.
+    """
+    by_level = sorted(broken, key=lambda result: result.requirement.level)  # MUST before SHOULD
+    lines = [f"{result.requirement.id}: {_seen(result)}" for result in by_level]
+    lines += ["", f"scenario {scenario.id}: {scenario.text}", f"A good client: {scenario.good}"]
+    lines += [_promise(result.requirement) for result in by_level]
     lines += ["", "What led to it:"]
     lines += [f"  {line}" for line in (*story(transcript), *pauses(transcript))]
     if transcript.pace != 1:
@@ -304,12 +309,17 @@ def promise_entries(runs: Sequence[TrialFound]) -> Iterator[RequirementEntry]:
 
 def promise_lines(result: Result) -> list[str]:
     """Tell a broken promise, and how it was broken."""
-    promise = result.requirement
+    return [_promise(result.requirement), f"  {_seen(result)}"]
+
+
+def _promise(promise: Requirement) -> str:
+    return f"{promise.id} ({promise.level}, {promise.basis}): {promise.text}"
+
+
+def _seen(result: Result) -> str:
     if result.violation is None:
-        seen = f"The rule crashed: {result.crash.strip().splitlines()[-1]}"
-    else:
-        seen = client_fault(result.violation)
-    return [f"{promise.id} ({promise.level}, {promise.basis}): {promise.text}", f"  {seen}"]
+        return f"The rule crashed: {result.crash.strip().splitlines()[-1]}"
+    return client_fault(result.violation)
 
 
 def pauses(transcript: Transcript) -> list[str]:

@@ -84,7 +84,7 @@ WAIVERS: Final[dict[WaiverState, str]] = {
         "its waiver is not needed: remove it from the target file, or, if the failure comes and "
         "goes, add `sometimes = true` to it ({reason})"
     ),
-    "expired": "its waiver expired after {until} ({reason})",
+    "expired": "its waiver expired after {until}: renew it or remove it ({reason})",
 }
 """What to say about a waiver, by its state."""
 

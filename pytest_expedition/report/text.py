@@ -173,5 +173,10 @@ def replay_line(document: Document, requirement: str) -> str:
         (entry["outcome"] for entry in document["requirements"] if entry["id"] == requirement),
         "not judged",
     )
-    said = {"fail": "still fails", "pass": "passes this time"}.get(outcome, f"is {outcome}")
+    words = {
+        "fail": "still fails",
+        "waived": "still fails, and is waived",
+        "pass": "passes this time",
+    }
+    said = words.get(outcome, f"is {outcome}")
     return f"replay: {requirement} {said}"

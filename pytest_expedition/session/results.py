@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pytest_expedition.report.entries import Document, RequirementEntry, RunEntry
 
 HOW_TO_WAIVE: Final = (
-    "to accept a known failure until a given day, add [[waive]] with id, reason and until to the "
-    "target file"
+    "to accept a known failure until a given day, add to the target file, each on its own line: "
+    '[[waive]], id = "{id}", reason = "…", until = YYYY-MM-DD'
 )
 
 UNKNOWN: Final = {LACKING[each] for each in ("cancellable", "granted", "refusable")}
@@ -202,7 +202,7 @@ class SessionReport:
         if self.judged is not None:
             lines += self._lines_of_the_run(document)
         if document["verdict"] == "non-conformant" and self.judged is not None and again is None:
-            lines.append(HOW_TO_WAIVE)
+            lines.append(HOW_TO_WAIVE.format(id=_first_cause(document)))
         for line in lines:
             terminalreporter.write_line(line)
         colour = _VERDICT_COLOURS.get(document["verdict"], "red")
@@ -232,6 +232,12 @@ class SessionReport:
     def _shown(self, path: Path) -> Path:
         here = self.config.invocation_params.dir
         return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _first_cause(document: Document) -> str:
+    """Return the id of the first MUST that is broken and follows from no other."""
+    broken = [entry for entry in document["requirements"] if is_broken_must(entry)]
+    return next((x["id"] for x in broken if not x["follows_from"]), broken[0]["id"])
 
 
 def is_broken_must(entry: RequirementEntry) -> bool:

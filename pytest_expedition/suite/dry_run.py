@@ -63,7 +63,8 @@ def preview(target: Target, *, profile: ProfileName) -> Iterator[str]:
     yield "  {job}: the id of a job that the run created; {far}: an id far above these;"
     yield "  {agent}: the id of the instance's agent;"
     yield "  {project}, {device}: the numbers in the paths of the recipes;"
-    yield "  {malformed}, with {ended} for the id of a job of the run that has ended:"
+    yield "  {ended}: the id of a job of the run that has ended;"
+    yield "  {malformed}: one of these malformed ids:"
     for each in MALFORMED_IDS:
         yield f"    {each.text} ({', '.join(each.methods)}): {each.safe}"
 
