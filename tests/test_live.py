@@ -545,6 +545,25 @@ class TestLedger:
         assert "why" in ended.value.share.reason
         assert isinstance(ended.value.cause, ended_by)
 
+    def test_a_cancel_of_the_clean_up_that_a_gateway_answers_is_sent_again(
+        self, serve: Any
+    ) -> None:
+        class Replaced(Instance):
+            """Behind a gateway that has no route to it for a moment."""
+
+            def handle(self, request: Request) -> Response:
+                if request.method == "DELETE":
+                    self.memory["cancels"] = self.memory.get("cancels", 0) + 1
+                    if self.memory["cancels"] <= 2:
+                        return Response(status=404, body=b"404 page not found")
+                return super().handle(request)
+
+        server, target = serve(Replaced, seconds=600.0)
+        with Client(target) as client:
+            client.send([client.creation("import")])
+        assert [server.state(job) for job in server.jobs] == [-1]
+        assert client.leftovers.jobs == ()
+
     def test_no_job_of_others_is_cancelled(self, serve: Any) -> None:
         class Sloppy(Instance):
             """Reads an id as PHP does: as far as it is a number."""

@@ -232,12 +232,15 @@ class Client:
         """Send requests at the same instant, as long as requests and seconds are left.
 
         Each is sent once, even where the target asked for a longer pause (Retry-After) than there
-        is time for. What was put off is sent again if there is time.
+        is time for. What was put off is sent again if there is time, and so is a cancel that the
+        application did not answer.
         """
         exchanges: list[Exchange] = []
         for number in range(MOST_WAITS):
             left = min(until - machine_now(), self.target.limits.answer_seconds)
             pause = max(self._not_before - self.now, self._next_try - self.now, 0.0)
+            if number:
+                pause = max(pause, min(self.target.limits.poll_seconds, SECONDS_OF_RESTART))
             too_long = self.clock.waits and pause > left
             calls = calls[: max(self.target.limits.requests - self.requests, 0)]
             if not calls or left <= 0 or (too_long and number):
@@ -252,7 +255,9 @@ class Client:
             calls = [
                 call
                 for call, each in zip(calls, exchanges, strict=True)
-                if self._is_put_off(each) or (each.status == NO_KEY and self.target.password)
+                if self._is_put_off(each)
+                or (each.status == NO_KEY and self.target.password)
+                or (call.kind == "cancel" and not each.answered)
             ]
         return exchanges
 
