@@ -197,6 +197,37 @@ def test_deflate_is_read_with_and_without_its_wrapper(ask: Any, body: bytes) -> 
     assert ask(answer) == Reply(status=200, body=b"text")
 
 
+@pytest.mark.parametrize("window", range(9, 16))
+def test_deflate_is_read_whatever_its_window(ask: Any, window: int) -> None:
+    zip_ = zlib.compressobj(wbits=window)
+    body = zip_.compress(b"text") + zip_.flush()
+    answer = OK + b"Connection: close\r\nContent-Encoding: deflate\r\n\r\n" + body
+    assert ask(answer) == Reply(status=200, body=b"text")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        (b"gzip, identity", gzip.compress(b"text")),
+        (b"GZIP,x-gzip", gzip.compress(gzip.compress(b"text"))),
+        (b"deflate, gzip", gzip.compress(zlib.compress(b"text"))),
+        (b"utf-8, gzip", gzip.compress(b"text")),
+    ],
+)
+def test_encodings_are_undone_from_the_last_to_the_first(
+    ask: Any, encoding: bytes, body: bytes
+) -> None:
+    answer = OK + b"Connection: close\r\nContent-Encoding: " + encoding + b"\r\n\r\n" + body
+    assert ask(answer) == Reply(status=200, body=b"text")
+
+
+def test_a_thousand_encodings_break_nothing(ask: Any) -> None:
+    many = b", ".join([b"gzip"] * 1000)
+    answer = OK + b"Connection: close\r\nContent-Encoding: " + many + b"\r\n\r\ntext"
+    reply = ask(answer)
+    assert reply.lost or reply.unreadable
+
+
 @pytest.mark.parametrize("encoding", [b"utf-8", b"UTF-8", b"none", b"br", b""])
 def test_an_encoding_that_clients_do_not_know_changes_nothing(ask: Any, encoding: bytes) -> None:
     answer = OK + b"Connection: close\r\nContent-Encoding: " + encoding + b"\r\n\r\n{}"

@@ -39,11 +39,18 @@ LONGEST_NUMBER: Final = 9
 MOST_BYTES: Final = 1024 * 1024
 """How many bytes the body of an answer may have, decompressed."""
 
+MOST_ENCODINGS: Final = 5
+"""How many encodings, one within the other, are undone."""
+
 TIMED_OUT: Final = "no answer in time"
 
 _TOO_LONG: Final = f"its body is longer than {MOST_BYTES} bytes"
 _PIECE: Final = 65536
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_ZLIB_MASK: Final = 0x8F
+_ZLIB_METHOD: Final = 0x08
+"""How the first byte of a zlib stream looks, whatever its window."""
+
 _HEADERS: Final = {
     "User-Agent": f"pytest-expedition/{version('pytest-expedition')}",
     "Accept": "application/json",
@@ -175,12 +182,19 @@ def _read(response: requests.Response) -> Reply:
 
 def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     """Decode a body as requests and curl do: an encoding that they do not know changes nothing."""
+    for each in reversed(encoding.split(",")[-MOST_ENCODINGS:]):
+        pieces = _decoded_once(pieces, each.strip())
+    return pieces
+
+
+def _decoded_once(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     if encoding in {"gzip", "x-gzip"}:
         return _unzipped(pieces, _GZIP)
     if encoding == "deflate":
         first = next(pieces, b"")
         # Its name means zlib; many servers send the bare stream.
-        window = zlib.MAX_WBITS if first.startswith(b"\x78") else -zlib.MAX_WBITS
+        is_zlib = first[:1] and first[0] & _ZLIB_MASK == _ZLIB_METHOD
+        window = zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS
         return _unzipped(itertools.chain([first], pieces), window)
     return pieces
 
