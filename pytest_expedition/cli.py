@@ -298,6 +298,8 @@ def _run_client(options: argparse.Namespace) -> int:
 def _test(arguments: list[str]) -> int:
     """Run the contract suite in place of this process, so that pytest gets Ctrl-C itself."""
     suite = [sys.executable, "-m", "pytest", "--pyargs", "pytest_expedition.contract"]
+    if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        suite += ["-p", "expedition"]
     options = {each.partition("=")[0] for each in arguments}
     if "--expedition-url" not in options:
         url = next((each for each in arguments if each.startswith(("http://", "https://"))), None)

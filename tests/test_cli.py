@@ -120,6 +120,17 @@ def test_the_suite_is_not_run_without_an_instance(tmp_path: pathlib.Path) -> Non
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_the_suite_is_run_where_plugins_are_not_loaded_by_themselves(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    done = the_suite(tmp_path, "http://127.0.0.1:1", "--expedition-dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "http://127.0.0.1:1, profile default" in done.stdout
+
+
 @pytest.mark.parametrize("setting", ["expedition_url = {url}", "expedition_config = target.toml"])
 def test_the_instance_may_be_named_in_the_settings_of_pytest(
     tmp_path: pathlib.Path, setting: str, monkeypatch: pytest.MonkeyPatch

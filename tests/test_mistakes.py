@@ -63,12 +63,27 @@ def reason(pytester: pytest.Pytester, *arguments: str) -> str:
     ("make", "told"),
     [
         (page(503, "<h1>Down for maintenance</h1>"), "it begins with “<h1>Down for maintenance"),
-        (page(301, Location="https://other/"), "HTTP 301, a redirect to https://other/"),
+        (
+            page(301, Location="https://other/"),
+            "HTTP 301, a redirect to https://other/; the suite ",
+        ),
+        (page(301, Location="https://other/"), "no redirect: give the URL of the instance itself"),
+        (page(429, "slowly"), "it begins with “slowly”; run again later"),
+        (page(403, "<p>No"), "; is that the address of the instance, and may this machine send"),
         (page(401, "{}"), "refuses the key: "),
         (page(501, "<p>Not supported"), " does not answer as an Expedition instance: HTTP 501 "),
         (page(501, "<p>Not supported"), "is that the address of the instance, and is it running?"),
     ],
-    ids=["maintenance", "redirect", "key refused", "another server", "what to do then"],
+    ids=[
+        "maintenance",
+        "redirect",
+        "after it",
+        "throttled",
+        "firewall",
+        "key refused",
+        "another server",
+        "what to do then",
+    ],
 )
 def test_an_answer_in_the_place_of_the_application_is_named(
     pytester: pytest.Pytester,
@@ -145,7 +160,10 @@ def test_https_for_http_and_http_for_https(
     [
         (None, "EXPEDITION_API_KEY is not set: set it to the key of the instance, or set "),
         ("", "EXPEDITION_API_KEY is empty: set it to the key of the instance, or set "),
-        ("Bearer x", "api_key begins with `Bearer `: give the key alone, without that word"),
+        (
+            "Bearer x",
+            "ERROR: EXPEDITION_API_KEY begins with `Bearer `: give the key alone, without that",
+        ),
     ],
 )
 def test_a_key_that_cannot_be_used(
@@ -164,6 +182,10 @@ def test_a_key_that_cannot_be_used(
     [
         ("--expedition-config=none.toml", "none.toml: cannot be read: No such file"),
         ("--expedition-url=192.0.2.1", "url = '192.0.2.1': must begin with http:// or https://"),
+        (
+            "--expedition-url=e.toml",
+            "like https://192.0.2.10; give a target file with --expedition-c",
+        ),
         ("--expedition-replay=report.json", "report.json: is a report, not a plan; its plans are"),
         ("--expedition-url=http://h/api/v1", "must be given without /api/v1 at its end"),
         ("--expedition-report=r.txt", "the suffix must be one of .json, .html, .md"),

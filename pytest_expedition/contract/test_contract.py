@@ -20,7 +20,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not hasattr(metafunc.config.option, "expedition_profile"):
         raise pytest.Collector.CollectError(
             "the plugin of pytest-expedition is not loaded, so nothing can be judged: remove "
-            "`-p no:expedition`, or add `-p pytest_expedition.plugin` if plugins are not autoloaded"
+            "`-p no:expedition`, or add `-p expedition` if plugins are not autoloaded"
         )
 
 

@@ -222,7 +222,13 @@ class SessionReport:
                 f"{errors - 1} are skipped"
             )
         unknown = sum(entry["reason"] in UNKNOWN for entry in document["requirements"])
-        if unknown and not path_setting(self.config, "config") and setting(self.config, "url"):
+        judged = {"pass", "fail"} & {entry["outcome"] for entry in document["requirements"]}
+        if (
+            unknown
+            and judged
+            and not path_setting(self.config, "config")
+            and setting(self.config, "url")
+        ):
             lines.append(
                 f"no target file says which jobs can be cancelled, so {unknown} requirements were "
                 "not tested: write one, and pass it with --expedition-config"

@@ -21,6 +21,7 @@ from pytest_expedition.real_time import pause
 from pytest_expedition.suite.agent import AGENT_TRIES, Agent
 from pytest_expedition.suite.calls import Call, listed
 from pytest_expedition.suite.errors import (
+    TOO_MANY_REQUESTS,
     LimitReachedError,
     TargetUnusableError,
     does_not_answer,
@@ -87,7 +88,6 @@ LOGGERS: Final = tuple(
 """The loggers that may write what was sent or received."""
 
 WRONG_KEY: Final = "not-a-key"
-TOO_MANY_REQUESTS: Final = 429
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+TOO_MANY_REQUESTS: Final = 429
+
 
 class LimitReachedError(Exception):
     """Another request would go beyond a limit of the target; ``limit`` is its name.
@@ -24,6 +26,15 @@ class TargetUnusableError(Exception):
 
 _CLOSED: Final = ("closed connection without response", "reset by peer")
 """What the error says if a request in plain HTTP goes to a port that speaks TLS."""
+
+
+def what_to_do(status: int, location: str) -> str:
+    """Say what to do where something before the application refused all requests."""
+    if location:
+        return "; the suite follows no redirect: give the URL of the instance itself"
+    if status == TOO_MANY_REQUESTS:
+        return "; run again later"
+    return "; is that the address of the instance, and may this machine send requests to it?"
 
 
 def does_not_answer(url: str, lost: str) -> TargetUnusableError:

@@ -12,7 +12,7 @@ from pytest_expedition.oracle.history import created_id
 from pytest_expedition.oracle.situations import LATE
 from pytest_expedition.protocol.origin import described
 from pytest_expedition.protocol.recipe import DOCUMENTED_IMPORT
-from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
+from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError, what_to_do
 from pytest_expedition.suite.pace import Pace
 from pytest_expedition.suite.plan import AT_ONCE, AT_THE_END
 
@@ -330,6 +330,7 @@ class Executor:
             first = refused[0]
             assert first.status is not None
             what = described(first.status, first.body, first.location)
+            what += what_to_do(first.status, first.location)
             if first.answered:
                 own = tuple(self.target.jobs) != (DOCUMENTED_IMPORT,)
                 advice = CORRECT_THE_RECIPE if own else WITHOUT_A_RECIPE

@@ -110,12 +110,7 @@ class Target:
     def _check_credentials(self) -> None:
         if not self.api_key and not (self.username and self.password):
             raise TargetError("Target: needs api_key, or username and password")
-        if not (self.api_key.isascii() and self.api_key.isprintable()):
-            raise TargetError("Target: api_key holds characters that no HTTP header can carry")
-        if self.api_key.lower().startswith("bearer "):
-            raise TargetError(
-                "Target: api_key begins with `Bearer `: give the key alone, without that word"
-            )
+        check_key(self.api_key, "Target: api_key")
 
     @property
     def certificate(self) -> str | tuple[str, str] | None:
@@ -140,6 +135,14 @@ def _repeated(names: list[str]) -> list[str]:
     return [name for name in names if names.count(name) > 1]
 
 
+def check_key(key: str, where: str) -> None:
+    """Raise ``TargetError`` for what cannot be a key; ``where`` is the name of what holds it."""
+    if not (key.isascii() and key.isprintable()):
+        raise TargetError(f"{where} holds characters that no HTTP header can carry")
+    if key.lower().startswith("bearer "):
+        raise TargetError(f"{where} begins with `Bearer `: give the key alone, without that word")
+
+
 def check_url(url: str, where: str) -> None:
     """Raise ``TargetError`` for what cannot be the address of an instance.
 
@@ -153,7 +156,8 @@ def check_url(url: str, where: str) -> None:
     if not good or parts.query or parts.fragment:
         begins = url.startswith(("http://", "https://"))
         allowed = "must be" if begins else "must begin with http:// or https://,"
-        raise TargetError(f"{where} = {url!r}: {allowed} like https://192.0.2.10")
+        hint = "; give a target file with --expedition-config" if url.endswith(".toml") else ""
+        raise TargetError(f"{where} = {url!r}: {allowed} like https://192.0.2.10{hint}")
     if parts.username is not None or parts.password is not None:
         raise TargetError(f"{where}: must not hold credentials; set {API_KEY_VARIABLE} instead")
     if parts.path.rstrip("/").endswith(API_ROOT):

@@ -27,6 +27,7 @@ from pytest_expedition.suite.target import (
     Limits,
     Target,
     TargetError,
+    check_key,
     check_url,
     shown,
 )
@@ -281,6 +282,8 @@ def _credentials(auth: Mapping[str, str], where: str, environ: Mapping[str, str]
                 f"{where}: auth.{key}: must name an environment variable that is set and not "
                 f"empty{_name_of(variable)}"
             )
+        if key == "api_key_env":
+            check_key(value, variable if not named else f"{where}: the value of auth.{key}")
         values[key.removesuffix("_env")] = value
     return values
 
