@@ -272,14 +272,24 @@ class JobHistory:
         return max(shown, key=lambda other: other.state or 0.0, default=None)
 
 
+@dataclass
+class OfAllJobs:
+    """What concerns all jobs of a server, in the order in which it was sent."""
+
+    cancels: list[Exchange] = field(default_factory=list)
+    """All answered cancels."""
+    agent: list[Exchange] = field(default_factory=list)
+    """All that the agent was told."""
+    lists: list[Listing] = field(default_factory=list)
+    """All lists of jobs."""
+
+
 class History:
     """Exchanges with one server, and the jobs in them.
 
     ``job_seconds`` is how long a job may take from its creation to its end. ``others_may_act``
     says whether others may have sent requests to the server too, about the same jobs. Where the
-    exchanges are those about one job, ``cancels``, ``agent`` and ``lists`` are the answered cancels
-    of all jobs, all that the agent was told, and all lists of jobs, in the order in which they were
-    sent.
+    exchanges are those about one job, ``of_all_jobs`` is what concerns it besides.
 
     ``jobs`` holds the jobs whose id was given out once: if an id was given out twice, an answer
     does not tell which of the two jobs it is about. A job whose creation is not in the history is
@@ -292,9 +302,7 @@ class History:
         *,
         job_seconds: float,
         others_may_act: bool = False,
-        cancels: Sequence[Exchange] | None = None,
-        agent: Sequence[Exchange] | None = None,
-        lists: Sequence[Listing] | None = None,
+        of_all_jobs: OfAllJobs | None = None,
     ) -> None:
         self.server = ""
         """The server's address, where it is not said elsewhere."""
@@ -302,16 +310,13 @@ class History:
         self.exchanges: Sequence[Exchange] = sorted(exchanges, key=attrgetter("sent"))
         few = [x for x in self.exchanges if x.kind != "status"]
         self.creations = [x for x in few if x.kind == "create" and not x.probe]
-        self.cancels = answered_cancels(few) if cancels is None else cancels
-        """The answered cancels of all jobs, in the order in which they were sent."""
         self.commands = [x for x in few if x.kind == "agent"]
         """What these exchanges told the agent: to start, to stop, or to restart."""
-        self.agent = self.commands if agent is None else agent
-        """All that the agent was told."""
         self.own_lists = [found for x in few if (found := listing_of(x)) is not None]
         """The lists of jobs among these exchanges."""
-        self.lists = self.own_lists if lists is None else lists
-        """All lists of jobs."""
+        of_all_jobs = of_all_jobs or OfAllJobs(answered_cancels(few), self.commands, self.own_lists)
+        self.cancels, self.agent = of_all_jobs.cancels, of_all_jobs.agent
+        self.lists = of_all_jobs.lists
         self.probes = [x for x in self.exchanges if x.probe]
         """The probes, in the order in which they were sent."""
         self.creations_by_id: dict[int, list[Exchange]] = {}

@@ -62,6 +62,7 @@ def together(parts: Sequence[Judged]) -> Judged:
         requests=sum(part.requests for part in parts),
         jobs=sum(part.jobs for part in parts),
         unanswered=sum((part.unanswered for part in parts), Counter()),
+        told_twice=sum(part.told_twice for part in parts),
         seconds=sum(part.seconds for part in parts),
         created_in=next((part.created_in for part in parts if part.created_in is not None), None),
         dialects={dialect for part in parts for dialect in part.dialects},

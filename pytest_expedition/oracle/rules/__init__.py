@@ -68,7 +68,7 @@ class Finding:
 
     kept: int = 0
     violations: tuple[Violation, ...] = ()
-    first_broken: Mapping[Hashable, float] = field(default_factory=dict)
+    first_broken: dict[Hashable, float] = field(default_factory=dict)
     unseen: int = 0
     crash: str = ""
 

@@ -80,6 +80,15 @@ class AcrossJobs(NamedTuple):
     notes: Notes
     rule: NotesRule
 
+    def noting_into(self, taken: list[Any]) -> Rule:
+        """Return a rule that takes notes of a history and adds them to those that were taken."""
+
+        def take(history: History) -> Iterator[Judgement]:
+            taken.extend(self.notes(history))
+            return iter(())
+
+        return take
+
 
 RULES: Final[dict[str, Rule]] = {}
 """The rule of every requirement, by its id."""
