@@ -171,6 +171,9 @@ def test_secrets_show_nowhere() -> None:
         ('url = "https://h"\njob = []\n', "[[job]] is missing"),
         ('url = "https://h"\njob = 3\n', "job = 3: must be tables: [[job]]"),
         ("colour = 1\n" + MINIMAL, "colour = 1: unknown key, known are url, verify"),
+        ('"\\u001b\\u202e" = 1\n' + MINIMAL, r"\x1b\u202e = 1: unknown key, known are url"),
+        (f"size = {'9' * 5000}\n" + MINIMAL, "is not TOML: a number has too many digits"),
+        ('url = "http://h /"\n' + JOB, "must be like https://192.0.2.10"),
         ("verify = 3\n" + MINIMAL, "verify = 3: must be true, false or the path of a CA bundle"),
         ('verify = "no.pem"\n' + MINIMAL, "a CA bundle that exists"),
         ('dialect = "php"\n' + MINIMAL, "dialect = 'php': must be one of auto, system, msg, data"),
@@ -310,6 +313,31 @@ def test_a_target_without_jobs_is_refused() -> None:
 def test_a_recipe_leads_to_no_other_host(path: str) -> None:
     with pytest.raises(ValueError, match="must be a path that begins with /api/"):
         JobRecipe(name="import", path=path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/project/1/../../job",
+        "/api/v1/project/%2e%2E/job",
+        "/api/v1/./import",
+        "/api/v1/job#/import",
+        "/api/v1/import HTTP/1.1\r\nX: y",
+        "/api/v1/a b",
+        "/api/v1/\x1b",
+    ],
+)
+def test_the_path_of_a_recipe_is_as_it_is_sent(path: str) -> None:
+    """Libraries resolve dots and cut fragments: another request would be sent than is named."""
+    with pytest.raises(ValueError, match="must be as it is sent, without white space, `#`, and"):
+        JobRecipe(name="import", path=path)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/agent/stop", "/api/v1/agent/2/stop", "/api/v1/job/7"])
+def test_a_recipe_is_about_no_job_and_no_agent(path: str) -> None:
+    """Only `control = true` allows to stop the agent."""
+    with pytest.raises(ValueError, match="must create a job; requests about jobs and the agent"):
+        JobRecipe(name="import", path=path, method="GET")
 
 
 def test_what_is_said_in_python_is_checked_too() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json as json_text
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,17 @@ class JobRecipe:
             raise ValueError(
                 f"JobRecipe: path = {self.path!r}: must be a path that begins with /api/"
             )
+        steps = unquote(self.path).partition("?")[0].split("/")
+        if not {".", ".."}.isdisjoint(steps) or not _AS_SENT.fullmatch(self.path):
+            raise ValueError(
+                f"JobRecipe: path = {self.path!r}: must be as it is sent, without white space, "
+                "`#`, and the steps `.` and `..`"
+            )
+        if self.path.startswith(("/api/v1/job/", "/api/v1/agent/")):
+            raise ValueError(
+                f"JobRecipe: path = {self.path!r}: must create a job; requests about jobs and the "
+                "agent are sent by the suite itself"
+            )
         if self.method not in get_args(Method):
             allowed = ", ".join(get_args(Method))
             raise ValueError(f"JobRecipe: method = {self.method!r}: must be one of {allowed}")
@@ -44,6 +57,8 @@ class JobRecipe:
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"JobRecipe: json: cannot be written as JSON: {error}") from None
 
+
+_AS_SENT: Final = re.compile(r"[^\s#\x00-\x20\x7f]+")
 
 DOCUMENTED_IMPORT: Final = JobRecipe(
     name="import",

@@ -32,6 +32,10 @@ LONGEST_SHOWN: Final = 120
 class TargetError(ValueError):
     """A target that cannot be used; the message names the file, the key and what is allowed."""
 
+    def __init__(self, message: str) -> None:
+        # Files hold any characters; the message is for a terminal.
+        super().__init__("".join(x if x.isprintable() else ascii(x)[1:-1] for x in message))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -153,7 +157,7 @@ def check_url(url: str, where: str) -> None:
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
-    if not good or parts.query or parts.fragment:
+    if not good or parts.query or parts.fragment or any(x.isspace() for x in url):
         begins = url.startswith(("http://", "https://"))
         allowed = "must be" if begins else "must begin with http:// or https://,"
         hint = "; give a target file with --expedition-config" if url.endswith(".toml") else ""

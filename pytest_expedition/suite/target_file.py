@@ -113,8 +113,10 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise TargetError(f"{path}: is not TOML: it is not UTF-8") from None
     except RecursionError:
         raise TargetError(f"{path}: is not TOML: it is nested too deep") from None
-    except ValueError as error:
+    except tomllib.TOMLDecodeError as error:
         raise TargetError(f"{path}: is not TOML: {error}") from None
+    except ValueError:
+        raise TargetError(f"{path}: is not TOML: a number has too many digits") from None
 
 
 @contextlib.contextmanager
