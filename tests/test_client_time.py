@@ -20,6 +20,7 @@ from clients import Asynchronous, Client, content
 
 from pytest_expedition import Situation
 from pytest_expedition.clients.catalogue import SCENARIOS
+from pytest_expedition.clients.guard import ClientNeverEnds, place_of
 from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
 from pytest_expedition.clients.virtual_time import frames_of_threads
 
@@ -154,6 +155,14 @@ def test_a_client_that_sleeps_by_another_clock_is_ended_and_told_so(
         assert way in message
 
 
+def test_the_place_is_told_though_a_second_interrupt_came_outside_the_client() -> None:
+    with pytest.raises(ClientNeverEnds) as first:
+        raise ClientNeverEnds
+    second = ClientNeverEnds()
+    second.__context__ = first.value
+    assert place_of(second).startswith(" at test_client_time.py:")
+
+
 def test_an_async_client_that_sleeps_by_another_clock_is_told_so(harness: Harness) -> None:
     client = Asynchronous(harness)
 
@@ -253,6 +262,30 @@ class TestAsync:
         assert all(task.done() for task in tasks)
         (created,) = {step.created for step in harness.transcript.steps} - {None}
         assert {step.exchange.job_id for step in harness.transcript.steps} == {None, created}
+
+    def test_a_task_that_swallows_a_cancel_is_cancelled_again(self, harness: Harness) -> None:
+        client = self.Client(harness)
+        swallowed = 0
+        tasks: list[asyncio.Task[None]] = []
+
+        async def go_on() -> None:
+            nonlocal swallowed
+            while True:
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError:  # noqa: PERF203
+                    swallowed += 1
+                    if swallowed > 1:
+                        raise
+
+        async def wait(job_id: Any) -> str:
+            tasks.append(asyncio.create_task(go_on()))
+            return await client.wait_async(job_id)
+
+        harness.run(
+            SCENARIOS["ordinary"].situation, ClientFunctions(start=client.start_async, wait=wait)
+        )
+        assert [task.cancelled() for task in tasks] == [True]
 
     @pytest.mark.parametrize("own_loop", [True, False])
     def test_it_is_ended_where_it_would_go_on_for_ever(

@@ -252,3 +252,15 @@ def own_place(stack: traceback.StackSummary) -> str:
         if not each.filename.startswith((here, library)) and "site-packages" not in each.filename
     ]
     return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+
+
+def place_of(error: BaseException | None) -> str:
+    """Tell where a client was when it was ended.
+
+    A second interrupt may have come while the first left the client; that one knows the place.
+    """
+    while error is not None:
+        if place := own_place(traceback.extract_tb(error.__traceback__)):
+            return place
+        error = error.__context__
+    return ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
-from pytest_expedition.clients.guard import WAYS_OUT, Guard, own_place
+from pytest_expedition.clients.guard import CANCELS_OF_A_TASK, WAYS_OUT, Guard, own_place, place_of
 from pytest_expedition.clients.rules import judge_client
 from pytest_expedition.clients.transcript import ENDS, Call, Said, Step, Transcript
 from pytest_expedition.clients.virtual_time import VirtualTime
@@ -232,7 +232,7 @@ class Harness:
         except BaseException as error:
             # A client that is ended may pass that on as an error of its own, or in a group.
             if self._guard.ended:
-                self._guard.place = own_place(traceback.extract_tb(error.__traceback__))
+                self._guard.place = place_of(error)
             elif isinstance(error, Exception):
                 attempt.raised = error
             else:
@@ -273,11 +273,17 @@ def _tasks() -> set[asyncio.Task[Any]]:
 
 
 async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks that a client has left behind: none may poll on in the next situation."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=1)
+    """Cancel tasks that a client has left behind: none may poll on in the next situation.
+
+    What a task awaits may swallow a cancel: until Python 3.12 ``asyncio.wait_for`` sometimes does.
+    """
+    left = set(tasks)
+    for _ in range(CANCELS_OF_A_TASK):
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=1)
 
 
 @dataclass(frozen=True, kw_only=True)

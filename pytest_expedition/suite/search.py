@@ -111,10 +111,10 @@ class Search:
         fixed = plans_of(jobs, stop_agent=stop_agent)
         crowd = fixed[0]
         if self.profile == "smoke":
-            # The job that is created while the agent is stopped is only watched.
+            # The first job, which runs to its end, is created while the agent is stopped.
             few = crowd.jobs[int(stop_agent) : SMOKE_JOBS]
-            watched = [replace(each, jobs=each.jobs[:1]) for each in fixed if each.agent_stopped]
-            fixed = [replace(crowd, jobs=few or crowd.jobs[:1]), *watched]
+            first = [replace(each, jobs=crowd.jobs[:1]) for each in fixed if each.agent_stopped]
+            fixed = [replace(crowd, jobs=few or crowd.jobs[:1]), *first]
         elif not self.target.clock.waits:  # judging in between costs no time then
             rest = replace(crowd, jobs=crowd.jobs[SMOKE_JOBS:], probes=False)
             fixed[:1] = [replace(crowd, jobs=crowd.jobs[:SMOKE_JOBS]), rest]
