@@ -338,11 +338,12 @@ def _tell(recorded: Recorded, reports: Sequence[Path], *, strict: bool) -> int:
     """Print what recordings showed, and write the reports; return the exit status."""
     from pytest_expedition.oracle.verdict import exit_status
     from pytest_expedition.report.document import document_of
-    from pytest_expedition.report.file import write
     from pytest_expedition.report.text import recording_lines
 
     document = document_of(recorded.record)
     for report in reports:
+        from pytest_expedition.report.file import write
+
         try:
             write(document, report)
         except OSError as error:
