@@ -141,7 +141,9 @@ def require_the_same(whole: dict[str, Finding], judged: Judged) -> None:
     for name, found in judged.findings.items():
         assert not found.crash
         assert bool(found.violations) == bool(whole[name].violations), name
-        assert (found.kept, found.unseen) == (whole[name].kept, whole[name].unseen), name
+        assert (found.kept, found.inconclusive) == (whole[name].kept, whole[name].inconclusive), (
+            name
+        )
         for violation in found.violations:
             again = judge(violation.history, [name])[name].violations
             stands = violation.fault in {each.fault for each in again}

@@ -1260,13 +1260,13 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .answer_poll(PAGE, status=503)
         .answer_poll(PAGE, status=503)
         .lose("status"),
-        "unseen",
+        "inconclusive",
     ),
     (
         "status.envelope",
         "no answer after a cancel",
         silent(running().poll(0.6).poll(0.7).poll(0.8).cancel(-1), 3).cancel(-1),
-        "unseen",
+        "inconclusive",
     ),
     (
         "status.envelope",
@@ -1284,7 +1284,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .poll(0.7)
         .answer_poll(b"Error", status=500)
         .poll(1),
-        "unseen",
+        "inconclusive",
     ),
     (
         "status.envelope",
@@ -1293,7 +1293,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .poll(1)
         .poll(1)
         .poll(1),
-        "unseen",
+        "inconclusive",
     ),
     (
         "status.envelope",
@@ -1327,7 +1327,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.persists",
         "only cancels answered after -1",
         silent(running().poll(0.6).poll(0.7).poll(0.8).cancel(-1), 3).cancel(-1),
-        "unseen",
+        "inconclusive",
     ),
     (
         "cancel.persists",
@@ -1339,14 +1339,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.envelope",
         "three of four cancels lost",
         running().cancel(-1).lose("cancel").lose("cancel").lose("cancel"),
-        "unseen",
+        "inconclusive",
     ),
     ("cancel.envelope", "one lost", running().cancel(-1).lose("cancel"), "kept"),
     (
         "create.envelope",
         "three lost",
         Story().create().lose("create").lose("create").lose("create"),
-        "unseen",
+        "inconclusive",
     ),
     # On the boundary, and several faults in a row:
     (
@@ -1520,7 +1520,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("cancel.unknown", "a status", unknown("status", A_JOB, 200), "not exercised"),
     ("status.unknown", "a gateway answers", unknown("status", PAGE, 503), "not exercised"),
     ("status.completes", "four without an answer", silent(running(), 4), "not exercised"),
-    ("status.completes", "five without an answer", silent(running(), 5), "unseen"),
+    ("status.completes", "five without an answer", silent(running(), 5), "inconclusive"),
     (
         "status.completes",
         "an answer in between",
@@ -1716,8 +1716,8 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("input.bad-id", "501", bad_id(error(), 501), ["bad-id-status"]),
     # Which requests count as unanswered:
     ("status.completes", "four, and none before", silent(Story().create(), 4), "not exercised"),
-    ("status.completes", "five, and none before", silent(Story().create(), 5), "unseen"),
-    ("status.completes", "six without an answer", silent(running(), 6), "unseen"),
+    ("status.completes", "five, and none before", silent(Story().create(), 5), "inconclusive"),
+    ("status.completes", "six without an answer", silent(running(), 6), "inconclusive"),
     (
         "status.completes",
         "a refused request without a key in between",
@@ -1727,7 +1727,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
             ),
             1,
         ),
-        "unseen",
+        "inconclusive",
     ),
     (
         "status.completes",
@@ -1831,7 +1831,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "agent.idempotent",
         "no answer to the second start",
         agent("start").tell_agent("start", status=None),
-        "unseen",
+        "inconclusive",
     ),
     (
         "agent.idempotent",
@@ -1963,7 +1963,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "agent.gates",
         "the start is not answered",
         gated().poll(0).tell_agent("start", status=None).poll(0, at=99),
-        "unseen",
+        "inconclusive",
     ),
     ("agent.gates", "never asked while stopped", gated().restart().poll(0.5), "kept"),
     (
@@ -1983,7 +1983,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "agent.gates",
         "stopped again",
         gated().poll(0).tell_agent("stop").poll(0, at=99),
-        "unseen",
+        "inconclusive",
     ),
     (
         "agent.gates",
@@ -2039,7 +2039,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "agent.gates",
         "the start is refused",
         gated().poll(0).tell_agent("start", status=409).poll(0, at=99),
-        "unseen",
+        "inconclusive",
     ),
     # Where the agent was told to stop, jobs may stay incomplete:
     *[
@@ -2403,8 +2403,8 @@ def test_judgements_are_counted() -> None:
     for _ in range(5):
         story.lose("status")
     findings = judge(story.history())
-    assert (findings["status.bounds"].kept, findings["status.bounds"].unseen) == (2, 0)
-    assert (findings["status.completes"].kept, findings["status.completes"].unseen) == (0, 1)
+    assert (findings["status.bounds"].kept, findings["status.bounds"].inconclusive) == (2, 0)
+    assert (findings["status.completes"].kept, findings["status.completes"].inconclusive) == (0, 1)
 
 
 def test_a_rule_that_breaks_down_is_no_pass_and_leaves_the_others_alone(

@@ -90,8 +90,8 @@ def test_a_rule_that_broke_down_is_error_however_much_held() -> None:
 
 
 def test_what_could_not_be_seen_is_inconclusive_however_much_held() -> None:
-    result = outcome("status.completes", Finding(kept=9, unseen=1))
-    assert (result.outcome, result.unseen) == ("inconclusive", 1)
+    result = outcome("status.completes", Finding(kept=9, inconclusive=1))
+    assert (result.outcome, result.inconclusive) == ("inconclusive", 1)
 
 
 def test_what_a_dialect_does_not_have_is_not_tested_however_the_run_ended() -> None:
@@ -120,7 +120,7 @@ def test_a_run_that_broke_is_an_error_whatever_passed() -> None:
 def test_not_exercised_is_inconclusive_and_names_the_limit() -> None:
     result = outcome("cancel.race", Finding(), limit="requests")
     assert (result.outcome, result.limit) == ("inconclusive", "requests")
-    assert (result.kept, result.unseen) == (0, 0)
+    assert (result.kept, result.inconclusive) == (0, 0)
 
 
 def test_what_a_run_that_broke_did_not_judge_is_error() -> None:
@@ -201,7 +201,7 @@ WAIVER = Waiver(id="status.monotonic", reason="known to the vendor", until=LAST_
         (Finding(violations=(SHORT,)), date(2027, 3, 2), "fail", "expired"),
         (Finding(kept=1), date(2026, 1, 1), "pass", "not-needed"),
         (Finding(kept=1), date(2027, 3, 2), "pass", "not-needed"),
-        (Finding(unseen=1), date(2026, 1, 1), "inconclusive", "undecided"),
+        (Finding(inconclusive=1), date(2026, 1, 1), "inconclusive", "undecided"),
         (Finding(), date(2026, 1, 1), "inconclusive", "undecided"),
         (Finding(), date(2027, 3, 2), "inconclusive", "expired"),
         (Finding(crash="oops"), date(2026, 1, 1), "error", "undecided"),

@@ -192,14 +192,14 @@ class BrokenPromise(TypedDict):
 class TrialFound(TypedDict):
     """What a client did in one scenario; it passes between processes (pytest-xdist).
 
-    ``unseen`` are the promises that were exercised without a result.
+    ``inconclusive`` are the promises that were exercised without a result.
     """
 
     scenario: str
     run: RunEntry
     told_to_cancel: bool
     outcomes: dict[str, Outcome]
-    unseen: list[str]
+    inconclusive: list[str]
     broken: dict[str, BrokenPromise]
 
 
@@ -238,7 +238,7 @@ def scenario_entry(
         },
         "told_to_cancel": transcript.told_to_cancel,
         "outcomes": {result.requirement.id: result.outcome for result in results},
-        "unseen": [result.requirement.id for result in results if result.unseen],
+        "inconclusive": [result.requirement.id for result in results if result.inconclusive],
         "broken": {
             result.requirement.id: _broken(scenario, transcript, result.violation)
             for result in results
@@ -288,10 +288,12 @@ def promise_entries(runs: Sequence[TrialFound]) -> Iterator[RequirementEntry]:
         if outcome == "pass":
             reason = f"kept in {plural(len(scenarios), 'scenario')}"
         elif outcome == "inconclusive":
-            unseen = [run["scenario"] for run in by_outcome[outcome] if promise.id in run["unseen"]]
+            inconclusive = [
+                run["scenario"] for run in by_outcome[outcome] if promise.id in run["inconclusive"]
+            ]
             reason = f"not exercised: {promise.unexercised}"
-            if unseen:
-                names = cut(", ".join(dict.fromkeys(unseen)))
+            if inconclusive:
+                names = cut(", ".join(dict.fromkeys(inconclusive)))
                 reason = f"exercised in {names}, but the client ended before the result showed"
         elif outcome == "error":
             reason = f"the rule crashed in {cut(', '.join(scenarios))}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_expedition.clients.transcript import ENDS
 from pytest_expedition.oracle.history import CANCELLED, NO_KEY
 from pytest_expedition.oracle.rules import Finding, find
-from pytest_expedition.oracle.rules.base import KEPT, UNSEEN, Fault, Judgement, Violation
+from pytest_expedition.oracle.rules.base import INCONCLUSIVE, KEPT, Fault, Judgement, Violation
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ SAID_OTHERWISE: Final = Fault("said-otherwise", "The job {end}, but the client {
 
 def _judge_saying(run: Run) -> Judgement:
     if not run.said.words or "endless" in run.said.words:
-        return UNSEEN  # it was not heard, or was stopped before it said anything
+        return INCONCLUSIVE  # it was not heard, or was stopped before it said anything
     if run.end in run.said.words:
         return KEPT
     assert run.end_shown is not None
@@ -323,9 +323,9 @@ def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
         if run.end is not None or not run.polls or _waited(run) < PATIENCE:
             continue
         if "endless" in run.said.words and (_waited(run) < LONGEST or transcript.pace != 1):
-            yield UNSEEN  # it was ended before it had waited for two hours of its own time
+            yield INCONCLUSIVE  # it was ended before it had waited for two hours of its own time
         elif not run.said.words:
-            yield UNSEEN  # what it said is not known
+            yield INCONCLUSIVE  # what it said is not known
         elif "endless" in run.said.words:
             yield Violation(NEVER_GAVE_UP, run.polls[-1].exchange, seconds=round(_waited(run)))
         else:
@@ -391,7 +391,7 @@ def _survives(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement
                 how=run.said.how,
             )
         elif run.last is outages[-1]:
-            yield UNSEEN  # it was not heard, or ended, or said that the job had ended
+            yield INCONCLUSIVE  # it was not heard, or ended, or said that the job had ended
         else:
             yield KEPT
 

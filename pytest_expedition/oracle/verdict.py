@@ -67,10 +67,10 @@ class Result:
 
     ``kept`` is how often the promise was tested and kept, ``violation`` the proof that it was
     broken, ``follows_from`` the requirement whose failure explains it, or ``waived_cause`` if that
-    failure is waived, ``unseen`` how often lost answers hid the result. The others say why it was
-    not tested: ``lacking`` is the capability that the target lacks, ``dialect`` the one that does
-    not have what the requirement is about, ``limit`` the limit that ended the run, ``pause`` the
-    seconds that the target asked to wait, if they were too long for that limit, ``crash`` the
+    failure is waived, ``inconclusive`` how often lost answers hid the result. The others say why it
+    was not tested: ``lacking`` is the capability that the target lacks, ``dialect`` the one that
+    does not have what the requirement is about, ``limit`` the limit that ended the run, ``pause``
+    the seconds that the target asked to wait, if they were too long for that limit, ``crash`` the
     traceback of the rule. ``waiver`` is the target's waiver, if it has one, and ``waiver_state``
     its state.
     """
@@ -81,7 +81,7 @@ class Result:
     violation: Violation | None = None
     follows_from: str = ""
     waived_cause: str = ""
-    unseen: int = 0
+    inconclusive: int = 0
     lacking: Capability | None = None
     dialect: str = ""
     limit: str = ""
@@ -127,8 +127,10 @@ def decide_outcomes(
             )
         elif finding.crash or (broke and not finding.kept):
             result = Result(requirement=requirement, outcome="error", crash=finding.crash)
-        elif finding.unseen:
-            result = Result(requirement=requirement, outcome="inconclusive", unseen=finding.unseen)
+        elif finding.inconclusive:
+            result = Result(
+                requirement=requirement, outcome="inconclusive", inconclusive=finding.inconclusive
+            )
         elif finding.kept:
             result = Result(requirement=requirement, outcome="pass", kept=finding.kept)
         elif not requirement.is_about(dialect):

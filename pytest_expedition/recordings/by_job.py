@@ -189,7 +189,7 @@ class _Judge:
             known,
             kept=known.kept + found.kept,
             violations=tuple(proofs[:1]),
-            unseen=known.unseen + found.unseen,
+            inconclusive=known.inconclusive + found.inconclusive,
             crash=known.crash or found.crash,
         )
 

@@ -146,10 +146,10 @@ def _judged(result: Result, broke: str) -> str:
             if result.dialect:
                 return NOT_CARRIED.format(dialect=result.dialect)
             return LACKING[result.lacking]
-        case "inconclusive" if result.unseen:
+        case "inconclusive" if result.inconclusive:
             return (
-                f"exercised {plural(result.unseen, 'time')}, but lost or unusable answers hide the "
-                "result"
+                f"exercised {plural(result.inconclusive, 'time')}, but lost or unusable answers "
+                "hide the result"
             )
         case "inconclusive":
             ended = f"; the limit `{result.limit}` ended the run" if result.limit else ""

@@ -1,8 +1,8 @@
 """The oracle: one function a requirement, from a history to judgements, without any I/O.
 
 A rule yields one judgement for each check of its promise: ``KEPT``, a ``Violation`` with the
-exchanges that prove it, or ``UNSEEN`` if lost answers hide the result. A rule that yields nothing
-had nothing to check.
+exchanges that prove it, or ``INCONCLUSIVE`` if lost answers hide the result. A rule that yields
+nothing had nothing to check.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pytest_expedition.oracle.rules import (
 )
 from pytest_expedition.oracle.rules.base import (
     ACROSS_JOBS,
+    INCONCLUSIVE,
     KEPT,
     RULES,
-    UNSEEN,
     Judgement,
     Violation,
 )
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACROSS_JOBS",
+    "INCONCLUSIVE",
     "KEPT",
     "RULES",
-    "UNSEEN",
     "Finding",
     "Judgement",
     "Violation",
@@ -69,7 +69,7 @@ class Finding:
     kept: int = 0
     violations: tuple[Violation, ...] = ()
     first_broken: dict[Hashable, float] = field(default_factory=dict)
-    unseen: int = 0
+    inconclusive: int = 0
     crash: str = ""
 
 
@@ -96,7 +96,7 @@ def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
                 for number, finding in enumerate(found)
                 for job, sent in finding.first_broken.items()
             },
-            unseen=sum(finding.unseen for finding in found),
+            inconclusive=sum(finding.inconclusive for finding in found),
             crash=next((finding.crash for finding in found if finding.crash), ""),
         )
     return findings
@@ -104,14 +104,14 @@ def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
 
 def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> Finding:
     """Ask one rule about what it judges."""
-    kept, unseen, crash = 0, 0, ""
+    kept, inconclusive, crash = 0, 0, ""
     violations: list[Violation] = []
     try:
         for judgement in rule(subject):
             if judgement is KEPT:
                 kept += 1
-            elif judgement is UNSEEN:
-                unseen += 1
+            elif judgement is INCONCLUSIVE:
+                inconclusive += 1
             else:
                 assert isinstance(judgement, Violation)
                 violations.append(judgement)
@@ -124,4 +124,4 @@ def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> 
         last = violation.proof[-1]
         job = violation.facts.get("job", created_id(last))
         first_broken[job] = min(last.sent, first_broken.get(job, last.sent))
-    return Finding(kept, tuple(violations), first_broken, unseen, crash)
+    return Finding(kept, tuple(violations), first_broken, inconclusive, crash)

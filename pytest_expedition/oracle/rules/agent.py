@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED, agent_command
 from pytest_expedition.oracle.rules.base import (
+    INCONCLUSIVE,
     KEPT,
-    UNSEEN,
     Fault,
     Judgement,
     Violation,
@@ -94,7 +94,7 @@ START_REFUSED: Final = Fault(
 
 def _answer_to_start(running: Exchange, start: Exchange) -> Judgement:
     if not start.answered:
-        return UNSEEN
+        return INCONCLUSIVE
     if not start.ok or start.answer.success is False:
         return Violation(START_REFUSED, running, start, status=start.status)
     return KEPT
@@ -151,7 +151,7 @@ def _gated(
     if start is None or stood_at in {None, CANCELLED, FINISHED}:
         return
     if not (start.answered and start.ok) or agent_command(start) == "stop":
-        yield UNSEEN
+        yield INCONCLUSIVE
         return
     after = [x for x in seen if start.before(x) and (further is None or x.before(further))]
     if any(x.state != stood_at or x.shows_the_end for x in after):

@@ -26,13 +26,13 @@ class Tested(enum.Enum):
     """The result of a check that did not find the promise broken."""
 
     KEPT = "kept"
-    UNSEEN = "unseen"
+    INCONCLUSIVE = "inconclusive"
 
 
 KEPT: Final = Tested.KEPT
 """The promise was checked, and kept."""
 
-UNSEEN: Final = Tested.UNSEEN
+INCONCLUSIVE: Final = Tested.INCONCLUSIVE
 """The promise was checked, but lost answers hide the result."""
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
+    INCONCLUSIVE,
     KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
-    UNSEEN,
     Fault,
     Judgement,
     Violation,
@@ -45,7 +45,7 @@ def envelope(history: History) -> Iterator[Judgement]:
     for job in jobs:
         yield from _enveloped(job)
     if hide_the_result(x for job in jobs for x in job.attempts if not x.probe):
-        yield UNSEEN
+        yield INCONCLUSIVE
 
 
 def _enveloped(job: JobHistory) -> Iterator[Judgement]:
@@ -155,7 +155,7 @@ def persists(job: JobHistory) -> Iterator[Judgement]:
     if job.cancelled is not None:
         polls = [x for x in job.polls if job.cancelled.before(x)]
         if hide_the_result(polls) and not any(x.answered for x in polls):
-            yield UNSEEN
+            yield INCONCLUSIVE
     for later in job.answers:
         if not job.cancelled_before(later):
             continue

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, created_id
 from pytest_expedition.oracle.rules.base import (
+    INCONCLUSIVE,
     KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
-    UNSEEN,
     Fault,
     Judgement,
     Violation,
@@ -55,7 +55,7 @@ def envelope(creations: list[Exchange]) -> Iterator[Judgement]:
         else:
             yield another_dialect(before, creation) or KEPT
     if hide_the_result(creations):
-        yield UNSEEN
+        yield INCONCLUSIVE
 
 
 NO_JOB_ID: Final = Fault("no-job-id", "The job id at the documented place is {value}.")

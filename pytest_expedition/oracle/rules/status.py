@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
     FEWEST_HIDDEN,
+    INCONCLUSIVE,
     KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
-    UNSEEN,
     Fault,
     Judgement,
     Violation,
@@ -70,7 +70,7 @@ def envelope(job: JobHistory) -> Iterator[Judgement]:
         else:
             yield another_dialect(job.creation, poll) or KEPT
     if hide_the_result(job.polls) or hide_the_result(job.polls[-FEWEST_HIDDEN:]):
-        yield UNSEEN
+        yield INCONCLUSIVE
 
 
 ANOTHER_JOB: Final = Fault(
@@ -205,7 +205,7 @@ def completes(job: JobHistory) -> Iterator[Judgement]:
         if ended.received < job.first_cancel_sent:
             yield KEPT
     elif job.silent >= SILENT and not job.attempts:
-        yield UNSEEN
+        yield INCONCLUSIVE
 
 
 def overdue(job: JobHistory) -> Exchange | None:
