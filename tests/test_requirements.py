@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MODULES = (access, agent, cancel, create, envelope, lists, refuse, result, status, client_rules)
 EVERY_REQUIREMENT = {**CATALOGUE, **CLIENT_CATALOGUE}
-TOLD_ABOUT_CLIENTS = {"asked", "answer"}
+TOLD_ABOUT_CLIENTS = {"asked", "answer", "was_answered"}
 """Fields of sentences that `clients/report.py` fills in from the proof of a violation."""
 
 
