@@ -217,7 +217,10 @@ def _finishing(recipe: str) -> CoveringJob:
 
 
 def _refusing(recipe: str) -> CoveringJob:
-    """Make a job that refuses its cancels, the first once others were cancelled beside it."""
+    """Make a job that refuses its cancels, the first once others were cancelled beside it.
+
+    It is cancelled once more when it has finished, as a fault may show on every second job.
+    """
     acts = (
         Act(progress=0.5, requests=_CANCEL),
         Act(progress=0.6, requests=("cancel", "poll")),
@@ -225,6 +228,8 @@ def _refusing(recipe: str) -> CoveringJob:
         Act(progress=0.7, requests=_CANCEL),
         Act(progress=0.8, requests=("cancel", "cancel")),
         Act(progress=0.93, requests=_CANCEL),
+        Act(progress=AT_THE_END, requests=_POLL),
+        Act(progress=AT_THE_END, requests=_CANCEL),
     )
     requests: tuple[SituationRequest, ...] = ("poll", *CANCELS, "creation")
     return CoveringJob(
