@@ -184,5 +184,5 @@ def test_a_form_leaves_open_the_id_and_the_progress_alone() -> None:
             job_fields(7, 0.25, JobMsg={"statusCode": -1, "statusMessage": ""}),
         )
     )
-    assert read_cached(one).form == read_cached(other).form
-    assert len({read_cached(body).form for body in (one, done, failed)}) == 3
+    assert read_cached(one).pattern == read_cached(other).pattern
+    assert len({read_cached(body).pattern for body in (one, done, failed)}) == 3

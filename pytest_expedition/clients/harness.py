@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_expedition.clients.transcript import Saying
     from pytest_expedition.fake.http import Handled
     from pytest_expedition.fake.server import ExpeditionServer
-    from pytest_expedition.fake.situation import RequestKind, Situation
+    from pytest_expedition.fake.situation import JobRequestKind, Situation
     from pytest_expedition.oracle.history import Kind
     from pytest_expedition.oracle.verdict import Result
 
@@ -48,7 +48,7 @@ STUMBLES: Final = (
 )
 """Exceptions that show that a client did not expect an answer."""
 
-_KINDS: Final[dict[RequestKind | None, Kind]] = {
+_KINDS: Final[dict[JobRequestKind | None, Kind]] = {
     "creation": "create",
     "status": "status",
     "cancel": "cancel",

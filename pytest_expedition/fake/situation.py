@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.simulation import Job
 
 OutageKind = Literal["unavailable", "bad-gateway", "unauthorized", "lost", "cut-short", "slow"]
-RequestKind = Literal["creation", "status", "cancel"]
+JobRequestKind = Literal["creation", "status", "cancel"]
 Spelling = Literal["plain", "fraction"]
 
 SLOW_SECONDS: Final = 20.0
@@ -63,13 +63,13 @@ class Outage:
     """
 
     kind: OutageKind
-    of: RequestKind = "status"
+    of: JobRequestKind = "status"
     nth: int = 2
     times: int = 1
 
     def __post_init__(self) -> None:
         _require_one_of("kind", self.kind, get_args(OutageKind))
-        _require_one_of("of", self.of, get_args(RequestKind))
+        _require_one_of("of", self.of, get_args(JobRequestKind))
         if self.nth < 1 or self.times < 1:
             raise ValueError("nth and times must not be below 1")
 
@@ -195,7 +195,7 @@ class SituationInstance(Instance):
         self.earlier_ids: Container[int] = ()
         """The ids of the jobs of earlier situations, whose clients may still ask for them."""
         self._ids = itertools.count(situation.first_id)
-        self._seen: Counter[RequestKind | None] = Counter()
+        self._seen: Counter[JobRequestKind | None] = Counter()
         self._latest: deque[float] = deque(maxlen=_MOST_AT_ONCE)
         self._after_the_end: Counter[int] = Counter()
         self._request: Request | None = None
@@ -249,7 +249,7 @@ class SituationInstance(Instance):
                 threading.Event().wait(_REALLY_SLOW)
         return response
 
-    def kind(self, request: Request) -> RequestKind | None:
+    def kind(self, request: Request) -> JobRequestKind | None:
         """Return what a request is for, if it is one about jobs."""
         if any(
             each.method == request.method and each.pattern.fullmatch(request.path)
@@ -267,7 +267,7 @@ class SituationInstance(Instance):
         )
         return match is not None and match[1].isdecimal() and int(match[1]) in self.earlier_ids
 
-    def _outage(self, kind: RequestKind | None) -> OutageKind | None:
+    def _outage(self, kind: JobRequestKind | None) -> OutageKind | None:
         number = self._seen[kind]
         return next(
             (

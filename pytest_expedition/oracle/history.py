@@ -128,7 +128,7 @@ class Exchange:
     def answer(self) -> Answer:
         """What the answer says."""
         if self.unreadable:
-            return Answer(problem=self.unreadable, form=self.body)
+            return Answer(problem=self.unreadable, pattern=self.body)
         return read_cached(self.body)
 
     @property

@@ -69,7 +69,7 @@ class Answer:
     next_step: Any = MISSING
     messages: tuple[str, ...] = ()
     result: dict[str, Any] = field(default_factory=dict)
-    form: bytes = field(default=b"", compare=False)
+    pattern: bytes = field(default=b"", compare=False)
     """The body, or what ``reading_cache`` makes of it so that equal answers are read once."""
 
     @property

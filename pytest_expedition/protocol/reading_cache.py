@@ -17,11 +17,11 @@ from pytest_expedition.protocol.envelope import LARGE, Answer, abridged, read_an
 def read_cached(body: bytes) -> Answer:
     """Read the body of an answer, without its document.
 
-    ``Answer.form`` is the body with its job's progress replaced by 0.5 and its id by 1. Two bodies
-    of the same form say the same, except for these two values.
+    ``Answer.pattern`` is the body with its job's progress replaced by 0.5 and its id by 1. Two
+    bodies of the same pattern say the same, except for these two values.
     """
     if len(body) > LARGE:
-        return abridged(replace(read_answer(body), form=body))
+        return abridged(replace(read_answer(body), pattern=body))
     parts = _PROGRESS_OR_ID.split(body)
     numbers = parts[2::_PARTS]
     ids = {number for number in numbers if b"." not in number}
@@ -29,7 +29,7 @@ def read_cached(body: bytes) -> Answer:
     if len(ids) > 1 or len(progress) > 1 or not numbers:
         return _read_body(body)
     parts[2::_PARTS] = [_HALF if number in progress else _ONE for number in numbers]
-    read_before = _read_form(b"".join(parts))
+    read_before = _read_pattern(b"".join(parts))
     if read_before is None:
         return _read_body(body)
     # This does what ``replace`` does, in a fraction of the time.
@@ -57,20 +57,20 @@ _OTHER: Final = {_HALF: b"0.75", _ONE: b"2"}
 
 
 @functools.lru_cache(maxsize=2048)
-def _read_form(form: bytes) -> Answer | None:
-    """Read a form, if its numbers change nothing but the state and the id."""
-    parts = _PROGRESS_OR_ID.split(form)
+def _read_pattern(pattern: bytes) -> Answer | None:
+    """Read a pattern, if its numbers change nothing but the state and the id."""
+    parts = _PROGRESS_OR_ID.split(pattern)
     numbers = parts[2::_PARTS]
     parts[2::_PARTS] = [_OTHER[number] for number in numbers]
-    one, other = (replace(read_answer(body), document=None) for body in (form, b"".join(parts)))
+    one, other = (replace(read_answer(body), document=None) for body in (pattern, b"".join(parts)))
     for number in set(numbers):
         name, shown = _SHOWN[number]
         if getattr(one, name) != shown or getattr(other, name) != float(_OTHER[number]):
             return None
         other = replace(other, **{name: shown})
-    return replace(one, form=form) if one == other else None
+    return replace(one, pattern=pattern) if one == other else None
 
 
 @functools.lru_cache(maxsize=2048)
 def _read_body(body: bytes) -> Answer:
-    return replace(read_answer(body), document=None, form=body)
+    return replace(read_answer(body), document=None, pattern=body)

@@ -50,7 +50,7 @@ CONVERT: Final = (
 )
 
 
-Kind = Literal["har", "trace", "playwright"]
+RecordingKind = Literal["har", "trace", "playwright"]
 """What a recording is; ``playwright`` is the file ``trace.network`` of a trace of Playwright."""
 
 
@@ -66,7 +66,7 @@ class Recording:
     """
 
     name: str
-    kind: Kind
+    kind: RecordingKind
     text: TextIO
     raw: ReadableRest
     attached: Callable[[str], bytes | None]
@@ -178,7 +178,7 @@ def _recognise(
     head = reader.peek(_HEAD)
     encoding = next((name for bom, name in _BOMS if head.startswith(bom)), "utf-8")
     start = head.decode(encoding, "replace")
-    kind: Kind
+    kind: RecordingKind
     if _HAR.match(start):
         kind = "har"
     elif _PLAYWRIGHT.match(start):

@@ -205,8 +205,8 @@ def schema_problem(exchange: Exchange, name: SchemaName) -> str | None:
     try:
         if len(exchange.body) > LARGE:
             return _problem.__wrapped__(exchange.body, name)
-        # Answers of the same form are all valid or all invalid; the message is about this one.
-        return _problem(exchange.answer.form, name) and _problem(exchange.body, name)
+        # Answers of the same pattern are all valid or all invalid; the message is about this one.
+        return _problem(exchange.answer.pattern, name) and _problem(exchange.body, name)
     except RecursionError:
         return "it is nested too deep"
 

@@ -173,13 +173,17 @@ _NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module", "metadata"
 
 def _texts(exchange: Exchange) -> frozenset[str]:
     """Return all texts of an answer, without their numbers: 12 % says the same as 13 %."""
-    large = len(exchange.answer.form) > LARGE
-    return _texts_of.__wrapped__(exchange.answer.form) if large else _texts_of(exchange.answer.form)
+    large = len(exchange.answer.pattern) > LARGE
+    return (
+        _texts_of.__wrapped__(exchange.answer.pattern)
+        if large
+        else _texts_of(exchange.answer.pattern)
+    )
 
 
 @functools.lru_cache(maxsize=4096)
-def _texts_of(form: bytes) -> frozenset[str]:
-    leaves = _leaves(read_answer(form).document)
+def _texts_of(pattern: bytes) -> frozenset[str]:
+    leaves = _leaves(read_answer(pattern).document)
     return frozenset(text for leaf in leaves if (text := re.sub(r"\d+", "#", leaf).strip()))
 
 
