@@ -14,11 +14,14 @@ from test_plugin import CONTRACT, outcomes
 
 from pytest_expedition.session.shares import do_together
 from pytest_expedition.suite.embedded import embedded_target
+from pytest_expedition.suite.profile import RANDOM_PLANS
 from pytest_expedition.suite.run import run_share
 from pytest_expedition.suite.share import merge
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_expedition.suite.profile import ProfileName
 
 DIES = """
 import os, pathlib, sys
@@ -76,15 +79,29 @@ def test_shares_of_a_run_add_up_to_a_verdict_on_all_plans() -> None:
     assert min(plans_of) > 10, "each has plans of its own"
 
 
-def shared(pytester: pytest.Pytester, *options: str) -> tuple[pytest.RunResult, dict[str, Any]]:
-    """Run the contract on two workers; return the report, too."""
+FEW_PLANS: dict[ProfileName, int] = {"smoke": 0, "default": 10, "thorough": 20}
+FEWER = f"""
+from pytest_expedition.suite import profile
+profile.RANDOM_PLANS.update({FEW_PLANS})
+"""
+
+
+def shared(
+    pytester: pytest.Pytester, *options: str, conftest: str = ""
+) -> tuple[pytest.RunResult, dict[str, Any]]:
+    """Run the contract, with few plans, on two workers; return the report, too."""
+    pytester.makeconftest(FEWER + conftest)
     settings = ("--expedition-report=report.json", "-p", "xdist", "-n2", *options)
     result = pytester.runpytest_subprocess(*CONTRACT, *settings)
     report = json.loads((pytester.path / "report.json").read_text(encoding="utf-8"))
     return result, report
 
 
-def test_two_workers_share_the_plans_of_a_run(pytester: pytest.Pytester) -> None:
+def test_two_workers_share_the_plans_of_a_run(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for profile, plans in FEW_PLANS.items():
+        monkeypatch.setitem(RANDOM_PLANS, profile, plans)
     _, report = shared(pytester, "--expedition-record=trace.jsonl", "--hypothesis-seed=1")
     assert report["verdict"] == "conformant"
     trace = (pytester.path / "trace.jsonl").read_text(encoding="utf-8")
@@ -117,8 +134,7 @@ def expedition_target(tmp_path_factory):
 def test_what_one_worker_found_broken_fails_wherever_its_test_runs(
     pytester: pytest.Pytester,
 ) -> None:
-    pytester.makeconftest(BROKEN_ON_ONE_WORKER)
-    result, report = shared(pytester)
+    result, report = shared(pytester, conftest=BROKEN_ON_ONE_WORKER)
     assert report["verdict"] == "non-conformant"
     broken = [name for name, outcome in outcomes(report).items() if outcome == "fail"]
     assert broken == ["refuse.message"]
@@ -127,18 +143,18 @@ def test_what_one_worker_found_broken_fails_wherever_its_test_runs(
     result.assert_outcomes(failed=1, passed=passed, skipped=skipped)
 
 
-def test_a_live_instance_that_a_fixture_names_is_not_shared(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest(
-        """
-        import pytest
-        from pytest_expedition import Target
+NAMES_A_LIVE_INSTANCE = """
+import pytest
+from pytest_expedition import Target
 
-        @pytest.fixture(scope="session")
-        def expedition_target():
-            return Target(url="http://127.0.0.1:1", api_key="key")
-        """
-    )
-    result, report = shared(pytester)
+@pytest.fixture(scope="session")
+def expedition_target():
+    return Target(url="http://127.0.0.1:1", api_key="key")
+"""
+
+
+def test_a_live_instance_that_a_fixture_names_is_not_shared(pytester: pytest.Pytester) -> None:
+    result, report = shared(pytester, conftest=NAMES_A_LIVE_INSTANCE)
     assert "a live instance is judged by one process" in result.stdout.str()
     assert report["verdict"] == "error"
     assert report["requests"] == 0
