@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from histories import envelope, in_data, job_fields
 
-from pytest_expedition.protocol.redaction import LogFilter, Redaction
+from pytest_expedition.protocol.redaction import LogFilter, Redaction, _pattern
 
 KEY = 'sk-0/1 "&é'
 EVERYWHERE = [
@@ -162,3 +162,11 @@ def test_logs_lose_the_secret_in_texts_arguments_and_tracebacks(
 
 def test_nothing_is_redacted_without_secrets() -> None:
     assert Redaction(["", ""]).body(b'{"a": ""}') == b'{"a": ""}'
+
+
+def test_a_key_that_expires_again_and_again_costs_one_pattern_a_key() -> None:
+    keys = [f"header.{number:0300}.signature" for number in range(5)]
+    made = _pattern.cache_info().misses
+    for count in range(1, len(keys) + 1):
+        assert Redaction(keys[:count]).prose(" ".join(keys[:count])) == " ".join(["***"] * count)
+    assert _pattern.cache_info().misses == made + len(keys)

@@ -12,6 +12,7 @@ never changed.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import logging
 import re
@@ -66,17 +67,14 @@ class Redaction:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
         self._whole = frozenset(known)
-        distinct = [secret for secret in known if is_distinct(secret)]
-        ways = [_spelled(secret) for secret in distinct]
-        ways += [encoded for secret in known for encoded in _in_base64(secret)]
-        ways += [_cut_short(secret) for secret in distinct]
-        ways += [f"(?<=[Bb]earer ){_spelled(secret)}(?![\\w-])" for secret in known]
-        self._anywhere = re.compile("|".join(ways)) if ways else None
+        self._anywhere = [_pattern(str(secret)) for secret in known]
         self._indistinct = any(not is_distinct(secret) for secret in known)
 
     def prose(self, text: str) -> str:
         """Return a text without the secrets that can be told from its words."""
-        return text if self._anywhere is None else self._anywhere.sub(STRUCK_OUT, text)
+        for secret in self._anywhere:
+            text = secret.sub(STRUCK_OUT, text)
+        return text
 
     def value(self, text: str) -> str:
         """Return a value from outside the suite, without secrets."""
@@ -114,7 +112,7 @@ class Redaction:
 
     def text_body(self, text: str) -> str:
         """Return the text of a body without secrets; JSON stays valid."""
-        found = self._anywhere is not None and self._anywhere.search(text)
+        found = any(secret.search(text) for secret in self._anywhere)
         if not (found or self._indistinct):
             return text
         try:
@@ -147,6 +145,15 @@ NO_REDACTION: Final = Redaction()
 
 def _is_form(text: str) -> bool:
     return re.fullmatch(r"[^\s=&<>{]+=[^\s<>{]*", text) is not None
+
+
+@functools.lru_cache(maxsize=256)
+def _pattern(secret: str) -> re.Pattern[str]:
+    """Return the pattern of a secret wherever it stands; for a long one this takes a while."""
+    ways = [*_in_base64(secret), f"(?<=[Bb]earer ){_spelled(secret)}(?![\\w-])"]
+    if is_distinct(secret):
+        ways = [_spelled(secret), *ways, _cut_short(secret)]
+    return re.compile("|".join(ways))
 
 
 def _spelled(secret: str) -> str:
