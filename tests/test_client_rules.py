@@ -111,6 +111,15 @@ def test_two_polls_after_the_end_are_none_too_many() -> None:
     }
 
 
+def test_the_end_that_was_polled_on_is_told_as_it_was_spelled() -> None:
+    judged = transcript(CREATED, *polls(0.5, 1.0, 1.0, 1.0, 1.0), said="finished")
+    (result,) = [x for x in judge_transcript(judged) if x.outcome == "fail"]
+    assert result.violation is not None
+    assert client_fault(result.violation) == (
+        "After an answer had shown 1.0, it polled the job 3 times more."
+    )
+
+
 def test_polls_that_were_under_way_when_the_end_arrived_do_not_count() -> None:
     at_once: list[Asked] = [(5.0 + number / 100, "status", 1.0) for number in range(5)]
     assert not broken(transcript(CREATED, *at_once, said="finished"))

@@ -267,6 +267,7 @@ def test_the_command_client_judges_a_program_in_several_scenarios(
     written = capsys.readouterr().out
     assert "fails                     ok" in written
     assert "not tested: cancel-granted: no signal is given" in written
+    assert "its job (--cancel-signal)\n" in written
     document = json.loads(report.read_text(encoding="utf-8"))
     validate(document, "report")
     outcomes = {each["id"]: each["outcome"] for each in document["requirements"]}

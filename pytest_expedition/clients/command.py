@@ -155,7 +155,8 @@ def run(options: argparse.Namespace, *, listen: Listen) -> int:
         print(f"pytest-expedition: the command cannot be run: {error}", file=sys.stderr)
         return EXIT_MISTAKE
     if left_out:
-        print(f"not tested: {', '.join(left_out)}: {next(iter(left_out.values()))}")
+        why = next(iter(left_out.values()))
+        print(f"not tested: {', '.join(left_out)}: {why} (--cancel-signal)")
     if not found:
         print("no scenario is left", file=sys.stderr)
         return EXIT_MISTAKE

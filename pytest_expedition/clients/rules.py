@@ -10,6 +10,7 @@ from pytest_expedition.clients.transcript import ENDS
 from pytest_expedition.oracle.history import CANCELLED, NO_KEY
 from pytest_expedition.oracle.rules import Finding, find
 from pytest_expedition.oracle.rules.base import INCONCLUSIVE, KEPT, Fault, Judgement, Violation
+from pytest_expedition.protocol.envelope import spelled
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ def _stops(transcript: Transcript, is_the_end: Callable[[Exchange], bool]) -> It
         if shown is None:
             continue
         state = shown.exchange.answer.state
-        said = "failed" if shown.exchange.answer.says_failed else f"{state:g}"
+        said = "failed" if shown.exchange.answer.says_failed else spelled(state)
         later = [step for step in run.polls if shown.exchange.before(step.exchange)]
         if len(later) > MOST_AFTER_THE_END:
             proof = (shown.exchange, later[MOST_AFTER_THE_END].exchange)
