@@ -22,8 +22,8 @@ from frame import Row, by_turns, main, median, spread, versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROUNDS = 11
-TESTS = 200
+ROUNDS = 7
+TESTS = 100
 REQUESTS = 50
 
 IMPORTS = {
