@@ -38,10 +38,8 @@ KEPT_REQUESTS = 10_000
 """How many requests `serve` keeps in memory."""
 
 # The exit statuses of pytest.
-EXIT_BROKEN = 1
 EXIT_BROKE = 3
 EXIT_MISTAKE = 4
-EXIT_NOTHING = 5
 
 
 OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT})

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 LARGEST_BODY: Final = 16 * 2**20
 """The most bytes that are read of a decompressed body, or of an attached file."""
 
-Attached = "Callable[[str], bytes | None]"
-
 _HEADERS: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """The headers of an answer that describe its body."""
 

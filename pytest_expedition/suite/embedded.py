@@ -31,12 +31,17 @@ EMBEDDED_JOBS: Final = (
 
 
 @contextlib.contextmanager
-def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterator[Target]:
+def embedded_target(
+    make_instance: Callable[[], Instance] = Instance,
+    *,
+    job_seconds: float = EMBEDDED_JOB_SECONDS,
+    clock: Callable[[Callable[[float], None]], SkippingClock] = SkippingClock,
+) -> Iterator[Target]:
     """Start a fake instance in this process, and make the target of it: nothing waits."""
 
     def make() -> Instance:
         instance = make_instance()
-        instance.set_pace(EMBEDDED_JOB_SECONDS)
+        instance.set_pace(job_seconds)
         return instance
 
     server = ExpeditionServer(make)
@@ -47,10 +52,10 @@ def embedded_target(make_instance: Callable[[], Instance] = Instance) -> Iterato
             api_key=server.api_key,
             start_agent=True,
             control_agent=True,
-            clock=SkippingClock(server.advance),
+            clock=clock(server.advance),
             jobs=EMBEDDED_JOBS,
             limits=Limits(
-                job_seconds=4 * EMBEDDED_JOB_SECONDS,
+                job_seconds=4 * job_seconds,
                 poll_seconds=EMBEDDED_POLL_SECONDS,
                 requests=1_000_000,
                 jobs=100_000,

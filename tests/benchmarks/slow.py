@@ -13,22 +13,23 @@ import contextlib
 import functools
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from frame import Row, main, versions
 
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
-from pytest_expedition.fake.server import ExpeditionServer
 from pytest_expedition.suite.clock import SkippingClock
-from pytest_expedition.suite.embedded import EMBEDDED_JOBS
+from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.run import run_contract
-from pytest_expedition.suite.target import Limits, Target
+from pytest_expedition.suite.target import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_expedition.suite.profile import ProfileName
+    from pytest_expedition.suite.target import Target
 
 JOB_SECONDS: Final = (10.0, 60.0)
 GOALS: Final[dict[ProfileName, str]] = {"smoke": "≥ 91 %", "default": "≥ 98 %"}
@@ -46,25 +47,13 @@ def slow_target(
     make_instance: Callable[[], Instance] = Instance, *, job_seconds: float, control_agent: bool
 ) -> Iterator[Target]:
     """Start a fake instance whose jobs take so long, and make the target of it."""
-
-    def make() -> Instance:
-        instance = make_instance()
-        instance.set_pace(job_seconds)
-        return instance
-
-    server = ExpeditionServer(make)
-    server.start()
-    try:
-        yield Target(
-            url=server.url,
-            api_key=server.api_key,
+    with embedded_target(make_instance, job_seconds=job_seconds, clock=EmulatedWaiting) as target:
+        yield replace(
+            target,
+            start_agent=False,
             control_agent=control_agent,
-            clock=EmulatedWaiting(server.advance),
-            jobs=EMBEDDED_JOBS,
             limits=Limits(job_seconds=4 * job_seconds),
         )
-    finally:
-        server.stop()
 
 
 def is_found_out(name: str, *, job_seconds: float, profile: ProfileName) -> bool:
