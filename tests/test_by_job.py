@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pytest_expedition.oracle.history import Exchange, History
 from pytest_expedition.oracle.rules import ACROSS_JOBS, judge
 from pytest_expedition.oracle.rules.base import AcrossJobs
+from pytest_expedition.recordings import by_job
 from pytest_expedition.recordings.by_job import judge_trace
 from pytest_expedition.recordings.files import open_recordings
 from pytest_expedition.recordings.judged import Judged, judge_history
@@ -222,6 +223,23 @@ def test_what_lies_between_exchanges_of_a_job_is_seen(
     told = recorded(tmp_path / "trace.jsonl", story.exchanges)
     assert told.findings[requirement].violations
     require_the_same(whole, told)
+
+
+@pytest.mark.parametrize("waiting", [0, 5000])
+def test_a_job_whose_exchanges_are_written_in_several_parts_is_judged_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: int
+) -> None:
+    monkeypatch.setattr(by_job, "_WAITING", waiting)
+    story = cancelled_elsewhere(late=False)
+    told = recorded(tmp_path / "trace.jsonl", story.exchanges)
+    require_the_same(judge(History(story.exchanges, job_seconds=JOB_SECONDS)), told)
+
+
+def test_repeated_lines_are_judged_once_and_counted(tmp_path: Path) -> None:
+    story = cancelled_elsewhere(late=False).tell_agent("start", at=30, until=30.1)
+    told = recorded(tmp_path / "trace.jsonl", [*story.exchanges, *story.exchanges])
+    assert told.told_twice == told.requests == len(story.exchanges)
+    require_the_same(judge(History(story.exchanges, job_seconds=JOB_SECONDS)), told)
 
 
 def test_the_story_of_a_proof_tells_of_all_its_jobs_with_their_answers(tmp_path: Path) -> None:
