@@ -164,8 +164,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         "compare",
         help="compare two JSON reports of the contract suite",
         description="Tell which requirements differ between two JSON reports. The exit status is "
-        "1 if an outcome got worse from A to B, and 4 if a file is not a report, or if one report "
-        "is about a client and the other about a server.",
+        "1 if from A to B a MUST got worse or a SHOULD broke, and 4 if a file is not a report, or "
+        "if one report is about a client and the other about a server.",
     )
     compare.add_argument("before", metavar="A.json", help="the older report")
     compare.add_argument("after", metavar="B.json", help="the newer report")
