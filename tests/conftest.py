@@ -60,10 +60,17 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture
 def heeds_interrupts() -> Iterator[None]:
-    """Let the processes of a test heed Ctrl-C, though a shell has started us in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let the processes of a test heed Ctrl-C and SIGHUP.
+
+    A shell that starts us in the background ignores the first, `nohup` the second.
+    """
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

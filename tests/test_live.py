@@ -564,6 +564,24 @@ class TestLedger:
         assert [server.state(job) for job in server.jobs] == [-1]
         assert client.leftovers.jobs == ()
 
+    def test_a_cancel_of_the_clean_up_that_gets_no_answer_in_time_is_not_sent_again(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cancels: list[str] = []
+        send = Transport.send
+
+        def too_late(self: Transport, request: Any, *, seconds: float) -> Reply:
+            if request.method != "DELETE":
+                return send(self, request, seconds=seconds)
+            cancels.append(request.url)
+            return Reply(lost=TIMED_OUT)
+
+        monkeypatch.setattr(Transport, "send", too_late)
+        _, target = serve(seconds=600.0)
+        with Client(target) as client:
+            client.send([client.creation("import")] * 2)
+        assert len(set(cancels)) == len(cancels) == 2
+
     def test_no_job_of_others_is_cancelled(self, serve: Any) -> None:
         class Sloppy(Instance):
             """Reads an id as PHP does: as far as it is a number."""

@@ -232,8 +232,9 @@ class Client:
         """Send requests at the same instant, as long as requests and seconds are left.
 
         Each is sent once, even where the target asked for a longer pause (Retry-After) than there
-        is time for. What was put off is sent again if there is time, and so is a cancel that the
-        application did not answer.
+        is time for. What was put off is sent again if there is time, and so is a cancel that
+        something before the application answered. One that got no answer in time is not sent again:
+        it may have arrived.
         """
         exchanges: list[Exchange] = []
         for number in range(MOST_WAITS):
@@ -257,7 +258,7 @@ class Client:
                 for call, each in zip(calls, exchanges, strict=True)
                 if self._is_put_off(each)
                 or (each.status == NO_KEY and self.target.password)
-                or (call.kind == "cancel" and not each.answered)
+                or (call.kind == "cancel" and not each.answered and each.lost != TIMED_OUT)
             ]
         return exchanges
 
