@@ -55,9 +55,9 @@ FIRST_PAUSE: Final = 1 / 16
 """The pause between the first polls, while the pace is unknown, as a part of the usual pause."""
 
 POLLS_OF_A_JOB: Final = 10
-"""A quick job is polled so often, though not more often than five times as often as usual."""
+"""A quick job is polled so often, though not more than eight times as often as usual."""
 
-SHORTEST_PAUSE: Final = 1 / 5
+SHORTEST_PAUSE: Final = 1 / 8
 """The pause between the polls of a quick job, as a part of the usual pause."""
 
 PART_OF_A_JOB_STOPPED: Final = 0.25

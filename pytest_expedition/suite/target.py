@@ -42,7 +42,7 @@ class Limits:
     """What the instance can take, and how long the suite waits.
 
     ``job_seconds``: how long a job may take to finish. ``poll_seconds``: the pause between two
-    polls of a job; for quick jobs it shrinks to a fifth. ``answer_seconds``: how long an answer
+    polls of a job; for quick jobs it shrinks to an eighth. ``answer_seconds``: how long an answer
     may take. ``requests``, ``jobs`` and ``seconds``: how many and how long for the whole run;
     nothing is sent beyond them. ``concurrent_jobs``: how many jobs run at the same time.
     """
