@@ -205,6 +205,8 @@ def test_secrets_show_nowhere() -> None:
         ("limits = 1\n" + MINIMAL, "limits = 1: must be a table"),
         ("auth = 1\n" + MINIMAL, "auth: must be a table"),
         (MINIMAL + '[auth]\nkey = "x"\n', "auth.key: unknown key, known are api_key_env"),
+        ('api_key = "s3cret"\n' + MINIMAL, "not in this file: set EXPEDITION_API_KEY, or"),
+        (MINIMAL + '[login]\npassword = "s3cret"\n', "login: unknown key, known are url"),
         (MINIMAL + '[auth]\nusername_env = "A"\n', "must name username_env and password_env"),
         (
             MINIMAL + '[auth]\napi_key_env = "A"\nusername_env = "B"\npassword_env = "C"\n',
@@ -255,6 +257,7 @@ def test_every_mistake_is_told_in_one_line_that_names_the_file(
     with pytest.raises(TargetError) as caught:
         load(path, environ=KEY)
     assert message in str(caught.value)
+    assert "s3cret" not in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 

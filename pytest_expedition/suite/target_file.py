@@ -145,6 +145,10 @@ def _require_valid(document: dict[str, Any], where: str) -> None:
         raise TargetError(f"{where}: {_mistake(first)}")
 
 
+_OF_A_SECRET: Final = re.compile("key|token|user|password|secret|credential", re.IGNORECASE)
+"""What the name of a key has that may hold a secret."""
+
+
 def _mistake(error: ValidationError) -> str:
     """Say which key is wrong, and what is allowed: the schema's `errorMessage`."""
     place = _place(error.absolute_path)
@@ -162,8 +166,15 @@ def _mistake(error: ValidationError) -> str:
         key = next(each for each in found if each not in known)
         alike = difflib.get_close_matches(key, known, 1)
         hint = f"; did you mean {alike[0]}?" if alike else ""
-        value = "" if secret else f" = {shown(found[key])}"
-        never = "; secrets belong in environment variables, not in this file" if secret else ""
+        secret = secret or _OF_A_SECRET.search(key) is not None
+        # What else a user writes here may be a secret, too.
+        value = f" = {shown(found[key])}" if isinstance(found[key], int | float) else ""
+        never = (
+            "; secrets belong in environment variables, not in this file: set EXPEDITION_API_KEY, "
+            "or EXPEDITION_USERNAME and EXPEDITION_PASSWORD"
+            if secret
+            else ""
+        )
         return (
             f"{_place([*error.absolute_path, key])}{value}: unknown key, known are "
             f"{', '.join(known)}{never}{hint}"
