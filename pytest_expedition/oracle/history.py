@@ -346,9 +346,9 @@ class History:
         return len(self.jobs.keys() | self.creations_by_id.keys())
 
     @functools.cached_property
-    def _refused(self) -> list[Exchange]:
+    def _refused(self) -> set[Exchange]:
         """The creations that the application refused in its envelope."""
-        return [x for x in self.creations if not x.ok and x.answer.success is False]
+        return {x for x in self.creations if not x.ok and x.answer.success is False}
 
     @property
     def refused_creations(self) -> Counter[int]:

@@ -112,7 +112,7 @@ class Client:
     ``exchanges`` are all of the run, ``ledger`` knows the jobs that it created, which alone are
     ever cancelled, ``agent`` is the target's. ``requests`` counts what was sent. ``dialect`` is
     the one that the target speaks, once an answer has shown it. ``secrets`` are the keys and the
-    password. ``record`` is told each exchange as it came, and the secrets that are known by then.
+    password. The client calls ``record`` with each exchange, unredacted, and the secrets so far.
 
     A client is a context manager: at its end it cleans up and closes its connections.
     """

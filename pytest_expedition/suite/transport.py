@@ -49,7 +49,7 @@ _PIECE: Final = 65536
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB_MASK: Final = 0x8F
 _ZLIB_METHOD: Final = 0x08
-"""How the first byte of a zlib stream looks, whatever its window."""
+"""A stream is zlib if its first byte, masked by the former, equals the latter."""
 
 _HEADERS: Final = {
     "User-Agent": f"pytest-expedition/{version('pytest-expedition')}",
@@ -439,7 +439,7 @@ _REFUSALS: Final = (
 
 
 _PROXY_FAILS: Final = (InvalidURL, InvalidSchema, NewConnectionError, ConnectTimeoutError)
-"""How a proxy of the environment fails that is none, or one with SOCKS that is not there."""
+"""The errors for a proxy setting that is no address, and for a proxy that cannot be reached."""
 
 
 def _is_unsent(error: Exception) -> bool:

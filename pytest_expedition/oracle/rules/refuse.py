@@ -161,10 +161,12 @@ def _granted(job: JobHistory) -> list[Exchange]:
 
 
 def _led_to_minus_one(job: JobHistory, cancel: Exchange) -> bool:
-    """Whether a cancel was granted, by its answer or the next one, if it was the only cancel."""
-    if cancel.state is not None or job.dialect != "data":
-        return cancel.state == CANCELLED
-    return any(x.state == CANCELLED for x in _telling(job, cancel)[:1])
+    """Whether a cancel was granted, if it was the only cancel.
+
+    Its answer shows that; in the dialect `data` the next answer does, if the cancel's has no state.
+    """
+    told = _telling(job, cancel) if job.dialect == "data" else [cancel]
+    return bool(told) and told[0].state == CANCELLED
 
 
 _NO_MESSAGE = frozenset({"Type", "type", "Contents-Format", "module", "metadata"})
