@@ -51,7 +51,7 @@ def test_a_failure_follows_from_one_that_showed_before_about_the_same_job() -> N
         {"status_monotonic": {1: 9.0}, "status_terminal": {1: 7.0}},
         {"status_monotonic": {1: 5.0, 2: 9.0}, "status_terminal": {1: 7.0, 2: 8.0}},
         {"status_monotonic": {1: 5.0}, "auth_required": {1: 7.0}},
-        {"status_monotonic": {1: 5.0}, "status_message-agrees": {1: 7.0}},
+        {"status_monotonic": {1: 5.0}, "status_message_agrees": {1: 7.0}},
     ],
     ids=[
         "another job",
@@ -78,14 +78,31 @@ def test_the_first_cause_of_a_chain_is_named() -> None:
     assert found == {"status.monotonic": "status.identity", "cancel.isolation": "status.identity"}
 
 
-def test_of_two_broken_by_the_same_answers_the_more_special_one_is_the_cause() -> None:
-    same: dict[Hashable, float] = {1: 5.0, 2: 6.0}
-    assert causes(status_monotonic=same, cancel_isolation=same) == {
+@pytest.mark.parametrize(("explained", "broken"), [(1, 2), (2, 4), (3, 5), (3, 6)])
+def test_of_two_broken_by_the_same_answers_the_more_special_one_is_the_cause(
+    explained: int, broken: int
+) -> None:
+    jobs: dict[Hashable, float] = {job: 5.0 + job for job in range(broken)}
+    special: dict[Hashable, float] = {job: jobs[job] for job in range(explained)}
+    assert causes(status_monotonic=jobs, cancel_isolation=special) == {
         "status.monotonic": "cancel.isolation"
     }
-    others: dict[Hashable, float] = {3: 1.0, 4: 1.0, 5: 1.0}
-    assert causes(status_monotonic={**same, **others}, cancel_isolation=same) == {
+
+
+@pytest.mark.parametrize(("explained", "broken"), [(1, 3), (2, 5), (3, 7), (4, 9)])
+def test_what_explains_less_than_half_of_the_jobs_is_not_the_cause(
+    explained: int, broken: int
+) -> None:
+    jobs: dict[Hashable, float] = {job: 5.0 + job for job in range(broken)}
+    special: dict[Hashable, float] = {job: jobs[job] for job in range(explained)}
+    assert causes(status_monotonic=jobs, cancel_isolation=special) == {
         "cancel.isolation": "status.monotonic"
+    }
+
+
+def test_what_one_answer_breaks_by_itself_follows_from_what_the_same_answer_broke() -> None:
+    assert causes(status_monotonic={1: 5.0}, status_message_agrees={1: 5.0}) == {
+        "status.message-agrees": "status.monotonic"
     }
 
 
