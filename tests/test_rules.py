@@ -40,6 +40,14 @@ def silent(story: Story, times: int) -> Story:
     return story
 
 
+def polled(times: int) -> Story:
+    """A job that was asked for some times."""
+    story = Story().create()
+    for _ in range(times):
+        story.poll(0.5)
+    return story
+
+
 def unknown(kind: str, document: Any, status: int) -> Story:
     story = Story()
     path = "/api/v1/job/status/9" if kind == "status" else "/api/v1/job/9"
@@ -1643,6 +1651,34 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         refusing().cancel(0.6).poll(0.7, fields={"jobId": 7}).poll(0),
         ["refused-reset"],
     ),
+    (
+        "refuse.continues",
+        "unfinished again after its end",
+        refusing().cancel(0.6).poll(1).poll(0.2),
+        "kept",
+    ),
+    (
+        "refuse.continues",
+        "went back before the cancel",
+        refusing().poll(0.3).cancel(0.5).poll(1),
+        "kept",
+    ),
+    (
+        "refuse.message",
+        "the answer to a cancel without a state does not show that it was granted",
+        refusing()
+        .cancel(0.6, says=REFUSAL)
+        .create(OTHER, cancellable=True)
+        .answer_cancel(error(REFUSAL[0]), job=OTHER)
+        .poll(-1, job=OTHER),
+        "kept",
+    ),
+    (
+        "cancel.immediate",
+        "the answer shows no state",
+        cancellable().answer_cancel(MISSING_STATE).poll(-1),
+        ["cancelled-later"],
+    ),
     # What a request without the header Accept shows:
     (PLAIN, "the same as with the header", plainly(in_progress(0.6)), "kept"),
     (PLAIN, "a page", plainly(PAGE), ["another-form"]),
@@ -1740,6 +1776,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "four without an answer, and another request",
         silent(running(), 4).lose("other"),
         "not exercised",
+    ),
+    ("status.envelope", "the last three of many", silent(polled(20), 3), "inconclusive"),
+    ("status.envelope", "the last two of many", silent(polled(20), 2), "kept"),
+    (
+        "status.envelope",
+        "three of many, before the last",
+        silent(polled(20), 3).poll(0.5),
+        "kept",
     ),
     # Requests that are no status request, and ids of no job:
     (
@@ -2369,6 +2413,9 @@ class TestASharedHistory:
     def test_somebody_else_may_have_cancelled(self) -> None:
         story = Story().create().poll(0.5).poll(-1)
         assert broken_in(story) == {"status.no-spontaneous-cancel"}
+        assert broken_in(story, others_may_act=True) == set()
+        story = Story().create(cancellable=True).poll(0.5).cancel(0.5).poll(-1)
+        assert broken_in(story) == {"cancel.immediate"}
         assert broken_in(story, others_may_act=True) == set()
         story = Story().create().answer_poll(error(), status=404)
         assert {"create.visible", "status.envelope"} <= broken_in(story)

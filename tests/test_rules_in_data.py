@@ -62,6 +62,11 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
     ("cancel.envelope", started().cancelled_by({"success": "yes"}), ["not-the-envelope"]),
     ("cancel.envelope", started().cancelled_by(in_data(state="-1")), ["not-the-envelope"]),
     ("cancel.envelope", started().cancelled_by(NO_JOB, status=500), ["not-a-success"]),
+    (
+        "cancel.envelope",  # each answer is judged
+        started().cancelled_by(NO_JOB, status=500).cancelled_by(b"<html>"),
+        ["not-a-success", "not-the-envelope"],
+    ),
     ("cancel.minus-one", may_be_cancelled().cancelled_by().shows(-1), "kept"),
     (
         "cancel.minus-one",
@@ -86,6 +91,15 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
     (
         "refuse.state",
         may_not_be_cancelled().cancelled_by(in_data(state=0.4)).shows(0.6),
+        ["refused-stale"],
+    ),
+    (
+        "refuse.state",  # the first refusal shows no state, the second one does
+        may_not_be_cancelled()
+        .cancelled_by(refused())
+        .shows(0.6)
+        .cancelled_by(in_data(state=0.4))
+        .shows(0.7),
         ["refused-stale"],
     ),
     ("refuse.message", may_not_be_cancelled().cancelled_by(refused()).shows(0.6), "kept"),
@@ -122,6 +136,13 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
     ("status.message-agrees", started().shows(0.9, status_message="failed"), "kept"),
     ("status.message-agrees", started().shows(1, status_message="failed"), "kept"),
     ("status.message-agrees", started(), "not exercised"),
+    ("status.message-agrees", started().shows(1, status_message="done"), "not exercised"),
+    ("status.message-agrees", started().shows(1, status_message=["failed"]), "not exercised"),
+    (
+        "status.message-agrees",  # each answer is judged
+        started().shows(0.6, status_message="running").shows(1, status_message="running"),
+        ["word-disagrees"],
+    ),
     *(
         ("status.message-agrees", started().shows(state, status_message=word), expected)
         for word in ("pending", "started", "running")
@@ -175,6 +196,41 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
         "not exercised",
     ),
     (
+        "status.terminal",  # a cancel that arrives as -1 is answered may have been carried out
+        started().shows(0.6, status_message="failed").shows(-1, at=5, until=6).cancelled_by(at=6),
+        "not exercised",
+    ),
+    (
+        "status.terminal",
+        started().shows(0.6, status_message="failed").shows(-1),
+        ["failed-no-more"],
+    ),
+    (
+        "status.terminal",
+        started().shows(0.6, status_message="failed").cancelled_by().shows(0.7),
+        ["failed-no-more"],
+    ),
+    (
+        "status.terminal",
+        started().shows(0.6, status_message="failed").cancelled_by().shows(-1).shows(0.7),
+        ["failed-no-more"],
+    ),
+    (
+        "status.terminal",
+        started().shows(0.6, status_message="failed").shows(0.3, status_message="failed"),
+        ["failed-no-more"],
+    ),
+    (
+        "status.terminal",  # what shows no state is the subject of status.bounds
+        started().shows(0.6, status_message="failed").shows("x", status_message="failed"),
+        "not exercised",
+    ),
+    (
+        "status.terminal",  # an answer about another job is the subject of status.identity
+        started().shows(0.6, status_message="failed").answer_poll(in_data(id=7, state=0.1)),
+        "not exercised",
+    ),
+    (
         "cancel.minus-one",
         may_be_cancelled()
         .shows(0.6, status_message="failed")
@@ -193,6 +249,15 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
         .cancelled_by(refused())
         .shows(0.6)
         .shows(0.6, status_message="failed"),
+        "kept",
+    ),
+    (
+        "refuse.continues",  # what a failed job shows is the subject of status.terminal
+        may_not_be_cancelled()
+        .cancelled_by(refused())
+        .shows(0.6)
+        .shows(0.6, status_message="failed")
+        .shows(0.2, status_message="failed"),
         "kept",
     ),
     (

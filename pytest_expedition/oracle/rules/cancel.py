@@ -113,9 +113,9 @@ def immediate(job: JobHistory) -> Iterator[Judgement]:
 
     In the dialect ``data`` the answer need not show a state; then nothing is judged.
     """
-    cancels = _cancels_while_running(job)
-    if job.cancellable is not True or not cancels or job.others_may_act:
+    if job.cancellable is not True or job.others_may_act:
         return
+    cancels = _cancels_while_running(job)
     if job.dialect == "data":
         cancels = [cancel for cancel in cancels if cancel.state is not None]
     shown = {cancel.state for cancel in cancels}

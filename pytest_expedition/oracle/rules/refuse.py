@@ -259,9 +259,9 @@ def _refused(job: JobHistory) -> Iterator[Exchange]:
     if job.cancellable is not False:
         return
     for cancel in job.cancels:
-        if job.ended_before(cancel):
-            continue
-        if any(x.state != FINISHED and not x.answer.says_failed for x in _telling(job, cancel)):
+        told = _telling(job, cancel)
+        went_on = any(x.state != FINISHED and not x.answer.says_failed for x in told)
+        if went_on and not job.ended_before(cancel):
             yield cancel
 
 
