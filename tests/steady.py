@@ -12,11 +12,14 @@ one seed, since `tests/test_matrix.py` ends each run early.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
+
+from in_process import in_process, needs_http
 
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.dialects import DIALECTS
@@ -43,21 +46,25 @@ def run_against(
     until_broken: Collection[str] = (),
     profile: ProfileName = "default",
     shares: int = 1,
+    http: bool = True,
 ) -> RunRecord:
     """Run the suite against a broken or an odd server that speaks a dialect.
 
-    Unless one is named it is the first of those in which a broken server has its defect.
+    Unless one is named it is the first of those in which its defect or quirk shows.
     Of ``shares`` equal shares of the plans, the first, with the covering plan, is carried out.
+    Without ``http`` requests are handed to the server in this process, unless what is odd or broken
+    about it shows only over HTTP.
     """
     server = BROKEN.get(name) or ODD[name]
-    dialect = dialect or (BROKEN[name].dialects[0] if name in BROKEN else "system")
+    dialect = dialect or server.dialects[0]
 
     def make() -> Instance:
         instance = server.make()
         instance.dialect = dialect
         return instance
 
-    with embedded_target(make) as target:
+    over_http = http or needs_http(server.make())
+    with contextlib.nullcontext() if over_http else in_process(), embedded_target(make) as target:
         recipes = target.jobs
         if name == "nothing-can-be-cancelled":  # and the recipes say so
             recipes = tuple(replace(recipe, cancellable=False) for recipe in recipes)
@@ -111,7 +118,7 @@ def main(arguments: list[str]) -> int:
     wrong = False
     with ProcessPoolExecutor() as pool:
         for name in options.names:
-            shown_in = BROKEN[name].dialects if name in BROKEN else DIALECTS
+            shown_in = (BROKEN.get(name) or ODD[name]).dialects
             dialects = DIALECTS if options.full else shown_in[:1]
             runs = [
                 Run(name, dialect, seed, options.full)

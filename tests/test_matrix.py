@@ -1,17 +1,24 @@
-"""The contract suite against every broken and every odd server, in every dialect.
+"""The contract suite against every broken and every odd server.
 
 A broken server fails the requirement that it is about, the first that it is declared to break; the
 run ends once it has. Until then it fails no MUST that is not declared. An odd server fails none: in
-the first dialect with the fixed plans and two random ones, in the others with the profile `smoke`.
-The dialects `msg` and `mixed` are part of `nox -s long`; `nox -s matrix` carries out all plans
-against all servers. Run this with `-n auto --dist worksteal`.
+the first dialect in which its quirk shows with the fixed plans and two random ones, in others with
+the profile `smoke`. Run this with `-n auto --dist worksteal`.
+
+In the dialect `data` each requirement is broken by one server at least. All servers in all dialects
+are part of `nox -s long`.
+
+This is about plans and rules, so the suite hands its requests to the server in the process, from
+the same threads as ever (`in_process.py`). Over HTTP it tries only servers whose quirk is about
+HTTP itself. `nox -s matrix` carries out all plans against all servers, over HTTP.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from in_process import needs_http
 from steady import run_against
 
 from pytest_expedition.fake.broken import BROKEN
@@ -21,7 +28,11 @@ from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.messages import reason
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from pytest_expedition.fake.broken import BrokenServer
     from pytest_expedition.fake.dialects import DialectName
+    from pytest_expedition.fake.odd import OddServer
     from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.oracle.verdict import Result
 
@@ -47,7 +58,7 @@ def told(conformance: RunRecord) -> str:
 def require_found_out(name: str, dialect: DialectName) -> None:
     broken = BROKEN[name]
     declared = broken.breaks_in(dialect)
-    conformance = run_against(name, SEED, dialect=dialect, until_broken=declared[:1])
+    conformance = run_against(name, SEED, dialect=dialect, until_broken=declared[:1], http=False)
     found = set(failed(conformance))
     assert declared[0] in found, f"{broken.defect} Not found out. {told(conformance)}"
     assert found & MUST <= set(declared), told(conformance)
@@ -60,40 +71,75 @@ def test_a_broken_server_is_found_out(name: str) -> None:
     require_found_out(name, BROKEN[name].dialects[0])
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_an_odd_server_fails_no_must(name: str) -> None:
-    odd = ODD[name]
-    conformance = run_against(name, SEED, shares=25)
-    assert set(failed(conformance)) <= set(odd.may_fail), told(conformance)
+def require_no_failure(name: str, dialect: DialectName, **options: Any) -> None:
+    conformance = run_against(name, SEED, dialect=dialect, http=False, **options)
+    assert set(failed(conformance)) <= set(ODD[name].may_fail), told(conformance)
     assert conformance.verdict in {"conformant", "inconclusive"}
     assert not conformance.reason
 
 
-OTHER_DIALECTS = [
-    name if name == "data" else pytest.param(name, marks=pytest.mark.long)
-    for name in DIALECTS
-    if name != "system"
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_server_fails_no_must(name: str) -> None:
+    require_no_failure(name, ODD[name].dialects[0], shares=25)
+
+
+def other_dialects(
+    of: Mapping[str, BrokenServer | OddServer], usual: Collection[str]
+) -> pytest.MarkDecorator:
+    """Parametrize a test with the other dialects; with all but the usual ones in `data` it is long.
+
+    `msg` and `mixed` carry the fields of `system` at other places.
+    """
+    return pytest.mark.parametrize(
+        ("name", "dialect"),
+        [
+            pytest.param(
+                name,
+                dialect,
+                marks=[] if dialect == "data" and name in usual else pytest.mark.long,
+            )
+            for name, server in of.items()
+            for dialect in DIALECTS
+            if dialect != server.dialects[0]
+        ],
+    )
+
+
+FIRST_IN_DATA = {
+    broken.breaks_in("data")[0]: name
+    for name, broken in reversed(BROKEN.items())
+    if "data" in broken.dialects
+}
+"""The first server that is about each requirement in the dialect `data`."""
+
+OWN_IN_DATA = [
+    name for name, broken in BROKEN.items() if broken.in_data or "data" not in broken.dialects
 ]
-"""`msg` and `mixed` carry the fields of `system` at other places."""
+"""The servers that break something else in the dialect `data`, or nothing."""
 
 
-@pytest.mark.parametrize("dialect", OTHER_DIALECTS)
-@pytest.mark.parametrize("name", BROKEN)
+@other_dialects(BROKEN, usual=[*FIRST_IN_DATA.values(), *OWN_IN_DATA])
 def test_a_broken_server_is_found_out_in_other_dialects(name: str, dialect: DialectName) -> None:
     if dialect in BROKEN[name].dialects:
         require_found_out(name, dialect)
     else:
-        conformance = run_against(name, SEED, dialect=dialect, profile="smoke")
+        conformance = run_against(name, SEED, dialect=dialect, profile="smoke", http=False)
         assert failed(conformance) == {}, f"Its defect is declared not to show in {dialect}."
 
 
-@pytest.mark.parametrize("dialect", OTHER_DIALECTS)
-@pytest.mark.parametrize("name", ODD)
+@other_dialects(ODD, usual=ODD)
 def test_an_odd_server_fails_no_must_in_other_dialects(name: str, dialect: DialectName) -> None:
-    conformance = run_against(name, SEED, dialect=dialect, profile="smoke")
-    assert set(failed(conformance)) <= set(ODD[name].may_fail), told(conformance)
-    assert conformance.verdict in {"conformant", "inconclusive"}
-    assert not conformance.reason
+    require_no_failure(name, dialect, profile="smoke")
+
+
+def test_servers_whose_quirk_is_about_http_are_tried_over_http() -> None:
+    instances = {name: (BROKEN.get(name) or ODD[name]).make() for name in (*BROKEN, *ODD)}
+    assert {name for name, instance in instances.items() if needs_http(instance)} == {
+        "answers-in-chunks",
+        "answers-in-gzip",
+        "closes-each-time",
+        "speaks-http10",
+    }
 
 
 def test_every_requirement_has_two_servers_that_are_about_it() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from pytest_expedition.fake import readings
+from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
@@ -23,6 +24,7 @@ from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.job_requests import JobRequest
     from pytest_expedition.fake.simulation import Job
@@ -30,12 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OddServer:
-    """An odd but honest server: how to make it, its quirk, and the SHOULDs that it may fail."""
+    """An odd but honest server: how to make it, its quirk, and the SHOULDs that it may fail.
+
+    ``dialects`` are those in which the quirk can show.
+    """
 
     name: str
     make: Callable[[], Instance]
     quirk: str
     may_fail: tuple[str, ...]
+    dialects: tuple[DialectName, ...]
 
 
 ODD: Final[dict[str, OddServer]] = {}
@@ -44,13 +50,17 @@ ODD: Final[dict[str, OddServer]] = {}
 _Server = TypeVar("_Server", bound=type[Instance])
 
 
-def odd(name: str, *may_fail: str) -> Callable[[_Server], _Server]:
-    """Declare an odd server: its name, and the SHOULDs that it may fail."""
+def odd(
+    name: str, *may_fail: str, dialects: tuple[DialectName, ...] = DIALECTS
+) -> Callable[[_Server], _Server]:
+    """Declare an odd server: its name, the SHOULDs that it may fail, and where its quirk shows."""
 
     def declare(server: _Server) -> _Server:
         assert name not in ODD
         assert server.__doc__ is not None
-        ODD[name] = OddServer(name=name, make=server, quirk=server.__doc__, may_fail=may_fail)
+        ODD[name] = OddServer(
+            name=name, make=server, quirk=server.__doc__, may_fail=may_fail, dialects=dialects
+        )
         return server
 
     return declare
@@ -512,7 +522,7 @@ class _AnswersCancelsInData(Instance):
         return self.reply({**json.loads(answer.body), **self.told_by_cancel(job)})
 
 
-@odd("cancel-tells-null")
+@odd("cancel-tells-null", dialects=("data",))
 class CancelTellsNull(_AnswersCancelsInData):
     """In the dialect `data` the answer to a cancel has null at `data`."""
 
@@ -520,7 +530,7 @@ class CancelTellsNull(_AnswersCancelsInData):
         return {"data": None}
 
 
-@odd("cancel-tells-an-empty-list")
+@odd("cancel-tells-an-empty-list", dialects=("data",))
 class CancelTellsAnEmptyList(_AnswersCancelsInData):
     """In the dialect `data` the answer to a cancel has an empty list at `data`."""
 
@@ -528,7 +538,7 @@ class CancelTellsAnEmptyList(_AnswersCancelsInData):
         return {"data": []}
 
 
-@odd("cancel-tells-the-job")
+@odd("cancel-tells-the-job", dialects=("data",))
 class CancelTellsTheJob(_AnswersCancelsInData):
     """In the dialect `data` the answer to a cancel has the job at `data`, as a status does."""
 
@@ -536,7 +546,7 @@ class CancelTellsTheJob(_AnswersCancelsInData):
         return {"data": self.with_what_data_tells(job, self.content(self.describe(job)))}
 
 
-@odd("cancel-says-success-alone")
+@odd("cancel-says-success-alone", dialects=("data",))
 class CancelSaysSuccessAlone(Instance):
     """In the dialect `data` a granted cancel is answered with `success` and nothing else."""
 
@@ -559,21 +569,21 @@ class _RefusesWith(Instance):
         return self.error(self.status, job.script.refusal)
 
 
-@odd("refuses-with-conflict-alone")
+@odd("refuses-with-conflict-alone", dialects=("data",))
 class RefusesWithConflictAlone(_RefusesWith):
     """In the dialect `data` a refused cancel is answered with 409 and a message."""
 
     status = HTTPStatus.CONFLICT
 
 
-@odd("refuses-with-bad-request")
+@odd("refuses-with-bad-request", dialects=("data",))
 class RefusesWithBadRequest(_RefusesWith):
     """In the dialect `data` a refused cancel is answered with 400 and a message."""
 
     status = HTTPStatus.BAD_REQUEST
 
 
-@odd("job-id-in-the-status-too")
+@odd("job-id-in-the-status-too", dialects=("data",))
 class JobIdInTheStatusToo(Instance):
     """In the dialect `data` a status names the job by `job_id`, as the creation does."""
 
@@ -582,7 +592,7 @@ class JobIdInTheStatusToo(Instance):
         return {"job_id": told.pop("id", job.id), **told}
 
 
-@odd("names-no-job")
+@odd("names-no-job", dialects=("data",))
 class NamesNoJob(Instance):
     """In the dialect `data` a status carries the state alone, without any id."""
 
@@ -590,7 +600,7 @@ class NamesNoJob(Instance):
         return {"state": content["state"]}
 
 
-@odd("nulls-for-what-is-unknown")
+@odd("nulls-for-what-is-unknown", dialects=("data",))
 class NullsForWhatIsUnknown(Instance):
     """In the dialect `data` unknown fields of a job are null, and its times are missing."""
 
@@ -609,7 +619,7 @@ class ThirdsAsProgress(_OddPace):
         return JobScript(progress=(0, 1 / 3, 2 / 3, 1), step_seconds=seconds / 3)
 
 
-@odd("fails-on-the-way")
+@odd("fails-on-the-way", dialects=("data",))
 class FailsOnTheWay(Instance):
     """In the dialect `data` every second job fails at two thirds, and its state stays there."""
 
@@ -621,7 +631,7 @@ class FailsOnTheWay(Instance):
         return job
 
 
-@odd("lists-two-at-a-time")
+@odd("lists-two-at-a-time", dialects=("data",))
 class ListsTwoAtATime(Instance):
     """In the dialect `data` a page of a list has two jobs, whatever limit was asked for."""
 
@@ -630,7 +640,7 @@ class ListsTwoAtATime(Instance):
         return super().answer_list(replace(request, query=query))
 
 
-@odd("lists-what-is-needed")
+@odd("lists-what-is-needed", dialects=("data",))
 class ListsWhatIsNeeded(Instance):
     """In the dialect `data` a list carries the ids and types of jobs, but no states."""
 
@@ -653,7 +663,7 @@ class _ChangesList(Instance):
         return self.reply(document)
 
 
-@odd("lists-in-no-order")
+@odd("lists-in-no-order", dialects=("data",))
 class ListsInNoOrder(_ChangesList):
     """In the dialect `data` the jobs of a list are in no apparent order."""
 
@@ -661,7 +671,7 @@ class ListsInNoOrder(_ChangesList):
         return sorted(jobs, key=lambda job: hash((job["state"], job["id"] * 7919 % 101)))
 
 
-@odd("lists-the-latest-two")
+@odd("lists-the-latest-two", dialects=("data",))
 class ListsTheLatestTwo(_ChangesList):
     """In the dialect `data` a list has only the latest two jobs."""
 
@@ -669,7 +679,7 @@ class ListsTheLatestTwo(_ChangesList):
         return jobs[-2:]
 
 
-@odd("lists-jobs-of-others")
+@odd("lists-jobs-of-others", dialects=("data",))
 class ListsJobsOfOthers(_ChangesList):
     """In the dialect `data` a list has jobs of others too, running, ended and failed."""
 
@@ -685,7 +695,7 @@ class ListsJobsOfOthers(_ChangesList):
         return [*fitting, *jobs]
 
 
-@odd("has-no-lists")
+@odd("has-no-lists", dialects=("data",))
 class HasNoLists(Instance):
     """In the dialect `data` there is no list of jobs, and no job of a project or device."""
 
@@ -696,7 +706,7 @@ class HasNoLists(Instance):
         return self.reply({**self.envelope(None), "data": []})
 
 
-@odd("pending-are-those-not-begun")
+@odd("pending-are-those-not-begun", dialects=("data",))
 class PendingAreThoseNotBegun(Instance):
     """In the dialect `data` the list of pending jobs has only jobs that have not begun."""
 
