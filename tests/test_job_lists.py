@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from histories import JOB, Story, in_data, verdict_on
+from histories import JOB, PAGE, Story, in_data, verdict_on
 
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle.rules import judge
@@ -42,8 +42,8 @@ class Listed(Story):
         self.answer_poll(in_data(id=job, state=state, **fields), job=job, **timing)
         return self
 
-    def cancels(self, job: int = JOB) -> Listed:
-        self.answer_cancel({"success": True, "messages": []}, job=job)
+    def cancels(self, job: int = JOB, **timing: Any) -> Listed:
+        self.answer_cancel({"success": True, "messages": []}, job=job, **timing)
         return self
 
     def lists(
@@ -83,6 +83,11 @@ def two() -> Listed:
 
 def cancelled() -> Listed:
     return begun().cancels().shows(-1)
+
+
+def finished_then_cancelled() -> Listed:
+    """A job whose statuses contradict each other, beside one that runs."""
+    return begun().shows(1).cancels().shows(-1).creates(OTHER).shows(0.5, OTHER)
 
 
 def failed_at_two_thirds() -> Listed:
@@ -212,7 +217,36 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("list.agrees", "the job of a project", begun().tells(id=JOB, state=0.5), "kept"),
     ("list.agrees", "as created", begun().tells(id=JOB, state=0), ["listed-stale"]),
     ("list.agrees", "a project tells another's", begun().tells(id=7, state=0), "not exercised"),
+    (
+        "list.agrees",
+        "the cancel is under way",
+        begun().cancels().lists(job(0.5)).shows(-1),
+        "kept",
+    ),
+    (
+        "list.agrees",
+        "seen finished and cancelled",
+        begun().shows(1).lists(job(1)).cancels().shows(-1),
+        "not exercised",
+    ),
+    (
+        "list.agrees",
+        "an older state, after a job whose statuses contradict each other",
+        finished_then_cancelled().lists(job(0.4, OTHER)),
+        ["listed-stale"],
+    ),
+    (
+        "list.agrees",
+        "left out where only jobs of others are listed, which may be later ones",
+        begun().lists(job(0.1, 7)).shows(0.6),
+        "not exercised",
+    ),
     ("list.filters", "running", begun().lists(job(0.5), status="pending"), "kept"),
+    ("list.filters", "still at 0", begun().lists(job(0), status="pending"), "kept"),
+    ("list.filters", "cancelled", begun().lists(job(-1), status="pending"), ["wrong-filter"]),
+    ("list.filters", "finished", begun().lists(job(1), status="completed"), "kept"),
+    ("list.filters", "cancelled", begun().lists(job(-1), status="completed"), ["wrong-filter"]),
+    ("list.filters", "cancelled", begun().lists(job(-1), status="cancelled"), "kept"),
     ("list.filters", "by default the pending", begun().lists(job(0.5), status=""), "kept"),
     ("list.filters", "ended", begun().lists(job(1), status="pending"), ["wrong-filter"]),
     ("list.filters", "running", begun().lists(job(0.5), status="completed"), ["wrong-filter"]),
@@ -260,12 +294,47 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         begun().shows(1).lists(job(), status="cancelled"),
         ["wrong-filter-by-status"],
     ),
-    ("list.filters", "any", begun().lists(job(1)), "not exercised"),
     (
         "list.filters",
-        "a status that is not declared",
-        begun().lists(job(1), status="new"),
+        "listed as completed without a state, and seen finished after that",
+        begun().lists(job(), status="completed").shows(1),
         "not exercised",
+    ),
+    (
+        "list.filters",
+        "had failed, listed as completed without a state, and no longer shown as failed",
+        failed_at_two_thirds().lists(job(), status="completed").shows(0.66),
+        "not exercised",
+    ),
+    (
+        "list.filters",
+        "listed as cancelled as a cancel is sent",
+        begun().lists(job(), status="cancelled", at=5, until=6).cancels(at=6).shows(0.5),
+        "not exercised",
+    ),
+    (
+        "list.filters",
+        "listed as cancelled, and seen cancelled after that",
+        begun().lists(job(), status="cancelled").shows(-1),
+        "not exercised",
+    ),
+    (
+        "list.filters",
+        "listed as completed without a state, after a job whose statuses contradict each other",
+        finished_then_cancelled().lists(job(job_id=OTHER), status="completed").shows(0.5, OTHER),
+        ["wrong-filter-by-status"],
+    ),
+    ("list.filters", "any", begun().lists(job(1)), "not exercised"),
+    ("list.filters", "any, running", begun().lists(job()).shows(0.5), "not exercised"),
+    *(
+        (
+            "list.filters",
+            "a status that is not declared",
+            begun().shows(state).lists(job(), status=status).shows(state),
+            "not exercised",
+        )
+        for status in ("aborted", "new", "started")
+        for state in (0.5, 1)
     ),
     ("list.envelope", "as documented", begun().lists(job(0.5)), "kept"),
     ("list.envelope", "nothing but ids", begun().lists(job()), "kept"),
@@ -283,6 +352,29 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "a server error",
         begun().add("list", "GET", "/api/v1/job", {"success": False, "messages": []}, status=500),
         ["not-a-success"],
+    ),
+    (
+        "list.envelope",
+        "each answer is judged",
+        begun()
+        .add("list", "GET", "/api/v1/job", {"success": False, "messages": []}, status=500)
+        .add("list", "GET", "/api/v1/job", in_data(job=[job("1")])),
+        ["not-a-success", "not-the-envelope"],
+    ),
+    *(
+        (
+            "list.envelope",
+            f"HTTP {status}",
+            begun().add("list", "GET", "/api/v1/job", {"success": False}, status=status),
+            "not exercised",
+        )
+        for status in (401, 403, 404, 405, 410, 501)
+    ),
+    (
+        "list.envelope",
+        "a gateway answers",
+        begun().add("list", "GET", "/api/v1/job", PAGE, status=502),
+        "not exercised",
     ),
     ("list.envelope", "a project's", begun().tells(id=JOB, state=0.5), "kept"),
     ("list.envelope", "a text", begun().tells(id=JOB, state="0.5"), ["not-the-envelope"]),
@@ -311,12 +403,60 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         begun().tells(id=7, resource=255, resource_type="migration"),
         "not exercised",
     ),
+    (
+        "list.of-resource",
+        "a project's job works on a device",
+        begun().tells(id=7, resource=1, resource_type="device"),
+        "not exercised",
+    ),
+    (
+        "list.of-resource",
+        "a device's job works on a project",
+        begun().tells("device/1", id=7, resource=1, resource_type="project"),
+        "not exercised",
+    ),
     ("list.of-resource", "created in it", begun().tells(id=JOB), "kept"),
     (
         "list.of-resource",
         "created in another",
         begun().tells("project/2", id=JOB),
         ["created-in-another"],
+    ),
+    (
+        "list.of-resource",
+        "another's, which came before",
+        begun().tells("project/2", id=7, resource=1, resource_type="project"),
+        ["of-another"],
+    ),
+    (
+        "list.of-resource",
+        "created in another, which came later",
+        Listed().creates(path="/api/v1/project/2/import/device").tells("project/1", id=JOB),
+        ["created-in-another"],
+    ),
+    (
+        "list.of-resource",
+        "created on a device",
+        Listed().creates(path="/api/v1/device/1/retrieve_content").tells("project/2", id=JOB),
+        "not exercised",
+    ),
+    (
+        "list.of-resource",
+        "a list of all jobs is of no resource",
+        begun().lists(job(0.5)),
+        "not exercised",
+    ),
+    (
+        "list.of-resource",
+        "created in another, after a list of all jobs",
+        begun().lists(job(0.5)).tells("project/2", id=JOB),
+        ["created-in-another"],
+    ),
+    (
+        "list.of-resource",
+        "its creation is not known",
+        Listed().shows(0.5).tells("project/2", id=JOB),
+        "not exercised",
     ),
     ("list.of-resource", "a device's", begun().tells("device/2", id=JOB), "not exercised"),
 ]

@@ -10,7 +10,16 @@ import pytest
 from histories import JOB, PAGE, RAISED, Story, envelope, error, in_data, job_fields, verdict_on
 
 from pytest_expedition.oracle.history import History
-from pytest_expedition.oracle.rules import KEPT, RULES, Violation, judge, refuse
+from pytest_expedition.oracle.rules import (
+    KEPT,
+    RULES,
+    Finding,
+    Violation,
+    find,
+    judge,
+    refuse,
+    together,
+)
 from pytest_expedition.oracle.rules import base as rules_base
 from pytest_expedition.protocol.envelope import LARGE
 from pytest_expedition.protocol.requirements import CATALOGUE
@@ -95,6 +104,7 @@ def gated(state: Any = 0, **timing: Any) -> Any:
     return Gated().tell_agent("stop", **timing).create(state=state)
 
 
+IMPORT = "/api/v1/project/1/import"
 NESTED = json.dumps(envelope({"system": {"jobs": job_fields(state="DEEP")}}))
 DEEP = NESTED.replace('"DEEP"', "[" * 960 + "]" * 960).encode()
 A_JOB = envelope({"system": {"jobs": job_fields()}})
@@ -176,6 +186,39 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "a request that works is refused as wrong",
         Story().create(1).add("create", "POST", "/api/v1/project/1/import", error(), status=404),
         ["not-a-success"],
+    ),
+    (
+        "create.envelope",
+        "refused while others run, then a server error",
+        Story().create(1).add("create", "POST", IMPORT, error(), status=409).create(2, status=500),
+        ["not-a-success"],
+    ),
+    (
+        "create.envelope",
+        "refused while others run, beside one that works",
+        Story().create(1).add("create", "POST", IMPORT, error(), status=409),
+        "kept",
+    ),
+    (
+        "create.envelope",
+        "refused as if others ran, and none works",
+        Story().add("create", "POST", IMPORT, error(), status=409),
+        ["not-a-success"],
+    ),
+    (
+        "create.envelope",
+        "another request is refused as wrong, then a server error",
+        Story()
+        .create(1)
+        .add("create", "POST", "/api/v1/projects/9/export", error(), status=404)
+        .create(2, status=500),
+        ["not-a-success"],
+    ),
+    (
+        "create.envelope",
+        "most are lost",
+        Story().create().lose("create").lose("create").lose("create").lose("create"),
+        "inconclusive",
     ),
     # The promise create.job-id:
     ("create.job-id", "whole", Story().create(), "kept"),
@@ -1719,6 +1762,22 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("auth.required", "lost", keyless(b"", None), "not exercised"),
     (
         "auth.required",
+        "let in, after a request about an unknown id",
+        unknown("status", error(), 404).add(
+            "status", "GET", "/api/v1/job/1619", A_JOB, job=JOB, probe="no-key"
+        ),
+        ["let-in"],
+    ),
+    (
+        "auth.required",
+        "let in, after a request whose answer was lost",
+        keyless(b"", None).add(
+            "status", "GET", "/api/v1/job/1619", A_JOB, job=JOB, probe="wrong-key"
+        ),
+        ["let-in"],
+    ),
+    (
+        "auth.required",
         "refused, and not done",
         keyless(error(), 401, kind="cancel").poll(0.6),
         "kept",
@@ -1748,6 +1807,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "done, while a cancel with the key is under way",
         keyless(error(), 401, kind="cancel").poll(-1, at=5, until=6).cancel(-1, at=6),
         "kept",
+    ),
+    (
+        "input.bad-id",
+        "501, after other requests that are to be refused",
+        keyless(error(), 401)
+        .answer_poll(PAGE, status=502, probe="bad-id")
+        .answer_poll(error(), status=501, probe="bad-id"),
+        ["bad-id-status"],
     ),
     ("input.bad-id", "501", bad_id(error(), 501), ["bad-id-status"]),
     # Which requests count as unanswered:
@@ -1954,6 +2021,18 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "a stop was under way when it was started",
         Story()
         .tell_agent("stop", at=0, until=5)
+        .tell_agent("start", at=1, until=2)
+        .create()
+        .poll(0.5)
+        .tell_agent("start")
+        .poll(0.1),
+        "not exercised",
+    ),
+    (
+        "agent.idempotent",
+        "a stop was answered as it was started",
+        Story()
+        .tell_agent("stop", at=0, until=1)
         .tell_agent("start", at=1, until=2)
         .create()
         .poll(0.5)
@@ -2452,6 +2531,41 @@ def test_judgements_are_counted() -> None:
     findings = judge(story.history())
     assert (findings["status.bounds"].kept, findings["status.bounds"].inconclusive) == (2, 0)
     assert (findings["status.completes"].kept, findings["status.completes"].inconclusive) == (0, 1)
+
+
+def test_a_violation_knows_the_history_in_which_it_was_found() -> None:
+    history = running().poll(0.4).poll(0.3).history()
+    violations = judge(history)["status.monotonic"].violations
+    assert len(violations) == 2
+    assert all(violation.history is history for violation in violations)
+
+
+def test_a_finding_tells_when_each_job_first_broke_the_promise() -> None:
+    story = Story().create(1).create(2).poll(0.5, job=1).poll(0.5, job=2)
+    story.poll(0.4, job=1).poll(0.4, job=2).poll(0.3, job=1)
+    finding = judge(story.history())["status.monotonic"]
+    assert finding.first_broken == {1: story.exchanges[4].sent, 2: story.exchanges[5].sent}
+    story = Story().create(1, state=-1)
+    assert judge(story.history())["create.initial-state"].first_broken == {1: 0.0}
+    finding = judge(keyless(envelope(None), 200).history())["auth.required"]
+    assert list(finding.first_broken) == [None]
+
+
+def test_a_violation_without_proof_does_not_tell_when_the_promise_was_broken() -> None:
+    (exchange,) = Story().create(at=5).exchanges
+    fault = rules_base.Fault("nothing-sent", "Nothing was sent.")
+    found = [Violation(fault), Violation(fault, exchange, job=JOB)]
+    assert find(iter, found).first_broken == {JOB: 5}
+
+
+def test_of_several_histories_the_shortest_proof_is_kept() -> None:
+    long = Violation(rules_base.NOT_A_SUCCESS, *running().exchanges)
+    short = Violation(rules_base.NOT_A_SUCCESS, *Story().create().exchanges)
+    nothing = dict.fromkeys(CATALOGUE, Finding())
+    parts = [{**nothing, "status.bounds": Finding(violations=each)} for each in ((long,), (short,))]
+    found = together(parts)
+    assert found["status.bounds"].violations == (short,)
+    assert found["status.identity"].violations == ()
 
 
 def test_a_rule_that_breaks_down_is_no_pass_and_leaves_the_others_alone(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from histories import JOB, Story, in_data, verdict_on
+from histories import JOB, Story, error, in_data, verdict_on
 
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.oracle.verdict import decide_outcomes
@@ -61,6 +61,7 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
     ("cancel.envelope", started().cancelled_by(b"<html>"), ["not-the-envelope"]),
     ("cancel.envelope", started().cancelled_by({"success": "yes"}), ["not-the-envelope"]),
     ("cancel.envelope", started().cancelled_by(in_data(state="-1")), ["not-the-envelope"]),
+    ("cancel.envelope", started().cancelled_by(error(), status=409), "kept"),
     ("cancel.envelope", started().cancelled_by(NO_JOB, status=500), ["not-a-success"]),
     (
         "cancel.envelope",  # each answer is judged
@@ -280,6 +281,7 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
     ("envelope.field-types", started().shows(1, pid=None, task_message=None), "kept"),
     ("envelope.field-types", started().cancelled_by({**NO_JOB, "metadata": 7}), ["field-type"]),
     ("envelope.field-types", Story().create().poll(0.5), "not exercised"),
+    ("envelope.field-types", Story().create().answer_poll({}), "not exercised"),
 ]
 
 
