@@ -59,6 +59,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture
+def no_http() -> Iterator[None]:
+    """Runs of the suite in this process hand their requests to fake servers without HTTP."""
+    from in_process import in_process
+
+    with in_process():
+        yield
+
+
+@pytest.fixture
 def heeds_interrupts() -> Iterator[None]:
     """Let the processes of a test heed Ctrl-C and SIGHUP.
 

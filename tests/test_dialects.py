@@ -413,6 +413,7 @@ def judged(spoken: DialectName, named: DialectChoice = "auto") -> RunRecord:
         return run_contract(replace(target, dialect=named), profile="smoke")
 
 
+@pytest.mark.usefixtures("no_http")
 @pytest.mark.parametrize(
     ("spoken", "named"),
     [

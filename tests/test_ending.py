@@ -209,7 +209,9 @@ honest, executor.Executor._sleep = executor.Executor._sleep, sleep
 """A conftest that lets a signal arrive while the garbage collector runs."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_a_signal_that_arrives_in_a_garbage_collection_ends_the_run(
     start: Callable[..., Run], server: ExpeditionServer, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -234,7 +236,10 @@ def test_jobs_that_cannot_be_cancelled_are_named(
     assert "left behind, not seen to have ended: jobs 16" in output
 
 
-@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "second",
+    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)],
+)
 def test_a_second_signal_leaves_the_jobs_and_names_them(
     start: Callable[..., Run], server: ExpeditionServer, instance: Hanging, second: signal.Signals
 ) -> None:
@@ -304,7 +309,7 @@ def test_a_mistake_of_the_suite_leaves_no_job(
     start: Callable[..., Run], server: ExpeditionServer, tmp_path: Path
 ) -> None:
     (tmp_path / "conftest.py").write_text(BREAKS_DOWN)
-    run = start("--confcutdir=.", "-p", "conftest")
+    run = start("--confcutdir=.", "-p", "conftest", "-k", "create.envelope")
     status, output, document = run.end()
     assert status == pytest.ExitCode.INTERNAL_ERROR
     assert server.jobs

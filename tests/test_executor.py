@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from in_process import in_process
 
 from pytest_expedition import JobRecipe, JobScript, Limits, Target
 from pytest_expedition.suite.client import Client
@@ -214,7 +215,7 @@ def test_what_still_runs_at_the_end_is_cancelled_if_it_may_be(
 
 
 def test_probes_change_nothing(make_target: Any, expedition_server: ExpeditionServer) -> None:
-    with Client(make_target()) as client:
+    with in_process(expedition_server), Client(make_target()) as client:
         exchanges = run(client, covering((IMPORT, EXPORT))[0])
     probes = [x for x in exchanges if x.probe]
     refused = [x for x in probes if x.probe != "no-accept"]

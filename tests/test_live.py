@@ -160,6 +160,7 @@ def outcomes(conformance: Any) -> dict[str, str]:
     return {result.requirement.id: result.outcome for result in conformance.results}
 
 
+@pytest.mark.usefixtures("no_http")
 class TestLimits:
     @pytest.mark.parametrize("make", [Watched, Loses, Silent])
     @pytest.mark.parametrize("at_once", [1, 2, 4])
@@ -292,6 +293,7 @@ class OneJobAtATime(Watched):
         return super().answer_creation(job_request)
 
 
+@pytest.mark.usefixtures("no_http")
 class TestWhateverIsAnswered:
     """The limits and the ledger hold even if the answers show little about jobs."""
 
@@ -795,6 +797,7 @@ class AtEverySecondCancel(CrashesInPlainText):
         return request.method == "DELETE" and self.counted("cancelled") % 2 == 0
 
 
+@pytest.mark.usefixtures("no_http")
 class TestCrashesInPlainText:
     """A crash in plain text may be a gateway's: it is no failure, but the rest proves little."""
 
@@ -913,6 +916,7 @@ class TestKeys:
             client.log_in()
         assert [x.path.rsplit("/", 1)[1] for x in server.requests] == ["generate_api_key", "login"]
 
+    @pytest.mark.usefixtures("no_http")
     @pytest.mark.parametrize(
         "secret", ["1", "x", "0.5", "data", "state", "success", "1619", "16", "jobId", "Contents"]
     )
@@ -931,6 +935,7 @@ class TestKeys:
         assert found.left_behind == ()
 
 
+@pytest.mark.usefixtures("no_http")
 class TestTime:
     @pytest.mark.parametrize(
         ("seconds", "agent", "seed"),
@@ -967,6 +972,7 @@ class TestTime:
         assert standings == []
 
 
+@pytest.mark.usefixtures("no_http")
 class TestAgent:
     def test_it_is_left_alone_unless_the_target_says_otherwise(self, serve: Any) -> None:
         server, target = serve()
@@ -1005,6 +1011,7 @@ class AgentStaysDown(Instance):
         return super().handle(request)
 
 
+@pytest.mark.usefixtures("no_http")
 class TestStoppedAgent:
     @pytest.mark.parametrize("refusals", [1, 2, 4])
     def test_it_is_told_to_run_again_until_it_does(self, serve: Any, refusals: int) -> None:
@@ -1406,6 +1413,7 @@ def test_only_a_request_that_was_sent_may_have_created_a_job(
     assert found.unconfirmed_creations == perhaps
 
 
+@pytest.mark.usefixtures("no_http")
 @pytest.mark.parametrize("job_seconds", [None, 10, 60])
 @pytest.mark.parametrize(
     "profile", ["smoke", "default", pytest.param("thorough", marks=pytest.mark.long)]

@@ -62,7 +62,7 @@ fuzz = settings(
 
 
 SCHEMAS = {dialect: schemathesis.openapi.from_dict(describe(dialect)) for dialect in DESCRIBED}
-EXAMPLES = {"system": 10, "data": 4}
+EXAMPLES = {"system": 5, "data": 2}
 """Requests that are drawn for each operation: the many of `data` are much alike."""
 
 every_dialect = pytest.mark.parametrize("dialect", DESCRIBED)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from pytest_expedition import ExpeditionServer
 
+pytestmark = pytest.mark.usefixtures("no_http")
+
 CONTRACT = ("--pyargs", "pytest_expedition.contract")
 SMOKE = (*CONTRACT, "--expedition-profile=smoke")
 
@@ -572,7 +574,10 @@ def test_junit_xml_of_other_tests_stays_as_it_is(pytester: pytest.Pytester) -> N
     assert "propert" not in (pytester.path / "junit.xml").read_text()
 
 
-@pytest.mark.parametrize("options", [(), ("-p", "pytest_expedition.plugin")])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param((), marks=pytest.mark.long), ("-p", "pytest_expedition.plugin")],
+)
 def test_a_plugin_that_is_named_twice_is_there_once(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:

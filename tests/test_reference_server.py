@@ -16,7 +16,8 @@ from reference_server import FAULTS, Application, Server
 
 from pytest_expedition.protocol.recipe import JobRecipe
 from pytest_expedition.suite.clock import SkippingClock
-from pytest_expedition.suite.run import run_contract
+from pytest_expedition.suite.run import run_contract, run_share
+from pytest_expedition.suite.share import merge
 from pytest_expedition.suite.target import Limits, Target
 
 if TYPE_CHECKING:
@@ -77,9 +78,14 @@ def failed(record: RunRecord) -> set[str]:
     return {each.requirement.id for each in record.results if each.outcome == "fail"}
 
 
+FIRST_FIFTH = (0, 5)
+"""The share of a run with all fixed plans and a fifth of the random ones."""
+
+
 def test_the_honest_server_is_conformant() -> None:
     with serving() as target:
-        record = run_contract(replace(target, start_agent=True), profile="default", seed=1)
+        asked = replace(target, start_agent=True)
+        record = merge(asked, [run_share(asked, profile="default", seed=1, share=FIRST_FIFTH)])
     assert (record.verdict, record.reason, failed(record)) == ("conformant", "", set())
     assert record.dialect == "data"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from in_process import in_process
 
 from pytest_expedition.fake import readings
 from pytest_expedition.fake.dialects import DIALECTS
@@ -219,7 +221,10 @@ class TestTraffic:
         self, dialect: DialectName, profile: Any
     ) -> None:
         made: list[Instance] = []
-        with embedded_target(make_instances(made, dialect)) as target:
+        with (
+            contextlib.nullcontext() if profile == "smoke" else in_process(),
+            embedded_target(make_instances(made, dialect)) as target,
+        ):
             by_name = replace(
                 target,
                 limits=replace(target.limits, jobs=20),
@@ -282,7 +287,10 @@ class TestMinefield:
     @pytest.mark.parametrize("profile", ["smoke", "default", "replay", "limits"])
     def test_the_jobs_of_others_are_as_they_were(self, dialect: DialectName, profile: Any) -> None:
         made: list[Any] = []
-        with embedded_target(make_instances(made, dialect, Minefield)) as target:
+        with (
+            contextlib.nullcontext() if profile in {"smoke", "replay"} else in_process(),
+            embedded_target(make_instances(made, dialect, Minefield)) as target,
+        ):
             if profile == "replay":
                 plan = replace(covering(target.jobs)[0], together=True)
                 run_contract(target, profile="smoke", plan=plan)

@@ -124,8 +124,17 @@ def test_what_happens_in_data_alone_is_tried_where_that_is_named() -> None:
         choose_by_name(["fails-at-two-thirds"], without=[], dialect="system")
 
 
-@pytest.mark.parametrize("scenario", usual(None))
-@pytest.mark.parametrize("client", GOOD)
+@pytest.mark.parametrize(
+    ("client", "scenario"),
+    [
+        pytest.param(
+            client, name, marks=[] if client is Client or every_fourth else pytest.mark.long
+        )
+        for client in GOOD
+        for number, name in enumerate(usual(None))
+        for every_fourth in [number % 4 == GOOD.index(client) % 4]
+    ],
+)
 def test_good_clients_of_every_style_cope(
     client: type[Client], scenario: str, expedition_server: ExpeditionServer
 ) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from in_process import in_process
 from test_plugin import CONTRACT, outcomes
 
 from pytest_expedition.session.shares import do_together
@@ -65,8 +66,11 @@ def test_what_a_share_raises_is_raised_and_leaves_the_share_undone(tmp_path: Pat
     assert do_together(tmp_path, 2, str) == ["0", "1"]
 
 
-def test_shares_of_a_run_add_up_to_a_verdict_on_all_plans() -> None:
-    with embedded_target() as target:
+def test_shares_of_a_run_add_up_to_a_verdict_on_all_plans(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(RANDOM_PLANS, "default", 24)
+    with in_process(), embedded_target() as target:
         shares = [
             run_share(target, profile="default", seed=7, share=(number, 3)) for number in range(3)
         ]
@@ -79,7 +83,7 @@ def test_shares_of_a_run_add_up_to_a_verdict_on_all_plans() -> None:
     assert min(plans_of) > 10, "each has plans of its own"
 
 
-FEW_PLANS: dict[ProfileName, int] = {"smoke": 0, "default": 10, "thorough": 20}
+FEW_PLANS: dict[ProfileName, int] = {"smoke": 0, "default": 4, "thorough": 20}
 FEWER = f"""
 from pytest_expedition.suite import profile
 profile.RANDOM_PLANS.update({FEW_PLANS})
@@ -108,7 +112,7 @@ def test_two_workers_share_the_plans_of_a_run(
     sent = [json.loads(line) for line in trace.splitlines()]
     assert len({exchange["server"] for exchange in sent}) == 2
     assert report["requests"] == len(sent)
-    with embedded_target() as target:
+    with in_process(), embedded_target() as target:
         alone = run_share(target, profile="default", seed=1)
     assert report["jobs"] < 1.5 * alone.jobs
 

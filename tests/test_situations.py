@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import JOB, Story
+from in_process import in_process
 
 from pytest_expedition import JobRecipe, Limits, Target
 from pytest_expedition.oracle.situations import (
@@ -335,7 +336,7 @@ class Waits(SkippingClock):
     waits = True
 
 
-@pytest.mark.parametrize("seconds", [60.0, 120.0])
+@pytest.mark.parametrize("seconds", [60.0, pytest.param(120.0, marks=pytest.mark.long)])
 def test_thorough_exercises_every_situation(
     expedition_server: ExpeditionServer, seconds: float
 ) -> None:
@@ -348,6 +349,7 @@ def test_thorough_exercises_every_situation(
         clock=Waits(expedition_server.advance),
         limits=Limits(job_seconds=4 * seconds, jobs=40),
     )
-    record = run_contract(target, profile="thorough", seed=1)
+    with in_process(expedition_server):
+        record = run_contract(target, profile="thorough", seed=1)
     told = {each.situation.id: each.reason for each in record.situations if not each.exercised}
     assert told == {}
