@@ -481,6 +481,12 @@ def test_every_rule_is_held_broken_and_without_a_chance(requirement: str) -> Non
     assert any(isinstance(outcome, list) for outcome in outcomes)
 
 
+def test_a_broken_list_is_not_called_a_status() -> None:
+    story = begun().lists(job("1")).tells(id=JOB, state="0.5")
+    violations = judge(story.history())["list.envelope"].violations
+    assert [each.facts["envelope"] for each in violations] == ["job list", "status"]
+
+
 @pytest.mark.parametrize("story", [each[2] for each in CASES], ids=lambda _: "")
 def test_a_trace_is_judged_as_the_history_is(story: Story, tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"

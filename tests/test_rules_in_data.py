@@ -346,3 +346,12 @@ def test_the_text_of_a_refusal_is_no_message_of_a_cancel(
     for state in states:
         story.answer_poll(in_data(id=other, state=state), job=other)
     assert verdict_on(story, "refuse.message") == "kept"
+
+
+def test_the_next_step_is_named_as_the_dialect_spells_it() -> None:
+    for story, field in (
+        (started().shows(1, next_step=7), "next_step"),
+        (Story().create().poll(1, fields={"nextStep": 7}), "nextStep"),
+    ):
+        (violation,) = judge(story.history())["result.next-step"].violations
+        assert violation.facts["field"] == field

@@ -17,9 +17,12 @@ from pytest_expedition.oracle.verdict import (
     Outcome,
     Result,
     Waiver,
+    WaiverState,
     conclude,
     decide_outcomes,
+    exit_status,
     has_stale_waiver,
+    is_failure,
     waive,
 )
 from pytest_expedition.protocol.requirements import CATALOGUE
@@ -245,6 +248,7 @@ def test_a_failure_that_comes_and_goes_may_be_waived(
         (Finding(kept=1), LAST_DAY, "unused"),
         (Finding(kept=1), date(2027, 3, 2), "unused"),
         (Finding(), date(2027, 3, 2), "undecided"),
+        (Finding(crash="oops"), date(2027, 3, 2), "undecided"),
     ],
 )
 def test_what_is_no_whole_run_does_not_show_that_a_waiver_is_not_needed(
@@ -260,3 +264,116 @@ def test_what_is_no_whole_run_does_not_show_that_a_waiver_is_not_needed(
 def test_a_waiver_excuses_nothing_else() -> None:
     results = decide_outcomes({"status.bounds": Finding(violations=(SHORT,))}, offers=set())
     assert waive(results, [WAIVER], today=LAST_DAY) == results
+
+
+def broken(at: float) -> Finding:
+    """A finding of a requirement that was broken about one job."""
+    return Finding(violations=(SHORT,), first_broken={1: at})
+
+
+def test_a_failure_whose_cause_is_waived_gets_its_whole_story() -> None:
+    findings = {
+        "status.monotonic": broken(5.0),
+        "status.completes": Finding(kept=1),
+        "refuse.state": broken(7.0),
+        "refuse.continues": Finding(kept=1),
+    }
+    results = decide_outcomes(findings, offers=set())
+    assert [each.follows_from for each in results] == ["", "", "status.monotonic", ""]
+    waived = waive(results, [WAIVER], today=LAST_DAY)
+    assert [each.outcome for each in waived] == ["waived", "pass", "fail", "pass"]
+    assert [each.follows_from for each in waived] == ["", "", "", ""]
+    assert [each.waived_cause for each in waived] == ["", "", "status.monotonic", ""]
+
+
+def test_a_failure_whose_cause_is_not_waived_follows_from_it() -> None:
+    findings = {"status.monotonic": broken(5.0), "refuse.state": broken(7.0)}
+    results = decide_outcomes(findings, offers=set())
+    expired = waive(results, [WAIVER], today=date(2027, 3, 2))
+    assert [each.follows_from for each in expired] == ["", "status.monotonic"]
+    of_another = dataclasses.replace(WAIVER, id="status.bounds")
+    assert waive(results, [of_another], today=LAST_DAY) == results
+    of_both = [WAIVER, dataclasses.replace(WAIVER, id="refuse.state")]
+    waived = waive(results, of_both, today=LAST_DAY)
+    assert [each.outcome for each in waived] == ["waived", "waived"]
+    assert [each.follows_from for each in waived] == ["", "status.monotonic"]
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "state", "fails", "fails_strictly"),
+    [
+        ("status.monotonic", "fail", None, True, True),
+        ("status.monotonic", "fail", "expired", True, True),
+        ("status.monotonic", "error", None, True, True),
+        ("status.monotonic", "pass", None, False, False),
+        ("status.monotonic", "pass", "not-needed", True, True),
+        ("status.monotonic", "pass", "unused", False, False),
+        ("status.monotonic", "waived", "used", False, False),
+        ("status.monotonic", "inconclusive", None, False, False),
+        ("status.monotonic", "inconclusive", "expired", True, True),
+        ("status.monotonic", "not-tested", None, False, False),
+        ("status.wire-number", "fail", None, False, True),
+        ("status.wire-number", "fail", "expired", True, True),
+        ("status.wire-number", "error", None, True, True),
+        ("status.wire-number", "pass", None, False, False),
+    ],
+)
+def test_a_broken_must_an_error_or_a_stale_waiver_fails_a_run(
+    *,
+    name: str,
+    outcome: Outcome,
+    state: WaiverState | None,
+    fails: bool,
+    fails_strictly: bool,
+) -> None:
+    result = Result(requirement=CATALOGUE[name], outcome=outcome, waiver_state=state)
+    assert is_failure(result, strict=False) == fails
+    assert is_failure(result, strict=True) == fails_strictly
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "strict", "broke", "status"),
+    [
+        (["pass", "pass"], False, False, 0),
+        (["pass", "fail"], False, False, 0),
+        (["pass", "fail"], True, False, 1),
+        (["fail", "pass"], False, False, 1),
+        (["fail", "error"], False, False, 1),
+        (["fail", "pass"], False, True, 1),
+        (["pass", "error"], False, False, 3),
+        (["pass", "pass"], False, True, 3),
+        (["waived", "not-tested"], False, False, 0),
+        (["inconclusive", "fail"], False, False, 0),
+        (["inconclusive", "inconclusive"], False, False, 5),
+        (["not-tested", "not-tested"], True, False, 5),
+    ],
+)
+def test_the_exit_status_is_pytests(
+    *, outcomes: list[Outcome], strict: bool, broke: bool, status: int
+) -> None:
+    results = [
+        Result(requirement=CATALOGUE[name], outcome=outcome)
+        for name, outcome in zip(("status.monotonic", "status.wire-number"), outcomes, strict=True)
+    ]
+    assert exit_status(results, strict=strict, broke=broke) == status
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        (
+            {"id": "status.monotonous"},
+            (
+                r"id = 'status\.monotonous': must be the id of a requirement; "
+                r"did you mean status\.monotonic\?$"
+            ),
+        ),
+        ({"id": "xyz"}, "id = 'xyz': must be the id of a requirement$"),
+        ({"reason": " "}, "reason = ' ': must be a text, not empty$"),
+        ({"until": "2027-03-01"}, "until = '2027-03-01': must be a date$"),
+        ({"sometimes": "no"}, "sometimes = 'no': must be true or false$"),
+    ],
+)
+def test_a_waiver_says_what_is_wrong_with_it(facts: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=f"^Waiver: {says}"):
+        dataclasses.replace(WAIVER, **facts)

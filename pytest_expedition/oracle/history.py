@@ -380,7 +380,7 @@ class History:
 
 def listing_of(exchange: Exchange) -> Listing | None:
     """Read the list of jobs that an answer shows; ``None`` if it shows none."""
-    if exchange.kind != "list" or exchange.probe or not (exchange.answered and exchange.ok):
+    if exchange.kind != "list" or exchange.probe or not exchange.ok:
         return None
     return Listing(exchange, read_job_list(exchange.path, exchange.document))
 
