@@ -9,6 +9,15 @@ import pytest
 from histories import JOB, PAGE, Story, in_data, verdict_on
 
 from pytest_expedition.fake.instance import Instance
+from pytest_expedition.oracle.job_lists import (
+    JobList,
+    Resource,
+    created_in,
+    is_of_all_jobs,
+    is_of_resource,
+    read_job_list,
+    told_resource,
+)
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.protocol.recipe import JobRecipe
 from pytest_expedition.protocol.requirements import CATALOGUE
@@ -479,6 +488,93 @@ def test_every_rule_is_held_broken_and_without_a_chance(requirement: str) -> Non
     assert "kept" in outcomes
     assert "not exercised" in outcomes
     assert any(isinstance(outcome, list) for outcome in outcomes)
+
+
+def listing(path: str, *jobs: dict[str, Any], **pages: int) -> JobList:
+    return read_job_list(path, {**in_data(job=list(jobs)), "pagination": pages})
+
+
+@pytest.mark.parametrize(
+    ("query", "pages", "count", "whole"),
+    [
+        ("", {}, 24, True),
+        ("", {}, 25, False),  # there may be more
+        ("", {"per_page": 100}, 25, False),
+        ("?limit=100", {"per_page": 100}, 25, False),  # a server may never show more
+        ("?limit=2", {}, 1, True),
+        ("?limit=2", {}, 2, False),
+        ("?limit=2", {}, 3, False),
+        ("?limit=all", {}, 1, True),
+        ("?page=1", {}, 1, True),
+        ("?page=0", {}, 1, False),
+        ("?page=2", {}, 1, False),
+        ("", {"total_pages": 0}, 0, True),
+        ("", {"total_pages": 1}, 1, True),
+        ("", {"total_pages": 2}, 1, False),
+        ("", {"total": 1}, 1, True),
+        ("", {"total": 0}, 1, False),
+        ("", {"total": 2}, 1, False),
+        ("?type=import", {}, 1, False),
+        ("?status=all", {}, 1, True),
+    ],
+)
+def test_a_list_is_whole_if_no_job_can_stand_on_another_page(
+    *, query: str, pages: dict[str, int], count: int, whole: bool
+) -> None:
+    jobs = [job(0.5, number) for number in range(1, count + 1)]
+    assert listing(f"/api/v1/job{query}", *jobs, **pages).is_whole == whole
+
+
+def test_of_a_filter_that_is_given_twice_the_last_counts() -> None:
+    assert listing("/api/v1/job?status=all&status=completed").status == "completed"
+
+
+def test_a_job_of_a_list_has_a_whole_number_as_its_id() -> None:
+    jobs = [job(0.5, 1), {"id": "2"}, {"state": 1}, {"id": 3, "job_id": 4}, {"job_id": 5}]
+    assert list(listing("/api/v1/job", *jobs).jobs) == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("path", "of_all", "of_one"),
+    [
+        ("/api/v1/job", True, False),
+        ("/api/v1/job/?status=all", True, False),
+        ("/api/v1/project/7/job?complete=true", False, True),
+        ("/api/v1/device/7/job", False, True),
+        ("/api/v1/job/7", False, False),
+        ("/api/v1/migration/7/job", False, False),
+    ],
+)
+def test_a_path_asks_for_a_list_or_for_the_job_of_a_resource(
+    *, path: str, of_all: bool, of_one: bool
+) -> None:
+    assert is_of_all_jobs(path) == of_all
+    assert is_of_resource(path) == of_one
+
+
+def test_an_id_that_no_database_gives_out_names_no_resource() -> None:
+    assert created_in(f"/api/v1/project/{'9' * 18}/import") == Resource("project", 10**18 - 1)
+    assert created_in(f"/api/v1/project/{'9' * 19}/import") is None
+    assert created_in(f"/api/v1/project/{'9' * 5000}/import") is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "resource"),
+    [
+        ({"resource_type": "project", "resource": 7}, Resource("project", 7)),
+        ({"resource_type": "device", "resource": 7}, Resource("device", 7)),
+        ({"resource_type": "migration", "resource": 7}, None),
+        ({"resource_type": "project", "resource": "7"}, None),
+        ({"resource_type": "project", "resource": True}, None),
+        ({"resource_type": "project"}, None),
+        ({}, None),
+    ],
+)
+def test_a_job_of_a_list_may_name_its_resource(
+    fields: dict[str, Any], resource: Resource | None
+) -> None:
+    (told,) = listing("/api/v1/job", job(0.5, 1, **fields)).jobs.values()
+    assert told_resource(told) == resource
 
 
 def test_a_broken_list_is_not_called_a_status() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from datetime import date
+from collections import Counter
+from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import Story
 
 from pytest_expedition.oracle.history import Exchange, History, JobHistory
+from pytest_expedition.oracle.record import RunRecord
 from pytest_expedition.oracle.rules import Finding, Violation
 from pytest_expedition.oracle.rules.status import WENT_BACK
 from pytest_expedition.oracle.verdict import (
@@ -356,6 +358,24 @@ def test_the_exit_status_is_pytests(
         for name, outcome in zip(("status.monotonic", "status.wire-number"), outcomes, strict=True)
     ]
     assert exit_status(results, strict=strict, broke=broke) == status
+
+
+def test_a_record_names_the_first_error() -> None:
+    outcomes: list[Outcome] = ["pass", "fail", "error", "inconclusive", "error"]
+    requirement = CATALOGUE["status.monotonic"]
+    results = [Result(requirement=requirement, outcome=outcome) for outcome in outcomes]
+    record = RunRecord(
+        url="http://localhost",
+        dialect=None,
+        results=results,
+        started=datetime(2026, 3, 1, tzinfo=timezone.utc),
+        seconds=1.0,
+        requests=1,
+        jobs=1,
+        unanswered=Counter(),
+    )
+    assert record.first_error is results[2]
+    assert dataclasses.replace(record, results=results[:2]).first_error is None
 
 
 @pytest.mark.parametrize(
