@@ -6,7 +6,6 @@ answer was there before the other's request was sent; all else is at the same ti
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -20,8 +19,24 @@ from pytest_expedition.protocol.reading_cache import read_cached
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from functools import cached_property
 
     from pytest_expedition.protocol.envelope import Dialect
+else:
+
+    class cached_property:  # noqa: N801
+        """What `functools` has, without the lock that it takes before Python 3.12."""
+
+        def __init__(self, compute):
+            self.compute = compute
+
+        def __set_name__(self, owner, name):
+            self.name = name
+
+        def __get__(self, instance, owner=None):
+            value = instance.__dict__[self.name] = self.compute(instance)
+            return value
+
 
 Kind = Literal["create", "status", "cancel", "agent", "list", "other"]
 """What a request is for. `list`: it asks for a list of jobs, or the job of a project or device."""
@@ -73,7 +88,7 @@ class Exchange:
         """Whether this answer was there before the other request was sent."""
         return self.received < other.sent
 
-    @functools.cached_property
+    @cached_property
     def answered(self) -> bool:
         """Whether the application itself answered: see ``protocol/origin.py``."""
         if self.status is None:
@@ -101,7 +116,7 @@ class Exchange:
         """Whether the HTTP status is one of success."""
         return self.status is not None and 200 <= self.status < 300
 
-    @functools.cached_property
+    @cached_property
     def gone(self) -> bool:
         """Whether the answer says that there is no such job."""
         if not self.answered or self.answer.tells_of_a_job:
@@ -124,7 +139,7 @@ class Exchange:
         """Whether the application says that the request itself is wrong, such as an unknown id."""
         return self.answered and self.status in {400, 403, 404, 405, 410, 415, 422}
 
-    @functools.cached_property
+    @cached_property
     def answer(self) -> Answer:
         """What the answer says."""
         if self.unreadable:
@@ -143,10 +158,14 @@ class Exchange:
             return False
         return self.state in {CANCELLED, FINISHED} or self.answer.says_failed
 
-    @functools.cached_property
+    @cached_property
     def state(self) -> float | None:
         """The job's state that the answer shows, if it is one that the documentation allows."""
         return self.answer.progress if self.answered and not self.failed else None
+
+
+_sent: Final = attrgetter("sent")
+_received: Final = attrgetter("received")
 
 
 class Listing(NamedTuple):
@@ -191,14 +210,14 @@ class JobHistory:
         """The dialect in which the job was created, or first shown."""
         return self.first.answer.dialect
 
-    @functools.cached_property
+    @cached_property
     def answers(self) -> list[Exchange]:
         """Creation, status and cancel answers, in the order in which they were sent."""
         creation = [] if self.creation is None else [self.creation]
         everything = [*creation, *self.statuses, *self.cancels]
-        return sorted(everything, key=lambda exchange: exchange.sent)
+        return sorted(everything, key=_sent)
 
-    @functools.cached_property
+    @cached_property
     def seen(self) -> list[Exchange]:
         """The answers that show a state of this job, in the order in which they were sent."""
         return [x for x in self.answers if x.state is not None and self.is_about_it(x)]
@@ -207,7 +226,7 @@ class JobHistory:
         """Whether the answer is about this job, or names no job at all."""
         return is_about(exchange, self.id)
 
-    @functools.cached_property
+    @cached_property
     def first_cancel_sent(self) -> float:
         """When the first cancel was sent, infinity if none was."""
         return min((x.sent for x in self.attempts), default=float("inf"))
@@ -222,17 +241,17 @@ class JobHistory:
             return True
         return self.others_may_act and not any(poll.before(later) for later in self.seen)
 
-    @functools.cached_property
+    @cached_property
     def finished(self) -> Exchange | None:
         """The first answer to arrive that shows the job finished."""
         return self._first(FINISHED)
 
-    @functools.cached_property
+    @cached_property
     def cancelled(self) -> Exchange | None:
         """The first answer to arrive that shows the job cancelled."""
         return self._first(CANCELLED)
 
-    @functools.cached_property
+    @cached_property
     def failed(self) -> Exchange | None:
         """The first answer to arrive that says in the dialect ``data`` that the job has failed.
 
@@ -240,11 +259,11 @@ class JobHistory:
         """
         said = (x for x in self.answers if x.answer.says_failed and x.shows_the_end)
         about_it = (x for x in said if self.is_about_it(x))
-        return min(about_it, key=lambda exchange: exchange.received, default=None)
+        return min(about_it, key=_received, default=None)
 
     def _first(self, state: float) -> Exchange | None:
         shown = (x for x in self.seen if x.state == state)
-        return min(shown, key=lambda exchange: exchange.received, default=None)
+        return min(shown, key=_received, default=None)
 
     def finished_before(self, exchange: Exchange) -> bool:
         """Whether the job was seen finished before the request was sent."""
@@ -307,7 +326,7 @@ class History:
         self.server = ""
         """The server's address, where it is not said elsewhere."""
         self.others_may_act = others_may_act
-        self.exchanges: Sequence[Exchange] = sorted(exchanges, key=attrgetter("sent"))
+        self.exchanges: Sequence[Exchange] = sorted(exchanges, key=_sent)
         few = [x for x in self.exchanges if x.kind != "status"]
         self.creations = [x for x in few if x.kind == "create" and not x.probe]
         self.commands = [x for x in few if x.kind == "agent"]
@@ -345,7 +364,7 @@ class History:
         """Count the jobs that the answers show, by their ids."""
         return len(self.jobs.keys() | self.creations_by_id.keys())
 
-    @functools.cached_property
+    @cached_property
     def _refused(self) -> set[Exchange]:
         """The creations that the application refused in its envelope."""
         return {x for x in self.creations if not x.ok and x.answer.success is False}
@@ -361,13 +380,13 @@ class History:
         unanswered = (x for x in self.exchanges if not x.answered)
         return Counter(x.status for x in unanswered if x not in self._refused)
 
-    @functools.cached_property
+    @cached_property
     def created_in(self) -> Dialect | None:
         """The dialect of the first creation answer that tells of a job."""
         told = (x.answer.dialect for x in self.creations if x.ok and x.answer.tells_of_a_job)
         return next(told, None)
 
-    @functools.cached_property
+    @cached_property
     def dialects(self) -> set[Dialect | None]:
         """The dialects of all answers that tell of a job."""
         return {x.answer.dialect for x in self.exchanges if x.answer.tells_of_a_job}
@@ -408,7 +427,7 @@ def _first_shown(asked: Iterable[Exchange], job_id: int) -> Exchange | None:
         for x in asked
         if not x.probe and x.answered and x.state is not None and is_about(x, job_id)
     )
-    return min(shown, key=lambda x: x.received, default=None)
+    return min(shown, key=_received, default=None)
 
 
 def _assign(asked: Iterable[Exchange], job: JobHistory) -> None:
@@ -423,8 +442,8 @@ def _assign(asked: Iterable[Exchange], job: JobHistory) -> None:
             job.silent = 0 if exchange.answered else job.silent + 1
         if not exchange.answered:
             continue
-        shows_it = exchange.state is not None and job.is_about_it(exchange)
-        if job.creation is None and not shows_it and not job.first.before(exchange):
+        shown = job.creation is not None or job.first.before(exchange)
+        if not shown and (exchange.state is None or not job.is_about_it(exchange)):
             continue
         if exchange.kind == "cancel":
             job.cancels.append(exchange)

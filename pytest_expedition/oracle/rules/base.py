@@ -6,6 +6,8 @@ import enum
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_expedition.oracle.history import CANCELLED
@@ -135,8 +137,7 @@ def job_rule(requirement: str) -> Callable[[JobRule], JobRule]:
 
     def register(function: JobRule) -> JobRule:
         def of_all_jobs(history: History) -> Iterator[Judgement]:
-            for job in history.jobs.values():
-                yield from function(job)
+            return chain.from_iterable(map(function, history.jobs.values()))
 
         RULES[requirement] = functools.wraps(function)(of_all_jobs)
         return function
@@ -176,7 +177,7 @@ def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchang
 
     Two sweeps side by side: over the answers as they were asked for, and as they arrived.
     """
-    arrived = sorted(seen, key=lambda exchange: exchange.received)
+    arrived = sorted(seen, key=attrgetter("received"))
     furthest: Exchange | None = None
     done = 0
     for later in seen:
