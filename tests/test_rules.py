@@ -1751,8 +1751,51 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "not exercised",
     ),
     (PLAIN, "never sent", running(), "not exercised"),
+    (PLAIN, "a request without a key", keyless(in_progress(0.5), 200), "not exercised"),
+    (PLAIN, "a request with a malformed id", bad_id(in_progress(0.5), 200), "not exercised"),
+    (PLAIN, "gone after the end", plainly(error(), 404, after=running().poll(1)), "not exercised"),
+    (PLAIN, "a page after the end", plainly(PAGE, after=running().poll(1)), ["another-form"]),
+    (PLAIN, "gone before the end", plainly(error(), 404), ["another-form"]),
+    (
+        PLAIN,
+        "gone before the end, and after it",
+        plainly(error(), 404, after=plainly(error(), 404).poll(1)),
+        "not exercised",
+    ),
+    (
+        PLAIN,
+        "a page, then gone after the end",
+        plainly(error(), 404, after=plainly(PAGE, after=running().poll(1))),
+        "not exercised",
+    ),
+    (
+        PLAIN,
+        "gone after the end, then a page",
+        plainly(PAGE, after=plainly(error(), 404, after=running().poll(1))),
+        ["another-form"],
+    ),
+    (
+        PLAIN,
+        "a page about one job, after another job that is gone",
+        plainly(error(), 404, after=running().poll(1))
+        .create(OTHER)
+        .poll(0, job=OTHER)
+        .answer_poll(PAGE, job=OTHER, probe="no-accept"),
+        ["another-form"],
+    ),
     ("status.envelope", "a page without Accept", plainly(PAGE), "kept"),
     ("status.completes", "a page without Accept", plainly(PAGE, 302), "not exercised"),
+    # What a request about an unknown id does not show:
+    ("status.unknown", "a request without a key", keyless(A_JOB, 200), "not exercised"),
+    ("status.unknown", "a request with a malformed id", bad_id(A_JOB, 200), "not exercised"),
+    (
+        "status.unknown",
+        "accepted, after a request without a key and one without an answer",
+        keyless(error(), 401)
+        .lose("status", job=9, probe="unknown-id")
+        .add("status", "GET", "/", A_JOB, job=9, probe="unknown-id"),
+        ["unknown-accepted"],
+    ),
     # What a request without a key does not show:
     ("auth.required", "let in, and told nothing", keyless(envelope(None), 200), ["let-in"]),
     ("auth.required", "let in, and told an empty list", keyless([], 200), ["let-in"]),
@@ -2379,6 +2422,18 @@ def test_a_proof_shows_the_cancel_and_its_effect() -> None:
     story = running().cancel(-1).cancel(0.6)
     (shown,) = [x for x in RULES["cancel.repeat"](story.history()) if isinstance(x, Violation)]
     assert [x.state for x in shown.proof] == [-1, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "says"), [({"status": "ok"}, 200, ": "), (PAGE, 406, "")]
+)
+def test_another_form_is_told_by_the_last_answer(document: Any, status: int, says: str) -> None:
+    story = plainly(document, status, after=plainly(PAGE, 302, after=running().poll(0.6)))
+    (violation,) = judge(story.history())[PLAIN].violations
+    assert violation.proof[0] is story.exchanges[1]
+    assert violation.facts["status"] == status
+    assert violation.facts["problem"].startswith(says)
+    assert bool(violation.facts["problem"]) == bool(says)
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,13 @@ CASES: list[tuple[str, Story, str | list[str]]] = [
     ("envelope.field-types", started().cancelled_by({**NO_JOB, "metadata": 7}), ["field-type"]),
     ("envelope.field-types", Story().create().poll(0.5), "not exercised"),
     ("envelope.field-types", Story().create().answer_poll({}), "not exercised"),
+    (
+        "envelope.field-types",  # after an answer that contradicts itself
+        started()
+        .answer_poll(in_data(id=JOB, job_id=7, state=0.6))
+        .answer_poll(in_data(id=JOB, state=1, pid="12")),
+        ["field-type"],
+    ),
 ]
 
 
