@@ -104,9 +104,16 @@ def test_an_error_on_the_console_would_be_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "story", [slipping_back, hostile, Story], ids=["failing", "hostile", "empty"]
+    ("width", "story"),
+    [
+        pytest.param(360, slipping_back, id="360-failing"),
+        pytest.param(360, hostile, id="360-hostile", marks=pytest.mark.long),
+        pytest.param(360, Story, id="360-empty", marks=pytest.mark.long),
+        pytest.param(1280, slipping_back, id="1280-failing", marks=pytest.mark.long),
+        pytest.param(1280, hostile, id="1280-hostile"),
+        pytest.param(1280, Story, id="1280-empty"),
+    ],
 )
-@pytest.mark.parametrize("width", [360, 1280])
 def test_a_report_opens_without_an_error_and_is_not_too_wide(
     tmp_path: Path, story: Any, width: int
 ) -> None:

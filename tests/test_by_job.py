@@ -153,7 +153,7 @@ def require_the_same(whole: dict[str, Finding], judged: Judged) -> None:
             assert in_its_history or name == "cancel.isolation"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(traffic().filter(bool))
 def test_a_trace_is_judged_job_by_job_as_the_whole_would_be(
     tmp_path_factory: pytest.TempPathFactory, exchanges: list[Exchange]

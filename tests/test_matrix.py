@@ -2,11 +2,11 @@
 
 A broken server fails the requirement that it is about, the first that it is declared to break; the
 run ends once it has. Until then it fails no MUST that is not declared. An odd server fails none: in
-the first dialect in which its quirk shows with the fixed plans and two random ones, in others with
+the first dialect in which its quirk shows with as many jobs as a live instance gets, in others with
 the profile `smoke`. Run this with `-n auto --dist worksteal`.
 
-In the dialect `data` each requirement is broken by one server at least. All servers in all dialects
-are part of `nox -s long`.
+In the dialect `data` each requirement is broken by one server at least. All servers in all
+dialects, and odd ones with all fixed plans and two random ones, are part of `nox -s long`.
 
 This is about plans and rules, so the suite hands its requests to the server in the process, from
 the same threads as ever (`in_process.py`). Over HTTP it tries only servers whose quirk is about
@@ -26,6 +26,7 @@ from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.messages import reason
+from pytest_expedition.suite.profile import DEFAULT_JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -78,9 +79,10 @@ def require_no_failure(name: str, dialect: DialectName, **options: Any) -> None:
     assert not conformance.reason
 
 
+@pytest.mark.parametrize("jobs", [DEFAULT_JOBS, pytest.param(None, marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_server_fails_no_must(name: str) -> None:
-    require_no_failure(name, ODD[name].dialects[0], shares=25)
+def test_an_odd_server_fails_no_must(name: str, jobs: int | None) -> None:
+    require_no_failure(name, ODD[name].dialects[0], shares=25, jobs=jobs)
 
 
 def other_dialects(

@@ -239,9 +239,9 @@ def test_the_command_judges_an_instance_and_has_the_exit_status_of_pytest(
 @pytest.mark.parametrize(
     "order",
     [
-        "-v URL -k create.envelope",
+        pytest.param("-v URL -k create.envelope", marks=pytest.mark.long),
         "--expedition-profile smoke URL -k create.envelope",
-        "-k create.envelope -v --expedition-url URL",
+        pytest.param("-k create.envelope -v --expedition-url URL", marks=pytest.mark.long),
     ],
 )
 def test_the_command_takes_the_url_anywhere_among_the_options(

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import Story
@@ -18,6 +18,7 @@ from pytest_expedition import validate
 from pytest_expedition.recordings.trace import Recorder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="runs what POSIX has")
@@ -59,7 +60,14 @@ def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def each_of(commands: Sequence[str], *usual: str) -> Any:
+    """Return values of a parameter; with all but the usual ones a test is long."""
+    return [
+        pytest.param(each, marks=[] if each in usual else pytest.mark.long) for each in commands
+    ]
+
+
+@pytest.mark.parametrize("command", each_of(COMMANDS, "--version", "check trace.jsonl", "serve"))
 def test_a_full_disk_is_told_in_one_sentence(command: str, folder: Path) -> None:
     done = shell(f"expedition {command} > /dev/full", folder)
     assert done.returncode == 3
@@ -68,14 +76,17 @@ def test_a_full_disk_is_told_in_one_sentence(command: str, folder: Path) -> None
     )
 
 
-@pytest.mark.parametrize("command", [x for x in COMMANDS if x != "serve"])
+@pytest.mark.parametrize(
+    "command",
+    each_of([each for each in COMMANDS if each != "serve"], "list", "check trace.jsonl"),
+)
 def test_a_pipe_that_is_closed_ends_the_output_quietly(command: str, folder: Path) -> None:
     done = shell(f"expedition {command} | head -c 1", folder)
     assert len(done.stdout) == 1
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", each_of(["ascii", "cp1252", "utf-8"], "ascii"))
 @pytest.mark.parametrize("command", ["list requirements", "check trace.jsonl", "openapi"])
 def test_a_terminal_may_have_any_encoding(command: str, encoding: str, folder: Path) -> None:
     done = shell(f"expedition {command}", folder, PYTHONIOENCODING=encoding)
@@ -84,7 +95,9 @@ def test_a_terminal_may_have_any_encoding(command: str, encoding: str, folder: P
     assert done.stdout
 
 
-@pytest.mark.parametrize("command", ["--version", "list requirements", "check trace.jsonl"])
+@pytest.mark.parametrize(
+    "command", each_of(["--version", "list requirements", "check trace.jsonl"], "check trace.jsonl")
+)
 def test_python_may_leave_out_assertions_and_docstrings(command: str, folder: Path) -> None:
     plain, optimized = (
         shell(f"expedition {command}", folder, PYTHONOPTIMIZE=level) for level in ("0", "2")

@@ -531,7 +531,8 @@ def junit_suite(pytester: pytest.Pytester) -> Element:
 @pytest.mark.parametrize("workers", [[], ["-p", "xdist", "-n2"]], ids=["alone", "xdist"])
 def test_junit_xml_says_what_was_found_out(pytester: pytest.Pytester, workers: list[str]) -> None:
     pytester.makeconftest(waived("auth.required", REFUSES_SILENTLY))
-    result = pytester.runpytest_subprocess(*SMOKE, *workers, "--junit-xml=junit.xml")
+    run = pytester.runpytest_subprocess if workers else pytester.runpytest_inprocess
+    result = run(*SMOKE, *workers, "--junit-xml=junit.xml")
     assert result.ret == 1
     suite = junit_suite(pytester)
     own = properties(suite.find("properties"))

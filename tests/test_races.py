@@ -95,7 +95,7 @@ def lives(draw: st.DrawFn) -> list[Seen]:
     return answers
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(histories())
 def test_the_checker_agrees_with_brute_force(answers: list[Seen]) -> None:
     contradiction = find_contradiction(exchanges(answers))
@@ -105,14 +105,14 @@ def test_the_checker_agrees_with_brute_force(answers: list[Seen]) -> None:
         assert not explained(pair), "the proof stands by itself"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(lives())
 def test_what_a_real_job_shows_is_always_explained(answers: list[Seen]) -> None:
     assert explained(answers)
     assert find_contradiction(exchanges(answers)) is None
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(lives())
 def test_no_rule_accuses_a_real_job(answers: list[Seen]) -> None:
     """A whole history around the answers: created before, a cancel sent before any -1."""

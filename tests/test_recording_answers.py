@@ -43,14 +43,24 @@ CLIENT = """
 """
 
 
+TWO = ("-p", "xdist", "-n", "2")
+
+
 def judged(trace: Path, capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     assert main(["check", str(trace)]) == 0
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["one", "two"])
-@pytest.mark.parametrize("fixture", ["expedition_server", "expedition_scenario"])
+@pytest.mark.parametrize(
+    ("fixture", "workers"),
+    [
+        pytest.param("expedition_server", (), id="expedition_server-one"),
+        pytest.param("expedition_server", TWO, id="expedition_server-two", marks=pytest.mark.long),
+        pytest.param("expedition_scenario", (), id="expedition_scenario-one"),
+        pytest.param("expedition_scenario", TWO, id="expedition_scenario-two"),
+    ],
+)
 def test_what_the_fixtures_answered_is_recorded(
     pytester: pytest.Pytester,
     fixture: str,

@@ -267,7 +267,7 @@ FIRST_FIFTH = (0, 5)
 
 def test_a_target_by_the_api_reference_is_asked_in_its_way() -> None:
     made: list[Instance] = []
-    with embedded_target(make_instances(made, "data", ByReference)) as target:
+    with in_process(), embedded_target(make_instances(made, "data", ByReference)) as target:
         by_name = replace(target, api_key="", username=USERNAME, password=PASSWORD)
         share = run_share(by_name, profile="default", seed=1, share=FIRST_FIFTH)
     done = merge(by_name, [share])

@@ -65,7 +65,9 @@ def busy_machine() -> Iterator[None]:
             thread.join()
 
 
-@pytest.mark.parametrize("machine", [contextlib.nullcontext, busy_machine])
+@pytest.mark.parametrize(
+    "machine", [contextlib.nullcontext, pytest.param(busy_machine, marks=pytest.mark.long)]
+)
 def test_an_honest_server_is_never_accused(
     machine: Callable[[], contextlib.AbstractContextManager[None]],
 ) -> None:
