@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle import rules
+from pytest_expedition.oracle.rules import Finding
+from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_expedition.oracle.history import History
-    from pytest_expedition.oracle.rules import Finding
     from pytest_expedition.protocol.envelope import Dialect
+
+
+_NOTHING: Final = Finding()
 
 
 @dataclass(kw_only=True)
@@ -25,7 +30,9 @@ class Judged:
     the recording has them twice.
     """
 
-    findings: dict[str, Finding]
+    findings: dict[str, Finding] = field(
+        default_factory=lambda: {name: Finding() for name in CATALOGUE}
+    )
     servers: list[str] = field(default_factory=list)
     requests: int = 0
     jobs: int = 0
@@ -35,23 +42,46 @@ class Judged:
     created_in: Dialect | None = None
     dialects: set[Dialect | None] = field(default_factory=set)
     cancellable: set[bool | None] = field(default_factory=set)
+    _begun: float = math.inf
+    _ended: float = -math.inf
+    _first_created: float = math.inf
+
+    def add(self, name: str, found: Finding) -> None:
+        """Add what a rule found in a part of the recording, and keep the shortest proof."""
+        if found == _NOTHING:
+            return
+        known = self.findings[name]
+        known.first_broken.update(found.first_broken)
+        proofs = sorted((*known.violations, *found.violations), key=lambda x: len(x.proof))
+        self.findings[name] = Finding(
+            kept=known.kept + found.kept,
+            violations=tuple(proofs[:1]),
+            first_broken=known.first_broken,
+            inconclusive=known.inconclusive + found.inconclusive,
+            crash=known.crash or found.crash,
+        )
+
+    def count(self, history: History) -> None:
+        """Count what a history of the server shows."""
+        exchanges = history.exchanges
+        self._begun = min(self._begun, exchanges[0].sent)
+        self._ended = max(self._ended, *(x.received for x in exchanges))
+        self.seconds = self._ended - self._begun
+        self.requests += len(exchanges)
+        self.jobs += history.count_jobs()
+        self.unanswered.update(x.status for x in exchanges if not x.answered)
+        self.dialects |= history.dialects
+        self.cancellable.update(x.cancellable for x in history.creations)
+        if history.created_in is not None and history.creations[0].sent < self._first_created:
+            self.created_in, self._first_created = history.created_in, history.creations[0].sent
 
 
 def judge_history(history: History, *, server: str) -> Judged:
     """Judge the exchanges with one server that fit into memory."""
-    exchanges = history.exchanges
     history.server = server
-    return Judged(
-        findings=rules.judge(history),
-        servers=[server],
-        requests=len(exchanges),
-        jobs=history.count_jobs(),
-        unanswered=Counter(x.status for x in exchanges if not x.answered),
-        seconds=max(x.received for x in exchanges) - exchanges[0].sent,
-        created_in=history.created_in,
-        dialects=history.dialects,
-        cancellable={x.cancellable for x in history.creations},
-    )
+    judged = Judged(findings=rules.judge(history), servers=[server])
+    judged.count(history)
+    return judged
 
 
 def together(parts: Sequence[Judged]) -> Judged:
