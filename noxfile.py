@@ -77,7 +77,7 @@ def plugins(session: nox.Session) -> None:
 def long(session: nox.Session) -> None:
     """Run the tests that take long and are rarely telling."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-m", "long", "-n", "auto", *session.posargs)
+    session.run("pytest", "-m", "long", "-n", "auto", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session
