@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from histories import JOB, PAGE, Story, in_data, verdict_on
+from histories import JOB, PAGE, Story, error, in_data, verdict_on
 
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle.job_lists import (
@@ -374,10 +374,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         (
             "list.envelope",
             f"HTTP {status}",
-            begun().add("list", "GET", "/api/v1/job", {"success": False}, status=status),
-            "not exercised",
+            begun().add("list", "GET", "/api/v1/job", error(), status=status),
+            told,
         )
-        for status in (401, 403, 404, 405, 410, 501)
+        for statuses, told in (
+            ((401, 403, 404, 405, 410, 429, 501), "not exercised"),
+            ((400, 402, 406, 409, 411, 500, 502), ["not-a-success"]),
+        )
+        for status in statuses
     ),
     (
         "list.envelope",

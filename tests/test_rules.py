@@ -1740,7 +1740,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         plainly(in_progress(0.6), after=plainly(PAGE, 302)),
         "kept",
     ),
-    (PLAIN, "a gateway, twice", plainly(PAGE, 503, after=plainly(PAGE, 503)), "not exercised"),
+    *(
+        (PLAIN, f"HTTP {status}, twice", plainly(PAGE, status, after=plainly(PAGE, status)), told)
+        for statuses, told in (
+            ((401, 403, 407, 408, 429, 502, 503, 504), "not exercised"),
+            ((400, 402, 404, 406, 409, 428, 430, 500, 501, 505), ["another-form"]),
+        )
+        for status in statuses
+    ),
     (PLAIN, "no answer", plainly(b"", None), "not exercised"),
     (PLAIN, "the key has expired", plainly({"message": "Unauthenticated."}, 401), "not exercised"),
     (PLAIN, "never asked with it", plainly(PAGE, after=Story().create()), "not exercised"),

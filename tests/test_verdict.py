@@ -14,6 +14,7 @@ from histories import Story
 from pytest_expedition.oracle.history import Exchange, History, JobHistory
 from pytest_expedition.oracle.record import RunRecord
 from pytest_expedition.oracle.rules import Finding, Violation
+from pytest_expedition.oracle.rules.base import rule_across_jobs
 from pytest_expedition.oracle.rules.status import WENT_BACK
 from pytest_expedition.oracle.verdict import (
     Outcome,
@@ -43,7 +44,9 @@ def outcome(name: str, finding: Finding, **facts: Any) -> Any:
     return result
 
 
-@pytest.mark.parametrize("record", [SHORT.proof[0], Finding(), outcome("cancel.race", Finding())])
+@pytest.mark.parametrize(
+    "record", [SHORT.proof[0], SHORT.fault, Finding(), outcome("cancel.race", Finding())]
+)
 def test_what_was_found_cannot_be_changed(record: Any) -> None:
     for field in dataclasses.fields(record):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -60,6 +63,7 @@ def test_what_was_found_cannot_be_changed(record: Any) -> None:
         (decide_outcomes, 1),
         (waive, 2),
         (conclude, 1),
+        (rule_across_jobs, 1),
     ],
 )
 def test_only_what_cannot_be_mistaken_is_told_by_its_place(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.job_lists import JobList
     from pytest_expedition.protocol.envelope import Answer
 
-NOT_OFFERED: Final = frozenset({401, 403, 404, 405, 410, 501})
+NOT_OFFERED: Final = frozenset({403, 404, 405, 410, 501})
 """HTTP statuses that say that there is no such list, no such job, or no permission to see it."""
 
 
