@@ -48,8 +48,9 @@ from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.plan import Act, JobPlan, Plan
-from pytest_expedition.suite.run import Progress, RunEndedEarly, run_contract
+from pytest_expedition.suite.run import Progress, RunEndedEarly, run_contract, run_share
 from pytest_expedition.suite.search import SPARE_SECONDS
+from pytest_expedition.suite.share import merge
 from pytest_expedition.suite.target_file import load
 from pytest_expedition.suite.transport import TIMED_OUT, Reply, Transport
 
@@ -370,6 +371,7 @@ class TestWhateverIsAnswered:
         assert len(server.requests) < 80
 
 
+@pytest.mark.usefixtures("no_http")
 class TestSeconds:
     def test_a_run_whose_next_poll_is_due_too_late_ends_at_once(self, serve: Any) -> None:
         server, target = serve(
@@ -651,6 +653,7 @@ class TestRecipes:
         assert "got HTTP 404 (“No such project”). Correct the [[job]] of the " in found.reason
 
 
+@pytest.mark.usefixtures("no_http")
 class TestGateways:
     @pytest.mark.parametrize("name", GATEWAYS)
     def test_where_nothing_else_comes_the_verdict_is_error_and_says_what_came(
@@ -820,7 +823,7 @@ class TestCrashesInPlainText:
             return instance
 
         with embedded_target(in_its_dialect) as target:
-            found = run_contract(target, profile=profile, seed=1)
+            found = merge(target, [run_share(target, profile=profile, seed=1, share=(0, 10))])
         assert "fail" not in outcomes(found).values()
         assert found.verdict == "inconclusive"
         assert outcomes(found)[open_requirement] == "inconclusive"
