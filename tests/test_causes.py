@@ -100,6 +100,24 @@ def test_what_explains_less_than_half_of_the_jobs_is_not_the_cause(
     }
 
 
+@pytest.mark.parametrize(
+    ("explained", "broken", "follows"),
+    [(2, 3, False), (2, 4, False), (3, 6, False), (2, 5, True), (3, 7, True)],
+)
+def test_what_explains_half_of_the_jobs_does_not_follow_from_what_has_another_cause(
+    *, explained: int, broken: int, follows: bool
+) -> None:
+    jobs: dict[Hashable, float] = {job: 5.0 + job for job in range(broken)}
+    special: dict[Hashable, float] = {job: jobs[job] for job in range(explained)}
+    found = causes(
+        status_monotonic=jobs, cancel_completed={broken - 1: 1.0}, cancel_isolation=special
+    )
+    assert found == {
+        "status.monotonic": "cancel.completed",
+        **({"cancel.isolation": "cancel.completed"} if follows else {}),
+    }
+
+
 def test_what_one_answer_breaks_by_itself_follows_from_what_the_same_answer_broke() -> None:
     assert causes(status_monotonic={1: 5.0}, status_message_agrees={1: 5.0}) == {
         "status.message-agrees": "status.monotonic"
