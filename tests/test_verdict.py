@@ -12,6 +12,7 @@ import pytest
 from histories import Story
 
 from pytest_expedition.oracle.history import Exchange, History, JobHistory
+from pytest_expedition.oracle.job_lists import JobList, read_job_list
 from pytest_expedition.oracle.record import RunRecord
 from pytest_expedition.oracle.rules import Finding, Violation
 from pytest_expedition.oracle.rules.base import rule_across_jobs
@@ -37,6 +38,18 @@ if TYPE_CHECKING:
 
 LONG = Violation(WENT_BACK, *Story().create().poll(0.5).poll(0.4).exchanges)
 SHORT = Violation(WENT_BACK, *Story().create().exchanges)
+LAST_DAY = date(2027, 3, 1)
+WAIVER = Waiver(id="status.monotonic", reason="known to the vendor", until=LAST_DAY)
+RECORD = RunRecord(
+    url="http://localhost",
+    dialect=None,
+    results=(),
+    started=datetime(2026, 3, 1, tzinfo=timezone.utc),
+    seconds=1.0,
+    requests=1,
+    jobs=1,
+    unanswered=Counter(),
+)
 
 
 def outcome(name: str, finding: Finding, **facts: Any) -> Any:
@@ -45,7 +58,16 @@ def outcome(name: str, finding: Finding, **facts: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "record", [SHORT.proof[0], SHORT.fault, Finding(), outcome("cancel.race", Finding())]
+    "record",
+    [
+        SHORT.proof[0],
+        SHORT.fault,
+        Finding(),
+        outcome("cancel.race", Finding()),
+        WAIVER,
+        RECORD,
+        read_job_list("", {}),
+    ],
 )
 def test_what_was_found_cannot_be_changed(record: Any) -> None:
     for field in dataclasses.fields(record):
@@ -57,7 +79,10 @@ def test_what_was_found_cannot_be_changed(record: Any) -> None:
     ("function", "by_place"),
     [
         (Exchange, 0),
+        (JobList, 0),
         (Result, 0),
+        (RunRecord, 0),
+        (Waiver, 0),
         (JobHistory, 1),
         (History, 1),
         (decide_outcomes, 1),
@@ -196,10 +221,6 @@ def test_nothing_judged_is_not_conformant() -> None:
 def test_the_catalogue_gives_every_result_its_requirement() -> None:
     results = decide_outcomes({name: Finding(kept=1) for name in CATALOGUE}, offers=set())
     assert [result.requirement.id for result in results] == list(CATALOGUE)
-
-
-LAST_DAY = date(2027, 3, 1)
-WAIVER = Waiver(id="status.monotonic", reason="known to the vendor", until=LAST_DAY)
 
 
 @pytest.mark.parametrize(
@@ -368,16 +389,7 @@ def test_a_record_names_the_first_error() -> None:
     outcomes: list[Outcome] = ["pass", "fail", "error", "inconclusive", "error"]
     requirement = CATALOGUE["status.monotonic"]
     results = [Result(requirement=requirement, outcome=outcome) for outcome in outcomes]
-    record = RunRecord(
-        url="http://localhost",
-        dialect=None,
-        results=results,
-        started=datetime(2026, 3, 1, tzinfo=timezone.utc),
-        seconds=1.0,
-        requests=1,
-        jobs=1,
-        unanswered=Counter(),
-    )
+    record = dataclasses.replace(RECORD, results=results)
     assert record.first_error is results[2]
     assert dataclasses.replace(record, results=results[:2]).first_error is None
 
