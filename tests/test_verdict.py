@@ -88,6 +88,8 @@ def test_what_was_found_cannot_be_changed(record: Any) -> None:
         (decide_outcomes, 1),
         (waive, 2),
         (conclude, 1),
+        (exit_status, 1),
+        (is_failure, 1),
         (rule_across_jobs, 1),
     ],
 )
@@ -155,6 +157,12 @@ def test_not_exercised_is_inconclusive_and_names_the_limit() -> None:
     result = outcome("cancel.race", Finding(), limit="requests")
     assert (result.outcome, result.limit) == ("inconclusive", "requests")
     assert (result.kept, result.inconclusive) == (0, 0)
+
+
+def test_a_pause_that_was_too_long_is_told_where_it_left_the_result_open() -> None:
+    assert outcome("status.bounds", Finding(), limit="seconds", pause=90.0).pause == 90.0
+    assert outcome("status.bounds", Finding(), limit="seconds").pause == 0.0
+    assert outcome("status.bounds", Finding(kept=1), limit="seconds", pause=90.0).pause == 0.0
 
 
 def test_what_a_run_that_broke_did_not_judge_is_error() -> None:
@@ -383,6 +391,7 @@ def test_the_exit_status_is_pytests(
         for name, outcome in zip(("status.monotonic", "status.wire-number"), outcomes, strict=True)
     ]
     assert exit_status(results, strict=strict, broke=broke) == status
+    assert broke or exit_status(results, strict=strict) == status
 
 
 def test_a_record_names_the_first_error() -> None:
@@ -392,6 +401,20 @@ def test_a_record_names_the_first_error() -> None:
     record = dataclasses.replace(RECORD, results=results)
     assert record.first_error is results[2]
     assert dataclasses.replace(record, results=results[:2]).first_error is None
+
+
+def test_a_record_has_the_verdict_on_its_results() -> None:
+    passed = [Result(requirement=CATALOGUE["status.monotonic"], outcome="pass")]
+    record = dataclasses.replace(RECORD, results=passed)
+    assert record.verdict == "conformant"
+    assert dataclasses.replace(record, reason="The target is gone.").verdict == "error"
+
+
+def test_a_record_is_of_a_verified_target_that_left_nothing_unless_it_says_otherwise() -> None:
+    assert RECORD.verify is True
+    assert not RECORD.embedded
+    assert RECORD.unconfirmed_creations == 0
+    assert "sesame" not in repr(dataclasses.replace(RECORD, secrets=("sesame",)))
 
 
 @pytest.mark.parametrize(
