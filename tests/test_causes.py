@@ -118,6 +118,18 @@ def test_what_explains_half_of_the_jobs_does_not_follow_from_what_has_another_ca
     }
 
 
+def test_of_three_that_may_follow_from_each_other_in_a_ring_one_is_the_cause() -> None:
+    found = causes(
+        status_monotonic={1: 2.0, 3: 1.0},
+        cancel_isolation={1: 1.0, 2: 2.0},
+        cancel_completed={2: 1.0, 3: 2.0},
+    )
+    assert found == {
+        "status.monotonic": "cancel.completed",
+        "cancel.isolation": "cancel.completed",
+    }
+
+
 def test_what_one_answer_breaks_by_itself_follows_from_what_the_same_answer_broke() -> None:
     assert causes(status_monotonic={1: 5.0}, status_message_agrees={1: 5.0}) == {
         "status.message-agrees": "status.monotonic"
