@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -136,3 +137,13 @@ def test_creations_commands_and_lists_are_told_apart() -> None:
     assert history.commands == history.agent == [story.exchanges[3]]
     assert [each.exchange for each in history.own_lists] == [story.exchanges[4]]
     assert history.probes == story.exchanges[6:8]
+
+
+def test_the_repr_of_an_exchange_does_not_show_bodies_which_may_be_large_or_secret() -> None:
+    sent = replace(exchange(b"sesame", 200), request_body="open")
+    assert "sesame" not in repr(sent)
+    assert "open" not in repr(sent)
+
+
+def test_what_was_read_from_no_recording_has_no_position_in_one() -> None:
+    assert exchange(GRANTED, 200).position == 0
