@@ -70,8 +70,29 @@ def _run(arguments: Sequence[str] | None) -> int:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True)
+    recording = argparse.ArgumentParser(add_help=False)
+    recording.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="write a trace of all requests about jobs, for `pytest-expedition check`",
+    )
+    reporting = argparse.ArgumentParser(add_help=False)
+    reporting.add_argument(
+        "--report",
+        action="append",
+        default=[],
+        type=_report_path,
+        metavar="FILE",
+        help="write a report, in the format of the suffix; may be given more than once",
+    )
+    reporting.add_argument(
+        "--strict", action="store_true", help="treat a SHOULD that fails like a MUST that fails"
+    )
     serve = commands.add_parser(
-        "serve", help="run a fake instance on loopback until interrupted (Ctrl-C)"
+        "serve",
+        parents=[recording],
+        help="run a fake instance on loopback until interrupted (Ctrl-C)",
     )
     serve.add_argument(
         "--port", type=_port, default=0, help="port to listen on (default: any free one)"
@@ -107,12 +128,6 @@ def _run(arguments: Sequence[str] | None) -> int:
     )
     serve.add_argument(
         "--broken", metavar="NAME", help="run this broken server (`pytest-expedition list broken`)"
-    )
-    serve.add_argument(
-        "--record",
-        type=Path,
-        metavar="FILE",
-        help="write a trace of all requests about jobs, for `pytest-expedition check`",
     )
     serve.add_argument(
         "--log",
@@ -171,6 +186,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     compare.add_argument("after", metavar="B.json", help="the newer report")
     check = commands.add_parser(
         "check",
+        parents=[reporting],
         help="judge recorded traffic: traces and HAR files",
         description="Judge recorded traffic by the rules of the contract suite.",
         epilog="Exit status: 0 no MUST failed, 1 a MUST failed (or a SHOULD, with --strict), 3 a "
@@ -190,18 +206,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         metavar="FILE",
         help="target file that says which jobs can be cancelled, and how long they may take",
     )
-    check.add_argument(
-        "--report",
-        action="append",
-        default=[],
-        type=_report_path,
-        metavar="FILE",
-        help="write a report, in the format of the suffix; may be given more than once",
-    )
-    check.add_argument(
-        "--strict", action="store_true", help="treat a SHOULD that fails like a MUST that fails"
-    )
-    client_command.add_parser(commands, seconds=_seconds, report_path=_report_path)
+    client_command.add_parser(commands, seconds=_seconds, parents=[recording, reporting])
     given = sys.argv[1:] if arguments is None else list(arguments)
     # The other arguments are for pytest; argparse does not know them.
     if given[:1] == ["test"] and given[1:2] not in (["-h"], ["--help"]):
@@ -279,18 +284,25 @@ def _run_client(options: argparse.Namespace) -> int:
     path: Path | None = options.record
     if path is None:
         return client_command.run(options, listen=lambda _: ())
-    try:
-        path.write_bytes(b"")
-    except OSError as error:
-        print(
-            f"pytest-expedition: the trace {path} cannot be written: {error.strerror}",
-            file=sys.stderr,
-        )
+    if not _empty(path):
         return EXIT_MISTAKE
     numbers = itertools.count(1)  # ports and job ids repeat, so each server has its own part
     return client_command.run(
         options, listen=lambda url: [to_trace(path, url=url, part=str(next(numbers)))]
     )
+
+
+def _empty(trace: Path) -> bool:
+    """Empty the file of a trace; return whether that was possible, and say why not."""
+    try:
+        trace.write_bytes(b"")
+    except OSError as error:
+        print(
+            f"pytest-expedition: the trace {trace} cannot be written: {error.strerror}",
+            file=sys.stderr,
+        )
+        return False
+    return True
 
 
 def _test(arguments: list[str]) -> int:
@@ -339,15 +351,11 @@ def _tell(recorded: Recorded, reports: Sequence[Path], *, strict: bool) -> int:
     from pytest_expedition.report.text import recording_lines
 
     document = document_of(recorded.record)
-    for report in reports:
-        from pytest_expedition.report.file import write
+    if reports:
+        from pytest_expedition.report.file import write_all
 
-        try:
-            write(document, report)
-        except OSError as error:
-            print(f"pytest-expedition: {report} was not written: {error.strerror}", file=sys.stderr)
+        if not write_all(document, reports):
             return EXIT_BROKE
-        print(f"report written to {report}", file=sys.stderr)
     lines = recording_lines(document, passed_over=recorded.passed_over, remarks=recorded.remarks)
     _print(*lines)
     return exit_status(recorded.record.results, strict=strict)
@@ -552,16 +560,8 @@ def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespa
     """Serve; return whether it was possible."""
     from pytest_expedition.recordings.answers import to_terminal, to_trace
 
-    if options.record is not None:
-        try:
-            options.record.write_bytes(b"")
-        except OSError as error:
-            print(
-                f"pytest-expedition: the trace {options.record} cannot be written: "
-                f"{error.strerror}",
-                file=sys.stderr,
-            )
-            return False
+    if options.record is not None and not _empty(options.record):
+        return False
     try:
         server.start()
         if options.record is not None:

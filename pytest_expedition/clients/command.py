@@ -6,13 +6,13 @@ import argparse
 import signal
 import sys
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from pytest_expedition.clients.catalogue import Scenario
     from pytest_expedition.clients.program import Listen, Program, Tried
@@ -29,11 +29,15 @@ EXIT_MISTAKE: Final = 4
 
 
 def add_parser(
-    commands: Any, *, seconds: Callable[[str], float], report_path: Callable[[str], Path]
+    commands: Any,
+    *,
+    seconds: Callable[[str], float],
+    parents: Sequence[argparse.ArgumentParser],
 ) -> None:
-    """Add the subcommand to those of `pytest-expedition`, and the types of its arguments."""
+    """Add the subcommand to those of `pytest-expedition`; it has the options of ``parents``, too."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "client",
+        parents=parents,
         help="run a client that is a program in every scenario, and judge what it does",
         description="Run a program in every scenario, and judge what it does. In the command, "
         "{url} and {key} are replaced by the address and the key of the fake instance; both are "
@@ -97,23 +101,6 @@ def add_parser(
         default=SIDE_BY_SIDE,
         metavar="N",
         help="how many scenarios are run at the same time (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--report",
-        action="append",
-        default=[],
-        type=report_path,
-        metavar="FILE",
-        help="write a report, in the format of the suffix; may be given more than once",
-    )
-    parser.add_argument(
-        "--record",
-        type=Path,
-        metavar="FILE",
-        help="write a trace of all requests about jobs, for `pytest-expedition check`",
-    )
-    parser.add_argument(
-        "--strict", action="store_true", help="treat a SHOULD that fails like a MUST that fails"
     )
     parser.add_argument("program", nargs="+", metavar="COMMAND", help="the command, after --")
     parser.set_defaults(refuse=parser.error)
@@ -221,18 +208,12 @@ def _how_it_went(broken: Sequence[Result], tried: Tried) -> str:
 
 
 def _tell(document: Document, reports: Sequence[Path], *, strict: bool) -> int:
-    from pytest_expedition.report.file import write
+    from pytest_expedition.report.file import write_all
     from pytest_expedition.report.text import requirement_line, verdict_lines
 
     print(*map(requirement_line, document["requirements"]), sep="\n")
     print("", *verdict_lines(document), sep="\n")
-    try:
-        for path in reports:
-            write(document, path)
-    except OSError as error:
-        print(f"pytest-expedition: a report was not written: {error}", file=sys.stderr)
-        return EXIT_BROKE
-    if document["verdict"] == "error":
+    if not write_all(document, reports) or document["verdict"] == "error":
         return EXIT_BROKE
     counts = {"MUST", "SHOULD"} if strict else {"MUST"}
     failed = any(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from pytest_expedition.oracle.record import RunRecord
 from pytest_expedition.protocol.envelope import spelled
 from pytest_expedition.protocol.redaction import Redaction
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
-from pytest_expedition.report.document import evidence, outcome_entry, timeline
+from pytest_expedition.report.document import evidence, outcome_entry, run_entry, timeline
 from pytest_expedition.report.messages import answer, asked, cut, plural, printable
 
 if TYPE_CHECKING:
@@ -215,27 +217,19 @@ def scenario_entry(
     """Return what the report needs to know of a client in one scenario."""
     return {
         "scenario": scenario.id,
-        "run": {
-            "target": {
-                "url": url,
-                "dialect": None,
-                "embedded": True,
-                "verified": True,
-                "proxy": "",
-            },
-            "started": started.isoformat(timespec="milliseconds"),
-            "seconds": round(seconds, 3),
-            "requests": len(transcript.steps),
-            "jobs": sum(step.created is not None for step in transcript.steps),
-            "unanswered": sum(step.outage for step in transcript.steps),
-            "gateway_answers": {},
-            "refused_creations": {},
-            "left_behind": [],
-            "unconfirmed_creations": 0,
-            "unconfirmed_ids": [],
-            "situations": [],
-            "reason": "",
-        },
+        "run": run_entry(
+            RunRecord(
+                url=url,
+                embedded=True,
+                dialect=None,
+                results=(),
+                started=started,
+                seconds=seconds,
+                requests=len(transcript.steps),
+                jobs=sum(step.created is not None for step in transcript.steps),
+                unanswered=Counter({None: sum(step.outage for step in transcript.steps)}),
+            )
+        ),
         "told_to_cancel": transcript.told_to_cancel,
         "outcomes": {result.requirement.id: result.outcome for result in results},
         "inconclusive": [result.requirement.id for result in results if result.inconclusive],

@@ -166,6 +166,13 @@ def spelled(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def escaped(text: str, *, keep: str = "") -> str:
+    """Return a text for a terminal or a file: characters that cannot be shown as JSON has them."""
+    return "".join(
+        each if each.isprintable() or each in keep else json.dumps(each)[1:-1] for each in text
+    )
+
+
 def _read_contents(document: dict[str, Any], problem: str | None) -> Answer:
     response = _object(_object(document, "Contents"), "response")
     content = _object(_object(response, "data"), "content")

@@ -15,6 +15,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
+from pytest_expedition.protocol.envelope import escaped
+
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
@@ -185,7 +187,7 @@ def _quote(value: object) -> str:
     except (ValueError, RecursionError):  # a number of too many digits, or lists too deep
         return "a value too large to be shown"
     text = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+    return escaped(text)
 
 
 @functools.cache

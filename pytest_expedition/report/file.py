@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
-from pytest_expedition.protocol.envelope import whole_number
+from pytest_expedition.protocol.envelope import escaped, whole_number
 from pytest_expedition.protocol.validation import validate
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from pytest_expedition.report.entries import Document
@@ -20,13 +21,7 @@ if TYPE_CHECKING:
 
 def as_json(document: Document) -> str:
     """Make the JSON text of a report; control characters are escaped."""
-    text = json.dumps(document, indent=2, ensure_ascii=False)
-    return (
-        "".join(
-            each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
-        )
-        + "\n"
-    )
+    return escaped(json.dumps(document, indent=2, ensure_ascii=False), keep="\n") + "\n"
 
 
 FORMATS: Final[dict[str, Callable[[Document], str]]] = {
@@ -62,6 +57,18 @@ def require_writable(path: Path) -> None:
 def write(document: Document, path: Path) -> None:
     """Write a report. Raises ``OSError`` if that is not possible; an old report is kept then."""
     replace_text(path, FORMATS[path.suffix](document))
+
+
+def write_all(document: Document, paths: Iterable[Path]) -> bool:
+    """Write reports, and say on standard error where they are; return whether that was possible."""
+    for path in paths:
+        try:
+            write(document, path)
+        except OSError as error:
+            print(f"pytest-expedition: {path} was not written: {error.strerror}", file=sys.stderr)
+            return False
+        print(f"report written to {path}", file=sys.stderr)
+    return True
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
+from pytest_expedition.protocol.envelope import escaped
 from pytest_expedition.protocol.recipe import DOCUMENTED_IMPORT, JobRecipe
 from pytest_expedition.protocol.redaction import Secret
 from pytest_expedition.suite.clock import WallClock
@@ -34,7 +35,7 @@ class TargetError(ValueError):
 
     def __init__(self, message: str) -> None:
         # Files hold any characters; the message is for a terminal.
-        super().__init__("".join(x if x.isprintable() else ascii(x)[1:-1] for x in message))
+        super().__init__(escaped(message))
 
 
 @dataclass(frozen=True, kw_only=True)
