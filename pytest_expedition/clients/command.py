@@ -34,7 +34,7 @@ def add_parser(
     seconds: Callable[[str], float],
     parents: Sequence[argparse.ArgumentParser],
 ) -> None:
-    """Add the subcommand to those of `pytest-expedition`; it has the options of ``parents``, too."""
+    """Add the subcommand to those of `pytest-expedition`, with the options of ``parents``."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "client",
         parents=parents,
