@@ -286,6 +286,7 @@ def test_a_target_by_the_api_reference_is_asked_in_its_way() -> None:
 class TestMinefield:
     @pytest.mark.parametrize("profile", ["smoke", "default", "replay", "limits"])
     def test_the_jobs_of_others_are_as_they_were(self, dialect: DialectName, profile: Any) -> None:
+        """What is sent over HTTP: each request of the list with `smoke`, those of a replay."""
         made: list[Any] = []
         with (
             contextlib.nullcontext() if profile in {"smoke", "replay"} else in_process(),

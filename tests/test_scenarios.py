@@ -129,11 +129,12 @@ def test_what_happens_in_data_alone_is_tried_where_that_is_named() -> None:
     ("client", "scenario"),
     [
         pytest.param(
-            client, name, marks=[] if client is Client or every_fourth else pytest.mark.long
+            client,
+            name,
+            marks=[] if client is Client or number % 4 == style % 4 else pytest.mark.long,
         )
-        for client in GOOD
+        for style, client in enumerate(GOOD)
         for number, name in enumerate(usual(None))
-        for every_fourth in [number % 4 == GOOD.index(client) % 4]
     ],
 )
 def test_good_clients_of_every_style_cope(

@@ -69,7 +69,7 @@ def test_what_a_share_raises_is_raised_and_leaves_the_share_undone(tmp_path: Pat
 def test_shares_of_a_run_add_up_to_a_verdict_on_all_plans(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(RANDOM_PLANS, "default", 24)
+    monkeypatch.setitem(RANDOM_PLANS, "default", 36)
     with in_process(), embedded_target() as target:
         shares = [
             run_share(target, profile="default", seed=7, share=(number, 3)) for number in range(3)
