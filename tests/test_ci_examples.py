@@ -138,7 +138,9 @@ def test_gitlab_judges_an_instance(serve: Any, tmp_path: Path) -> None:
     assert artifact("gitlab.yml", tmp_path) == REPORTS
 
 
-@pytest.mark.parametrize("carry_out", [carry_out_github, carry_out_gitlab])
+@pytest.mark.parametrize(
+    "carry_out", [carry_out_github, pytest.param(carry_out_gitlab, marks=pytest.mark.long)]
+)
 def test_a_client_is_tested_against_the_fake(carry_out: Any, tmp_path: Path) -> None:
     piece = "github-client.yml" if carry_out is carry_out_github else "client"
     shutil.copy(Path(__file__).parent / "examples" / "test_typed_project.py", tmp_path)

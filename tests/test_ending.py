@@ -153,7 +153,7 @@ def running(server: ExpeditionServer) -> list[Job]:
     [
         (signal.SIGINT, "interrupted by Ctrl-C"),
         (signal.SIGTERM, "ended by SIGTERM"),
-        (signal.SIGHUP, "ended by SIGHUP"),
+        pytest.param(signal.SIGHUP, "ended by SIGHUP", marks=pytest.mark.long),
     ],
 )
 def test_a_signal_ends_a_run_that_cleans_up(
@@ -238,7 +238,11 @@ def test_jobs_that_cannot_be_cancelled_are_named(
 
 @pytest.mark.parametrize(
     "second",
-    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)],
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.long),
+    ],
 )
 def test_a_second_signal_leaves_the_jobs_and_names_them(
     start: Callable[..., Run], server: ExpeditionServer, instance: Hanging, second: signal.Signals
@@ -271,7 +275,7 @@ def test_an_instance_that_hangs_is_waited_for_as_long_as_for_one_answer(
     assert sorted(document["left_behind"]) == [job.id for job in running(server)]
 
 
-@pytest.mark.parametrize("method", ["signal", "thread"])
+@pytest.mark.parametrize("method", ["signal", pytest.param("thread", marks=pytest.mark.long)])
 def test_a_timeout_of_pytest_timeout_ends_a_run_that_cleans_up(
     start: Callable[..., Run], server: ExpeditionServer, method: str
 ) -> None:

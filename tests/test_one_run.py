@@ -74,7 +74,9 @@ def test_a_run_for_each_change_of_a_file_is_refused(
     [
         ("pytest_rerunfailures", ["--reruns=2"]),
         ("pytest_repeat", ["--count=2"]),
-        ("pytest_repeat", ["--count=2", "--repeat-scope=session"]),
+        pytest.param(
+            "pytest_repeat", ["--count=2", "--repeat-scope=session"], marks=pytest.mark.long
+        ),
     ],
 )
 def test_tests_that_run_again_share_the_one_run(

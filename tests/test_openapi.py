@@ -125,7 +125,7 @@ def follow_links(described: BaseSchema, server: ExpeditionServer) -> None:
                 # Of what a form may carry Schemathesis takes more to be wrong than is: see above.
                 case.validate_response(response, excluded_checks=[negative_data_rejection])
 
-        Series.run(settings=fuzz)
+        Series.run(settings=settings(fuzz, max_examples=5))
 
 
 @every_dialect

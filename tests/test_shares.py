@@ -135,6 +135,7 @@ def expedition_target(tmp_path_factory):
 """
 
 
+@pytest.mark.long
 def test_what_one_worker_found_broken_fails_wherever_its_test_runs(
     pytester: pytest.Pytester,
 ) -> None:
