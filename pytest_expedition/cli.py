@@ -468,17 +468,13 @@ def _port(text: str) -> int:
 
 
 def _report_path(text: str) -> Path:
-    from pytest_expedition.report.file import FORMATS, require_writable
+    from pytest_expedition.report.file import require_report_path
 
     path = Path(text)
-    if path.suffix not in FORMATS:
-        raise argparse.ArgumentTypeError(f"{text!r}: the suffix must be {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: the folder does not exist")
     try:
-        require_writable(path)
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: cannot be written: {error.strerror}") from None
+        require_report_path(path)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
     return path
 
 

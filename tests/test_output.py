@@ -121,7 +121,7 @@ def test_the_suite_writes_its_report_though_the_terminal_takes_nothing(folder: P
     [
         ("/proc/1/report.json", "cannot be written"),
         ("missing/report.json", "the folder does not exist"),
-        ("report.txt", "the suffix must be .json, .html, .md"),
+        ("report.txt", "the suffix must be one of .json, .html, .md"),
     ],
 )
 def test_a_report_that_cannot_be_written_is_refused_before_anything_is_judged(

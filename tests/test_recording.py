@@ -297,8 +297,8 @@ def test_a_trace_is_known_by_its_content(
 @pytest.mark.parametrize(
     ("report", "message"),
     [
-        ("report.pdf", "'report.pdf': the suffix must be .json"),
-        ("folder.json", "'folder.json': cannot be written: Is a directory"),
+        ("report.pdf", "'report.pdf': the suffix must be one of .json"),
+        ("folder.json", "'folder.json': must be a file"),
     ],
 )
 def test_a_report_that_cannot_be_written_is_told_first(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 if TYPE_CHECKING:
@@ -170,7 +171,8 @@ def contents_envelope(
     }
 
 
-def _data_envelope(content: Any, *, messages: Sequence[str], success: bool, code: int) -> Fields:
+def data_envelope(content: Any, *, messages: Sequence[str], success: bool, code: int) -> Fields:
+    """Put the envelope of the dialect ``data`` around a content."""
     details = {"module": "expedition-api", "description": ""}
     return {
         **({} if content is None else {"data": content}),
@@ -182,6 +184,14 @@ def _data_envelope(content: Any, *, messages: Sequence[str], success: bool, code
         ],
     }
 
+
+def date_at(seconds: float) -> str:
+    """Return a time of an instance's clock as Laravel writes dates."""
+    return f"{_FIRST_DAY + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S}"
+
+
+_FIRST_DAY: Final = datetime(2023, 5, 31, tzinfo=timezone.utc)
+"""The date when the clock is at 0."""
 
 _STATUS: Final = "/api/v1/job/status/([^/]*)"
 
@@ -206,7 +216,7 @@ WRITTEN: Final[dict[DialectName, WrittenDialect]] = {
         creation=_data_creation,
         first_status=_data,
         job=_data,
-        envelope=_data_envelope,
+        envelope=data_envelope,
         status_path=re.compile("/api/v1/job/([^/]*)"),
     ),
     "mixed": replace(_SYSTEM, first_status=_at_msg, job=_system),

@@ -10,12 +10,11 @@ import json
 import re
 import threading
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.fake.bodies import Refusal, names_in_multipart
-from pytest_expedition.fake.dialects import DIALECTS, WRITTEN, contents_envelope
+from pytest_expedition.fake.dialects import DIALECTS, WRITTEN, contents_envelope, date_at
 from pytest_expedition.fake.http import ID, JSON_HEADERS, Request, Response
 from pytest_expedition.fake.job_requests import CHOICES, JOB_REQUESTS
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, Clock, Job, JobScript, Simulation
@@ -42,8 +41,6 @@ JOB_FILTERS: Final = ("all", "completed", "cancelled", "pending")
 JOB_TYPES: Final = tuple(dict.fromkeys(each.job_type for each in JOB_REQUESTS))
 AGENT_ID: Final = 1
 FIRST_PID: Final = 1000
-FIRST_DAY: Final = datetime(2023, 5, 31, tzinfo=timezone.utc)
-"""The date that the dialect `data` shows when the instance's clock is at 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,8 +301,8 @@ class Instance(Simulation):
             "resource": number,
             "resource_type": kind,
             "total_tasks": max(len(job.script.progress) - 1, 1),
-            "created_at": _date(job.created),
-            "updated_at": _date(self.clock.now()),
+            "created_at": date_at(job.created),
+            "updated_at": date_at(self.clock.now()),
             "pid": FIRST_PID + job.id if begun else None,
             "consumed_memory": "1.5" if begun else "0",
             "consumed_cpu": "12" if begun else "0",
@@ -378,12 +375,12 @@ class Instance(Simulation):
             "id": AGENT_ID,
             "type": "generic",
             "status": "stopped" if not self.agent_running else "running" if busy else "idle",
-            "agent_started": _date(0),
+            "agent_started": date_at(0),
             "killable": True,
             "cpu": 12 if busy else 0,
         }
         if busy is not None:
-            began = _date(busy.created)
+            began = date_at(busy.created)
             agent.update(last_run=began, current_run=began, job=busy.request)
             agent["job_description"] = busy.script.description
         return agent
@@ -454,11 +451,6 @@ def _resource(job: Job) -> tuple[str, int]:
     """What a job works on, by the path of the request that created it: `project/22` and so on."""
     match = re.search("/(project|device)s?/([0-9]+)/", job.path)
     return (match[1], int(match[2])) if match else ("project", 1)
-
-
-def _date(seconds: float) -> str:
-    """Return a time of the instance's clock as Laravel writes dates."""
-    return f"{FIRST_DAY + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S}"
 
 
 DATA_ROUTES: Final[tuple[tuple[re.Pattern[str], dict[str, str]], ...]] = tuple(

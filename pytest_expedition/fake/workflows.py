@@ -14,12 +14,11 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs
 
 from pytest_expedition.fake.bodies import JSON, MULTIPART, Refusal, names_in_multipart
-from pytest_expedition.fake.dialects import contents_envelope
+from pytest_expedition.fake.dialects import contents_envelope, data_envelope, date_at
 from pytest_expedition.fake.simulation import FINISHED
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.simulation import Job, Simulation
 
 Fields = dict[str, Any]
+_Thing = TypeVar("_Thing")
 
 FIRST_ID: Final = 101
 """Ids of all kinds share one counter, so an id of the wrong kind is not found."""
@@ -50,7 +50,6 @@ PREDEFINED_FILTERS: Final = {
     "disabled rules": '[security_rule] disabled equals "yes"',
 }
 _PROFILE_GROUP: Final = "default"
-_FIRST_DAY: Final = datetime(2023, 5, 31, tzinfo=timezone.utc)
 _OBJECTS_OF_A_TYPE: Final = 2
 _ID: Final = re.compile("[0-9]{1,18}")
 _NO_COLLECTION: Final = "The filter has no result: execute it, and wait until its job has finished"
@@ -133,11 +132,11 @@ class Workflows:
             try:
                 told = handler(self, _read(request), *ids)
             except Refusal as refusal:
-                return write(None, [str(refusal)], refusal.status), refusal.status, {}
-            return write(told.content, told.messages, 0), 200, {}
+                return _refused(write, str(refusal), refusal.status), refusal.status, {}
+            return write(told.content, messages=told.messages, success=True, code=0), 200, {}
         if not allowed:
             return None
-        refused = _data_form(None, ["The method is not allowed"], 405)
+        refused = _refused(_data_form, "The method is not allowed", 405)
         return refused, 405, {"Allow": ", ".join(allowed)}
 
     # Projects and devices
@@ -415,9 +414,7 @@ class Workflows:
     # What is known
 
     def _find(self, project_id: int) -> _Project:
-        if project_id not in self._projects:
-            raise Refusal(404, "There is no such project")
-        return self._projects[project_id]
+        return _known(self._projects, project_id, "project")
 
     def _project(self, project_id: int) -> Fields:
         project = self._projects[project_id]
@@ -429,8 +426,7 @@ class Workflows:
         }
 
     def _device_id(self, device_id: int) -> int:
-        if device_id not in self._devices:
-            raise Refusal(404, "There is no such device")
+        _known(self._devices, device_id, "device")
         return device_id
 
     def _device_ids(self, given: Any) -> list[int]:
@@ -446,10 +442,7 @@ class Workflows:
         return device_id
 
     def _migration(self, project_id: int, migration_id: int) -> Fields:
-        migrations = self._find(project_id).migrations
-        if migration_id not in migrations:
-            raise Refusal(404, "There is no such migration")
-        return migrations[migration_id]
+        return _known(self._find(project_id).migrations, migration_id, "migration")
 
     def _resource(self, project_id: int, migration_id: int, resource_id: int) -> Fields:
         for each in self._migration(project_id, migration_id)["resource"]:
@@ -459,10 +452,7 @@ class Workflows:
         raise Refusal(404, "There is no such resource in the migration")
 
     def _filter(self, project_id: int, filter_id: int) -> Fields:
-        filters = self._find(project_id).filters
-        if filter_id not in filters:
-            raise Refusal(404, "There is no such filter")
-        found = filters[filter_id]
+        found = _known(self._find(project_id).filters, filter_id, "filter")
         if self._finished(f"project/{project_id}/tools/filter/{filter_id}/execute"):
             found["status"] = "executed"
             found["matches"] = len(self._objects(project_id, found["filter"]))
@@ -494,10 +484,7 @@ class Workflows:
         }
 
     def _collection(self, project_id: int, collection_id: int) -> Fields:
-        collections = self._find(project_id).collections
-        if collection_id not in collections:
-            raise Refusal(404, "There is no such collection")
-        return collections[collection_id]
+        return _known(self._find(project_id).collections, collection_id, "collection")
 
     def _sources(self, project_id: int) -> list[Fields]:
         paths = (f"project/{project_id}/import/device", f"project/{project_id}/import")
@@ -531,8 +518,14 @@ class Workflows:
         ]
 
     def _now(self) -> str:
-        now = _FIRST_DAY + timedelta(seconds=int(self._simulation.clock.now()))
-        return now.strftime("%Y-%m-%d %H:%M:%S")
+        return date_at(self._simulation.clock.now())
+
+
+def _known(things: Mapping[int, _Thing], number: int, what: str) -> _Thing:
+    """Return the thing with an id. Raises ``Refusal`` if there is none."""
+    if number not in things:
+        raise Refusal(404, f"There is no such {what}")
+    return things[number]
 
 
 def _trimmed(path: str) -> str:
@@ -561,19 +554,13 @@ def _read(request: Request) -> _Asked:
     return _Asked(fields=fields, files=files, query=query)
 
 
-def _data_form(content: Any, messages: Sequence[str], code: int) -> Fields:
-    kind = {"module": "expedition-api", "description": ""}
-    return {
-        "data": content if content is not None else {},
-        "metadata": [],
-        "pagination": {"total": 1, "current_page": 1, "per_page": 25, "total_pages": 1},
-        "messages": [{"message": text, "code": code, "details": kind} for text in messages],
-        "success": not code,
-    }
+def _refused(write: Callable[..., Fields], text: str, status: int) -> Fields:
+    return write(None, messages=[text], success=False, code=status)
 
 
-def _older_form(content: Any, messages: Sequence[str], code: int) -> Fields:
-    return contents_envelope(content, messages=messages, success=not code, code=code)
+def _data_form(content: Any, **said: Any) -> Fields:
+    """Return an answer as the pages of the workflows show it: it has `data` in any case."""
+    return data_envelope({} if content is None else content, **said) | {"metadata": []}
 
 
 _Route = tuple[str, "re.Pattern[str]", "Callable[..., Told]", "Callable[..., Fields]"]
@@ -581,7 +568,7 @@ _Route = tuple[str, "re.Pattern[str]", "Callable[..., Told]", "Callable[..., Fie
 
 def _route(method: str, path: str, handler: Callable[..., Told], *, older: bool = False) -> _Route:
     pattern = re.sub("{.*?}", "([0-9]{1,18})", path).replace("<word>", "([a-z0-9_]+)")
-    write = _older_form if older else _data_form
+    write = contents_envelope if older else _data_form
     return method, re.compile(f"/api/v1/{pattern}"), handler, write
 
 

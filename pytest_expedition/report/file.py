@@ -43,15 +43,23 @@ def read_report(path: Path) -> Document:
     return document
 
 
-def require_writable(path: Path) -> None:
-    """Raise ``OSError`` where a report cannot be written."""
+def require_report_path(path: Path) -> None:
+    """Raise ``ValueError`` where no report can be written; it says why."""
+    if path.suffix not in FORMATS:
+        raise ValueError(f"the suffix must be one of {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise ValueError("the folder does not exist")
+    if path.is_dir():
+        raise ValueError("must be a file")
     path = path.resolve()
-    if path.exists() and not path.is_file():
-        path.open("a").close()
-        return
-    unfinished = _unfinished(path)
-    unfinished.touch()
-    unfinished.unlink()
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe
+            path.open("a").close()
+        else:
+            _unfinished(path).touch()
+            _unfinished(path).unlink()
+    except OSError as error:
+        raise ValueError(f"cannot be written: {error.strerror}") from None
 
 
 def write(document: Document, path: Path) -> None:
@@ -74,7 +82,7 @@ def write_all(document: Document, paths: Iterable[Path]) -> bool:
 def replace_text(path: Path, text: str) -> None:
     """Write a file as a whole, or leave it as it was."""
     path = path.resolve()  # where it is a link, that stays
-    if path.exists() and not path.is_file():  # a device or a pipe
+    if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
     unfinished = _unfinished(path)

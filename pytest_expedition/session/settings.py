@@ -122,25 +122,14 @@ def _checked_report_paths(config: pytest.Config) -> list[Path]:
         return []
     if "" in names:
         raise pytest.UsageError(f"{where} is empty: give it a value, or remove it")
-    from pytest_expedition.report.file import FORMATS, require_writable
+    from pytest_expedition.report.file import require_report_path
 
     paths = [folder / name for name in names]
     for path in paths:
-        if path.suffix not in FORMATS:
-            known = f"one of {', '.join(FORMATS)}"
-            raise pytest.UsageError(
-                f"expedition_report = {str(path)!r}: the suffix must be {known}"
-            )
-        if not path.parent.is_dir():
-            raise pytest.UsageError(f"expedition_report = {str(path)!r}: the folder does not exist")
-        if path.is_dir():
-            raise pytest.UsageError(f"expedition_report = {str(path)!r}: must be a file")
         try:
-            require_writable(path)
-        except OSError as error:
-            raise pytest.UsageError(
-                f"expedition_report = {str(path)!r}: cannot be written: {error.strerror}"
-            ) from None
+            require_report_path(path)
+        except ValueError as error:  # noqa: PERF203
+            raise pytest.UsageError(f"expedition_report = {str(path)!r}: {error}") from None
     return paths
 
 
