@@ -111,9 +111,12 @@ class Transport:
         """
         url = self._url + path
         carried = {**_HEADERS, **headers}.items()
-        request = requests.Request(method, url, headers={k: v for k, v in carried if v is not None})
-        request.data, request.json = form or [], json
-        return request.prepare()
+        request = requests.PreparedRequest()
+        request.prepare_method(method)
+        request.prepare_url(url, "")
+        request.prepare_headers({k: v for k, v in carried if v is not None})
+        request.prepare_body(form or [], None, json)
+        return request
 
     def send(self, request: requests.PreparedRequest, *, seconds: float) -> Reply:
         """Send a request, and wait for its whole answer at most that long."""
