@@ -212,7 +212,14 @@ class TestList:
         assert "  POST /api/v1/project/1/import" in lines
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+EACH_DIALECT = [
+    pytest.param(name, marks=[] if name in {"system", "data"} else pytest.mark.long)
+    for name in DIALECTS
+]
+"""`msg` and `mixed` are asked as `system` is."""
+
+
+@pytest.mark.parametrize("dialect", EACH_DIALECT)
 class TestTraffic:
     @pytest.mark.parametrize(
         "profile", ["smoke", "default", pytest.param("thorough", marks=pytest.mark.long)]
@@ -282,7 +289,7 @@ def test_a_target_by_the_api_reference_is_asked_in_its_way() -> None:
     assert instance.agent_running
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", EACH_DIALECT)
 class TestMinefield:
     @pytest.mark.parametrize("profile", ["smoke", "default", "replay", "limits"])
     def test_the_jobs_of_others_are_as_they_were(self, dialect: DialectName, profile: Any) -> None:

@@ -63,8 +63,16 @@ def test_the_model_client_copes_with_every_scenario(
     assert not broken_promises(expedition_scenario.results)
 
 
-@pytest.mark.expedition_scenarios(dialect="msg")
+@pytest.mark.expedition_scenarios("ordinary", "fails", "cancelled-by-another", dialect="msg")
 def test_the_model_client_copes_with_another_dialect(
+    expedition_scenario: ExpeditionScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_the_model_client_copes_with_every_scenario(expedition_scenario, monkeypatch)
+
+
+@pytest.mark.long
+@pytest.mark.expedition_scenarios(dialect="msg")
+def test_the_model_client_copes_with_every_scenario_in_another_dialect(
     expedition_scenario: ExpeditionScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test_the_model_client_copes_with_every_scenario(expedition_scenario, monkeypatch)
