@@ -128,6 +128,7 @@ def test_a_report_opens_without_an_error_and_is_not_too_wide(
     assert seen["articles"] == seen["charts"] == seen["buttons"] == told
 
 
+@pytest.mark.long
 def test_dark_is_dark_and_light_is_light(tmp_path: Path) -> None:
     document = document_of(slipping_back())
     dark = look_at(tmp_path, document, "--blink-settings=preferredColorScheme=0", width=800)

@@ -133,6 +133,7 @@ def test_github_tells_of_an_instance_that_does_not_conform(serve: Any, tmp_path:
     assert artifact("github-contract.yml", tmp_path) >= REPORTS | plans
 
 
+@pytest.mark.long
 def test_gitlab_judges_an_instance(serve: Any, tmp_path: Path) -> None:
     assert carry_out_gitlab("contract", tmp_path, serve()) == []
     assert artifact("gitlab.yml", tmp_path) == REPORTS

@@ -256,6 +256,7 @@ def test_a_broken_server_is_found_out() -> None:
     assert re.search(r"status.wire-number +SHOULD +fail", result.stdout)
 
 
+@pytest.mark.long
 def test_the_suite_finds_out_the_dialect_of_a_server() -> None:
     with serving("--dialect=data", "--job-seconds=0.5") as environment:
         result = contract(environment)
@@ -338,6 +339,7 @@ def test_a_server_that_speaks_tls_tells_how_to_verify_it() -> None:
     assert not ca_file.exists()
 
 
+@pytest.mark.long
 def test_what_it_prints_is_what_the_suite_goes_by() -> None:
     with serving("--tls", "--job-seconds=1") as printed:
         done = contract(printed)

@@ -73,7 +73,7 @@ def test_a_run_for_each_change_of_a_file_is_refused(
     ("plugin", "options"),
     [
         ("pytest_rerunfailures", ["--reruns=2"]),
-        ("pytest_repeat", ["--count=2"]),
+        pytest.param("pytest_repeat", ["--count=2"], marks=pytest.mark.long),
         pytest.param(
             "pytest_repeat", ["--count=2", "--repeat-scope=session"], marks=pytest.mark.long
         ),
@@ -125,6 +125,7 @@ def test_several_processes_are_refused_wherever_they_are_asked_for(
     assert expedition_server.requests == []
 
 
+@pytest.mark.long
 def test_a_path_instead_of_the_name_creates_no_jobs_by_several_processes_either(
     pytester: pytest.Pytester, expedition_server: ExpeditionServer
 ) -> None:
@@ -228,7 +229,10 @@ def test_strict_may_be_a_boolean_of_toml(
     assert pytester.runpytest_inprocess(*SMOKE).ret == status
 
 
-@pytest.mark.parametrize("options", [["-k", "create.envelope"], ["-k", "no such test"]])
+@pytest.mark.parametrize(
+    "options",
+    [["-k", "create.envelope"], pytest.param(["-k", "no such test"], marks=pytest.mark.long)],
+)
 def test_the_command_judges_an_instance_and_has_the_exit_status_of_pytest(
     pytester: pytest.Pytester, expedition_server: ExpeditionServer, options: list[str]
 ) -> None:

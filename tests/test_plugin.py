@@ -528,7 +528,13 @@ def junit_suite(pytester: pytest.Pytester) -> Element:
     return suite
 
 
-@pytest.mark.parametrize("workers", [[], ["-p", "xdist", "-n2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param([], id="alone"),
+        pytest.param(["-p", "xdist", "-n2"], id="xdist", marks=pytest.mark.long),
+    ],
+)
 def test_junit_xml_says_what_was_found_out(pytester: pytest.Pytester, workers: list[str]) -> None:
     pytester.makeconftest(waived("auth.required", REFUSES_SILENTLY))
     run = pytester.runpytest_subprocess if workers else pytester.runpytest_inprocess

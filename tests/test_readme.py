@@ -137,6 +137,7 @@ def test_the_examples_of_client_tests_pass(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess().assert_outcomes(passed=3)
 
 
+@pytest.mark.long
 def test_the_example_of_a_client_in_scenarios_passes(pytester: pytest.Pytester) -> None:
     (example,) = [block for block in blocks("python") if "expedition_scenario.check" in block]
     (set_up,) = [block for block in blocks("python") if "expedition_server.play" in block]
@@ -169,6 +170,7 @@ def test_the_example_of_schemas_runs(capsys: pytest.CaptureFixture[str]) -> None
     assert f"# {printed}" in example
 
 
+@pytest.mark.long
 def test_the_walk_through_of_a_server_judges_a_broken_one(tmp_path: Path) -> None:
     serve, export, judge = commands("Check a server")
     begun = serve.replace("--port 8080", "--port 0 --job-seconds 2")
@@ -214,6 +216,7 @@ def test_the_walk_through_of_a_recording_judges_what_it_recorded(tmp_path: Path)
     assert "fail" not in judged.stdout
 
 
+@pytest.mark.long
 def test_the_walk_through_of_the_verdict_writes_reports(tmp_path: Path) -> None:
     (judge,) = commands("Read the verdict")
     assert shell(tmp_path, f"{judge} --expedition-profile smoke").returncode == 0

@@ -46,7 +46,6 @@ def try_out(
         client.close()
 
 
-@pytest.mark.long  # it is the example of the README, which test_readme.py runs
 def test_the_model_client_copes_with_every_scenario(
     expedition_scenario: ExpeditionScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:

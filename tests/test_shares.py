@@ -101,6 +101,7 @@ def shared(
     return result, report
 
 
+@pytest.mark.long
 def test_two_workers_share_the_plans_of_a_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
