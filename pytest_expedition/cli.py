@@ -284,7 +284,7 @@ def _run_client(options: argparse.Namespace) -> int:
     path: Path | None = options.record
     if path is None:
         return client_command.run(options, listen=lambda _: ())
-    if not _empty(path):
+    if not _begin_trace(path):
         return EXIT_MISTAKE
     numbers = itertools.count(1)  # ports and job ids repeat, so each server has its own part
     return client_command.run(
@@ -292,7 +292,7 @@ def _run_client(options: argparse.Namespace) -> int:
     )
 
 
-def _empty(trace: Path) -> bool:
+def _begin_trace(trace: Path) -> bool:
     """Empty the file of a trace; return whether that was possible, and say why not."""
     try:
         trace.write_bytes(b"")
@@ -556,7 +556,7 @@ def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespa
     """Serve; return whether it was possible."""
     from pytest_expedition.recordings.answers import to_terminal, to_trace
 
-    if options.record is not None and not _empty(options.record):
+    if options.record is not None and not _begin_trace(options.record):
         return False
     try:
         server.start()
