@@ -222,10 +222,29 @@ def test_probes_change_nothing(make_target: Any, expedition_server: ExpeditionSe
     assert {x.probe for x in refused} == {"no-key", "wrong-key", "unknown-id", "bad-id"}
     assert all(x.status is not None and 400 <= x.status < 500 for x in refused)
     assert [(x.kind, x.status) for x in probes if x.probe == "no-accept"] == [("status", 200)]
-    assert len(expedition_server.jobs) == 24
+    assert len(expedition_server.jobs) == 20
     own = {job.id for job in expedition_server.jobs}
     named = {int(x.path.rsplit("/", 1)[1]) for x in exchanges if x.kind == "cancel" and not x.probe}
     assert named <= own
+
+
+def test_a_job_is_asked_for_without_a_key_right_before_it_is_cancelled(make_target: Any) -> None:
+    """Until then, no cancel without a key can be the reason for what the job shows."""
+    with Client(make_target()) as client:
+        exchanges = run(client, covering((IMPORT, EXPORT))[0])
+    probes = [x for x in exchanges if x.probe in {"no-key", "wrong-key"} and x.kind != "create"]
+    (job_id,) = {x.job_id for x in probes}
+    about_it = [x for x in exchanges if x.job_id == job_id and x.probe != "no-accept"]
+    cancel = next(x for x in about_it if x.kind == "cancel" and not x.probe)
+    first, *_, last = probes
+    before = about_it[about_it.index(first) - 1]
+    assert (before.kind, before.probe) == ("status", "")
+    assert before.state is not None
+    assert 0 < before.state < 1
+    # A poll before the cancel with the key shows whether one without it was carried out.
+    between = about_it[about_it.index(last) + 1 : about_it.index(cancel)]
+    assert {(x.kind, x.state == before.state) for x in between} == {("status", True)}
+    assert cancel.state == -1
 
 
 def test_an_instance_that_is_not_there(make_target: Any) -> None:

@@ -75,18 +75,29 @@ class TestCover:
     def test_there_are_no_fewer_rounds(self) -> None:
         """A first cancel ends its job, so each takes a job of its own.
 
-        So do a job that finishes and one that refuses. A round has as many jobs as its company
-        allows to be alive at the same time; where the company is not told apart, this may be any.
+        What is sent at the same instant is one, though: two cancels and two polls. Three jobs
+        finish and three refuse. A round has as many jobs as its company allows to be alive at the
+        same time; where the company is not told apart, this may be any.
         """
         cancels = [each for each in SITUATIONS if is_first_cancel(each)]
+        at_one_instant = sum(each.request == "two-cancels" for each in cancels)
         alone = sum(each.company == "alone" for each in cancels)
         beside = sum(each.company == "beside" for each in cancels)
         free = -beside % 2  # places beside others that any other job may fill
-        in_crowd = len(cancels) - alone - beside - free + len(("finishing", "refusing"))
+        in_crowd = len(cancels) - at_one_instant - alone - beside - free + 3 + 3
         fewest = {"crowd": -(-in_crowd // PLACES), "beside": -(-beside // 2), "alone": alone}
         at_once = {"crowd": PLACES, "beside": 2, "alone": 1}
         rounds = {name: -(-len(jobs) // at_once[name]) for name, jobs in groups().items()}
         assert rounds == fewest
+
+    def test_two_neighbours_finish_and_two_refuse_among_the_twelve_of_the_default(self) -> None:
+        """A fault of every second job shows on one of them, whichever ids they are given."""
+        crowd = [job.plan for job in groups()["crowd"][8:12]]
+        assert [job.recipe for job in crowd] == ["import", "import", "export", "export"]
+        finishing, refusing = crowd[0], crowd[2]
+        assert crowd == [finishing, finishing, refusing, refusing]
+        assert {act.progress for act in finishing.acts} == {AT_THE_END}
+        assert max(act.progress for act in refusing.acts) < AT_THE_END
 
     def test_the_first_four_are_as_different_as_can_be(self) -> None:
         first = groups()["crowd"][:4]

@@ -18,49 +18,42 @@ if TYPE_CHECKING:
 
 _POLL: Final[tuple[RequestKind, ...]] = ("poll",)
 _CANCEL: Final[tuple[RequestKind, ...]] = ("cancel",)
-_AT_ONE_INSTANT: Final[Mapping[SituationRequest, tuple[RequestKind, ...]]] = {
-    "cancel-and-polls": ("cancel", "poll", "poll"),
-    "two-cancels": ("cancel", "cancel"),
-}
+_AT_ONE_INSTANT: Final[tuple[SituationRequest, ...]] = ("cancel-and-polls", "two-cancels")
+"""Two situations that one job exercises: two cancels and two polls are sent at the same instant."""
 
-_ORDER: Final[tuple[tuple[Phase, SituationRequest, float], ...]] = (
-    ("middle", "cancel-and-polls", 0.4),
-    ("created", "cancel", AT_ONCE),
-    ("late", "cancel", 0.95),
-    ("created", "two-cancels", AT_ONCE),
-    ("queued", "cancel", AT_ONCE),
-    ("middle", "cancel", 0.72),
-    ("late", "two-cancels", 0.91),
-    ("early", "two-cancels", 0.1),
-    ("early", "cancel", 0.1),
-    ("late", "cancel-twice", 0.93),
-    ("created", "cancel-and-polls", AT_ONCE),
-    ("middle", "two-cancels", 0.5),
-    ("created", "cancel-twice", AT_ONCE),
-    ("early", "cancel-and-polls", 0.2),
-    ("queued", "two-cancels", AT_ONCE),
-    ("middle", "cancel-twice", 0.6),
-    ("queued", "cancel-and-polls", AT_ONCE),
-    ("early", "cancel-twice", 0.05),
-    ("queued", "cancel-twice", AT_ONCE),
-    ("late", "cancel-and-polls", 0.97),
+_REQUESTS_AT_ONE_INSTANT: Final[tuple[RequestKind, ...]] = ("cancel", "cancel", "poll", "poll")
+
+_ORDER: Final[tuple[tuple[Phase, tuple[SituationRequest, ...], float], ...]] = (
+    ("middle", _AT_ONE_INSTANT, 0.75),
+    ("created", ("cancel",), AT_ONCE),
+    ("middle", ("cancel",), 0.4),
+    ("early", ("cancel",), 0.1),
+    ("late", ("cancel",), 0.95),
+    ("created", _AT_ONE_INSTANT, AT_ONCE),
+    ("queued", ("cancel",), AT_ONCE),
+    ("late", _AT_ONE_INSTANT, 0.91),
+    ("early", _AT_ONE_INSTANT, 0.1),
+    ("middle", ("cancel-twice",), 0.6),
+    ("created", ("cancel-twice",), AT_ONCE),
+    ("queued", _AT_ONE_INSTANT, AT_ONCE),
+    ("early", ("cancel-twice",), 0.05),
+    ("queued", ("cancel-twice",), AT_ONCE),
+    ("late", ("cancel-twice",), 0.93),
 )
-"""The first cancel of a job, in a crowd, and at which progress; the most telling first."""
+"""The first cancel of a job, in a crowd, and at which progress.
 
-_ONE_AFTER_THE_OTHER: Final[tuple[tuple[Phase, SituationRequest, float], ...]] = (
-    ("late", "cancel", 0.95),
-    ("created", "cancel", AT_ONCE),
-    ("queued", "cancel", AT_ONCE),
-    ("early", "cancel", 0.1),
-    ("middle", "cancel", 0.4),
+The most telling come first: the profile `smoke` has the first two, `default` six. The order also
+decides which jobs are alive at a cancel: where company is told apart, all of them well under way.
+"""
+
+_ONE_AFTER_THE_OTHER: Final[tuple[tuple[Phase, tuple[SituationRequest, ...], float], ...]] = (
+    ("late", ("cancel",), 0.95),
+    ("created", ("cancel",), AT_ONCE),
+    ("queued", ("cancel",), AT_ONCE),
+    ("early", ("cancel",), 0.1),
+    ("middle", ("cancel",), 0.4),
 )
 """The first cancel of a job with less company. Beside others, the first of these runs longest."""
-
-_AFTER_THE_CANCEL: Final[Mapping[SituationRequest, SituationRequest]] = {
-    "cancel-and-polls": "cancel-and-polls",
-    "two-cancels": "two-cancels",
-}
-"""What is done to a job that has been cancelled, by what cancelled it; else it is cancelled."""
 
 _POLLED_BEFORE: Final[Mapping[Phase, tuple[float, ...]]] = {
     "queued": (AT_ONCE, AT_ONCE),
@@ -145,46 +138,57 @@ def covering_jobs(
     beside: list[CoveringJob] = []
     if jobs_at_once > _PLACES["beside"]:
         beside += [_cancelled(next(names), *each, "beside") for each in _ONE_AFTER_THE_OTHER]
-        beside.append(cancelled.pop())  # in whatever company: the others are beside it
+        # In whatever company; when it ends, the next is created beside a job in its last tenth.
+        beside.insert(1, cancelled.pop())
     alone: list[CoveringJob] = []
     if jobs_at_once > _PLACES["alone"]:
         alone += [_cancelled(next(names), *each, "alone") for each in _ONE_AFTER_THE_OTHER]
-    # The last round is filled with more jobs that run to their end.
-    spare = -(1 + len(refusing) + len(cancelled)) % jobs_at_once
-    more = itertools.cycle([_again(finishing), *map(_refusing_early, refuses if refusing else ())])
-    filled = [*refusing[1:], *itertools.islice(more, spare)]
+    # Two neighbours of each finish: a fault may show on every second or third job.
+    again = [_again(finishing)] * 2 + [
+        _refusing_early(name) for name in refuses[:1] if refusing
+    ] * 2
+    spare = -(1 + len(refusing) + len(cancelled) + len(again)) % jobs_at_once
+    filled = itertools.islice(itertools.cycle(again), spare)  # the last round is full
     first = [finishing, *refusing[:1]]
     if start_agent:
         first[-1] = _with_start_of_agent(first[-1])
     early = UNTIL_THE_STOP - len(first)
-    crowd = [*first, *cancelled[:early], *filled, *cancelled[early:]]
+    crowd = [
+        *(*first, *cancelled[:early]),
+        *(*refusing[1:], *again, *cancelled[early:], *filled),
+    ]
     made: dict[Company, list[CoveringJob]] = {"crowd": crowd, "beside": beside, "alone": alone}
     return {company: jobs for company, jobs in made.items() if jobs}
 
 
 def _cancelled(
-    recipe: str, phase: Phase, request: SituationRequest, progress: float, company: Company
+    recipe: str,
+    phase: Phase,
+    requests: tuple[SituationRequest, ...],
+    progress: float,
+    company: Company,
 ) -> CoveringJob:
     """Make a job that a cancel ends in some phase, and that is cancelled once more after that."""
-    polled = _POLLED_BEFORE.get(phase, ()) if request == "cancel" or phase == "queued" else ()
-    acts = [Act(progress=at, requests=_POLL) for at in polled]
-    if request == "cancel-twice":
-        acts += [Act(progress=progress, requests=_CANCEL)] * 2
-    else:
-        acts.append(Act(progress=progress, requests=_AT_ONE_INSTANT.get(request, _CANCEL)))
-    after: SituationRequest = _AFTER_THE_CANCEL.get(request, "cancel")
-    acts.append(Act(progress=AT_THE_END, requests=_POLL))
-    acts.append(Act(progress=AT_THE_END, requests=_AT_ONE_INSTANT.get(after, _CANCEL)))
-    told = company if request == "cancel" else "any"
+    plain, at_one_instant = requests == ("cancel",), requests == _AT_ONE_INSTANT
+    polled = _POLLED_BEFORE.get(phase, ()) if plain or phase == "queued" else ()
+    cancel = _REQUESTS_AT_ONE_INSTANT if at_one_instant else _CANCEL
+    acts = [
+        *(Act(progress=at, requests=_POLL) for at in polled),
+        *[Act(progress=progress, requests=cancel)] * (1 + ("cancel-twice" in requests)),
+        Act(progress=AT_THE_END, requests=_POLL),
+        Act(progress=AT_THE_END, requests=cancel),
+    ]
+    told = company if plain else "any"
+    again: tuple[SituationRequest, ...] = _AT_ONE_INSTANT if at_one_instant else ("cancel",)
     polls: tuple[Phase, ...] = ("created", "queued") if phase == "queued" else (phase,)
     comes_late = company == "crowd" and phase == "created"
     return CoveringJob(
         plan=JobPlan(recipe=recipe, acts=tuple(acts), after=AMONG_OLDER if comes_late else AT_ONCE),
         situations=(
-            Situation(phase, request, told),
+            *(Situation(phase, request, told) for request in requests),
             *(Situation(each, "poll", company) for each in polls if polled),
             Situation("cancelled", "poll", "any"),
-            Situation("cancelled", after, "any"),
+            *(Situation("cancelled", request, "any") for request in again),
         ),
     )
 
@@ -197,16 +201,15 @@ def _with_start_of_agent(job: CoveringJob) -> CoveringJob:
 
 def _finishing(recipe: str) -> CoveringJob:
     """Make a job that runs to its end while others are cancelled, and is cancelled too late."""
-    too_late: tuple[SituationRequest, ...] = ("cancel", "cancel-and-polls", "two-cancels")
+    too_late: tuple[SituationRequest, ...] = ("cancel", *_AT_ONE_INSTANT)
     return CoveringJob(
         plan=JobPlan(
             recipe=recipe,
             acts=(
                 Act(progress=AT_THE_END, requests=_POLL),
-                *(
-                    Act(progress=AT_THE_END, requests=_AT_ONE_INSTANT.get(each, _CANCEL))
-                    for each in too_late
-                ),
+                Act(progress=AT_THE_END, requests=_CANCEL),
+                Act(progress=AT_THE_END, requests=("cancel", "poll", "poll")),
+                Act(progress=AT_THE_END, requests=("cancel", "cancel")),
             ),
         ),
         situations=(
@@ -222,11 +225,11 @@ def _refusing(recipe: str) -> CoveringJob:
     It is cancelled once more when it has finished, as a fault may show on every second job.
     """
     acts = (
-        Act(progress=0.5, requests=_CANCEL),
-        Act(progress=0.6, requests=("cancel", "poll")),
-        Act(progress=0.7, requests=_CANCEL),
-        Act(progress=0.7, requests=_CANCEL),
-        Act(progress=0.8, requests=("cancel", "cancel")),
+        Act(progress=0.78, requests=_CANCEL),
+        Act(progress=0.8, requests=("cancel", "poll")),
+        Act(progress=0.84, requests=_CANCEL),
+        Act(progress=0.84, requests=_CANCEL),
+        Act(progress=0.88, requests=("cancel", "cancel")),
         Act(progress=0.93, requests=_CANCEL),
         Act(progress=AT_THE_END, requests=_POLL),
         Act(progress=AT_THE_END, requests=_CANCEL),

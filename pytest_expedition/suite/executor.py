@@ -137,6 +137,7 @@ class Executor:
         self.begun: list[JobPlan] = []
         self.may_begin: Callable[[], float] = lambda: math.inf
         self._watch = watch
+        self._before_cancel: Callable[[RunningJob], object] | None = None
         self._paces: dict[str, float] = {}
         """How much the state of a recipe's jobs grows in a second."""
         self._latency = 0.0
@@ -149,13 +150,16 @@ class Executor:
         plan: Plan,
         *,
         once_started: Callable[[Sequence[RunningJob]], object] | None = None,
+        before_cancel: Callable[[RunningJob], object] | None = None,
         each_round: Callable[[Sequence[RunningJob]], object] | None = None,
     ) -> None:
         """Carry out a plan without its probes.
 
-        ``once_started`` is called with the first jobs that run, ``each_round`` with the running
+        ``once_started`` is called with the first jobs that run, ``before_cancel`` with a job of
+        which something was asked before a cancel of it is sent, ``each_round`` with the running
         jobs whenever what was due has been sent. Raises what ``Client.send`` does.
         """
+        self._before_cancel = before_cancel
         self.client.log_in()
         if self.target.start_agent:
             self.client.agent.start_once()
@@ -208,6 +212,11 @@ class Executor:
             return 0.0
         room_at = ledger.next_room(now)
         return 0.0 if room_at is None else room_at - now
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, if the limits of the target allow that."""
+        if 0 < seconds < self.client.seconds_left:
+            self._sleep(self.client.now + seconds)
 
     def ask_again(self, job_ids: Iterable[int]) -> None:
         """Ask once for the status of jobs of earlier plans."""
@@ -406,8 +415,12 @@ class Executor:
         a cancel is among them, the watched jobs are polled before, all at the same instant, and
         after, one after the other; but not those about which something else is to be asked first.
         """
-        calls = [call for _, group in groups for each in group for call in each]
-        frame = watched if any(call.kind == "cancel" for call in calls) else []
+        cancelled = [job for job, group in groups if _cancels(group)]
+        if self._before_cancel is not None:
+            for job in cancelled:
+                if job.asked:
+                    self._before_cancel(job)
+        frame = watched if cancelled else []
         cancelled_at_once = {job.id for job, _ in groups if not job.asked}
         self._poll_at_once(
             [job for job in frame if not (job.is_asked_first or job.id in cancelled_at_once)]
@@ -509,6 +522,11 @@ class Executor:
 def _is_polled_only(job: RunningJob) -> bool:
     """Whether a job has no act that is to be sent at a certain moment: such jobs come last."""
     return job.act_at is None and not job.is_asked_first
+
+
+def _cancels(group: Iterable[Iterable[Call]]) -> bool:
+    """Whether a cancel is among the requests about a job."""
+    return any(call.kind == "cancel" for calls in group for call in calls)
 
 
 def _quoted(creation: Exchange) -> str:

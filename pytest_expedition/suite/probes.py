@@ -30,24 +30,37 @@ def run_plan(executor: Executor, plan: Plan) -> None:
         executor.run(plan)
         return
 
-    def once_started(running: Sequence[RunningJob]) -> None:
-        _probe_access(client, running)
-        _probe_accept(client, running)
+    refuse = {each.name for each in client.target.jobs if each.cancellable is False}
+    may_be_cancelled = {each.name for each in client.target.jobs} - refuse or refuse
+    probed = False
+
+    def before_cancel(job: RunningJob) -> None:
+        nonlocal probed
+        if not probed and job.plan.recipe in may_be_cancelled:
+            probed = True
+            _probe_access(client, job.id)
 
     lists = JobLists(client)
-    executor.run(plan, once_started=once_started, each_round=lists.read_on_the_way)
+    executor.run(
+        plan,
+        once_started=lambda running: _probe_accept(client, running),
+        before_cancel=before_cancel,
+        each_round=lists.read_on_the_way,
+    )
     lists.read_afterwards()
     _probe_creation(client, recipe)
     _probe_ids(client)
 
 
-def _probe_access(client: Client, running: Sequence[RunningJob]) -> None:
-    """Ask for a running job without a key and with a wrong one."""
-    ended_anyway = (job for job in running if _is_cancelled(client, job))
-    victim = next(ended_anyway, running[-1])
+def _probe_access(client: Client, job_id: int) -> None:
+    """Ask for a job without a key and with a wrong one, right before it is cancelled with the key.
+
+    From then on a cancel without a key may be why the job shows -1, so no other rule judges that.
+    """
+    client.send([client.about("poll", job_id)])
     for probe in _WITHOUT_ACCESS:
-        client.send([client.about("poll", victim.id, probe)])
-        client.send([client.about("cancel", victim.id, probe)])
+        client.send([client.about("poll", job_id, probe)])
+        client.send([client.about("cancel", job_id, probe)])
 
 
 def _probe_accept(client: Client, running: Sequence[RunningJob]) -> None:
@@ -63,13 +76,6 @@ def _probe_accept(client: Client, running: Sequence[RunningJob]) -> None:
         (answer,) = client.send([plain])
         if answer.answered:
             break
-
-
-def _is_cancelled(client: Client, job: RunningJob) -> bool:
-    """Whether the plan cancels a job that may be cancelled, before its end."""
-    recipe = next(each for each in client.target.jobs if each.name == job.plan.recipe)
-    act = job.next_act
-    return recipe.cancellable is not False and act is not None and "cancel" in act.requests
 
 
 def _probe_creation(client: Client, recipe: str) -> None:
