@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.simulation import Job
-    from pytest_expedition.oracle.history import History
+    from pytest_expedition.oracle.history import Exchange, History
 
 IMPORT = JobRecipe(name="import", path="/api/v1/project/1/import", cancellable=True)
 EXPORT = JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False)
@@ -951,11 +951,28 @@ class TestTime:
         run_contract(target, seed=seed)
         assert target.clock.now() <= 3 * seconds + 2 * SPARE_SECONDS
 
+    @pytest.mark.parametrize("seconds", [10.0, 60.0])
+    def test_the_default_profile_looks_once_more_at_what_has_ended(
+        self, serve: Any, seconds: float
+    ) -> None:
+        """A result may expire, and a cancelled job may be deleted, half a minute later."""
+        _, target = serve(seconds=seconds)
+        polls: dict[int, list[float]] = {}
+
+        def watch(exchange: Exchange, _: object) -> None:
+            if exchange.kind == "status" and not exchange.probe:
+                polls.setdefault(exchange.job_id or 0, []).append(exchange.sent)
+
+        run_contract(target, seed=1, record=watch)
+        begun = min(times[0] for times in polls.values())
+        assert len(polls) == 12
+        assert min(times[-1] for times in polls.values()) > begun + 3 * seconds + 10
+
     def test_at_a_fast_instance_all_fixed_plans_take_a_few_seconds(self, serve: Any) -> None:
         _, target = serve(seconds=0.5)
         record = run_contract(target, seed=1)
         assert target.clock.now() <= 6.0
-        assert record.jobs >= 35
+        assert record.jobs >= 31
         assert sum(not each.exercised for each in record.situations) <= 2
 
     def test_progress_is_shown_while_the_run_waits(self, serve: Any) -> None:

@@ -17,6 +17,7 @@ from pytest_expedition.oracle.rules import judge
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.suite.cover import covering_jobs, plans_of
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
+from pytest_expedition.suite.executor import SLOWER
 from pytest_expedition.suite.plan import Plan, plans
 from pytest_expedition.suite.probes import run_plan
 from pytest_expedition.suite.profile import DEFAULT_JOBS, SMOKE_JOBS
@@ -41,6 +42,11 @@ JOBS_IN_A_ROW: Final = 3
 SPARE_SECONDS: Final = 10.0
 """The default profile may take three times as long as a job, and so many seconds more. It begins no
 job or plan that may end later."""
+
+LAST_LOOK_SECONDS: Final = 15.0
+LAST_LOOK_JOBS: Final = 1.5
+"""When the default profile looks once more at jobs that have ended: three jobs in a row, and then
+so many seconds, or lengths of a job, later. What has ended is to stay as it is, for good."""
 
 RANDOM_SECONDS: Final = 3.0
 """Random plans of the default profile end within so many seconds, where its usual jobs are done."""
@@ -252,8 +258,15 @@ class Search:
         return broken
 
     def _ask_again(self) -> None:
-        """Look once more at jobs of the whole run: what has ended stays as it is."""
+        """Look once more at jobs of the whole run: what has ended stays as it is.
+
+        The default profile does so late, as far as its time allows.
+        """
         ids = self.client.ledger.ids
+        if self._seconds_for_plans < math.inf and ids and not self._ends:
+            seconds = self.executor.job_seconds / (1 + SLOWER)  # its end was seen late by that part
+            late = min(LAST_LOOK_SECONDS, LAST_LOOK_JOBS * seconds)
+            self.executor.wait(JOBS_IN_A_ROW * seconds + late - self._elapsed)
         step = -(-len(ids) // ASKED_AGAIN) if self.target.clock.waits and ids else 1
         self.executor.ask_again(ids[::step])
 
