@@ -36,7 +36,7 @@ def run_plan(executor: Executor, plan: Plan) -> None:
 
     def before_cancel(job: RunningJob) -> None:
         nonlocal probed
-        if not probed and job.plan.recipe in may_be_cancelled:
+        if not probed and not job.ended and job.plan.recipe in may_be_cancelled:
             probed = True
             _probe_access(client, job.id)
 
@@ -47,6 +47,8 @@ def run_plan(executor: Executor, plan: Plan) -> None:
         before_cancel=before_cancel,
         each_round=lists.read_on_the_way,
     )
+    if not probed and client.ledger.ids:
+        _probe_access(client, client.ledger.ids[0])
     lists.read_afterwards()
     _probe_creation(client, recipe)
     _probe_ids(client)
