@@ -285,6 +285,13 @@ def test_an_answer_that_drips_is_given_up_when_its_time_is_over(
     assert time.monotonic() - begun < 5  # a machine may be slow; the drip has no end
 
 
+def test_an_answer_that_drips_is_given_up_though_a_test_has_frozen_the_time(
+    raw: RawServer, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1.0)
+    assert ask(lambda c: raw.drip(c, b"", b"1"), seconds=0.3).lost == "no answer in time"
+
+
 def test_a_connection_on_which_nothing_comes(raw: RawServer, ask: Any) -> None:
     assert ask(lambda _: raw._stopped.wait(5), seconds=0.2).lost == "no answer in time"
 

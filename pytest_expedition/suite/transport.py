@@ -12,7 +12,6 @@ import io
 import itertools
 import socket
 import ssl
-import time
 import zlib
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
@@ -28,6 +27,8 @@ from requests.utils import urldefragauth
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from pytest_expedition import real_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -254,7 +255,7 @@ class _BoundedSocket(io.RawIOBase):
         self._raw = connection.makefile("rb", buffering=0)
         self._connection = connection
         seconds = connection.gettimeout()
-        self._deadline = float("inf") if seconds is None else time.monotonic() + seconds
+        self._deadline = float("inf") if seconds is None else real_time.now() + seconds
         self._left = 2 * MOST_BYTES  # for headers and the marks between chunks, too
 
     def end(self) -> None:
@@ -265,7 +266,7 @@ class _BoundedSocket(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
+        left = self._deadline - real_time.now()
         if left <= 0:
             raise TimeoutError(TIMED_OUT)
         if self._left < 0:
