@@ -70,10 +70,7 @@ AMONG_OLDER: Final = 0.3
 """How far the first job is before one is created that is cancelled at once."""
 
 UNTIL_THE_STOP: Final = 8
-"""How many jobs of the crowd come before the agent is stopped, where that is allowed.
-
-With four places all of them have ended soon after the first has.
-"""
+"""How many jobs of the crowd come before the agent is stopped, where that is allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)
