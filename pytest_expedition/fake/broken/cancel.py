@@ -440,7 +440,7 @@ class CancelledButDone(Instance):
     "cancel.persists",
     "cancel.repeat",
     shows="while others are under way",
-    in_data=("cancel.minus-one",),
+    in_data=("cancel.minus-one", "cancel.race", "cancel.persists", "cancel.repeat"),
 )
 class TwoCancelsCancelEachOther(Instance):
     """Two cancels of one job within the same second undo each other."""
