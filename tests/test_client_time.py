@@ -13,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -211,6 +212,71 @@ def test_a_client_that_waits_for_a_process_which_never_ends_is_ended(
     functions = ClientFunctions(start=client.start, wait=wait)
     results = harness.run(SCENARIOS["cancelled-by-another"].situation, functions)
     assert "stops-on-cancel" in broken(results)
+
+
+TRACED = """
+    import sys
+    import threading
+    import time
+
+    import pytest
+    from clients import Client
+
+    from pytest_expedition import Situation
+    from pytest_expedition.clients import guard
+    from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
+
+    really_sleep = time.sleep
+    each_trace = pytest.mark.parametrize("trace", [sys.setprofile, threading.setprofile])
+
+    @pytest.fixture
+    def client(expedition_server, trace, monkeypatch):
+        monkeypatch.setattr(guard, "STILL_SECONDS", 0.2)
+        monkeypatch.setattr(guard, "LONGEST_STILL_SECONDS", 0.2)
+        trace(lambda *_: None)
+        yield Client(Harness(expedition_server))
+        trace(None)
+
+    def run(client, wait):
+        \"\"\"Run a client in this thread, and in one of its own.\"\"\"
+        told = []
+
+        def run_here():
+            try:
+                functions = ClientFunctions(start=client.start, wait=wait)
+                client.harness.run(Situation(), functions)
+                told.append("judged")
+            except ClockStandsStill:
+                told.append("ended")
+
+        run_here()
+        thread = threading.Thread(target=run_here)
+        thread.start()
+        thread.join()
+        return told
+
+    @each_trace
+    def test_a_good_one_is_judged(client):
+        assert run(client, client.wait) == ["judged", "judged"]
+
+    @each_trace
+    def test_one_that_waits_for_ever_is_ended(client):
+        def wait(job_id):
+            while True:
+                try:
+                    really_sleep(0.01)
+                except Exception:
+                    pass
+
+        assert run(client, wait) == ["ended", "ended"]
+"""
+
+
+def test_a_client_is_judged_and_ended_while_it_is_traced(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TRACED)
+    here = ["-o", f"pythonpath={Path(__file__).parent}"]
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *here, timeout=60)
+    result.assert_outcomes(passed=4)
 
 
 class TestAsync:

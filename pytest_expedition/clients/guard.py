@@ -90,6 +90,8 @@ class Guard:
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]] | None = None
         self._interrupts = 0
         self._interrupted_at = 0.0
+        self._raised_in: set[threading.Thread] = set()
+        """The threads that were told to raise an error; some may not have done it yet."""
         self._handler: Any = None
         self._watcher: threading.Thread | None = None
         self._over = threading.Lock()
@@ -141,10 +143,13 @@ class Guard:
 
     def _leave(self) -> None:
         with self._lock:
-            for thread in self.threads():
-                _raise_in(thread, None)
             self._thread = None
             self._call = ""
+        if self._raised_in:
+            for thread in self._raised_in:
+                _raise_in(thread, None)
+            _raise_here()
+            self._raised_in.clear()
         if self._handler is not None:
             signal.signal(_SIGNAL, self._handler)
             self._handler = None
@@ -184,6 +189,7 @@ class Guard:
                 if thread is threading.main_thread() and self._handler is not None:
                     signal.pthread_kill(thread.ident or 0, _SIGNAL)
                 else:
+                    self._raised_in.add(thread)
                     _raise_in(thread, ClientNeverEnds)
 
     def _on_signal(self, *_: object) -> None:
@@ -241,6 +247,18 @@ def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> No
     """Let a thread raise an error, or take back one that it has not raised yet."""
     raised = None if error is None else ctypes.py_object(error)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), raised)
+
+
+def _raise_here() -> None:
+    """Raise an error in this thread, and catch it.
+
+    An error that is taken back leaves CPython looking for one at each call. Python 3.11 then looks
+    for ever if coverage or a debugger traces it. It looks no longer once an error was raised.
+    """
+    with contextlib.suppress(ClientNeverEnds):
+        _raise_in(threading.current_thread(), ClientNeverEnds)
+        while True:  # the error is raised within a few instructions
+            pass
 
 
 def own_place(stack: traceback.StackSummary) -> str:
