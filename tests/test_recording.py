@@ -125,6 +125,31 @@ def test_lines_that_are_told_twice_are_judged_once(tmp_path: Path) -> None:
     assert recorded.remarks[0] == f"{path}: 2 lines repeated: judged once"
 
 
+def test_a_line_that_spells_out_a_usual_value_repeats_the_one_that_leaves_it_out(
+    tmp_path: Path,
+) -> None:
+    story = Story().create().poll(0.5).tell_agent("start")
+    path = write(tmp_path / "trace.jsonl", story.exchanges)
+    spelled_out = [
+        json.loads(line) | {"lost": "", "request_body": "", "part": ""}
+        for line in path.read_text().splitlines()
+    ]
+    with path.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in spelled_out)
+    recorded = judge_files([path])
+    assert recorded.record.requests == 3
+    assert recorded.remarks[0] == f"{path}: 3 lines repeated: judged once"
+
+
+def test_answers_that_differ_are_no_repetition_though_their_times_are_equal(
+    tmp_path: Path,
+) -> None:
+    story = Story().create().poll(0.5, at=2, until=3).poll(0.25, at=2, until=3)
+    recorded = judge_files([write(tmp_path / "trace.jsonl", story.exchanges)])
+    assert recorded.record.requests == 3
+    assert not any("repeated" in remark for remark in recorded.remarks)
+
+
 def test_the_proof_names_the_server_it_was_seen_on(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     write(path, Story().create().poll(0.5).exchanges)

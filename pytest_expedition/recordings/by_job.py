@@ -27,7 +27,7 @@ from pytest_expedition.oracle.history import (
 from pytest_expedition.oracle.rules import ACROSS_JOBS, RULES, Violation, find
 from pytest_expedition.recordings.classification import cancellable
 from pytest_expedition.recordings.judged import Judged, together
-from pytest_expedition.recordings.trace import exchange_of
+from pytest_expedition.recordings.trace import FIELDS, exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pytest_expedition.recordings.trace import Trace, Whose
 
 _sent: Final = attrgetter("sent")
+_values: Final = attrgetter(*FIELDS)
+"""The values of all fields, the position last."""
 
 _TABLE: Final = "CREATE TABLE stored (judge INTEGER, job TEXT, exchanges BLOB)"
 _INDEX: Final = "CREATE INDEX by_job ON stored (judge, job)"
@@ -73,21 +75,20 @@ def _rows(
     """Yield the rows of the database; each judge remembers what concerns all jobs."""
     waiting: defaultdict[tuple[int, str], list[Any]] = defaultdict(list)
     size = 0
-    for position, (whose, exchange) in enumerate(trace, 1):
+    for whose, exchange in trace:
         judge = judges.get(whose) or judges.setdefault(whose, _Judge(whose, len(judges)))
         judge.lines += 1
-        job = exchange.job_id
-        values = vars(exchange).copy()  # without what the exchange computes later
+        job, values = exchange.job_id, _values(exchange)
         if exchange.kind == "create":
             job = id_of(exchange)
             known = cancellable(recipes, exchange.method, exchange.path)
             if known is not None:
-                values["cancellable"] = known
+                values = _values(replace(exchange, cancellable=known))
         elif exchange.kind != "status":
-            judge.remember(exchange, position)
+            judge.remember(exchange)
             if exchange.kind == "agent":
                 continue
-        waiting[judge.number, str(job)].append((position, values))
+        waiting[judge.number, str(job)].append(values)
         size += _WITHOUT_BODY + len(exchange.body)
         if size > _WAITING:
             yield from ((*key, marshal.dumps(part)) for key, part in waiting.items())
@@ -98,12 +99,22 @@ def _rows(
 
 def _read(parts: Iterable[tuple[bytes]]) -> list[Exchange]:
     """Read exchanges as the database has them, without repetitions."""
-    once: dict[frozenset[Any], Exchange] = {}
-    for (part,) in parts:
-        for position, values in marshal.loads(part):  # noqa: S302 - written above
-            fields = frozenset(values.items())
-            if fields not in once:
-                once[fields] = exchange_of(values | {"position": position})
+    return _without_repetitions(
+        [
+            exchange_of(dict(zip(FIELDS, values, strict=True)))
+            for (part,) in parts
+            for values in marshal.loads(part)  # noqa: S302 - written above
+        ]
+    )
+
+
+def _without_repetitions(exchanges: list[Exchange]) -> list[Exchange]:
+    """Leave out each exchange that repeats an earlier one in all but its position."""
+    if len({(x.sent, x.received) for x in exchanges}) == len(exchanges):
+        return exchanges
+    once: dict[tuple[Any, ...], Exchange] = {}
+    for exchange in exchanges:
+        once.setdefault(_values(exchange)[:-1], exchange)
     return list(once.values())
 
 
@@ -122,12 +133,12 @@ class _Judge:
             name: across.noting_into(self._notes[name]) for name, across in ACROSS_JOBS.items()
         }
 
-    def remember(self, exchange: Exchange, position: int) -> None:
+    def remember(self, exchange: Exchange) -> None:
         """Remember a cancel, a command to the agent or a list of jobs: it concerns all jobs."""
         if exchange.kind == "agent":
             self._of_all_jobs.agent.append(exchange)
             return
-        without_body = replace(exchange, body=b"", position=position)
+        without_body = replace(exchange, body=b"")
         if answered_cancels([exchange]):
             self._of_all_jobs.cancels.append(without_body)
         elif (listing := listing_of(exchange)) is not None:
@@ -137,8 +148,7 @@ class _Judge:
         """Judge what the database has of the server; the settings are those of a history."""
         judged, of_all_jobs = self._judged, self._of_all_jobs
         of_all_jobs.cancels.sort(key=_sent)
-        once = {frozenset(vars(x).items()): x for x in of_all_jobs.agent}
-        of_all_jobs.agent = sorted(once.values(), key=_sent)
+        of_all_jobs.agent = sorted(_without_repetitions(of_all_jobs.agent), key=_sent)
         of_all_jobs.lists.sort(key=lambda listing: listing.exchange.sent)
 
         def history_of(exchanges: Iterable[Exchange]) -> History:

@@ -32,6 +32,8 @@ _FAR: Final = 1e12
 
 _DECODER: Final = json.JSONDecoder(parse_int=whole_number)
 
+FIELDS: Final = tuple(each.name for each in fields(Exchange))
+
 _DEFAULTS: Final = {each.name: each.default for each in fields(Exchange) if each.name != "position"}
 
 
@@ -49,10 +51,10 @@ class Line(NamedTuple):
     exchange: Exchange
 
 
-def exchange_of(values: Mapping[str, Any]) -> Exchange:
-    """Make an exchange of its fields: what the constructor does, in a fraction of the time."""
+def exchange_of(values: dict[str, Any]) -> Exchange:
+    """Make an exchange of all its fields: what the constructor does, in a fraction of the time."""
     exchange = object.__new__(Exchange)
-    exchange.__dict__.update(values)  # a field that is missing has the default of the class
+    object.__setattr__(exchange, "__dict__", values)
     return exchange
 
 
@@ -140,10 +142,10 @@ class Trace:
         name = self._recording.name
         read = 0
         for number, line in enumerate(self._recording.text, 1):
-            if not line.strip():
+            if line.isspace():
                 continue
             try:
-                yield self._read(line)
+                yield self._read(line, position=read + 1)
                 read += 1
             except ValueError as error:
                 if not line.endswith("\n") and not is_json(line.encode("utf-8", "replace")):
@@ -156,7 +158,7 @@ class Trace:
         if not read and self.incomplete:
             raise RecordingError(self.remarks[0])
 
-    def _read(self, line: str) -> Line:
+    def _read(self, line: str, position: int) -> Line:
         try:
             found = _DECODER.decode(line)
         except RecursionError:
@@ -176,7 +178,7 @@ class Trace:
                 found["body"] = base64.b64decode(found.pop("body_base64"), validate=True)
             except ValueError as error:
                 raise ValueError(f"$.body_base64 is not base64: {error}") from None
-        return Line(whose, exchange_of(found))
+        return Line(whose, exchange_of(_DEFAULTS | found | {"position": position}))
 
     def _valid(self, found: Any) -> Whose:
         """Check a line by the schema, once for all lines with the same fields of the same types.
