@@ -91,11 +91,12 @@ class Exchange:
     @cached_property
     def answered(self) -> bool:
         """Whether the application itself answered: see ``protocol/origin.py``."""
-        if self.status is None:
+        status = self.status
+        if status is None:
             return False
-        if self.ok or (self.probe and self.status == NO_KEY):
+        if 200 <= status < 300 or (self.probe and status == NO_KEY):
             return True
-        return is_from_application(self.status, self.body, self.document)
+        return is_from_application(status, self.body, self.document)
 
     @property
     def refused_in_json(self) -> bool:
@@ -163,6 +164,17 @@ class Exchange:
         """The job's state that the answer shows, if it is one that the documentation allows."""
         return self.answer.progress if self.answered and not self.failed else None
 
+    @cached_property
+    def rank(self) -> float:
+        """The place of the state that the answer shows in a job's life; it must show one."""
+        assert self.state is not None
+        return progress_rank(self.state)
+
+
+def progress_rank(state: float) -> float:
+    """Rank a state by its place in a job's life: progress, 1, and -1 last."""
+    return state if state != CANCELLED else 2.0
+
 
 _sent: Final = attrgetter("sent")
 _received: Final = attrgetter("received")
@@ -220,7 +232,7 @@ class JobHistory:
     @cached_property
     def seen(self) -> list[Exchange]:
         """The answers that show a state of this job, in the order in which they were sent."""
-        return [x for x in self.answers if x.state is not None and self.is_about_it(x)]
+        return [x for x in self.answers if x.state is not None and is_about(x, self.id)]
 
     def is_about_it(self, exchange: Exchange) -> bool:
         """Whether the answer is about this job, or names no job at all."""
@@ -302,6 +314,11 @@ class OfAllJobs:
     lists: list[Listing] = field(default_factory=list)
     """All lists of jobs."""
 
+    @cached_property
+    def cancels_sent(self) -> list[float]:
+        """When each of the answered cancels was sent."""
+        return [x.sent for x in self.cancels]
+
 
 class History:
     """Exchanges with one server, and the jobs in them.
@@ -334,6 +351,7 @@ class History:
         self.own_lists = [found for x in few if (found := listing_of(x)) is not None]
         """The lists of jobs among these exchanges."""
         of_all_jobs = of_all_jobs or OfAllJobs(answered_cancels(few), self.commands, self.own_lists)
+        self.of_all_jobs = of_all_jobs
         self.cancels, self.agent = of_all_jobs.cancels, of_all_jobs.agent
         self.lists = of_all_jobs.lists
         self.probes = [x for x in self.exchanges if x.probe]
@@ -433,11 +451,12 @@ def _first_shown(asked: Iterable[Exchange], job_id: int) -> Exchange | None:
 def _assign(asked: Iterable[Exchange], job: JobHistory) -> None:
     """Give a job the exchanges about it; answers only from when the job is known to exist."""
     for exchange in asked:
-        if exchange.kind == "cancel":
+        kind = exchange.kind
+        if kind == "cancel":
             job.attempts.append(exchange)
         if exchange.probe:
             continue
-        if exchange.kind == "status":
+        if kind == "status":
             job.polls.append(exchange)
             job.silent = 0 if exchange.answered else job.silent + 1
         if not exchange.answered:
@@ -445,9 +464,9 @@ def _assign(asked: Iterable[Exchange], job: JobHistory) -> None:
         shown = job.creation is not None or job.first.before(exchange)
         if not shown and (exchange.state is None or not job.is_about_it(exchange)):
             continue
-        if exchange.kind == "cancel":
+        if kind == "cancel":
             job.cancels.append(exchange)
-        elif exchange.kind == "status":
+        elif kind == "status":
             job.statuses.append(exchange)
 
 

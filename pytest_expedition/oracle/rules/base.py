@@ -10,7 +10,6 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pytest_expedition.oracle.history import CANCELLED
 from pytest_expedition.protocol import envelope
 from pytest_expedition.protocol.envelope import LARGE
 from pytest_expedition.protocol.origin import ABOUT_ACCESS
@@ -161,17 +160,6 @@ def hide_the_result(asked: Iterable[Exchange]) -> bool:
     return hidden >= max(FEWEST_HIDDEN, HIDDEN_PART * len(about_jobs))
 
 
-def rank(exchange: Exchange) -> float:
-    """Rank the state of an answer by its place in a job's life: progress, 1, and -1 last."""
-    assert exchange.state is not None
-    return progress_rank(exchange.state)
-
-
-def progress_rank(state: float) -> float:
-    """Rank a state by its place in a job's life."""
-    return state if state != CANCELLED else 2.0
-
-
 def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchange]]:
     """Pair each answer with the one before it that is furthest in the job's life.
 
@@ -181,9 +169,9 @@ def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchang
     furthest: Exchange | None = None
     done = 0
     for later in seen:
-        while arrived[done].before(later):  # ends at ``later`` itself at the latest
-            if furthest is None or rank(arrived[done]) > rank(furthest):
-                furthest = arrived[done]
+        while (earlier := arrived[done]).before(later):  # ends at ``later`` itself at the latest
+            if furthest is None or earlier.rank > furthest.rank:
+                furthest = earlier
             done += 1
         if furthest is not None:
             yield furthest, later

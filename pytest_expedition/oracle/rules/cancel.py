@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
@@ -20,7 +19,6 @@ from pytest_expedition.oracle.rules.base import (
     envelope_problem,
     hide_the_result,
     job_rule,
-    rank,
     rule,
 )
 from pytest_expedition.oracle.rules.status import unknown_id
@@ -28,7 +26,7 @@ from pytest_expedition.oracle.rules.status import unknown_id
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_expedition.oracle.history import Exchange, History, JobHistory
+    from pytest_expedition.oracle.history import Exchange, History, JobHistory, OfAllJobs
 
 CANCEL_GRACE: Final = 5.0
 """Seconds that a granted cancel may take until the job's state is -1."""
@@ -228,7 +226,7 @@ def repeat(job: JobHistory) -> Iterator[Judgement]:
 def isolation(history: History) -> Iterator[Judgement]:
     """Cancelling one job changes no other."""
     for job in history.jobs.values():
-        yield from _isolated(job, history.cancels)
+        yield from _isolated(job, history.of_all_jobs)
 
 
 OTHER_CHANGED: Final = Fault(
@@ -237,7 +235,7 @@ OTHER_CHANGED: Final = Fault(
 )
 
 
-def _isolated(job: JobHistory, cancels: Sequence[Exchange]) -> Iterator[Judgement]:
+def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
     """Compare each two neighbouring answers about a job, and blame a cancel between them."""
     kept = False
     earlier: Exchange | None = None
@@ -247,10 +245,10 @@ def _isolated(job: JobHistory, cancels: Sequence[Exchange]) -> Iterator[Judgemen
         vanished = later.gone and not job.ended_before(later)
         if not vanished and (later.state is None or not job.is_about_it(later)):
             continue
-        cancel = _first_between(cancels, earlier, later)
+        cancel = _first_between(of_all_jobs, earlier, later)
         if cancel is not None and earlier is not None and earlier.state != CANCELLED:
             assert earlier.state is not None
-            changed = earlier.kind == "status" if vanished else rank(later) < earlier.state
+            changed = earlier.kind == "status" if vanished else later.rank < earlier.state
             if changed or later.state == CANCELLED:
                 yield Violation(
                     OTHER_CHANGED,
@@ -271,16 +269,15 @@ def _isolated(job: JobHistory, cancels: Sequence[Exchange]) -> Iterator[Judgemen
 
 
 def _first_between(
-    cancels: Sequence[Exchange], earlier: Exchange | None, later: Exchange
+    of_all_jobs: OfAllJobs, earlier: Exchange | None, later: Exchange
 ) -> Exchange | None:
     """The first cancel that may have done what the later answer shows and the earlier does not."""
     if earlier is None or not earlier.before(later):
         return None
-    first = bisect_left(cancels, earlier.received, key=_sent)
-    return cancels[first] if first < len(cancels) and cancels[first].sent < later.received else None
-
-
-_sent = attrgetter("sent")
+    sent = of_all_jobs.cancels_sent
+    first = bisect_left(sent, earlier.received)
+    is_between = first < len(sent) and sent[first] < later.received
+    return of_all_jobs.cancels[first] if is_between else None
 
 
 NO_ORDER: Final = Fault(
@@ -333,7 +330,7 @@ def find_contradiction(seen: Sequence[Exchange]) -> tuple[Exchange, Exchange] | 
     if len(ends) == len({CANCELLED, FINISHED}):
         return ends[FINISHED], ends[CANCELLED]
     return next(
-        ((one, other) for one, other in after_furthest(seen) if rank(other) < rank(one)), None
+        ((one, other) for one, other in after_furthest(seen) if other.rank < one.rank), None
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pytest_expedition.oracle.history import CANCELLED, FINISHED
+from pytest_expedition.oracle.history import CANCELLED, FINISHED, progress_rank
 from pytest_expedition.oracle.job_lists import created_in, is_of_all_jobs, told_resource
 from pytest_expedition.oracle.rules.base import (
     KEPT,
@@ -14,8 +15,6 @@ from pytest_expedition.oracle.rules.base import (
     Judgement,
     Violation,
     after_furthest,
-    progress_rank,
-    rank,
     rule,
     rule_across_jobs,
     schema_problem,
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.history import Exchange, History, JobHistory
     from pytest_expedition.oracle.job_lists import JobList
     from pytest_expedition.protocol.envelope import Answer
+
+_rank: Final = attrgetter("rank")
 
 NOT_OFFERED: Final = frozenset({403, 404, 405, 410, 501})
 """HTTP statuses that say that there is no such list, no such job, or no permission to see it."""
@@ -118,7 +119,7 @@ def _contradicts_itself(job: JobHistory) -> bool:
     """Whether the statuses of a job contradict each other: then none says what a list must show."""
     if job.finished is not None and job.cancelled is not None:
         return True
-    return any(rank(later) < rank(earlier) for earlier, later in after_furthest(job.seen))
+    return any(later.rank < earlier.rank for earlier, later in after_furthest(job.seen))
 
 
 def _compared(job: JobHistory, shown_by: Exchange, listed: Answer) -> Iterator[Judgement]:
@@ -126,10 +127,10 @@ def _compared(job: JobHistory, shown_by: Exchange, listed: Answer) -> Iterator[J
     state, word = listed.progress, listed.status_message
     if state is None:
         return
-    before = max((x for x in job.seen if x.before(shown_by)), key=rank, default=None)
-    after = min((x for x in job.seen if shown_by.before(x)), key=rank, default=None)
+    before = max((x for x in job.seen if x.before(shown_by)), key=_rank, default=None)
+    after = min((x for x in job.seen if shown_by.before(x)), key=_rank, default=None)
     other_end = _other_end(job, shown_by, state)
-    if before is not None and rank(before) > progress_rank(state):
+    if before is not None and before.rank > progress_rank(state):
         yield Violation(
             LISTED_STALE,
             before,
@@ -138,7 +139,7 @@ def _compared(job: JobHistory, shown_by: Exchange, listed: Answer) -> Iterator[J
             seen=before.answer.state,
             listed=listed.state,
         )
-    elif after is not None and rank(after) < progress_rank(state):
+    elif after is not None and after.rank < progress_rank(state):
         yield Violation(
             LISTED_AHEAD,
             shown_by,

@@ -19,7 +19,6 @@ from pytest_expedition.oracle.rules.base import (
     envelope_problem,
     hide_the_result,
     job_rule,
-    rank,
     rule,
 )
 from pytest_expedition.protocol.envelope import FAILED as JOB_FAILED
@@ -113,7 +112,7 @@ WENT_BACK: Final = Fault("went-back", "The state of job {job} was {high}, then {
 def monotonic(job: JobHistory) -> Iterator[Judgement]:
     """While a job is not cancelled, its state never decreases."""
     for earlier, later in after_furthest(job.seen):
-        if rank(later) < rank(earlier) < FINISHED:
+        if later.rank < earlier.rank < FINISHED:
             yield Violation(
                 WENT_BACK, earlier, later, job=job.id, high=earlier.state, low=later.state
             )
