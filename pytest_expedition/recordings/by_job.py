@@ -12,12 +12,13 @@ import math
 import sqlite3
 from collections import defaultdict
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.oracle.history import (
+    Exchange,
     History,
     OfAllJobs,
     answered_cancels,
@@ -27,18 +28,18 @@ from pytest_expedition.oracle.history import (
 from pytest_expedition.oracle.rules import ACROSS_JOBS, RULES, Violation, find
 from pytest_expedition.recordings.classification import cancellable
 from pytest_expedition.recordings.judged import Judged, together
-from pytest_expedition.recordings.trace import FIELDS, exchange_of
+from pytest_expedition.recordings.trace import exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.recordings.trace import Trace, Whose
 
 _sent: Final = attrgetter("sent")
-_values: Final = attrgetter(*FIELDS)
-"""The values of all fields, the position last."""
+_all_but_position: Final = attrgetter(
+    *(each.name for each in fields(Exchange) if each.name != "position")
+)
 
 _TABLE: Final = "CREATE TABLE stored (judge INTEGER, job TEXT, exchanges BLOB)"
 _INDEX: Final = "CREATE INDEX by_job ON stored (judge, job)"
@@ -78,12 +79,12 @@ def _rows(
     for whose, exchange in trace:
         judge = judges.get(whose) or judges.setdefault(whose, _Judge(whose, len(judges)))
         judge.lines += 1
-        job, values = exchange.job_id, _values(exchange)
+        job, values = exchange.job_id, vars(exchange).copy()  # without what is computed later
         if exchange.kind == "create":
             job = id_of(exchange)
             known = cancellable(recipes, exchange.method, exchange.path)
             if known is not None:
-                values = _values(replace(exchange, cancellable=known))
+                values["cancellable"] = known
         elif exchange.kind != "status":
             judge.remember(exchange)
             if exchange.kind == "agent":
@@ -101,7 +102,7 @@ def _read(parts: Iterable[tuple[bytes]]) -> list[Exchange]:
     """Read exchanges as the database has them, without repetitions."""
     return _without_repetitions(
         [
-            exchange_of(dict(zip(FIELDS, values, strict=True)))
+            exchange_of(values)
             for (part,) in parts
             for values in marshal.loads(part)  # noqa: S302 - written above
         ]
@@ -114,7 +115,7 @@ def _without_repetitions(exchanges: list[Exchange]) -> list[Exchange]:
         return exchanges
     once: dict[tuple[Any, ...], Exchange] = {}
     for exchange in exchanges:
-        once.setdefault(_values(exchange)[:-1], exchange)
+        once.setdefault(_all_but_position(exchange), exchange)
     return list(once.values())
 
 

@@ -51,11 +51,14 @@ class Judged:
         if found == _NOTHING:
             return
         known = self.findings[name]
-        known.first_broken.update(found.first_broken)
-        proofs = sorted((*known.violations, *found.violations), key=lambda x: len(x.proof))
+        violations = known.violations
+        if found.violations:
+            known.first_broken.update(found.first_broken)
+            proofs = (*known.violations, *found.violations)
+            violations = (min(proofs, key=lambda each: len(each.proof)),)
         self.findings[name] = Finding(
             kept=known.kept + found.kept,
-            violations=tuple(proofs[:1]),
+            violations=violations,
             first_broken=known.first_broken,
             inconclusive=known.inconclusive + found.inconclusive,
             crash=known.crash or found.crash,

@@ -155,9 +155,11 @@ def hide_the_result(asked: Iterable[Exchange]) -> bool:
     Something before the application may have answered them, or the application itself, by a crash
     that does not look like its own. What is about the key or the number of requests does not count.
     """
-    about_jobs = [x for x in asked if x.answered or x.status not in ABOUT_ACCESS]
-    hidden = sum(not x.answered for x in about_jobs)
-    return hidden >= max(FEWEST_HIDDEN, HIDDEN_PART * len(about_jobs))
+    asked = list(asked)
+    unanswered = [x for x in asked if not x.answered]
+    hidden = sum(x.status not in ABOUT_ACCESS for x in unanswered)
+    about_jobs = len(asked) - len(unanswered) + hidden
+    return hidden >= max(FEWEST_HIDDEN, HIDDEN_PART * about_jobs)
 
 
 def after_furthest(seen: Sequence[Exchange]) -> Iterator[tuple[Exchange, Exchange]]:
