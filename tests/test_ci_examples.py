@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PIECES = Path(__file__).parent / "examples" / "ci"
+pytestmark = pytest.mark.long
 OF_THE_FORGE = {"actions/checkout@v4", "actions/setup-python@v5", "actions/upload-artifact@v4"}
 """The steps that no shell can carry out."""
 
@@ -133,15 +134,12 @@ def test_github_tells_of_an_instance_that_does_not_conform(serve: Any, tmp_path:
     assert artifact("github-contract.yml", tmp_path) >= REPORTS | plans
 
 
-@pytest.mark.long
 def test_gitlab_judges_an_instance(serve: Any, tmp_path: Path) -> None:
     assert carry_out_gitlab("contract", tmp_path, serve()) == []
     assert artifact("gitlab.yml", tmp_path) == REPORTS
 
 
-@pytest.mark.parametrize(
-    "carry_out", [carry_out_github, pytest.param(carry_out_gitlab, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("carry_out", [carry_out_github, carry_out_gitlab])
 def test_a_client_is_tested_against_the_fake(carry_out: Any, tmp_path: Path) -> None:
     piece = "github-client.yml" if carry_out is carry_out_github else "client"
     shutil.copy(Path(__file__).parent / "examples" / "test_typed_project.py", tmp_path)

@@ -131,7 +131,13 @@ def test_the_suite_is_run_where_plugins_are_not_loaded_by_themselves(
     assert "http://127.0.0.1:1, profile default" in done.stdout
 
 
-@pytest.mark.parametrize("setting", ["expedition_url = {url}", "expedition_config = target.toml"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param("expedition_url = {url}", marks=pytest.mark.long),
+        "expedition_config = target.toml",
+    ],
+)
 def test_the_instance_may_be_named_in_the_settings_of_pytest(
     tmp_path: pathlib.Path, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +227,7 @@ def contract(environment: dict[str, str], *options: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.long
 def test_the_suite_against_a_server_that_is_a_process_of_its_own(tmp_path: Any) -> None:
     with serving("--job-seconds=2") as environment:
         config = tmp_path / "expedition.toml"

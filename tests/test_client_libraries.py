@@ -221,7 +221,10 @@ def broken_in(
     return set(broken_promises(results))
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(
+    "library",
+    [pytest.param(each, marks=pytest.mark.long if each is Httpx else ()) for each in LIBRARIES],
+)
 def test_written_with_care_it_copes_with_every_scenario(
     library: type[Client], expedition_server: ExpeditionServer
 ) -> None:

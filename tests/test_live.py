@@ -1434,7 +1434,9 @@ def test_only_a_request_that_was_sent_may_have_created_a_job(
 
 
 @pytest.mark.usefixtures("no_http")
-@pytest.mark.parametrize("job_seconds", [None, 10, 60])
+@pytest.mark.parametrize(
+    "job_seconds", [10, *(pytest.param(each, marks=pytest.mark.long) for each in (None, 60))]
+)
 @pytest.mark.parametrize(
     "profile", ["smoke", "default", pytest.param("thorough", marks=pytest.mark.long)]
 )

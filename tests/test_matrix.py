@@ -5,8 +5,8 @@ run ends once it has. Until then it fails no MUST that is not declared. An odd s
 the first dialect in which its quirk shows with as many jobs as a live instance gets, in others with
 the profile `smoke`. Run this with `-n auto --dist worksteal`.
 
-In the dialect `data` each requirement is broken by one server at least. All servers in all
-dialects, and odd ones with all fixed plans and two random ones, are part of `nox -s long`.
+The long tests try other dialects, and odd servers with all fixed plans and two random ones. Of
+these the gate, `.ci/run`, tries all but those in other dialects than `data`; `nox -s long` all.
 
 This is about plans and rules, so the suite hands its requests to the server in the process, from
 the same threads as ever (`in_process.py`). Over HTTP it tries only servers whose quirk is about
@@ -85,28 +85,6 @@ def test_an_odd_server_fails_no_must(name: str, jobs: int | None) -> None:
     require_no_failure(name, ODD[name].dialects[0], shares=25, jobs=jobs)
 
 
-def other_dialects(
-    of: Mapping[str, BrokenServer | OddServer], usual: Collection[str]
-) -> pytest.MarkDecorator:
-    """Parametrize a test with the other dialects; with all but the usual ones in `data` it is long.
-
-    `msg` and `mixed` carry the fields of `system` at other places.
-    """
-    return pytest.mark.parametrize(
-        ("name", "dialect"),
-        [
-            pytest.param(
-                name,
-                dialect,
-                marks=[] if dialect == "data" and name in usual else pytest.mark.long,
-            )
-            for name, server in of.items()
-            for dialect in DIALECTS
-            if dialect != server.dialects[0]
-        ],
-    )
-
-
 FIRST_IN_DATA = {
     broken.breaks_in("data")[0]: name
     for name, broken in reversed(BROKEN.items())
@@ -120,8 +98,28 @@ OWN_IN_DATA = [
 """The servers that break something else in the dialect `data`, or nothing."""
 
 
-@other_dialects(BROKEN, usual=[*FIRST_IN_DATA.values(), *OWN_IN_DATA])
-def test_a_broken_server_is_found_out_in_other_dialects(name: str, dialect: DialectName) -> None:
+def others(
+    of: Mapping[str, BrokenServer | OddServer], *, in_data: Collection[str]
+) -> dict[str, list[tuple[str, DialectName]]]:
+    """Return what is tried in the dialect `data`, and what in all other dialects but the first.
+
+    `msg` and `mixed` carry the fields of `system` at other places.
+    """
+    pairs: list[tuple[str, DialectName]] = [
+        (name, dialect)
+        for name, server in of.items()
+        for dialect in DIALECTS
+        if dialect != server.dialects[0]
+    ]
+    usual = [pair for pair in pairs if pair[1] == "data" and pair[0] in in_data]
+    return {"data": usual, "others": [pair for pair in pairs if pair not in usual]}
+
+
+OTHER_BROKEN = others(BROKEN, in_data=[*FIRST_IN_DATA.values(), *OWN_IN_DATA])
+OTHER_ODD = others(ODD, in_data=ODD)
+
+
+def require_as_declared(name: str, dialect: DialectName) -> None:
     if dialect in BROKEN[name].dialects:
         require_found_out(name, dialect)
     else:
@@ -129,7 +127,26 @@ def test_a_broken_server_is_found_out_in_other_dialects(name: str, dialect: Dial
         assert failed(conformance) == {}, f"Its defect is declared not to show in {dialect}."
 
 
-@other_dialects(ODD, usual=ODD)
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "dialect"), OTHER_BROKEN["data"])
+def test_a_broken_server_is_found_out_in_data(name: str, dialect: DialectName) -> None:
+    require_as_declared(name, dialect)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "dialect"), OTHER_BROKEN["others"])
+def test_a_broken_server_is_found_out_in_other_dialects(name: str, dialect: DialectName) -> None:
+    require_as_declared(name, dialect)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "dialect"), OTHER_ODD["data"])
+def test_an_odd_server_fails_no_must_in_data(name: str, dialect: DialectName) -> None:
+    require_no_failure(name, dialect, profile="smoke")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "dialect"), OTHER_ODD["others"])
 def test_an_odd_server_fails_no_must_in_other_dialects(name: str, dialect: DialectName) -> None:
     require_no_failure(name, dialect, profile="smoke")
 

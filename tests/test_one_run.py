@@ -229,9 +229,10 @@ def test_strict_may_be_a_boolean_of_toml(
     assert pytester.runpytest_inprocess(*SMOKE).ret == status
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
-    [["-k", "create.envelope"], pytest.param(["-k", "no such test"], marks=pytest.mark.long)],
+    [["-k", "create.envelope"], ["-k", "no such test"]],
 )
 def test_the_command_judges_an_instance_and_has_the_exit_status_of_pytest(
     pytester: pytest.Pytester, expedition_server: ExpeditionServer, options: list[str]
@@ -242,12 +243,13 @@ def test_the_command_judges_an_instance_and_has_the_exit_status_of_pytest(
     assert pytester.run(*command, *smoke).ret == same.ret
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "order",
     [
-        pytest.param("-v URL -k create.envelope", marks=pytest.mark.long),
+        "-v URL -k create.envelope",
         "--expedition-profile smoke URL -k create.envelope",
-        pytest.param("-k create.envelope -v --expedition-url URL", marks=pytest.mark.long),
+        "-k create.envelope -v --expedition-url URL",
     ],
 )
 def test_the_command_takes_the_url_anywhere_among_the_options(

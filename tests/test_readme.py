@@ -207,6 +207,7 @@ def test_the_walk_through_of_a_live_instance_creates_four_jobs(tmp_path: Path) -
     assert " fail" not in done.stdout
 
 
+@pytest.mark.long
 def test_the_walk_through_of_a_recording_judges_what_it_recorded(tmp_path: Path) -> None:
     record, check = commands("Judge a recording")
     recorded = shell(tmp_path, f"{record} --expedition-profile smoke")

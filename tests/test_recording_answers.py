@@ -58,7 +58,9 @@ def judged(trace: Path, capsys: pytest.CaptureFixture[str]) -> str:
         pytest.param("expedition_server", (), id="expedition_server-one"),
         pytest.param("expedition_server", TWO, id="expedition_server-two", marks=pytest.mark.long),
         pytest.param("expedition_scenario", (), id="expedition_scenario-one"),
-        pytest.param("expedition_scenario", TWO, id="expedition_scenario-two"),
+        pytest.param(
+            "expedition_scenario", TWO, id="expedition_scenario-two", marks=pytest.mark.long
+        ),
     ],
 )
 def test_what_the_fixtures_answered_is_recorded(

@@ -90,6 +90,7 @@ def test_the_honest_server_is_conformant() -> None:
     assert record.dialect == "data"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_planted_fault_is_found(fault: str) -> None:
     about = BROKEN_BY[fault]

@@ -317,7 +317,13 @@ THREE_SCENARIOS = """
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param((), id="one"),
+        pytest.param(("-p", "xdist", "-n", "2"), id="two", marks=pytest.mark.long),
+    ],
+)
 def test_a_report_tells_of_a_client_what_it_tells_of_a_server(
     pytester: pytest.Pytester, workers: tuple[str, ...]
 ) -> None:

@@ -561,17 +561,19 @@ class TestClientsOfAllKinds:
     def test_an_answer_leaves_in_one_piece(
         self, expedition_server: ExpeditionServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        pieces = []
+        pieces: dict[socket.socket, list[bytes]] = {}
         send = socket.socket.sendall
 
         def count(self: socket.socket, piece: bytes) -> None:
-            pieces.append(bytes(piece))
+            pieces.setdefault(self, []).append(bytes(piece))
             send(self, piece)
 
         monkeypatch.setattr(socket.socket, "sendall", count)
         request = post(expedition_server)
         answer = talk(expedition_server, request)
-        assert pieces == [request, answer]
+        # The server may still answer a request of an earlier test, over another socket.
+        assert [request] in pieces.values()
+        assert [answer] in pieces.values()
 
     @pytest.mark.parametrize("sent", ["nothing", "half", "all", "rubbish"])
     def test_those_that_go_without_a_word_do_no_harm(

@@ -159,6 +159,7 @@ def expedition_target():
 """
 
 
+@pytest.mark.long
 def test_a_live_instance_that_a_fixture_names_is_not_shared(pytester: pytest.Pytester) -> None:
     result, report = shared(pytester, conftest=NAMES_A_LIVE_INSTANCE)
     assert "a live instance is judged by one process" in result.stdout.str()
