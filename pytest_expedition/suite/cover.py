@@ -10,7 +10,7 @@ from pytest_expedition.oracle.situations import CANCELS, PHASES, Situation
 from pytest_expedition.suite.plan import AT_ONCE, AT_THE_END, Act, JobPlan, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_expedition.oracle.situations import Company, Phase, SituationRequest
     from pytest_expedition.protocol.recipe import JobRecipe
@@ -27,7 +27,7 @@ _ORDER: Final[tuple[tuple[Phase, tuple[SituationRequest, ...], float], ...]] = (
     ("middle", _AT_ONE_INSTANT, 0.75),
     ("created", ("cancel",), AT_ONCE),
     ("middle", ("cancel",), 0.4),
-    ("early", ("cancel",), 0.1),
+    ("early", ("cancel",), 0.14),
     ("late", ("cancel",), 0.95),
     ("created", _AT_ONE_INSTANT, AT_ONCE),
     ("queued", ("cancel",), AT_ONCE),
@@ -46,14 +46,17 @@ The most telling come first: the profile `smoke` has the first two, `default` si
 decides which jobs are alive at a cancel: where company is told apart, all of them well under way.
 """
 
-_ONE_AFTER_THE_OTHER: Final[tuple[tuple[Phase, tuple[SituationRequest, ...], float], ...]] = (
-    ("late", ("cancel",), 0.95),
-    ("created", ("cancel",), AT_ONCE),
-    ("queued", ("cancel",), AT_ONCE),
-    ("early", ("cancel",), 0.1),
-    ("middle", ("cancel",), 0.4),
-)
-"""The first cancel of a job with less company. Beside others, the first of these runs longest."""
+_ONE_AFTER_THE_OTHER: Final[Mapping[Phase, float]] = {
+    "late": 0.95,
+    "created": AT_ONCE,
+    "queued": AT_ONCE,
+    "early": 0.1,
+    "middle": 0.4,
+}
+"""At which progress a job with less company is first cancelled, by its phase.
+
+Beside others, the first of these runs longest.
+"""
 
 _POLLED_BEFORE: Final[Mapping[Phase, tuple[float, ...]]] = {
     "queued": (AT_ONCE, AT_ONCE),
@@ -134,12 +137,12 @@ def covering_jobs(
     cancelled = [_cancelled(next(names), *each, "crowd") for each in _ORDER]
     beside: list[CoveringJob] = []
     if jobs_at_once > _PLACES["beside"]:
-        beside += [_cancelled(next(names), *each, "beside") for each in _ONE_AFTER_THE_OTHER]
+        beside += _one_after_the_other(names, "beside")
         # In whatever company; when it ends, the next is created beside a job in its last tenth.
         beside.insert(1, cancelled.pop())
     alone: list[CoveringJob] = []
     if jobs_at_once > _PLACES["alone"]:
-        alone += [_cancelled(next(names), *each, "alone") for each in _ONE_AFTER_THE_OTHER]
+        alone += _one_after_the_other(names, "alone")
     # Two neighbours of each finish: a fault may show on every second or third job.
     again = [_again(finishing)] * 2 + [
         _refusing_early(name) for name in refuses[:1] if refusing
@@ -156,6 +159,13 @@ def covering_jobs(
     ]
     made: dict[Company, list[CoveringJob]] = {"crowd": crowd, "beside": beside, "alone": alone}
     return {company: jobs for company, jobs in made.items() if jobs}
+
+
+def _one_after_the_other(recipes: Iterator[str], company: Company) -> list[CoveringJob]:
+    return [
+        _cancelled(next(recipes), phase, ("cancel",), progress, company)
+        for phase, progress in _ONE_AFTER_THE_OTHER.items()
+    ]
 
 
 def _cancelled(
