@@ -186,3 +186,10 @@ def test_a_form_leaves_open_the_id_and_the_progress_alone() -> None:
     )
     assert read_cached(one).pattern == read_cached(other).pattern
     assert len({read_cached(body).pattern for body in (one, done, failed)}) == 3
+
+
+def test_answers_whose_texts_differ_in_a_number_are_each_read_by_themselves() -> None:
+    for part in (12, 13, 13):
+        jobs = job_fields(7, part / 100, description=f"{part} of 100 rules")
+        body = json.dumps(envelope({"system": {"jobs": jobs}})).encode()
+        assert read_cached(body) == replace(read_answer(body), document=None)
