@@ -264,7 +264,8 @@ def test_the_command_client_judges_a_program_in_several_scenarios(
     scenarios = ["--scenario=fails", "--scenario=ordinary", "--scenario=cancel-granted"]
     exits = ["--exit=2=failed", "--exit=3=cancelled"]
     assert main(["client", *scenarios, *exits, f"--report={report}", *script]) == 0
-    written = capsys.readouterr().out
+    written, said = capsys.readouterr()
+    assert said.endswith(f"report written to {report}\n")
     assert "fails                     ok" in written
     assert "not tested: cancel-granted: no signal is given" in written
     assert "its job (--cancel-signal)\n" in written

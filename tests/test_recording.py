@@ -166,7 +166,9 @@ def test_the_proof_names_the_server_it_was_seen_on(tmp_path: Path) -> None:
     assert "https://192.0.2.11/api/v1/project/1/import" in commands[0]
 
 
-def test_recipes_say_which_jobs_can_be_cancelled(tmp_path: Path) -> None:
+def test_recipes_say_which_jobs_can_be_cancelled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     story = Story().create().cancel(0.1).poll(0.2, at=20)
     assert outcomes(traced(tmp_path, story))["cancel.minus-one"] == "not-tested"
     config = tmp_path / "expedition.toml"
@@ -174,6 +176,8 @@ def test_recipes_say_which_jobs_can_be_cancelled(tmp_path: Path) -> None:
     arguments = ["check", f"--config={config}", str(tmp_path / "trace.jsonl")]
     reports = [f"--report={tmp_path}/report.{suffix}" for suffix in ("json", "md")]
     assert main([*arguments, *reports]) == 1
+    said = [f"report written to {tmp_path}/report.{suffix}" for suffix in ("json", "md")]
+    assert capsys.readouterr().err.splitlines() == said
     assert "status.monotonic" in (tmp_path / "report.md").read_text(encoding="utf-8")
     document = json.loads((tmp_path / "report.json").read_text())
     assert outcomes(document)["cancel.minus-one"] == "fail"
