@@ -20,6 +20,7 @@ import pytest
 from clients import Asynchronous, Client, content
 
 from pytest_expedition import Situation
+from pytest_expedition.clients import guard
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.clients.guard import ClientNeverEnds, place_of
 from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
@@ -227,13 +228,18 @@ TRACED = """
     from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
 
     really_sleep = time.sleep
-    each_trace = pytest.mark.parametrize("trace", [sys.setprofile, threading.setprofile])
+    each_trace = pytest.mark.parametrize(
+        "trace", [sys.setprofile, threading.setprofile, sys.settrace, threading.settrace]
+    )
+
+    def trace_lines(*_):
+        return trace_lines
 
     @pytest.fixture
     def client(expedition_server, trace, monkeypatch):
         monkeypatch.setattr(guard, "STILL_SECONDS", 0.2)
         monkeypatch.setattr(guard, "LONGEST_STILL_SECONDS", 0.2)
-        trace(lambda *_: None)
+        trace(trace_lines)
         yield Client(Harness(expedition_server))
         trace(None)
 
@@ -269,6 +275,29 @@ TRACED = """
                     pass
 
         assert run(client, wait) == ["ended", "ended"]
+
+    @each_trace
+    def test_one_is_ended_that_has_a_thread_which_never_runs(client):
+        begun, idle = threading.Event(), threading.Lock()
+        idle.acquire()
+
+        def stay():
+            begun.set()
+            with idle:
+                pass
+
+        def wait(job_id):
+            thread = threading.Thread(target=stay)
+            thread.start()
+            begun.wait()
+            while True:
+                try:
+                    really_sleep(0.01)
+                except Exception:
+                    pass
+
+        assert run(client, wait) == ["ended", "ended"]
+        idle.release()
 """
 
 
@@ -276,7 +305,7 @@ def test_a_client_is_judged_and_ended_while_it_is_traced(pytester: pytest.Pytest
     pytester.makepyfile(TRACED)
     here = ["-o", f"pythonpath={Path(__file__).parent}"]
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *here, timeout=60)
-    result.assert_outcomes(passed=4)
+    result.assert_outcomes(passed=12)
 
 
 class TestAsync:
@@ -371,6 +400,22 @@ class TestAsync:
         else:
             results = asyncio.run(harness.run_async(situation, functions))
         assert broken(results) == {"stops-on-cancel"}
+
+    def test_it_is_ended_in_trio_where_it_waits_by_another_clock(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trio = pytest.importorskip("trio")
+        monkeypatch.setattr(guard, "STILL_SECONDS", 0.2)
+
+        async def wait(_: Any) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+
+        functions = ClientFunctions(start=Client(harness).start, wait=wait)
+        with pytest.raises(
+            ClockStandsStill, match=r"`wait` sent no requests.* at test_client_time"
+        ):
+            trio.run(harness.run_async, Situation(), functions)
 
     def test_in_an_async_test_check_says_what_to_write_instead(self, harness: Harness) -> None:
         async def test() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import re
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -18,7 +19,7 @@ from pytest_expedition.clients.virtual_time import frames_of_threads
 from pytest_expedition.fake.situation import LONGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator
 
     from typing_extensions import Self
 
@@ -87,10 +88,11 @@ class Guard:
         self._asked_before = 0
         """How many requests had come before that call."""
         self._thread: threading.Thread | None = None
-        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]] | None = None
+        self._cancel_task: Callable[[], object] | None = None
+        """Cancels the task of an async client, from another thread."""
         self._interrupts = 0
         self._interrupted_at = 0.0
-        self._raised_in: set[threading.Thread] = set()
+        self._raised_in: set[int] = set()
         """The threads that were told to raise an error; some may not have done it yet."""
         self._handler: Any = None
         self._watcher: threading.Thread | None = None
@@ -146,9 +148,7 @@ class Guard:
             self._thread = None
             self._call = ""
         if self._raised_in:
-            for thread in self._raised_in:
-                _raise_in(thread, None)
-            _raise_here()
+            _take_back(self._raised_in)
             self._raised_in.clear()
         if self._handler is not None:
             signal.signal(_SIGNAL, self._handler)
@@ -158,14 +158,32 @@ class Guard:
         """Await what an async client returned, as a task that can be cancelled."""
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # another library than asyncio
-            return await awaitable
+        except RuntimeError:
+            trio = sys.modules.get("trio")
+            if trio is not None and trio.lowlevel.in_trio_run():
+                return await self._wait_in_trio(awaitable, trio)
+            return await awaitable  # another library than asyncio and trio
         task = asyncio.ensure_future(awaitable)
-        self._task = loop, task
+        self._cancel_task = lambda: loop.call_soon_threadsafe(task.cancel)
         try:
             return await task
         finally:
-            self._task = None
+            self._cancel_task = None
+
+    async def _wait_in_trio(self, awaitable: Awaitable[Any], trio: Any) -> Any:
+        token = trio.lowlevel.current_trio_token()
+        with trio.CancelScope() as scope:
+            self._cancel_task = lambda: token.run_sync_soon(scope.cancel)
+            try:
+                return await awaitable
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                if self.ended:  # the scope would swallow it, and the place of the client with it
+                    raise ClientNeverEnds from error
+                raise
+            finally:
+                self._cancel_task = None
 
     def end_if_too_long(self) -> None:
         """Raise ``ClientNeverEnds`` in a client that has waited for too long."""
@@ -174,23 +192,37 @@ class Guard:
             raise ClientNeverEnds
 
     def end(self) -> None:
-        """End the client, wherever it is: it may catch all that a request can raise."""
+        """Let the watcher end the client, wherever it is.
+
+        A client may catch all that a request can raise.
+        """
+        self.ended = True
+
+    def _interrupt(self) -> None:
+        """End the client: cancel its task, or raise an error in its threads."""
         self.ended = True
         with self._lock:
             if self._thread is None or real_time.now() - self._interrupted_at < AGAIN_SECONDS:
                 return
             self._interrupts, self._interrupted_at = self._interrupts + 1, real_time.now()
-            if self._task is not None and self._interrupts <= CANCELS_OF_A_TASK:
-                loop, task = self._task
-                with contextlib.suppress(RuntimeError):  # the loop may have been closed just now
-                    loop.call_soon_threadsafe(task.cancel)
+            cancel = self._cancel_task
+            if cancel is not None and self._interrupts <= CANCELS_OF_A_TASK:
+                # The loop may have been closed just now; trio then raises an error of its own.
+                with contextlib.suppress(Exception):
+                    cancel()
                 return
             for thread in self.threads():
                 if thread is threading.main_thread() and self._handler is not None:
                     signal.pthread_kill(thread.ident or 0, _SIGNAL)
-                else:
-                    self._raised_in.add(thread)
-                    _raise_in(thread, ClientNeverEnds)
+                elif thread.ident is not None:
+                    self._raised_in.add(thread.ident)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(thread.ident), ctypes.py_object(ClientNeverEnds)
+                    )
+            raised = bool(self._raised_in)
+        if raised:
+            real_time.pause(AGAIN_SECONDS / 2)
+            _take_back(())  # a thread that waits for ever must not hold up the traced ones
 
     def _on_signal(self, *_: object) -> None:
         if self._thread is threading.current_thread():
@@ -199,12 +231,14 @@ class Guard:
     def _watch(self) -> None:
         seen: tuple[int, float] | None = None
         since, used = real_time.now(), time.process_time()
+        sys.settrace(None)  # `_take_back` says why this thread must not be traced
+        sys.setprofile(None)
         while not self._over.acquire(timeout=LOOK_SECONDS):
             clock = self._server.clock.now()
             still = real_time.now() - since
             busy = time.process_time() - used > BUSY_SECONDS
             if self.ended or (self.in_real_time and clock > LONGEST):
-                self.end()
+                self._interrupt()
             elif not self._may_stand_still() or seen != (self._calls, clock):
                 seen, since, used = (self._calls, clock), real_time.now(), time.process_time()
             elif still > (LONGEST_STILL_SECONDS if busy else STILL_SECONDS):
@@ -212,7 +246,7 @@ class Guard:
                     since = real_time.now()
                     continue
                 self.complaint = self._complain(still)
-                self.end()
+                self._interrupt()
 
     def _may_stand_still(self) -> bool:
         """Whether a clock that stands still means that the client waits by another clock.
@@ -243,20 +277,20 @@ class Guard:
         )
 
 
-def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
-    """Let a thread raise an error, or take back one that it has not raised yet."""
-    raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), raised)
+def _take_back(threads: Collection[int]) -> None:
+    """Take back the errors that these threads have not raised yet.
 
-
-def _raise_here() -> None:
-    """Raise an error in this thread, and catch it.
-
-    An error that is taken back leaves CPython looking for one at each call. Python 3.11 then looks
-    for ever if coverage or a debugger traces it. It looks no longer once an error was raised.
+    CPython has one flag that says that some thread has an error to raise. A thread that raises one
+    clears the flag; to take one back sets it. While it is set, Python 3.11 begins no call in any
+    thread that coverage or a debugger traces. So this thread raises an error, and catches it.
+    Until then it calls no function of Python.
     """
+    here, error = threading.get_ident(), ctypes.py_object(ClientNeverEnds)
+    set_error = ctypes.pythonapi.PyThreadState_SetAsyncExc
     with contextlib.suppress(ClientNeverEnds):
-        _raise_in(threading.current_thread(), ClientNeverEnds)
+        for thread in threads:
+            set_error(ctypes.c_ulong(thread), None)
+        set_error(ctypes.c_ulong(here), error)
         while True:  # the error is raised within a few instructions
             pass
 
