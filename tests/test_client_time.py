@@ -417,6 +417,25 @@ class TestAsync:
         ):
             trio.run(harness.run_async, Situation(), functions)
 
+    def test_it_is_ended_in_trio_where_it_waits_for_a_thread_that_never_ends(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trio = pytest.importorskip("trio")
+        monkeypatch.setattr(guard, "STILL_SECONDS", 0.2)
+        monkeypatch.setattr(guard, "AGAIN_SECONDS", 0.1)
+        really_sleep = time.sleep
+
+        def go_on() -> None:
+            while True:
+                really_sleep(0.01)
+
+        async def wait(_: Any) -> None:
+            await trio.to_thread.run_sync(go_on)
+
+        functions = ClientFunctions(start=Client(harness).start, wait=wait)
+        with pytest.raises(ClockStandsStill, match="`wait` sent no requests"):
+            trio.run(harness.run_async, Situation(), functions)
+
     def test_in_an_async_test_check_says_what_to_write_instead(self, harness: Harness) -> None:
         async def test() -> None:
             harness.run(Situation(), self.Client(harness).functions)
