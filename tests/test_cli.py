@@ -72,6 +72,13 @@ def test_every_entry_of_a_catalogue_is_listed_in_a_line(
         assert all(row[catalogue.columns.index(told)] in line for told in catalogue.told)
 
 
+@pytest.mark.parametrize("name", ["broken", "odd"])
+def test_it_lists_servers_without_their_docstrings(name: str) -> None:
+    command = [sys.executable, "-OO", "-m", "pytest_expedition.cli", "list", name]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "(not shown: Python runs with -OO, which removes docstrings)" in listed
+
+
 def test_one_entry_is_listed_with_the_requirements_that_it_names(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

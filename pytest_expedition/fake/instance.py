@@ -465,3 +465,8 @@ DATA_ROUTES: Final[tuple[tuple[re.Pattern[str], dict[str, str]], ...]] = tuple(
     )
 )
 """The paths that only the dialect `data` has, and the function that answers each method."""
+
+
+def docstring_of(server: type[Instance]) -> str:
+    """Return the docstring of a server, which tells its defect or quirk."""
+    return server.__doc__ or "(not shown: Python runs with -OO, which removes docstrings)"

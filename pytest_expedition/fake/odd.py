@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from pytest_expedition.fake import readings
 from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.http import Response
-from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.instance import Instance, docstring_of
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, JobScript
 
 if TYPE_CHECKING:
@@ -57,9 +57,8 @@ def odd(
 
     def declare(server: _Server) -> _Server:
         assert name not in ODD
-        assert server.__doc__ is not None
         ODD[name] = OddServer(
-            name=name, make=server, quirk=server.__doc__, may_fail=may_fail, dialects=dialects
+            name=name, make=server, quirk=docstring_of(server), may_fail=may_fail, dialects=dialects
         )
         return server
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.http import Response
-from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.instance import Instance, docstring_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,12 +90,11 @@ def broken(
     """Declare a broken server: its name, what it breaks, and when and where that shows."""
 
     def declare(server: _Server) -> _Server:
-        assert server.__doc__ is not None
         assert name not in BROKEN
         BROKEN[name] = BrokenServer(
             name=name,
             make=server,
-            defect=server.__doc__,
+            defect=docstring_of(server),
             breaks=tuple(dict.fromkeys(breaks)),
             shows=shows,
             dialects=dialects,
