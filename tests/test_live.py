@@ -47,6 +47,7 @@ from pytest_expedition.suite.cover import covering
 from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
+from pytest_expedition.suite.executor import Executor
 from pytest_expedition.suite.plan import Act, JobPlan, Plan
 from pytest_expedition.suite.run import Progress, RunEndedEarly, run_contract, run_share
 from pytest_expedition.suite.search import SPARE_SECONDS
@@ -974,6 +975,24 @@ class TestTime:
         assert target.clock.now() <= 6.0
         assert record.jobs >= 31
         assert sum(not each.exercised for each in record.situations) <= 2
+
+    @pytest.mark.long
+    def test_a_random_plan_creates_a_job_when_another_ends(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, target = serve(seconds=2)
+        sizes = []
+        begin = Executor.run
+
+        def note(self: Executor, plan: Plan, **options: Any) -> None:
+            sizes.append(len(plan.jobs))
+            begin(self, plan, **options)
+
+        monkeypatch.setattr(Executor, "run", note)
+        run_contract(target, profile="thorough", seed=1)
+        fixed = {len(plan.jobs) for plan in covering(target.jobs)}
+        at_once = target.limits.concurrent_jobs
+        assert at_once < max(size for size in sizes if size not in fixed) <= 2 * at_once
 
     def test_progress_is_shown_while_the_run_waits(self, serve: Any) -> None:
         _, target = serve()

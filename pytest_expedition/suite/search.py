@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from pytest_expedition.suite.profile import ProfileName
 
 MOST_JOBS_OF_A_PLAN: Final = 3
+"""How many jobs a random plan has at the most, if waiting takes no real time."""
+
+ROUNDS_OF_A_PLAN: Final = 2
+"""If waiting takes real time, it has so many times as many jobs as may run at once, at the most: a
+job begins when another ends."""
+
 SHRINKING_PLANS: Final = 60
 """How many plans of a run may be tried to make failing ones smaller."""
 
@@ -164,7 +170,9 @@ class Search:
 
     def _search(self) -> None:
         """Try random plans; shrink those that show a requirement broken that none has before."""
-        most_jobs = min(MOST_JOBS_OF_A_PLAN, self.target.limits.concurrent_jobs)
+        at_once = self.target.limits.concurrent_jobs
+        few = min(MOST_JOBS_OF_A_PLAN, at_once)
+        most_jobs = ROUNDS_OF_A_PLAN * at_once if self.target.clock.waits else few
         left = self.random_plans
         shrunk: set[str] = set()
         shrinking = False
@@ -224,7 +232,8 @@ class Search:
         """Whether a plan ends in time, if its jobs take as long as the longest so far."""
         if self._seconds_for_plans == math.inf:
             return True
-        jobs_in_a_row = 1 + max(job.after for job in plan.jobs)
+        rounds = -(-len(plan.jobs) // self.target.limits.concurrent_jobs)
+        jobs_in_a_row = rounds + max(job.after for job in plan.jobs)
         seconds = jobs_in_a_row * self.executor.longest_job + self.executor.seconds_until_room
         return not self._is_over_with(len(plan.jobs), seconds, for_many=RANDOM_SECONDS)
 
