@@ -157,6 +157,33 @@ def test_a_client_that_sleeps_by_another_clock_is_ended_and_told_so(
         assert way in message
 
 
+def test_a_thread_of_a_client_is_ended_as_soon_as_it_returns_to_python(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "STILL_SECONDS", 0.2)
+    ended = []
+    is_over = threading.Event()
+
+    def sleep_once() -> None:
+        try:
+            really_sleep(0.65)  # the first interrupt comes at 0.2, and the next half a second later
+        except ClientNeverEnds:
+            ended.append("at once")
+        is_over.set()
+
+    def wait(_: Any) -> str:
+        threading.Thread(target=sleep_once).start()
+        try:
+            is_over.wait()
+        finally:
+            is_over.wait()
+        return "finished"
+
+    with pytest.raises(ClockStandsStill):
+        harness.run(Situation(), ClientFunctions(start=Client(harness).start, wait=wait))
+    assert ended == ["at once"]
+
+
 def test_the_place_is_told_though_a_second_interrupt_came_outside_the_client() -> None:
     with pytest.raises(ClientNeverEnds) as first:
         raise ClientNeverEnds

@@ -93,6 +93,8 @@ class Guard:
         """Cancels the task of an async client, from another thread."""
         self._interrupts = 0
         self._interrupted_at = 0.0
+        self._interrupted = threading.Condition()
+        self._traced = False
         self._raised_in: set[int] = set()
         """The threads that were told to raise an error; some may not have done it yet."""
         self._handler: Any = None
@@ -101,6 +103,7 @@ class Guard:
 
     def __enter__(self) -> Self:
         self.ended, self.place, self.complaint = False, "", ""
+        self._traced = _is_traced()
         self._over = threading.Lock()
         self._over.acquire()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -193,11 +196,14 @@ class Guard:
             raise ClientNeverEnds
 
     def end(self) -> None:
-        """Let the watcher end the client, wherever it is.
+        """Let the watcher end the client, which may catch all that a request can raise.
 
-        A client may catch all that a request can raise.
+        Called before a request is answered, this returns once the client was interrupted: while it
+        waits for an answer, and not while it opens a connection, which would never be closed.
         """
         self.ended = True
+        with self._interrupted:
+            self._interrupted.wait(AGAIN_SECONDS)
 
     def _interrupt(self) -> None:
         """End the client: cancel its task, or raise an error in its threads."""
@@ -221,9 +227,13 @@ class Guard:
                         ctypes.c_ulong(thread.ident), ctypes.py_object(ClientNeverEnds)
                     )
             raised = bool(self._raised_in)
-        if raised:
+        with self._interrupted:
+            self._interrupted.notify_all()
+        if raised and self._traced:
+            # A thread that waits for ever must not hold up the traced ones. Where none is traced,
+            # this would let a thread raise its error late: outside the client's code.
             real_time.pause(AGAIN_SECONDS / 2)
-            _take_back(())  # a thread that waits for ever must not hold up the traced ones
+            _take_back(())
 
     def _on_signal(self, _: int, frame: FrameType | None) -> None:
         # Trio breaks down if its own code is interrupted; then it waits for a thread of the client.
@@ -278,6 +288,12 @@ class Guard:
             f"The clock stands still: the client's `{self._call}` sent {requests}, and did not "
             f"sleep by the scenario's time for {seconds:.0f} real seconds"
         )
+
+
+def _is_traced() -> bool:
+    """Whether coverage, a debugger or a profiler traces this thread, or those that it starts."""
+    traces = (sys.gettrace, sys.getprofile, threading.gettrace, threading.getprofile)
+    return any(trace() is not None for trace in traces)
 
 
 def _take_back(threads: Collection[int]) -> None:
