@@ -230,8 +230,7 @@ class Guard:
         with self._interrupted:
             self._interrupted.notify_all()
         if raised and self._traced:
-            # A thread that waits for ever must not hold up the traced ones. Where none is traced,
-            # this would let a thread raise its error late: outside the client's code.
+            # A thread that waits for ever must not hold up the traced ones.
             real_time.pause(AGAIN_SECONDS / 2)
             _take_back(())
 
