@@ -328,10 +328,12 @@ TRACED = """
 """
 
 
-def test_a_client_is_judged_and_ended_while_it_is_traced(pytester: pytest.Pytester) -> None:
+def test_a_client_is_judged_and_ended_while_it_is_traced(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytester.makepyfile(TRACED)
-    here = ["-o", f"pythonpath={Path(__file__).parent}"]
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *here, timeout=60)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=60)
     result.assert_outcomes(passed=12)
 
 
