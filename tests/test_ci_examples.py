@@ -16,8 +16,9 @@ from test_cli import SERVE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PIECES = Path(__file__).parent / "examples" / "ci"
 pytestmark = pytest.mark.long
+
+PIECES = Path(__file__).parent / "examples" / "ci"
 OF_THE_FORGE = {"actions/checkout@v4", "actions/setup-python@v5", "actions/upload-artifact@v4"}
 """The steps that no shell can carry out."""
 

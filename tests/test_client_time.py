@@ -288,20 +288,20 @@ TRACED = """
         thread.join()
         return told
 
+    def sleep_for_ever(job_id):
+        while True:
+            try:
+                really_sleep(0.01)
+            except Exception:
+                pass
+
     @each_trace
     def test_a_good_one_is_judged(client):
         assert run(client, client.wait) == ["judged", "judged"]
 
     @each_trace
     def test_one_that_waits_for_ever_is_ended(client):
-        def wait(job_id):
-            while True:
-                try:
-                    really_sleep(0.01)
-                except Exception:
-                    pass
-
-        assert run(client, wait) == ["ended", "ended"]
+        assert run(client, sleep_for_ever) == ["ended", "ended"]
 
     @each_trace
     def test_one_is_ended_that_has_a_thread_which_never_runs(client):
@@ -317,11 +317,7 @@ TRACED = """
             thread = threading.Thread(target=stay)
             thread.start()
             begun.wait()
-            while True:
-                try:
-                    really_sleep(0.01)
-                except Exception:
-                    pass
+            sleep_for_ever(job_id)
 
         assert run(client, wait) == ["ended", "ended"]
         idle.release()

@@ -65,7 +65,7 @@ SCHEMAS = {dialect: schemathesis.openapi.from_dict(describe(dialect)) for dialec
 EXAMPLES = {"system": 5, "data": 2}
 """Requests that are drawn for each operation: the many of `data` are much alike."""
 
-USUAL: dict[str, tuple[pytest.MarkDecorator, ...]] = {"system": (), "data": (pytest.mark.long,)}
+MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {"system": (), "data": (pytest.mark.long,)}
 
 every_dialect = pytest.mark.parametrize("dialect", DESCRIBED)
 
@@ -82,7 +82,7 @@ def calls_to(server: ExpeditionServer) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("dialect", "method", "path", "mode"),
     [
-        pytest.param(dialect, method, path, mode, marks=USUAL[dialect])
+        pytest.param(dialect, method, path, mode, marks=MARKS[dialect])
         for dialect, method, path in OPERATIONS
         for mode in GenerationMode
         if mode.is_positive
