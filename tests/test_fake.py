@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from pytest_httpserver import HTTPServerError
 
 from pytest_expedition import Clock, ExpeditionServer, JobScript, real_time, validate
 from pytest_expedition.fake.dialects import DIALECTS, DialectName
@@ -583,6 +585,33 @@ class TestServer:
             with pytest.raises(OSError, match="in use"):
                 server.start()
             server.stop()
+
+    @pytest.mark.parametrize(
+        ("host", "port", "reason"),
+        [("127.0.0.1", 65536, "port must be 0-65535"), ("é" * 70, 0, "encoding")],
+        ids=["port", "host"],
+    )
+    def test_an_address_that_cannot_be_is_an_os_error(
+        self, host: str, port: int, reason: str
+    ) -> None:
+        with pytest.raises(OSError, match=f"^cannot listen on {host}, port {port}: .*{reason}"):
+            ExpeditionServer(host=host, port=port).start()
+
+    def test_a_server_starts_once(self, expedition_server: ExpeditionServer) -> None:
+        with pytest.raises(HTTPServerError, match="has been started"):
+            expedition_server.start()
+
+    def test_servers_that_start_at_the_same_time_leave_standard_error_alone(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def start_and_stop(_: int) -> None:
+            with ExpeditionServer():
+                pass
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(start_and_stop, range(32)))
+        print("heard", file=sys.stderr)
+        assert capsys.readouterr().err == "heard\n"
 
     def test_stopping_closes_connections_and_ends_their_threads(self) -> None:
         before = set(threading.enumerate())

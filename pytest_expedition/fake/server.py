@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import os
 import socket
 import ssl
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_httpserver import HTTPServer
+from pytest_httpserver import HTTPServer, HTTPServerError
 from pytest_httpserver.httpserver import HandlerType
+from werkzeug.serving import LISTEN_QUEUE, make_server
+from werkzeug.wrappers import Request as WerkzeugRequest
 
 from pytest_expedition import real_time
 from pytest_expedition.fake.connection import Connection
@@ -81,21 +84,28 @@ class ExpeditionServer(HTTPServer):
         """Start to answer.
 
         Raises ``OSError`` if the port is not available, ``ImportError`` if TLS needs a package that
-        is not installed.
+        is not installed, ``HTTPServerError`` if the server has been started.
         """
+        if self.is_running():
+            raise HTTPServerError("the server has been started")
         if self._tls:
             self.ssl_context, authority = _certified(self.host)
-            self._certificates = tempfile.TemporaryDirectory()
-            authority.write_to_path(str(self.ca_file))
-        complaint = io.StringIO()
-        try:
-            # Werkzeug prints what is wrong with the port, and exits.
-            with contextlib.redirect_stderr(complaint):
-                super().start()
-        except SystemExit:
-            reason = complaint.getvalue().partition("\n")[0]
-            self.stop()
-            raise OSError(f"cannot listen on {self.host}, port {self.port}: {reason}") from None
+        # Werkzeug would print what is wrong with the port, and exit.
+        with _listening(self.host, self.port) as listening:
+            if self._tls:
+                self._certificates = tempfile.TemporaryDirectory()
+                authority.write_to_path(str(self.ca_file))
+            self.server = make_server(
+                self.host,
+                self.port,
+                WerkzeugRequest.application(self.application),
+                threaded=True,
+                ssl_context=self.ssl_context,
+                fd=listening.fileno(),
+            )
+        self.port = self.server.port
+        self.server_thread = threading.Thread(target=self.thread_target, daemon=True)
+        self.server_thread.start()
 
     def thread_target(self) -> None:
         """Answer requests until stopped, over connections that stay open."""
@@ -322,6 +332,21 @@ class _Context(ssl.SSLContext):
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
         return super().wrap_socket(sock, *args, **{**options, "do_handshake_on_connect": False})
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raise ``OSError`` where that is not possible."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if os.name == "posix":  # Windows would share a port that is taken
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(LISTEN_QUEUE)
+    except (OSError, UnicodeError, OverflowError, TypeError) as error:
+        listening.close()
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise OSError(f"cannot listen on {host}, port {port}: {reason}") from error
+    return listening
 
 
 def _certified(host: str) -> tuple[_Context, trustme.Blob]:
