@@ -82,7 +82,8 @@ class Guard:
         self.complaint = ""
         self._server = server
         self._others = frozenset(threading.enumerate())
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        """Notified when the client was interrupted."""
         self._call = ""
         """Which function of the client runs: `start`, `cancel`, `wait`; empty if none does."""
         self._calls = 0
@@ -93,7 +94,6 @@ class Guard:
         """Cancels the task of an async client, from another thread."""
         self._interrupts = 0
         self._interrupted_at = 0.0
-        self._interrupted = threading.Condition()
         self._traced = False
         self._raised_in: set[int] = set()
         """The threads that were told to raise an error; some may not have done it yet."""
@@ -202,8 +202,8 @@ class Guard:
         waits for an answer, and not while it opens a connection, which would never be closed.
         """
         self.ended = True
-        with self._interrupted:
-            self._interrupted.wait(AGAIN_SECONDS)
+        with self._lock:
+            self._lock.wait(AGAIN_SECONDS)
 
     def _interrupt(self) -> None:
         """End the client: cancel its task, or raise an error in its threads."""
@@ -211,6 +211,7 @@ class Guard:
         with self._lock:
             if self._thread is None or real_time.now() - self._interrupted_at < AGAIN_SECONDS:
                 return
+            self._lock.notify_all()
             self._interrupts, self._interrupted_at = self._interrupts + 1, real_time.now()
             cancel = self._cancel_task
             if cancel is not None and self._interrupts <= CANCELS_OF_A_TASK:
@@ -227,8 +228,6 @@ class Guard:
                         ctypes.c_ulong(thread.ident), ctypes.py_object(ClientNeverEnds)
                     )
             raised = bool(self._raised_in)
-        with self._interrupted:
-            self._interrupted.notify_all()
         if raised and self._traced:
             # A thread that waits for ever must not hold up the traced ones.
             real_time.pause(AGAIN_SECONDS / 2)
