@@ -91,12 +91,11 @@ class Exchange:
     @cached_property
     def answered(self) -> bool:
         """Whether the application itself answered: see ``protocol/origin.py``."""
-        status = self.status
-        if status is None:
+        if self.status is None:
             return False
-        if 200 <= status < 300 or (self.probe and status == NO_KEY):
+        if self.ok or (self.probe and self.status == NO_KEY):
             return True
-        return is_from_application(status, self.body, self.document)
+        return is_from_application(self.status, self.body, self.document)
 
     @property
     def refused_in_json(self) -> bool:
