@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import queue
@@ -425,6 +426,26 @@ class TestAsync:
         else:
             results = asyncio.run(harness.run_async(situation, functions))
         assert broken(results) == {"stops-on-cancel"}
+
+    def test_the_event_loop_of_a_test_ends_with_what_to_do_where_a_task_swallows_each_cancel(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guard, "STILL_SECONDS", 0.1)
+        monkeypatch.setattr(guard, "AGAIN_SECONDS", 0.1)
+        released = False
+
+        async def wait(_: Any) -> None:
+            while not released:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+
+        functions = ClientFunctions(start=Client(harness).start, wait=wait)
+        loop = asyncio.new_event_loop()
+        with pytest.raises(ClientNeverEnds, match=r"`wait` sent no requests(?s:.*)There are three"):
+            loop.run_until_complete(harness.run_async(Situation(), functions))
+        released = True
+        loop.run_until_complete(asyncio.gather(*asyncio.all_tasks(loop), return_exceptions=True))
+        loop.close()
 
     def test_it_is_ended_in_trio_where_it_waits_by_another_clock(
         self, harness: Harness, monkeypatch: pytest.MonkeyPatch

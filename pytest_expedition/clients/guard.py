@@ -115,6 +115,11 @@ class Guard:
         self._over.release()
         self._watcher.join()
 
+    @property
+    def told(self) -> str:
+        """The complaint, with where the client was, and what to do."""
+        return f"{self.complaint}{self.place}.\n{WAYS_OUT}"
+
     def threads(self) -> list[threading.Thread]:
         """Return the threads of the client: the one it was called in, and all that are new."""
         called = self._thread
@@ -237,7 +242,8 @@ class Guard:
         # Trio breaks down if its own code is interrupted; then it waits for a thread of the client.
         in_trio = frame is not None and frame.f_globals.get("__name__", "").startswith("trio.")
         if self._thread is threading.current_thread() and not in_trio:
-            raise ClientNeverEnds
+            # An event loop that runs a task which cannot be cancelled passes it on as it is.
+            raise ClientNeverEnds(self.complaint and self.told)
 
     def _watch(self) -> None:
         seen: tuple[int, float] | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
-from pytest_expedition.clients.guard import CANCELS_OF_A_TASK, WAYS_OUT, Guard, own_place, place_of
+from pytest_expedition.clients.guard import CANCELS_OF_A_TASK, Guard, own_place, place_of
 from pytest_expedition.clients.rules import judge_client
 from pytest_expedition.clients.transcript import ENDS, Call, Said, Step, Transcript
 from pytest_expedition.clients.virtual_time import VirtualTime
@@ -185,8 +185,7 @@ class Harness:
         )
         self._earlier_ids |= instance.jobs.keys()
         if self._guard.complaint:
-            complaint = f"{self._guard.complaint}{self._guard.place}.\n{WAYS_OUT}"
-            raise ClockStandsStill(complaint)
+            raise ClockStandsStill(self._guard.told)
         self.server.check()
         return judge_transcript(self.transcript)
 
