@@ -7,22 +7,19 @@ It is for tests of plans, rules and limits. How requests and answers travel is w
 from __future__ import annotations
 
 import contextlib
-import functools
-import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPResponse
+from requests.structures import CaseInsensitiveDict
 
 from pytest_expedition import ExpeditionServer
 from pytest_expedition.fake.http import Request
-from pytest_expedition.suite import client
-from pytest_expedition.suite.transport import Transport
+from pytest_expedition.suite.transport import MOST_BYTES, Reply, Transport, _retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import requests
 
     from pytest_expedition.fake.http import Response
     from pytest_expedition.fake.instance import Instance
@@ -46,49 +43,44 @@ def in_process(*running: ExpeditionServer) -> Iterator[None]:
     These are the ``running`` ones, and those that start from now on.
     """
     servers = {server.url: server for server in running}
-    start = ExpeditionServer.start
+    start, over_http = ExpeditionServer.start, Transport.send
 
     def note(server: ExpeditionServer) -> None:
         start(server)
         servers[server.url] = server
 
+    def send(transport: Transport, request: requests.PreparedRequest, *, seconds: float) -> Reply:
+        server = servers.get(transport._url)
+        if server is None or not server.is_running():
+            return over_http(transport, request, seconds=seconds)
+        return _handed_to(server, request)
+
     with (
         patch.object(ExpeditionServer, "start", note),
-        patch.object(client, "Transport", functools.partial(_Transport, servers)),
+        patch.object(Transport, "send", send),
     ):
         yield
 
 
-class _Transport(Transport):
-    def __init__(self, servers: dict[str, ExpeditionServer], url: str, **options: Any) -> None:
-        super().__init__(url, **options)
-        if url in servers:
-            self._adapter: HTTPAdapter = _Adapter(servers[url])  # type: ignore[assignment]
-
-
-class _Adapter(HTTPAdapter):
-    def __init__(self, server: ExpeditionServer) -> None:
-        super().__init__()
-        self._server = server
-
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
-        if not self._server.is_running():
-            return super().send(request, **options)
-        path, _mark, query = request.path_url.partition("?")
-        body = request.body or b""
-        answer = self._server.respond(
-            Request(
-                method=str(request.method),
-                path=path,
-                query=query,
-                headers=request.headers,
-                body=body.encode() if isinstance(body, str) else body,
-                at=self._server.instance.clock.now(),
-            )
+def _handed_to(server: ExpeditionServer, request: requests.PreparedRequest) -> Reply:
+    path, _mark, query = request.path_url.partition("?")
+    body = request.body or b""
+    answer = server.respond(
+        Request(
+            method=str(request.method),
+            path=path,
+            query=query,
+            headers=request.headers,
+            body=body.encode() if isinstance(body, str) else body,
+            at=server.instance.clock.now(),
         )
-        assert not needs_http(self._server.instance, answer), "this has to be tried over HTTP"
-        response = requests.Response()
-        response.status_code = answer.status
-        response.headers.update(answer.headers)
-        response.raw = HTTPResponse(io.BytesIO(answer.body), preload_content=False)
-        return response
+    )
+    assert not needs_http(server.instance, answer), "this has to be tried over HTTP"
+    assert len(answer.body) <= MOST_BYTES, "this has to be tried over HTTP"
+    headers = CaseInsensitiveDict(answer.headers)
+    return Reply(
+        status=answer.status,
+        body=answer.body,
+        location=headers.get("Location", "") if 300 <= answer.status < 400 else "",
+        retry_after=_retry_after(headers),
+    )
