@@ -37,7 +37,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 ONLY_OURS = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    "PYTEST_ADDOPTS": "-p expedition -p hypothesispytest",
+    "PYTEST_ADDOPTS": "-p expedition",
+    "HYPOTHESIS_NO_PLUGINS": "1",
 }
 """The environment in which pytest loads no other plugin unless it is named: some take seconds."""
 

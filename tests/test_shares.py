@@ -107,7 +107,8 @@ def test_two_workers_share_the_plans_of_a_run(
 ) -> None:
     for profile, plans in FEW_PLANS.items():
         monkeypatch.setitem(RANDOM_PLANS, profile, plans)
-    _, report = shared(pytester, "--expedition-record=trace.jsonl", "--hypothesis-seed=1")
+    seeded = ("-p", "hypothesispytest", "--hypothesis-seed=1")
+    _, report = shared(pytester, "--expedition-record=trace.jsonl", *seeded)
     assert report["verdict"] == "conformant"
     trace = (pytester.path / "trace.jsonl").read_text(encoding="utf-8")
     sent = [json.loads(line) for line in trace.splitlines()]
