@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import errno
 import io
@@ -21,9 +22,10 @@ from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.clients import command as client_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_expedition.fake.dialects import DialectName
+    from pytest_expedition.fake.http import Handled
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.openapi import DescribedDialect
     from pytest_expedition.fake.server import ExpeditionServer
@@ -41,6 +43,8 @@ KEPT_REQUESTS = 10_000
 EXIT_BROKE = 3
 EXIT_MISTAKE = 4
 
+EXIT_INTERRUPTED = 130
+"""What a shell says of a program that Ctrl-C has ended."""
 
 OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT})
 """Errors which mean that nothing more can be written to standard output."""
@@ -48,8 +52,15 @@ OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EF
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # what the terminal has no character for is escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(arguments)
+    except KeyboardInterrupt:
+        print("pytest-expedition: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except OSError as error:
         if error.filename is not None or error.errno not in OUTPUT_FAILED:
             raise
@@ -132,7 +143,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     serve.add_argument(
         "--log",
         action="store_true",
-        default=sys.stderr.isatty(),
+        default=sys.stderr is not None and sys.stderr.isatty(),
         help="write a line about each request to stderr (at a terminal this is the default)",
     )
     serve.add_argument(
@@ -264,9 +275,7 @@ class _Version(argparse.Action):
 
 
 def _print(*lines: str) -> None:
-    """Print lines in the encoding of the terminal; stop quietly if the pipe was closed."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Print lines; stop quietly if the pipe was closed."""
     try:
         print(*lines, sep="\n", flush=True)
     except BrokenPipeError:
@@ -278,18 +287,38 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise ``KeyboardInterrupt``, as Ctrl-C does, so that it cleans up."""
+    # A shell starts its background jobs with SIGINT ignored, nohup its command with SIGHUP.
+    endings = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        endings.append(signal.SIGHUP)
+    before = {each: signal.signal(each, signal.default_int_handler) for each in endings}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def _run_client(options: argparse.Namespace) -> int:
-    from pytest_expedition.recordings.answers import to_trace
+    from pytest_expedition.recordings.answers import TraceError, to_trace
 
     path: Path | None = options.record
-    if path is None:
-        return client_command.run(options, listen=lambda _: ())
-    if not _begin_trace(path):
-        return EXIT_MISTAKE
     numbers = itertools.count(1)  # ports and job ids repeat, so each server has its own part
-    return client_command.run(
-        options, listen=lambda url: [to_trace(path, url=url, part=str(next(numbers)))]
-    )
+
+    def listen(url: str) -> Sequence[Callable[[Handled], None]]:
+        return [] if path is None else [to_trace(path, url=url, part=str(next(numbers)))]
+
+    if path is not None and not _begin_trace(path):
+        return EXIT_MISTAKE
+    try:
+        with _signals_interrupt():
+            return client_command.run(options, listen=listen)
+    except TraceError as error:
+        print(f"pytest-expedition: {error}", file=sys.stderr)
+        return EXIT_BROKE
 
 
 def _begin_trace(trace: Path) -> bool:
@@ -507,7 +536,7 @@ def _serve(
         make_instance, host=options.host, port=options.port, tls=options.tls, keep=KEPT_REQUESTS
     )
     _give_answers(parser, server, options.answers)
-    return 0 if _serve_until_interrupted(server, options) else EXIT_USAGE
+    return _serve_until_interrupted(server, options)
 
 
 def _give_answers(
@@ -543,46 +572,69 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
     _give_answers(parser, server, options.answers)
     for line in introduction(scenario, speed=speed):
         print(line, file=sys.stderr)
-    if not _serve_until_interrupted(server, options):
-        return EXIT_USAGE
+    status = _serve_until_interrupted(server, options)
+    if status == EXIT_USAGE:
+        return status
     transcript = transcript_by_hand(instance, pace=speed)
     results = judge_transcript(transcript)
     print(*by_hand(transcript, results), sep="\n")
     broken = any((x.requirement.level, x.outcome) == ("MUST", "fail") for x in results)
-    return int(broken or not transcript.steps)
+    return status or int(broken or not transcript.steps)
 
 
-def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespace) -> bool:
-    """Serve; return whether it was possible."""
+def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespace) -> int:
+    """Serve; return the exit status."""
+    from pytest_expedition.recordings.answers import TraceError
+
+    with _signals_interrupt():
+        try:
+            if not _start(server, options):
+                return EXIT_USAGE
+            print(f"EXPEDITION_URL={server.url}")
+            if server.ca_file is not None:
+                print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
+            print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            server.stop()
+    failed = any(isinstance(each, TraceError) for each in server.handler_errors)
+    return EXIT_BROKE if failed else 0
+
+
+def _start(server: ExpeditionServer, options: argparse.Namespace) -> bool:
+    """Start a server that records and logs as the options say; return whether it was possible."""
     from pytest_expedition.recordings.answers import to_terminal, to_trace
 
     if options.record is not None and not _begin_trace(options.record):
         return False
     try:
         server.start()
-        if options.record is not None:
-            server.listeners.append(to_trace(options.record, url=server.url))
-        if options.log:
-            server.listeners.append(to_terminal)
     except (OSError, ImportError) as error:
         taken = "in use" in str(error)
         hint = "; choose another --port, or leave it out for a free one" if taken else ""
         print(f"pytest-expedition: {error}{hint}", file=sys.stderr)
         return False
-    # A shell starts its background jobs with SIGINT ignored.
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.default_int_handler)
-    try:
-        print(f"EXPEDITION_URL={server.url}")
-        if server.ca_file is not None:
-            print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
-        print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.stop()
+    if options.record is not None:
+        server.listeners.append(_telling(to_trace(options.record, url=server.url)))
+    if options.log:
+        server.listeners.append(to_terminal)
     return True
+
+
+def _telling(write: Callable[[Handled], None]) -> Callable[[Handled], None]:
+    """Say at once, on standard error, that a trace cannot be written; the server goes on."""
+    from pytest_expedition.recordings.answers import TraceError
+
+    def write_or_tell(handled: Handled) -> None:
+        try:
+            write(handled)
+        except TraceError as error:
+            print(f"pytest-expedition: {error}", file=sys.stderr)
+            raise
+
+    return write_or_tell
 
 
 if __name__ == "__main__":

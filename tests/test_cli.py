@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 SERVE = (sys.executable, "-m", "pytest_expedition.cli", "serve")
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "ending",
+    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)],
+)
 def test_a_server_in_the_background_of_a_script_can_be_ended(ending: signal.Signals) -> None:
     ignoring_interrupts = ("sh", "-c", 'trap "" INT; exec "$@"', "sh", *SERVE)
     with subprocess.Popen(ignoring_interrupts, stdout=subprocess.PIPE) as process:
@@ -36,6 +39,22 @@ def test_a_server_in_the_background_of_a_script_can_be_ended(ending: signal.Sign
         for _ in range(2):
             process.stdout.readline()
         process.send_signal(ending)
+        assert process.wait(10) == 0
+
+
+@pytest.mark.long
+def test_a_server_may_outlive_its_terminal() -> None:
+    command = ("sh", "-c", 'trap "" HUP; exec "$@"', "sh", *SERVE)  # what nohup does
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip().partition("=")[2]
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        with requests.Session() as session:
+            session.trust_env = False
+            for _ in range(10):
+                assert session.get(url, timeout=10).status_code == 401
+        process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 
 

@@ -87,12 +87,26 @@ def test_a_pipe_that_is_closed_ends_the_output_quietly(command: str, folder: Pat
 
 
 @pytest.mark.parametrize("encoding", each_of(["ascii", "cp1252", "utf-8"], "ascii"))
-@pytest.mark.parametrize("command", ["list requirements", "check trace.jsonl", "openapi"])
-def test_a_terminal_may_have_any_encoding(command: str, encoding: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("list requirements", 0),
+        ("check trace.jsonl", 1),
+        ("client --scenario ordinary -- echo ακυρώνεται", 1),
+        ("openapi", 0),
+    ],
+)
+def test_a_terminal_may_have_any_encoding(
+    command: str, status: int, encoding: str, folder: Path
+) -> None:
     done = shell(f"expedition {command}", folder, PYTHONIOENCODING=encoding)
-    assert done.returncode == (command == "check trace.jsonl")
+    assert done.returncode == status
     assert done.stderr == ""
     assert done.stdout
+
+
+def test_standard_error_may_be_closed(folder: Path) -> None:
+    assert shell("expedition list 2>&-", folder).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -227,6 +228,26 @@ def test_a_program_that_does_not_end_is_killed_with_all_that_it_has_started(
                 break
     else:
         pytest.fail("what the program had started still runs")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["SIGTERM", *(pytest.param(each, marks=pytest.mark.long) for each in ("SIGINT", "SIGHUP"))],
+)
+def test_the_command_client_leaves_no_program_behind(ending: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pid"
+    os.mkfifo(pipe)
+    code = f"import os, time; open({str(pipe)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    command = [sys.executable, "-m", "pytest_expedition.cli", "client", "--scenario=ordinary", "--"]
+    with subprocess.Popen(
+        [*command, sys.executable, "-c", code], stderr=subprocess.PIPE, text=True
+    ) as process:
+        program_id = int(pipe.read_text())
+        process.send_signal(getattr(signal, ending))
+        assert process.communicate(timeout=30)[1] == "pytest-expedition: interrupted\n"
+    assert process.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(program_id, 0)
 
 
 def test_an_exit_status_that_is_not_named_is_not_held_against_it() -> None:

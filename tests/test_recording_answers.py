@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
 from pytest_expedition.cli import main
+from pytest_expedition.recordings.answers import TraceError, to_terminal, to_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from pytest_expedition import ExpeditionServer
 
 CLIENT = """
     import pytest, requests
@@ -42,6 +47,20 @@ CLIENT = """
         return start, wait
 """
 
+CREATES_A_JOB = [
+    sys.executable,
+    "-c",
+    textwrap.dedent("""
+        import sys, urllib.request
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        key = {"Authorization": f"Bearer {sys.argv[2]}"}
+        url = f"{sys.argv[1]}/api/v1/project/1/import"
+        opener.open(urllib.request.Request(url, method="POST", headers=key)).read()
+        sys.exit(1)
+    """),
+    "{url}",
+    "{key}",
+]
 
 TWO = ("-p", "xdist", "-n", "2")
 
@@ -107,10 +126,10 @@ def test_a_test_with_a_monitor_records_each_request_once(pytester: pytest.Pytest
 
 
 @pytest.fixture
-def serve() -> Callable[..., tuple[str, str]]:
-    """Run `serve`, send it some requests, and return its URL and its standard error output."""
+def serve() -> Callable[..., tuple[str, str, int]]:
+    """Run `serve` and send it some requests; return its URL, standard error and exit status."""
 
-    def run(*options: str) -> tuple[str, str]:
+    def run(*options: str) -> tuple[str, str, int]:
         command = [sys.executable, "-m", "pytest_expedition.cli", "serve", *options]
         with subprocess.Popen(
             command,
@@ -123,34 +142,77 @@ def serve() -> Callable[..., tuple[str, str]]:
             assert process.stdout is not None
             url = process.stdout.readline().strip().partition("=")[2]
             key = process.stdout.readline().strip().partition("=")[2]
-            with requests.Session() as session:
-                session.trust_env = False
-                session.headers["Authorization"] = f"Bearer {key}"
-                session.post(f"{url}/api/v1/project/1/import", timeout=10)
-                session.get(f"{url}/api/v1/job/status/1619", timeout=10)
-                session.get(f"{url}/api/v1/version", timeout=10)
-            process.send_signal(signal.SIGINT)
+            try:
+                with requests.Session() as session:
+                    session.trust_env = False
+                    session.headers["Authorization"] = f"Bearer {key}"
+                    session.post(f"{url}/api/v1/project/1/import", timeout=10)
+                    session.get(f"{url}/api/v1/job/status/1619", timeout=10)
+                    session.get(f"{url}/api/v1/version", timeout=10)
+            finally:
+                process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=30)
-        return url, errors
+        return url, errors, process.returncode
 
     return run
 
 
 def test_serve_records_what_it_answered(
-    serve: Callable[..., tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    serve: Callable[..., tuple[str, str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = tmp_path / "trace.jsonl"
-    url, errors = serve("--record", str(trace))
-    assert errors == ""
+    url, errors, status = serve("--record", str(trace))
+    assert (errors, status) == ("", 0)
     assert url in judged(trace, capsys)
 
 
-def test_serve_writes_a_line_about_each_request(serve: Callable[..., tuple[str, str]]) -> None:
-    _, errors = serve("--log")
+def test_serve_writes_a_line_about_each_request(
+    serve: Callable[..., tuple[str, str, int]],
+) -> None:
+    _, errors, _ = serve("--log")
     said = [line.split(" ", 1)[1] for line in errors.splitlines()]
     assert said[0] == "POST /api/v1/project/1/import → 200, state 0"
     assert said[1].startswith("GET /api/v1/job/status/1619 → 200, state 0")
     assert said[2] == "GET /api/v1/version → 404"
+
+
+FULL = "the trace /dev/full cannot be written: No space left on device"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+class TestWhereTheTraceCannotBeWritten:
+    def test_serve_says_so_and_answers(self, serve: Callable[..., tuple[str, str, int]]) -> None:
+        assert serve("--record", "/dev/full")[1:] == (f"pytest-expedition: {FULL}\n", 3)
+
+    def test_no_client_is_accused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        options = ["--scenario=ordinary", "--record=/dev/full"]
+        assert main(["client", *options, "--", *CREATES_A_JOB]) == 3
+        assert capsys.readouterr() == ("", f"pytest-expedition: {FULL}\n")
+
+    def test_a_test_is_told_at_its_end(
+        self, expedition_server: ExpeditionServer, call: Callable[..., requests.Response]
+    ) -> None:
+        expedition_server.listeners.append(to_trace(Path("/dev/full"), url=expedition_server.url))
+        for _ in range(2):
+            assert call("POST", "project/1/import").status_code == 200
+        with pytest.raises(TraceError, match=FULL):
+            expedition_server.check()
+        expedition_server.clear()
+
+
+def test_a_log_that_cannot_be_written_is_left_out(
+    expedition_server: ExpeditionServer,
+    call: Callable[..., requests.Response],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    expedition_server.listeners.append(to_terminal)
+    assert call("POST", "project/1/import").status_code == 200
+    expedition_server.check()
 
 
 def test_a_record_that_cannot_be_written_is_said(
@@ -165,16 +227,7 @@ def test_the_command_client_records_each_scenario_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = tmp_path / "trace.jsonl"
-    code = textwrap.dedent("""
-        import sys, urllib.request
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        key = {"Authorization": f"Bearer {sys.argv[2]}"}
-        url = f"{sys.argv[1]}/api/v1/project/1/import"
-        opener.open(urllib.request.Request(url, method="POST", headers=key)).read()
-        sys.exit(1)
-    """)
     scenarios = ["--scenario=ordinary", "--scenario=fails"]
-    command = [sys.executable, "-c", code, "{url}", "{key}"]
-    main(["client", *scenarios, "--record", str(trace), "--", *command])
+    main(["client", *scenarios, "--record", str(trace), "--", *CREATES_A_JOB])
     assert trace.read_text(encoding="utf-8").count('"kind": "create"') == 2
     assert "create.unique-id" in judged(trace, capsys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,7 +47,7 @@ def add_parser(
         "program a pause of about half a second between polls: ten polls within two seconds are "
         "too many.",
         epilog="Exit status: 0 no MUST failed, 1 a MUST failed (or a SHOULD, with --strict), 3 a "
-        "rule crashed or a report was not written, 4 the command cannot be run.",
+        "rule crashed, or a report or the trace was not written, 4 the command cannot be run.",
     )
     parser.add_argument(
         "--exit",
@@ -154,14 +155,19 @@ def run(options: argparse.Namespace, *, listen: Listen) -> int:
 def _try_all(
     program: Program, scenarios: Sequence[Scenario], side_by_side: int, listen: Listen
 ) -> list[TrialFound]:
-    """Run the program in all scenarios, and tell of each as it ends."""
+    """Run the program in all scenarios, and tell of each as it ends.
+
+    Whatever is raised meanwhile, no program is left running.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from pytest_expedition.clients.program import try_program
 
+    stop = threading.Event()
+
     def try_one(scenario: Scenario) -> tuple[Tried, datetime, float]:
         started, begun = datetime.now(timezone.utc), real_time.now()
-        tried = try_program(program, scenario.situation, listen=listen)
+        tried = try_program(program, scenario.situation, listen=listen, stop=stop)
         return tried, started, real_time.now() - begun
 
     found = []
@@ -172,6 +178,7 @@ def _try_all(
             ):
                 found.append(_told(scenario, tried, started, seconds))
         except BaseException:
+            stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return found

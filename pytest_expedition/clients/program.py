@@ -100,11 +100,17 @@ class Tried:
     output: str
 
 
-def try_program(program: Program, situation: Situation, *, listen: Listen = lambda _: ()) -> Tried:
+def try_program(
+    program: Program,
+    situation: Situation,
+    *,
+    listen: Listen = lambda _: (),
+    stop: threading.Event | None = None,
+) -> Tried:
     """Run a program in a situation, once for each job; return the outcome of each promise.
 
-    ``listen`` returns the listeners of a server, by its address. Raises ``OSError`` where the
-    command cannot be run.
+    ``listen`` returns the listeners of a server, by its address. Once ``stop`` is set, the program
+    is killed. Raises ``OSError`` where the command cannot be run.
     """
     speed = situation.speed_for(program.job_seconds)
     instance = SituationInstance(situation)
@@ -120,7 +126,7 @@ def try_program(program: Program, situation: Situation, *, listen: Listen = lamb
                 server.start()
                 server.listeners.extend(listen(server.url))
                 runs.append(_Run(program, server, output))
-            _wait(runs, instance, ended, speed=speed)
+            _wait(runs, instance, [ended] if stop is None else [ended, stop], speed=speed)
         finally:
             for run in runs:
                 run.kill()
@@ -214,13 +220,19 @@ class _Run:
 
 
 def _wait(
-    runs: Sequence[_Run], instance: SituationInstance, ended: threading.Event, *, speed: float
+    runs: Sequence[_Run],
+    instance: SituationInstance,
+    ends: Sequence[threading.Event],
+    *,
+    speed: float,
 ) -> None:
-    """Wait until all programs have ended; tell those to cancel that must."""
+    """Wait until all programs have ended, or an event is set; tell those to cancel that must."""
     created: dict[str, float] = {}
     while [run for run in runs if not run.poll()]:
         now = real_time.now()
-        if ended.is_set() or any(now > run.until for run in runs if run.status is None):
+        if any(each.is_set() for each in ends):
+            return
+        if any(now > run.until for run in runs if run.status is None):
             return
         if instance.situation.client_cancels:
             with instance.lock:

@@ -74,7 +74,10 @@ class ExpeditionServer(HTTPServer):
         self.own_job_answers = False
         """Whether a test's own answers come first for requests of the job API, too."""
         self.listeners: list[Callable[[Handled], None]] = []
-        """Called with each request and its answer, also while a situation is played."""
+        """Called with each request and its answer, also while a situation is played.
+
+        One that raises an error is removed; ``check`` raises its error. The answer is sent.
+        """
         self._expected: list[tuple[HandlerType, RequestHandler]] = []
         self._keep = keep
         self._tls = tls
@@ -296,7 +299,7 @@ class ExpeditionServer(HTTPServer):
         handled = Handled(request=request, response=response, begun=begun, done=real_time.now())
         instance.journal.append(handled)
         for listen in list(self.listeners):
-            listen(handled)
+            self._tell(listen, handled)
         if self._keep is not None:
             with instance.lock:
                 del instance.journal[: -self._keep]
@@ -304,6 +307,15 @@ class ExpeditionServer(HTTPServer):
                 del instance.unknown_requests[: -self._keep]
                 del self.log[: -self._keep]
         return response
+
+    def _tell(self, listen: Callable[[Handled], None], handled: Handled) -> None:
+        """Call a listener; remove it if it raises an error, which is kept for the test."""
+        try:
+            listen(handled)
+        except Exception as error:  # noqa: BLE001 - the client gets its answer all the same
+            self.handler_errors.append(error)
+            with contextlib.suppress(ValueError):  # another request may have removed it
+                self.listeners.remove(listen)
 
     def _own_answer(self, request: Request) -> Response | None:
         """Return the test's own answer to a request, if there is one."""

@@ -5,6 +5,7 @@ The functions returned here are for the ``listeners`` of an ``ExpeditionServer``
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
     from pytest_expedition.recordings.watch import Handled
 
 
+class TraceError(Exception):
+    """A trace that cannot be written; the message says which one, and why."""
+
+
 def to_trace(path: Path, *, url: str, part: str = "") -> Callable[[Handled], None]:
-    """Return a function that adds each answer about jobs to a trace, without secrets."""
+    """Return a function that adds each answer about jobs to a trace, without secrets.
+
+    It raises ``TraceError`` where the trace cannot be written.
+    """
     begun = real_time.now()
     secrets: dict[str, None] = {}
 
@@ -31,16 +39,20 @@ def to_trace(path: Path, *, url: str, part: str = "") -> Callable[[Handled], Non
         exchange = as_exchange(handled, url=url, begun=begun)
         found = classify([exchange], all_headers=True)
         secrets.update(dict.fromkeys(found.secrets))
-        for exchanges in found.servers.values():
-            with Recorder(path, server=url, part=part) as recorder:
-                for each in exchanges:
-                    recorder.write(each, secrets=secrets)
+        try:
+            for exchanges in found.servers.values():
+                with Recorder(path, server=url, part=part) as recorder:
+                    for each in exchanges:
+                        recorder.write(each, secrets=secrets)
+        except OSError as error:
+            message = f"the trace {path} cannot be written: {error.strerror}"
+            raise TraceError(message) from None
 
     return write
 
 
 def to_terminal(handled: Handled) -> None:
-    """Write a line about an answer to standard error."""
+    """Write a line about an answer to standard error, if that can be written."""
     request, response = handled.request, handled.response
     said = "no answer: the connection broke" if response.cut is not None else str(response.status)
     answer = envelope.read_answer(response.body if response.cut is None else b"")
@@ -48,5 +60,6 @@ def to_terminal(handled: Handled) -> None:
         said += f", state {answer.progress:g}"
     line = f"{datetime.now():%H:%M:%S} {request.method} {request.path} → {said}\n"  # noqa: DTZ005
     encoding = sys.stderr.encoding or "utf-8"
-    sys.stderr.write(line.encode(encoding, "replace").decode(encoding))
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # whatever reads it may be gone
+        sys.stderr.write(line.encode(encoding, "replace").decode(encoding))
+        sys.stderr.flush()
