@@ -113,6 +113,25 @@ class TestClock:
         clock.advance(1)
         assert clock.now() == 8
 
+    def test_another_thread_may_hold_it_while_it_is_read(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = Clock()
+        clock.run()
+        holding = threading.Thread(target=clock.hold)
+        really_now = real_time.now
+
+        def now() -> float:
+            if holding.ident is None:
+                holding.start()
+                holding.join(0.1)  # it has to wait until the clock was read
+            return really_now()
+
+        monkeypatch.setattr(real_time, "now", now)
+        read = clock.now()
+        holding.join()
+        assert read <= clock.now()
+
 
 class TestSimulation:
     def test_a_cancel_takes_effect_after_its_delay(self) -> None:

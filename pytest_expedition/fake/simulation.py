@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ class Clock:
 
     It stands still until told: ``advance`` moves it, ``run`` lets it move by itself as the wall
     clock does, ``hold`` stops it again. Every status request also moves the time of its job on by
-    ``seconds_per_poll``, so that a client that polls need not wait.
+    ``seconds_per_poll``, so that a client that polls need not wait. Safe to use from several
+    threads.
     """
 
     def __init__(self, *, seconds_per_poll: float = 0.0) -> None:
@@ -32,6 +34,7 @@ class Clock:
         self._elapsed = 0.0
         self._running_since: float | None = None
         self._speed = 1.0
+        self._lock = threading.Lock()
 
     @property
     def seconds_per_poll(self) -> float:
@@ -46,6 +49,10 @@ class Clock:
 
     def now(self) -> float:
         """Return the seconds since the start."""
+        with self._lock:
+            return self._now()
+
+    def _now(self) -> float:
         if self._running_since is None:
             return self._elapsed
         return self._elapsed + (real_time.now() - self._running_since) * self._speed
@@ -54,20 +61,23 @@ class Clock:
         """Move the time on. Raises ``ValueError`` if it would go back."""
         if not seconds >= 0:
             raise ValueError(f"the clock cannot go back: cannot advance by {seconds!r} seconds")
-        self._elapsed += seconds
+        with self._lock:
+            self._elapsed += seconds
 
     def run(self, *, speed: float = 1.0) -> None:
         """Let the time move by itself, ``speed`` times as fast as real time."""
         if not 0 < speed < float("inf"):
             raise ValueError(f"speed must be a number above 0, got {speed!r}")
-        self.hold()
-        self._speed = speed
-        self._running_since = real_time.now()
+        with self._lock:
+            self._elapsed = self._now()
+            self._speed = speed
+            self._running_since = real_time.now()
 
     def hold(self) -> None:
         """Let the time stand still."""
-        self._elapsed = self.now()
-        self._running_since = None
+        with self._lock:
+            self._elapsed = self._now()
+            self._running_since = None
 
 
 @dataclass(frozen=True, kw_only=True)
