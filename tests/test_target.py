@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -368,6 +369,47 @@ def test_what_is_said_in_python_is_checked_too() -> None:
         Target(url="https://192.0.2.10", api_key="key", waivers=(waiver, waiver))
     with pytest.raises(TargetError, match="needs api_key, or username and password"):
         Target(url="https://192.0.2.10", username="admin")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"url": None}, "url = None: must be a str"),
+        ({"jobs": "import"}, "jobs = 'import': must be a list of JobRecipe"),
+        (
+            {"jobs": [{"name": "import"}]},
+            "jobs = [{'name': 'import'}]: must be a list of JobRecipe",
+        ),
+        ({"waivers": ["status.bounds"]}, "waivers = ['status.bounds']: must be a list of Waiver"),
+        ({"limits": {"jobs": 1}}, "limits = {'jobs': 1}: must be a Limits"),
+        ({"start_agent": "no"}, "start_agent = 'no': must be a bool"),
+        ({"control_agent": "no"}, "control_agent = 'no': must be a bool"),
+    ],
+)
+def test_the_types_of_a_target_are_checked(wrong: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(TargetError, match=re.escape(f"Target: {complaint}")):
+        Target(**{"url": "https://192.0.2.10", "api_key": "key", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"jobs": "1"}, "jobs = '1': must be a whole number"),
+        ({"jobs": 1.5}, "jobs = 1.5: must be a whole number"),
+        ({"requests": True}, "requests = True: must be a whole number"),
+        ({"seconds": None}, "seconds = None: must be a number"),
+    ],
+)
+def test_limits_are_numbers(wrong: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(TargetError, match=f"Limits: {complaint}"):
+        Limits(**wrong)
+
+
+@pytest.mark.parametrize("wrong", ["no", 0, 1, "false"])
+def test_jobs_can_be_cancelled_or_not_or_it_is_unknown(wrong: Any) -> None:
+    """The suite would cancel jobs that must not be cancelled."""
+    with pytest.raises(ValueError, match=f"cancellable = {wrong!r}: must be True, False or None"):
+        JobRecipe(name="import", path="/api/v1/x", cancellable=wrong)
 
 
 @pytest.mark.parametrize("auth", ['api_key = "s3cret-key"', 'api_key_env = "s3cret-key"'])

@@ -32,7 +32,12 @@ class JobRecipe:
     cancellable: bool | None = None
 
     def __post_init__(self) -> None:
-        if not self.path.startswith("/api/"):
+        # The suite cancels the jobs of each recipe of which it is not False.
+        if self.cancellable is not None and type(self.cancellable) is not bool:
+            raise ValueError(
+                f"JobRecipe: cancellable = {self.cancellable!r}: must be True, False or None"
+            )
+        if not isinstance(self.path, str) or not self.path.startswith("/api/"):
             raise ValueError(
                 f"JobRecipe: path = {self.path!r}: must be a path that begins with /api/"
             )

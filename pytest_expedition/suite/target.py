@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
+from pytest_expedition.oracle.verdict import Waiver
 from pytest_expedition.protocol.envelope import escaped
 from pytest_expedition.protocol.recipe import DOCUMENTED_IMPORT, JobRecipe
 from pytest_expedition.protocol.redaction import Secret
 from pytest_expedition.suite.clock import WallClock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pytest_expedition.oracle.verdict import Waiver
     from pytest_expedition.protocol.requirements import Capability
     from pytest_expedition.suite.clock import SuiteClock
 
@@ -59,6 +58,10 @@ class Limits:
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
+            kind = int if each.type == "int" else int | float
+            if not isinstance(value, kind) or isinstance(value, bool):
+                allowed = "must be a whole number" if kind is int else "must be a number"
+                raise TargetError(f"Limits: {each.name} = {shown(value)}: {allowed}")
             if not 0 < value <= LARGEST_LIMIT:
                 allowed = f"must be above 0, and at most {LARGEST_LIMIT}"
                 raise TargetError(f"Limits: {each.name} = {shown(value)}: {allowed}")
@@ -94,6 +97,7 @@ class Target:
     clock: SuiteClock = field(default_factory=WallClock, repr=False)
 
     def __post_init__(self) -> None:
+        self._check_types()
         check_url(self.url, "Target: url")
         if self.cert_key and not self.cert:
             raise TargetError("Target: cert_key: must be left out where there is no cert")
@@ -111,6 +115,20 @@ class Target:
             object.__setattr__(self, "start_agent", True)
         for secret in ("api_key", "password"):
             object.__setattr__(self, secret, Secret(getattr(self, secret)))
+
+    def _check_types(self) -> None:
+        kinds: dict[str, type] = {"url": str, "limits": Limits}
+        kinds |= {"start_agent": bool, "control_agent": bool}
+        for name, kind in kinds.items():
+            given = getattr(self, name)
+            if not isinstance(given, kind):
+                raise TargetError(f"Target: {name} = {shown(given)}: must be a {kind.__name__}")
+        kinds = {"jobs": JobRecipe, "waivers": Waiver}
+        for name, kind in kinds.items():
+            given = getattr(self, name)
+            if not (isinstance(given, Sequence) and all(isinstance(each, kind) for each in given)):
+                allowed = f"must be a list of {kind.__name__}"
+                raise TargetError(f"Target: {name} = {shown(given)}: {allowed}")
 
     def _check_credentials(self) -> None:
         if not self.api_key and not (self.username and self.password):
