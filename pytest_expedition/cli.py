@@ -9,6 +9,7 @@ import errno
 import io
 import itertools
 import json
+import math
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_expedition import real_time
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.clients import command as client_command
 
@@ -45,6 +47,9 @@ EXIT_MISTAKE = 4
 
 EXIT_INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C has ended."""
+
+SIGNAL_SECONDS = 0.5
+"""Seconds after a signal in which others are taken for the same."""
 
 OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT})
 """Errors which mean that nothing more can be written to standard output."""
@@ -224,7 +229,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _test(given[1:])
     options = parser.parse_args(given)
     if options.command == "client":
-        return _run_client(options)
+        with _signals_interrupt():
+            return _run_client(options)
     if options.command == "openapi":
         return _print_openapi(options.dialect)
     if options.command == "list":
@@ -240,12 +246,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _compare(options.before, options.after)
     if options.command == "check":
         return _check(options)
-    if options.scenario is not None:
-        if options.broken:
-            serve.error("--broken and --scenario do not work together: remove one")
-        return _serve_scenario(serve, options)
-    make = _find_broken(serve, options.broken, options.dialect) if options.broken else None
-    return _serve(serve, make, options)
+    if options.scenario is not None and options.broken:
+        serve.error("--broken and --scenario do not work together: remove one")
+    with _signals_interrupt():
+        return (_serve if options.scenario is None else _serve_scenario)(serve, options)
 
 
 def _list(parser: argparse.ArgumentParser, name: str, entry: str | None) -> int:
@@ -290,11 +294,20 @@ def _discard_output() -> None:
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise ``KeyboardInterrupt``, as Ctrl-C does, so that it cleans up."""
+    raised = -math.inf
+
+    def interrupt(*_: object) -> None:
+        nonlocal raised
+        # `timeout` and others send a signal to the process and to its group.
+        if real_time.now() - raised > SIGNAL_SECONDS:
+            raised = real_time.now()
+            raise KeyboardInterrupt
+
     # A shell starts its background jobs with SIGINT ignored, nohup its command with SIGHUP.
     endings = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         endings.append(signal.SIGHUP)
-    before = {each: signal.signal(each, signal.default_int_handler) for each in endings}
+    before = {each: signal.signal(each, interrupt) for each in endings}
     try:
         yield
     finally:
@@ -314,8 +327,7 @@ def _run_client(options: argparse.Namespace) -> int:
     if path is not None and not _begin_trace(path):
         return EXIT_MISTAKE
     try:
-        with _signals_interrupt():
-            return client_command.run(options, listen=listen)
+        return client_command.run(options, listen=listen)
     except TraceError as error:
         print(f"pytest-expedition: {error}", file=sys.stderr)
         return EXIT_BROKE
@@ -517,13 +529,11 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _serve(
-    parser: argparse.ArgumentParser,
-    make: Callable[[], Instance] | None,
-    options: argparse.Namespace,
-) -> int:
+def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
+
+    make = _find_broken(parser, options.broken, options.dialect) if options.broken else None
 
     def make_instance() -> Instance:
         instance = (make or Instance)()
@@ -586,19 +596,18 @@ def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespa
     """Serve; return the exit status."""
     from pytest_expedition.recordings.answers import TraceError
 
-    with _signals_interrupt():
-        try:
-            if not _start(server, options):
-                return EXIT_USAGE
-            print(f"EXPEDITION_URL={server.url}")
-            if server.ca_file is not None:
-                print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
-            print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            server.stop()
+    try:
+        if not _start(server, options):
+            return EXIT_USAGE
+        print(f"EXPEDITION_URL={server.url}")
+        if server.ca_file is not None:
+            print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
+        print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.stop()
     failed = any(isinstance(each, TraceError) for each in server.handler_errors)
     return EXIT_BROKE if failed else 0
 

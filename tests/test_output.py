@@ -105,6 +105,18 @@ def test_a_terminal_may_have_any_encoding(
     assert done.stdout
 
 
+@pytest.mark.parametrize(
+    ("pipe", "told"),
+    [
+        ("cat trace.jsonl", "verdict: non-conformant"),
+        ("echo hello", "/dev/stdin: is not a recording: give a HAR file or a trace"),
+    ],
+)
+def test_a_recording_may_come_through_a_pipe(pipe: str, told: str, folder: Path) -> None:
+    done = shell(f"{pipe} | expedition check /dev/stdin", folder)
+    assert told in done.stdout + done.stderr
+
+
 def test_standard_error_may_be_closed(folder: Path) -> None:
     assert shell("expedition list 2>&-", folder).returncode == 0
 

@@ -282,6 +282,13 @@ class TestFile:
             add_answers(ExpeditionServer(), file)
         assert str(refused.value).startswith(f"{file}: ")
 
+    def test_the_file_may_begin_with_a_byte_order_mark(self, tmp_path: Path) -> None:
+        file = tmp_path / "answers.toml"
+        file.write_text("\ufeff[[answer]]\npath = '/mine'\njson = 1\n", encoding="utf-8")
+        with ExpeditionServer() as server:
+            add_answers(server, file)
+            assert requests.get(f"{server.url}/mine", timeout=10).json() == 1
+
     def test_the_command_serves_them(self, tmp_path: Path) -> None:
         file = tmp_path / "answers.toml"
         file.write_text("[[answer]]\npath = '/mine'\njson = {a = 1}\n")

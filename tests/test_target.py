@@ -92,6 +92,12 @@ def test_a_whole_number_may_be_written_with_a_fraction(tmp_path: Path) -> None:
     assert type(limits.jobs) is int
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Editors of Windows write one."""
+    windows = "\ufeff" + MINIMAL.replace("\n", "\r\n")
+    assert load(written(tmp_path, windows), environ=KEY).url == "https://192.0.2.10"
+
+
 def test_defaults(tmp_path: Path) -> None:
     target = load(written(tmp_path, MINIMAL), environ=KEY)
     assert target.api_key == "s3cret"

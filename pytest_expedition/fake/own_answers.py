@@ -78,7 +78,7 @@ def add_answers(server: HTTPServer, path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise AnswersError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import shutil
+import tempfile
 import zipfile
 import zlib
 from contextlib import ExitStack
@@ -123,6 +125,11 @@ def open_recordings(path: Path) -> Iterator[Recording]:
     with ExitStack() as stack:
         try:
             file: BinaryIO = stack.enter_context(path.open("rb"))
+            if not file.seekable():  # a pipe
+                copy = stack.enter_context(tempfile.TemporaryFile())
+                shutil.copyfileobj(file, copy)
+                copy.seek(0)
+                file = copy
             magic = file.read(4)
             file.seek(0)
             if magic == _ZIP:

@@ -106,7 +106,7 @@ def load(
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise TargetError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
