@@ -20,17 +20,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from clients import Asynchronous, Client, content
 
-from pytest_expedition import Situation
+from pytest_expedition import ExpeditionServer, Situation
 from pytest_expedition.clients import guard
 from pytest_expedition.clients.catalogue import SCENARIOS
-from pytest_expedition.clients.guard import ClientNeverEnds, place_of
+from pytest_expedition.clients.guard import ClientNeverEnds, Guard, place_of
 from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
 from pytest_expedition.clients.virtual_time import frames_of_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_expedition import ExpeditionServer
     from pytest_expedition.oracle.verdict import Result
 
 really_sleep = time.sleep
@@ -158,6 +157,27 @@ def test_a_client_that_sleeps_by_another_clock_is_ended_and_told_so(
         assert way in message
 
 
+def test_clients_that_run_at_the_same_time_are_told_apart(
+    expedition_server: ExpeditionServer,
+) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def run_another() -> None:
+        with Guard(expedition_server) as another, another.watching("start"):
+            begun.set()
+            over.wait(10)
+
+    thread = threading.Thread(target=run_another)
+    with Guard(expedition_server) as own, own.watching("start"), ExpeditionServer():
+        thread.start()
+        assert begun.wait(10)
+        try:
+            assert own.threads() == [threading.current_thread()]
+        finally:
+            over.set()
+            thread.join()
+
+
 def test_a_thread_of_a_client_is_ended_as_soon_as_it_returns_to_python(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,7 +271,7 @@ TRACED = """
     import pytest
     from clients import Client
 
-    from pytest_expedition import Situation
+    from pytest_expedition import ExpeditionServer, Situation
     from pytest_expedition.clients import guard
     from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
 

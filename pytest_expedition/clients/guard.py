@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pytest_expedition import real_time
 from pytest_expedition.clients.virtual_time import frames_of_threads
@@ -42,8 +42,8 @@ AGAIN_SECONDS: Final = 0.5
 CANCELS_OF_A_TASK: Final = 4
 """How often an async client is cancelled before its thread is interrupted."""
 
-_OF_THE_SERVER: Final = "(process_request_thread)"
-"""The end of the names of the server's threads."""
+_OF_SERVERS: Final = ("(process_request_thread)", "(thread_target)")
+"""The ends of the names of a server's threads."""
 
 _DEBUGGERS: Final = re.compile(r"[/\\](cmd\.py|bdb\.py|_?pydevd|debugpy|IPython|prompt_toolkit)")
 """Parts of the path of a debugger's code, in which a thread waits for a person."""
@@ -74,6 +74,9 @@ class Guard:
     ``ended`` says whether it had to end the client, ``place`` where the client was then;
     ``complaint`` says why, if the clock stood still.
     """
+
+    _of_guards: ClassVar[set[threading.Thread]] = set()
+    """The threads of all guards, and those in which they call clients."""
 
     def __init__(self, server: ExpeditionServer) -> None:
         self.in_real_time = False
@@ -107,6 +110,7 @@ class Guard:
         self._over = threading.Lock()
         self._over.acquire()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._of_guards.add(self._watcher)
         self._watcher.start()
         return self
 
@@ -114,6 +118,7 @@ class Guard:
         assert self._watcher is not None
         self._over.release()
         self._watcher.join()
+        self._of_guards.discard(self._watcher)
 
     @property
     def told(self) -> str:
@@ -129,8 +134,8 @@ class Guard:
             thread
             for thread in threading.enumerate()
             if thread not in self._others
-            and thread is not self._watcher
-            and not thread.name.endswith(_OF_THE_SERVER)
+            and thread not in self._of_guards
+            and not thread.name.endswith(_OF_SERVERS)
         ]
         return list({called, *new})
 
@@ -144,6 +149,7 @@ class Guard:
         if threading.current_thread() is threading.main_thread() and _SIGNAL:
             self._handler = signal.signal(_SIGNAL, self._on_signal)
         self._thread = threading.current_thread()
+        self._of_guards.add(self._thread)
         try:
             yield
         finally:
@@ -155,6 +161,7 @@ class Guard:
     def _leave(self) -> None:
         with self._lock:
             self._thread = None
+            self._of_guards.discard(threading.current_thread())
             self._call = ""
         if self._raised_in:
             _take_back(self._raised_in)
