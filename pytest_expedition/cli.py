@@ -377,6 +377,12 @@ def _check(options: argparse.Namespace) -> int:
     from pytest_expedition.recordings.files import RecordingError
     from pytest_expedition.recordings.judging import judge_files
 
+    judged = {path.resolve() for path in options.files}
+    for report in options.report:
+        if report.resolve() in judged:
+            return _complain(
+                ValueError(f"--report {report} would replace the recording: name another file")
+            )
     try:
         known = _known_of_the_target(options.config) if options.config else {}
         recorded = judge_files(options.files, **known)

@@ -117,6 +117,16 @@ def test_a_recording_may_come_through_a_pipe(pipe: str, told: str, folder: Path)
     assert told in done.stdout + done.stderr
 
 
+def test_a_report_never_replaces_the_recording(folder: Path) -> None:
+    recording = (folder / "trace.jsonl").rename(folder / "recording.json")
+    (folder / "link.json").symlink_to(recording)
+    before = recording.read_bytes()
+    done = shell("expedition check recording.json --report link.json", folder)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "--report link.json would replace the recording: name another file" in done.stderr
+    assert recording.read_bytes() == before
+
+
 def test_standard_error_may_be_closed(folder: Path) -> None:
     assert shell("expedition list 2>&-", folder).returncode == 0
 
