@@ -145,8 +145,13 @@ def sleeps_in_a_thread() -> None:
     "pause", [waits_for_an_event, waits_for_a_queue, sleeps, sleeps_in_a_thread]
 )
 def test_a_client_that_sleeps_by_another_clock_is_ended_and_told_so(
-    pause: Callable[[], object], harness: Harness, client: Client
+    pause: Callable[[], object],
+    harness: Harness,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if pause is not waits_for_an_event:  # that one is ended after the usual time
+        monkeypatch.setattr(guard, "STILL_SECONDS", 0.5)
     functions = ClientFunctions(start=client.start, wait=polls_in_real_time(client, pause))
     with pytest.raises(ClockStandsStill) as caught:
         harness.run(SCENARIOS["ordinary"].situation, functions)
@@ -213,7 +218,10 @@ def test_the_place_is_told_though_a_second_interrupt_came_outside_the_client() -
     assert place_of(second).startswith(" at test_client_time.py:")
 
 
-def test_an_async_client_that_sleeps_by_another_clock_is_told_so(harness: Harness) -> None:
+def test_an_async_client_that_sleeps_by_another_clock_is_told_so(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "STILL_SECONDS", 0.5)
     client = Asynchronous(harness)
 
     async def wait(job_id: Any) -> str:
@@ -226,9 +234,13 @@ def test_an_async_client_that_sleeps_by_another_clock_is_told_so(harness: Harnes
         harness.run(SCENARIOS["ordinary"].situation, functions)
 
 
-def test_a_start_may_take_long_before_its_first_request(harness: Harness, client: Client) -> None:
+def test_a_start_may_take_long_before_its_first_request(
+    harness: Harness, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "STILL_SECONDS", 1.0)
+
     def start() -> Any:
-        really_sleep(5)
+        really_sleep(1.5)
         return client.start()
 
     results = harness.run(Situation(), ClientFunctions(start=start, wait=client.wait))
