@@ -228,9 +228,11 @@ def test_probes_change_nothing(make_target: Any, expedition_server: ExpeditionSe
     assert named <= own
 
 
-def test_a_job_is_asked_for_without_a_key_right_before_it_is_cancelled(make_target: Any) -> None:
+def test_a_job_is_asked_for_without_a_key_right_before_it_is_cancelled(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
     """Until then, no cancel without a key can be the reason for what the job shows."""
-    with Client(make_target()) as client:
+    with in_process(expedition_server), Client(make_target()) as client:
         exchanges = run(client, covering((IMPORT, EXPORT))[0])
     probes = [x for x in exchanges if x.probe in {"no-key", "wrong-key"} and x.kind != "create"]
     (job_id,) = {x.job_id for x in probes}

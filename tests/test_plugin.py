@@ -15,6 +15,7 @@ from pytest_expedition import validate
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
+from pytest_expedition.suite.profile import RANDOM_PLANS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +82,10 @@ def outcomes(document: Mapping[str, Any]) -> dict[str, str]:
     return {entry["id"]: entry["outcome"] for entry in document["requirements"]}
 
 
-def test_the_embedded_fake_conforms(pytester: pytest.Pytester) -> None:
+def test_the_embedded_fake_conforms(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RANDOM_PLANS, "default", 5)
     result = pytester.runpytest_inprocess(*CONTRACT, "-rs")
     result.assert_outcomes(passed=len(IN_SYSTEM), skipped=SKIPPED)
     assert result.ret == 0
