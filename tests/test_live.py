@@ -36,6 +36,7 @@ from pytest_expedition import (
     validate,
 )
 from pytest_expedition.fake import instance
+from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle.rules import judge
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.simulation import Job
     from pytest_expedition.oracle.history import Exchange, History
+    from pytest_expedition.suite.profile import ProfileName
 
 IMPORT = JobRecipe(name="import", path="/api/v1/project/1/import", cancellable=True)
 EXPORT = JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False)
@@ -262,6 +264,24 @@ class SameIdAgain(Watched):
 
     def creation_content(self, described: dict[str, Any]) -> dict[str, Any]:
         return super().creation_content({**described, "jobId": min(self.jobs)})
+
+
+class StaysInTheQueue(Instance):
+    """From its fifth job on, each waits for five minutes before it begins."""
+
+    def create(self, request: str, script: JobScript) -> Job:
+        if len(self.jobs) >= 4:
+            queued = (0.0,) * round(300 / script.step_seconds)
+            script = replace(script, progress=(*queued, *script.progress))
+        return super().create(request, script)
+
+
+class GivesNoId(Instance):
+    """Answers each creation without the id of the job."""
+
+    def answer_creation(self, job_request: Any) -> Response:
+        super().answer_creation(job_request)
+        return Response(body=b"{}")
 
 
 class CreatesAndAnswers(Watched):
@@ -993,6 +1013,43 @@ class TestTime:
         fixed = {len(plan.jobs) for plan in covering(target.jobs)}
         at_once = target.limits.concurrent_jobs
         assert at_once < max(size for size in sizes if size not in fixed) <= 2 * at_once
+
+    @pytest.mark.parametrize("profile", ["smoke", "default", "thorough"])
+    def test_where_no_answer_gives_an_id_nothing_is_waited_for(
+        self, serve: Any, profile: ProfileName
+    ) -> None:
+        _, target = serve(GivesNoId, limits={"job_seconds": 600.0})
+        record = run_contract(target, profile=profile, seed=1)
+        assert record.verdict == "non-conformant"
+        assert target.clock.now() < SPARE_SECONDS
+
+    @pytest.mark.parametrize(
+        "name", ["cancel-deletes", "cancelled-ids-again", "creation-after-notice"]
+    )
+    def test_a_place_is_waited_for_as_long_as_the_profile_takes(
+        self, serve: Any, name: str
+    ) -> None:
+        """A job that no answer shows any more may still run, and takes a place."""
+        _, target = serve(BROKEN[name].make, seconds=1.0, limits={"job_seconds": 600.0})
+        record = run_contract(target, seed=1)
+        assert record.verdict == "non-conformant"
+        assert target.clock.now() <= 3 * 1.0 + 2 * SPARE_SECONDS
+
+    @pytest.mark.parametrize("name", ["stuck-at-ninety-nine", "never-quite-done", "refusal-stops"])
+    def test_jobs_that_never_end_are_watched_for_their_time_once(
+        self, serve: Any, name: str
+    ) -> None:
+        _, target = serve(BROKEN[name].make, seconds=1.0, limits={"job_seconds": 600.0})
+        record = run_contract(target, seed=1)
+        assert outcomes(record)[BROKEN[name].breaks[0]] == "fail"
+        assert target.clock.now() <= 600.0 + 3 * 1.0 + 2 * SPARE_SECONDS
+
+    def test_a_job_that_waits_in_the_queue_is_polled_ever_less_often(self, serve: Any) -> None:
+        server, target = serve(StaysInTheQueue, seconds=1.0, limits={"job_seconds": 600.0})
+        record = run_contract(target, seed=1)
+        assert record.verdict == "conformant"
+        assert target.clock.now() > 300
+        assert max(job.polls for job in server.jobs) < 400
 
     def test_progress_is_shown_while_the_run_waits(self, serve: Any) -> None:
         _, target = serve()

@@ -73,6 +73,8 @@ def reason(pytester: pytest.Pytester, *arguments: str) -> str:
         (page(401, "{}"), "refuses the key: "),
         (page(501, "<p>Not supported"), " does not answer as an Expedition instance: HTTP 501 "),
         (page(501, "<p>Not supported"), "is that the address of the instance, and is it running?"),
+        (page(200, "<!DOCTYPE html><p>Shop"), " creates no job: POST /api/v1/project/1/import got"),
+        (page(200, "\n<html><p>Shop"), "“<html><p>Shop”; is that the address of the instance, and"),
     ],
     ids=[
         "maintenance",
@@ -83,6 +85,8 @@ def reason(pytester: pytest.Pytester, *arguments: str) -> str:
         "key refused",
         "another server",
         "what to do then",
+        "another site",
+        "what to do there",
     ],
 )
 def test_an_answer_in_the_place_of_the_application_is_named(

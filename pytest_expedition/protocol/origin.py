@@ -30,6 +30,9 @@ _CRASH_PAGE: Final = re.compile(
 )
 """What PHP's own messages and the error pages of Laravel 5 to 11 contain."""
 
+_PAGE: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)\b", re.IGNORECASE)
+"""How a page for a browser begins."""
+
 _LOOKED_AT: Final = 65536
 """The bytes of a page that are searched."""
 
@@ -54,6 +57,14 @@ def is_from_application(status: int, body: bytes, document: Any) -> bool:
     if isinstance(document, dict):
         return is_envelope(document) or _is_laravels(document)
     return status >= 400 and _CRASH_PAGE.search(body, 0, _LOOKED_AT) is not None
+
+
+def is_page(body: bytes) -> bool:
+    """Whether a body is a page for a browser, as web servers send it for any path.
+
+    Messages of PHP before an answer in JSON are none.
+    """
+    return _PAGE.match(body) is not None
 
 
 def described(status: int, body: bytes, location: str) -> str:

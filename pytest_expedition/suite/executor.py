@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import created_id
 from pytest_expedition.oracle.situations import LATE
-from pytest_expedition.protocol.origin import described
+from pytest_expedition.protocol.origin import described, is_page
 from pytest_expedition.protocol.recipe import DOCUMENTED_IMPORT
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError, what_to_do
 from pytest_expedition.suite.pace import Pace
@@ -122,10 +122,12 @@ class RunningJob:
 class Executor:
     """Turns plans into requests of a client.
 
-    ``longest_job`` is how many seconds the slowest job took until it was seen to have ended.
-    ``begun`` are the jobs that were created. Once a plan has begun, ``may_begin`` returns how many
-    more of its jobs may be created; at 0 the plan ends with those that run. Before each pause,
-    ``watch`` gets the state of each running job, by its id.
+    ``longest_job`` is how many seconds the slowest job took until it was seen to have ended,
+    ``overdue`` whether a job was seen to run for longer than the target allows. ``begun`` are the
+    jobs that were created. Once a plan has begun, ``may_begin`` returns how many more of its jobs
+    may be created; at 0 the plan ends with those that run. ``may_wait`` returns whether a job may
+    wait so many seconds for the end of jobs of earlier plans. Before each pause, ``watch`` gets
+    the state of each running job, by its id.
     """
 
     def __init__(
@@ -134,8 +136,10 @@ class Executor:
         self.client = client
         self.target = client.target
         self.longest_job = 0.0
+        self.overdue = False
         self.begun: list[JobPlan] = []
         self.may_begin: Callable[[], float] = lambda: math.inf
+        self.may_wait: Callable[[float], bool] = lambda _: True
         self._watch = watch
         self._before_cancel: Callable[[RunningJob], object] | None = None
         self._paces: dict[str, float] = {}
@@ -334,13 +338,14 @@ class Executor:
     def _require_creations(self, recipes: Sequence[str], creations: Sequence[Exchange]) -> None:
         """Raise ``TargetUnusableError`` if the recipes of the target do not work."""
         url, dialect = self.target.url, self.target.dialect
-        refused = [x for x in creations if x.status is not None and 300 <= x.status < 500]
+        pages = [x for x in creations if x.ok and is_page(x.body)]
+        refused = [x for x in creations if x.status is not None and 300 <= x.status < 500] + pages
         if not self.client.ledger.ids and len(refused) == len(creations):
             first = refused[0]
             assert first.status is not None
             what = described(first.status, first.body, first.location)
             what += what_to_do(first.status, first.location)
-            if first.answered:
+            if first.answered and first not in pages:
                 own = tuple(self.target.jobs) != (DOCUMENTED_IMPORT,)
                 advice = CORRECT_THE_RECIPE if own else WITHOUT_A_RECIPE
                 what = f"HTTP {first.status}{_quoted(first)}. {advice}"
@@ -380,7 +385,9 @@ class Executor:
                     client.send([client.about(request, job_id)])
         while ledger.room(client.now) <= 0:
             room_at = ledger.next_room(client.now)
-            if room_at is None:
+            # Where creations succeed but give no id, the next would give none either.
+            gives_ids = ledger.ids or not any(x.kind == "create" and x.ok for x in client.exchanges)
+            if room_at is None or not gives_ids or not self.may_wait(room_at - client.now):
                 raise LimitReachedError("concurrent_jobs")
             counted = ledger.running(client.now)
             self._sleep(room_at)
@@ -488,6 +495,8 @@ class Executor:
             return
         moment -= (polls_before + 0.5) * self._latency
         left = moment - self.client.now
+        if not job.pace.moved and left / 2 < SLOWER * (self.client.now - job.created):
+            return  # it waits for its turn: once it has begun, its pace will be known soon
         job.act_at = moment
         if left > SURE * self.target.limits.poll_seconds:
             job.due = min(job.due, self.client.now + left / 2)
@@ -513,7 +522,8 @@ class Executor:
                 job.pace.learn((exchange.sent + exchange.received) / 2, state)
             allowed = self.target.limits.job_seconds
             job.overdue = not job.ended and exchange.sent > job.created + allowed
-        if job.overdue or (job.ended and not ended_before):
+        self.overdue = self.overdue or job.overdue
+        if job.ended and not ended_before:
             self.longest_job = max(self.longest_job, self.client.now - job.created)
         if job.pace.moved and job.pace.per_second is not None:
             self._paces[job.plan.recipe] = job.pace.per_second

@@ -96,6 +96,7 @@ class Search:
         """What ended the run, other than a limit."""
         self._clock_begun = self.target.clock.now()
         self._shrinking_plans = 0
+        executor.may_wait = self._may_wait
 
     def history(self, exchanges: list[Exchange]) -> History:
         """Return exchanges as what rules judge."""
@@ -147,6 +148,10 @@ class Search:
         left = DEFAULT_JOBS - self._jobs
         return math.inf if not self._is_over_with(left + 1, self.executor.job_seconds) else left
 
+    def _may_wait(self, seconds: float) -> bool:
+        """Return whether the time of the profile allows to begin a job so many seconds later."""
+        return not self._is_over_with(1, seconds + self.executor.longest_job)
+
     @property
     def _jobs(self) -> int:
         """How many jobs the run has created."""
@@ -155,10 +160,13 @@ class Search:
     def _is_over_with(self, jobs: int, seconds: float, *, for_many: float = SPARE_SECONDS) -> bool:
         """Whether so many more jobs, which take so long, are more than the profile has time for.
 
-        ``for_many`` is the time that the profile has for more jobs than its usual ones.
+        ``for_many`` is the time that the profile has for more jobs than its usual ones. Where a job
+        does not end in its time, there is time for no other: each may take as long.
         """
         if self._seconds_for_plans == math.inf:
             return False
+        if self.executor.overdue:
+            return True
         few = self._jobs + jobs <= DEFAULT_JOBS
         return self._elapsed + seconds > (self._seconds_for_plans if few else for_many)
 
@@ -272,7 +280,8 @@ class Search:
         The default profile does so late, as far as its time allows.
         """
         ids = self.client.ledger.ids
-        if self._seconds_for_plans < math.inf and ids and not self._ends:
+        late_enough = self._ends or self.executor.overdue
+        if self._seconds_for_plans < math.inf and ids and not late_enough:
             seconds = self.executor.job_seconds / (1 + SLOWER)  # its end was seen late by that part
             late = min(LAST_LOOK_SECONDS, LAST_LOOK_JOBS * seconds)
             self.executor.wait(JOBS_IN_A_ROW * seconds + late - self._elapsed)
