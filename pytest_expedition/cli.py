@@ -57,9 +57,7 @@ OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EF
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # what the terminal has no character for is escaped
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack characters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(arguments)
@@ -322,7 +320,8 @@ def _run_client(options: argparse.Namespace) -> int:
     numbers = itertools.count(1)  # ports and job ids repeat, so each server has its own part
 
     def listen(url: str) -> Sequence[Callable[[Handled], None]]:
-        return [] if path is None else [to_trace(path, url=url, part=str(next(numbers)))]
+        part = str(next(numbers))
+        return [] if path is None else [to_trace(path, url=url, part=lambda: part)]
 
     if path is not None and not _begin_trace(path):
         return EXIT_MISTAKE

@@ -260,7 +260,10 @@ def expedition_server(
     if path is not None and "expedition_monitor" not in request.fixturenames:  # which records it
         from pytest_expedition.recordings.answers import to_trace
 
-        server.listeners.append(to_trace(path, url=server.url, part=_part(request)))
+        name = _part(request)
+        server.listeners.append(
+            to_trace(path, url=server.url, part=lambda: f"{name}, {server.beginnings}")
+        )
     yield server
     server.listeners.clear()
     server.check()

@@ -112,6 +112,25 @@ def test_what_the_fixtures_answered_is_recorded(
     assert "fake-expedition-key" not in text
 
 
+def test_jobs_before_and_after_a_reset_are_recorded_apart(
+    pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their ids are the same."""
+    test = """
+        from pytest_expedition import Situation
+
+        def test_it(expedition_server):
+            run_job(expedition_server)[0]()
+            expedition_server.reset()
+            run_job(expedition_server)[0]()
+            expedition_server.play(Situation())
+            run_job(expedition_server)[0]()
+    """
+    pytester.makepyfile(textwrap.dedent(CLIENT) + textwrap.dedent(test))
+    pytester.runpytest_inprocess("--expedition-record=trace.jsonl").assert_outcomes(passed=1)
+    assert "3 jobs, 3 requests" in judged(pytester.path / "trace.jsonl", capsys)
+
+
 def test_a_test_with_a_monitor_records_each_request_once(pytester: pytest.Pytester) -> None:
     test = """
         def test_it(expedition_server, expedition_monitor):

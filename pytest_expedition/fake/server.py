@@ -78,6 +78,8 @@ class ExpeditionServer(HTTPServer):
 
         One that raises an error is removed; ``check`` raises its error. The answer is sent.
         """
+        self.beginnings = 0
+        """How often all jobs were forgotten, by ``reset`` or ``play``: their ids come again."""
         self._expected: list[tuple[HandlerType, RequestHandler]] = []
         self._keep = keep
         self._tls = tls
@@ -233,6 +235,7 @@ class ExpeditionServer(HTTPServer):
         if not isinstance(played, Instance):
             raise TypeError(f"what is played must be a Situation, got {played!r}")
         self.instance = played
+        self.beginnings += 1
         super().clear()
         for kind, handlers in (
             (HandlerType.PERMANENT, self.handlers),
@@ -244,6 +247,7 @@ class ExpeditionServer(HTTPServer):
     def reset(self) -> None:
         """Forget all jobs, requests, scripts and own answers; set the clock to its beginning."""
         self.instance = self._make_instance()
+        self.beginnings += 1
         self.own_job_answers = False
         self.clear()
 

@@ -27,10 +27,13 @@ class TraceError(Exception):
     """A trace that cannot be written; the message says which one, and why."""
 
 
-def to_trace(path: Path, *, url: str, part: str = "") -> Callable[[Handled], None]:
+def to_trace(
+    path: Path, *, url: str, part: Callable[[], str] = lambda: ""
+) -> Callable[[Handled], None]:
     """Return a function that adds each answer about jobs to a trace, without secrets.
 
-    It raises ``TraceError`` where the trace cannot be written.
+    ``part`` says which part of the trace an answer belongs to. The function raises ``TraceError``
+    where the trace cannot be written.
     """
     begun = real_time.now()
     secrets: dict[str, None] = {}
@@ -41,7 +44,7 @@ def to_trace(path: Path, *, url: str, part: str = "") -> Callable[[Handled], Non
         secrets.update(dict.fromkeys(found.secrets))
         try:
             for exchanges in found.servers.values():
-                with Recorder(path, server=url, part=part) as recorder:
+                with Recorder(path, server=url, part=part()) as recorder:
                     for each in exchanges:
                         recorder.write(each, secrets=secrets)
         except OSError as error:
