@@ -50,6 +50,7 @@ from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.executor import Executor
 from pytest_expedition.suite.plan import Act, JobPlan, Plan
+from pytest_expedition.suite.profile import RANDOM_PLANS
 from pytest_expedition.suite.run import Progress, RunEndedEarly, run_contract, run_share
 from pytest_expedition.suite.search import SPARE_SECONDS
 from pytest_expedition.suite.share import merge
@@ -1076,7 +1077,10 @@ class TestAgent:
         assert {found["agent.idempotent"], found["agent.gates"]} == {"not-tested"}
         assert not [x for x in server.requests if "/agent/" in x.path and "%" not in x.path]
 
-    def test_it_is_started_where_that_is_allowed(self, serve: Any) -> None:
+    def test_it_is_started_where_that_is_allowed(
+        self, serve: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(RANDOM_PLANS, "default", 5)
         server, target = serve(start_agent=True)
         server.agent_running = False
         conformance = run_contract(target, seed=1)
