@@ -9,7 +9,6 @@ import errno
 import io
 import itertools
 import json
-import math
 import os
 import re
 import signal
@@ -19,7 +18,6 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_expedition import real_time
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.clients import command as client_command
 
@@ -47,9 +45,6 @@ EXIT_MISTAKE = 4
 
 EXIT_INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C has ended."""
-
-SIGNAL_SECONDS = 0.5
-"""Seconds after a signal in which others are taken for the same."""
 
 OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT})
 """Errors which mean that nothing more can be written to standard output."""
@@ -292,20 +287,11 @@ def _discard_output() -> None:
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise ``KeyboardInterrupt``, as Ctrl-C does, so that it cleans up."""
-    raised = -math.inf
-
-    def interrupt(*_: object) -> None:
-        nonlocal raised
-        # `timeout` and others send a signal to the process and to its group.
-        if real_time.now() - raised > SIGNAL_SECONDS:
-            raised = real_time.now()
-            raise KeyboardInterrupt
-
     # A shell starts its background jobs with SIGINT ignored, nohup its command with SIGHUP.
     endings = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         endings.append(signal.SIGHUP)
-    before = {each: signal.signal(each, interrupt) for each in endings}
+    before = {each: signal.signal(each, signal.default_int_handler) for each in endings}
     try:
         yield
     finally:
