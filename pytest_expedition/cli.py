@@ -287,6 +287,9 @@ def _discard_output() -> None:
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise ``KeyboardInterrupt``, as Ctrl-C does, so that it cleans up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not for this thread
+        return
     # A shell starts its background jobs with SIGINT ignored, nohup its command with SIGHUP.
     endings = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -294,6 +295,11 @@ def test_the_command_client_judges_a_program_in_several_scenarios(
     validate(document, "report")
     outcomes = {each["id"]: each["outcome"] for each in document["requirements"]}
     assert outcomes["client.sees-failure"] == outcomes["client.sees-success"] == "pass"
+
+
+def test_the_command_client_may_be_run_in_a_thread(script: list[str]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(main, ["client", "--scenario=ordinary", *script]).result() == 0
 
 
 def test_the_command_client_tells_what_is_broken(

@@ -47,7 +47,8 @@ def add_parser(
         "program a pause of about half a second between polls: ten polls within two seconds are "
         "too many.",
         epilog="Exit status: 0 no MUST failed, 1 a MUST failed (or a SHOULD, with --strict), 3 a "
-        "rule crashed, or a report or the trace was not written, 4 the command cannot be run.",
+        "rule crashed, or a report or the trace was not written, 4 the command cannot be run, 130 "
+        "interrupted.",
     )
     parser.add_argument(
         "--exit",
