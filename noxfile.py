@@ -70,6 +70,8 @@ def plugins(session: nox.Session) -> None:
             for workers in ("0", "2"):
                 contract = ["--pyargs", "pytest_expedition.contract"]
                 session.run("pytest", *flags, "-n", workers, "test_typed_project.py", *contract)
+    # `addopts` switches some plugins off.
+    flags += ["-o", "addopts=", "-m", "not long"]
     session.run("pytest", *flags, *(session.posargs or MOST))
 
 
