@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_expedition import real_time
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.clients import command as client_command
 
@@ -42,6 +43,9 @@ KEPT_REQUESTS = 10_000
 # The exit statuses of pytest.
 EXIT_BROKE = 3
 EXIT_MISTAKE = 4
+
+LOOK_SECONDS = 0.5
+"""The pause between two looks whether a signal has come."""
 
 EXIT_INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C has ended."""
@@ -241,7 +245,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _check(options)
     if options.scenario is not None and options.broken:
         serve.error("--broken and --scenario do not work together: remove one")
-    with _signals_interrupt():
+    with _signals_interrupt(once=True) as received:
+        options.received = received
         return (_serve if options.scenario is None else _serve_scenario)(serve, options)
 
 
@@ -285,18 +290,29 @@ def _discard_output() -> None:
 
 
 @contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise ``KeyboardInterrupt``, as Ctrl-C does, so that it cleans up."""
+def _signals_interrupt(*, once: bool = False) -> Iterator[list[int]]:
+    """Let SIGTERM and SIGHUP raise ``KeyboardInterrupt``, as Ctrl-C does, so that it cleans up.
+
+    The list has the signals that have arrived: Python drops what a handler raises while a
+    destructor runs. With ``once`` the first alone raises an error.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        received.append(number)
+        if not once or len(received) == 1:
+            raise KeyboardInterrupt
+
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not for this thread
+        yield received  # signals are not for this thread
         return
     # A shell starts its background jobs with SIGINT ignored, nohup its command with SIGHUP.
     endings = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         endings.append(signal.SIGHUP)
-    before = {each: signal.signal(each, signal.default_int_handler) for each in endings}
+    before = {each: signal.signal(each, interrupt) for each in endings}
     try:
-        yield
+        yield received
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
@@ -597,7 +613,8 @@ def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespa
         if server.ca_file is not None:
             print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
         print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
-        threading.Event().wait()
+        while not options.received:
+            real_time.pause(LOOK_SECONDS)
     except KeyboardInterrupt:
         pass
     finally:

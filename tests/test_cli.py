@@ -68,6 +68,18 @@ def test_serve_says_that_no_client_sent_a_request() -> None:
         assert process.wait(10) == 1
 
 
+def test_a_second_signal_does_not_keep_serve_from_judging() -> None:
+    """`timeout -s INT` sends one to the process, and one to its group."""
+    command = [*SERVE, "--scenario=two-jobs"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert "No client sent a request." in process.stdout.read()
+        assert process.wait(10) == 1
+
+
 def test_a_scenario_is_told_with_what_a_good_client_does(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
