@@ -46,14 +46,13 @@ def run_against(
     until_broken: Collection[str] = (),
     profile: ProfileName = "default",
     shares: int = 1,
-    jobs: int | None = None,
     http: bool = True,
 ) -> RunRecord:
     """Run the suite against a broken or an odd server that speaks a dialect.
 
     Unless one is named it is the first of those in which its defect or quirk shows.
-    Of ``shares`` equal shares of the plans, the first, with the covering plan, is carried out,
-    as far as ``jobs`` allow. Without ``http`` requests are handed to the server in this process,
+    Of ``shares`` equal shares of the plans, the first, with the covering plan, is carried out.
+    Without ``http`` requests are handed to the server in this process,
     unless what is odd or broken about it shows only over HTTP.
     """
     server = BROKEN.get(name) or ODD[name]
@@ -69,8 +68,7 @@ def run_against(
         recipes = target.jobs
         if name == "nothing-can-be-cancelled":  # and the recipes say so
             recipes = tuple(replace(recipe, cancellable=False) for recipe in recipes)
-        limits = replace(target.limits, jobs=jobs or target.limits.jobs)
-        asked = replace(target, jobs=recipes, limits=limits)
+        asked = replace(target, jobs=recipes)
         share = run_share(
             asked, profile=profile, seed=seed, until_broken=until_broken, share=(0, shares)
         )

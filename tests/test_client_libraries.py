@@ -223,7 +223,10 @@ def broken_in(
 
 @pytest.mark.parametrize(
     "library",
-    [pytest.param(each, marks=pytest.mark.long if each is Httpx else ()) for each in LIBRARIES],
+    [
+        pytest.param(each, marks=pytest.mark.long if each in {Httpx, HttpxAsync} else ())
+        for each in LIBRARIES
+    ],
 )
 def test_written_with_care_it_copes_with_every_scenario(
     library: type[Client], expedition_server: ExpeditionServer

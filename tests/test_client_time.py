@@ -357,6 +357,7 @@ TRACED = """
 """
 
 
+@pytest.mark.long
 def test_a_client_is_judged_and_ended_while_it_is_traced(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

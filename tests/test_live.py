@@ -268,11 +268,11 @@ class SameIdAgain(Watched):
 
 
 class StaysInTheQueue(Instance):
-    """From its fifth job on, each waits for five minutes before it begins."""
+    """From its fifth job on, each waits for a minute before it begins."""
 
     def create(self, request: str, script: JobScript) -> Job:
         if len(self.jobs) >= 4:
-            queued = (0.0,) * round(300 / script.step_seconds)
+            queued = (0.0,) * round(60 / script.step_seconds)
             script = replace(script, progress=(*queued, *script.progress))
         return super().create(request, script)
 
@@ -1036,7 +1036,7 @@ class TestTime:
         assert record.verdict == "non-conformant"
         assert target.clock.now() <= 3 * 1.0 + 2 * SPARE_SECONDS
 
-    @pytest.mark.parametrize("name", ["stuck-at-ninety-nine", "never-quite-done", "refusal-stops"])
+    @pytest.mark.parametrize("name", ["stuck-at-ninety-nine", "refusal-stops"])
     def test_jobs_that_never_end_are_watched_for_their_time_once(
         self, serve: Any, name: str
     ) -> None:
@@ -1049,8 +1049,8 @@ class TestTime:
         server, target = serve(StaysInTheQueue, seconds=1.0, limits={"job_seconds": 600.0})
         record = run_contract(target, seed=1)
         assert record.verdict == "conformant"
-        assert target.clock.now() > 300
-        assert max(job.polls for job in server.jobs) < 400
+        assert target.clock.now() > 60
+        assert max(job.polls for job in server.jobs) < 250
 
     def test_progress_is_shown_while_the_run_waits(self, serve: Any) -> None:
         _, target = serve()

@@ -85,14 +85,19 @@ def broken(results: Sequence[Result]) -> set[str]:
 @pytest.mark.parametrize(
     "scenario",
     [
-        "ordinary",
-        "fails",
-        "cancelled-by-another",
-        "cancel-granted",
-        "creation-lost",
-        "status-lost",
         "two-jobs",
         "two-jobs-cancelled",
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in (
+                "ordinary",
+                "fails",
+                "cancelled-by-another",
+                "cancel-granted",
+                "creation-lost",
+                "status-lost",
+            )
+        ),
     ],
 )
 def test_a_good_program_copes(scenario: str) -> None:
@@ -200,6 +205,7 @@ def test_a_broken_should_is_not_said_to_have_failed(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.startswith("ordinary                  SHOULD broken  (")
 
 
+@pytest.mark.long
 def test_a_program_that_does_not_end_is_killed_with_all_that_it_has_started(
     tmp_path: Path,
 ) -> None:

@@ -291,7 +291,9 @@ def test_a_target_by_the_api_reference_is_asked_in_its_way() -> None:
 
 @pytest.mark.parametrize("dialect", EACH_DIALECT)
 class TestMinefield:
-    @pytest.mark.parametrize("profile", ["smoke", "default", "replay", "limits"])
+    @pytest.mark.parametrize(
+        "profile", ["smoke", pytest.param("default", marks=pytest.mark.long), "replay", "limits"]
+    )
     def test_the_jobs_of_others_are_as_they_were(self, dialect: DialectName, profile: Any) -> None:
         """What is sent over HTTP: each request of the list with `smoke`, those of a replay."""
         made: list[Any] = []

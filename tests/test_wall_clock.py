@@ -79,7 +79,13 @@ def test_an_honest_server_is_never_accused(
 
 
 @pytest.mark.parametrize(
-    "name", ["back-by-a-hair", "cancels-the-whole-project", "refuses-silently", "text-job-id"]
+    "name",
+    [
+        "back-by-a-hair",
+        "text-job-id",
+        pytest.param("cancels-the-whole-project", marks=pytest.mark.long),
+        pytest.param("refuses-silently", marks=pytest.mark.long),
+    ],
 )
 def test_a_broken_server_is_found_out(name: str) -> None:
     with waiting_target(BROKEN[name].make) as target:
