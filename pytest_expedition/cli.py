@@ -246,8 +246,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     if options.scenario is not None and options.broken:
         serve.error("--broken and --scenario do not work together: remove one")
     with _signals_interrupt(once=True) as received:
-        options.received = received
-        return (_serve if options.scenario is None else _serve_scenario)(serve, options)
+        run = _serve if options.scenario is None else _serve_scenario
+        return run(serve, options, received)
 
 
 def _list(parser: argparse.ArgumentParser, name: str, entry: str | None) -> int:
@@ -303,14 +303,13 @@ def _signals_interrupt(*, once: bool = False) -> Iterator[list[int]]:
         if not once or len(received) == 1:
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # signals are not for this thread
-        return
     # A shell starts its background jobs with SIGINT ignored, nohup its command with SIGHUP.
     endings = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         endings.append(signal.SIGHUP)
-    before = {each: signal.signal(each, interrupt) for each in endings}
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {each: signal.signal(each, interrupt) for each in endings}
     try:
         yield received
     finally:
@@ -539,7 +538,9 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+def _serve(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, received: Sequence[int]
+) -> int:
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
 
@@ -556,7 +557,7 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         make_instance, host=options.host, port=options.port, tls=options.tls, keep=KEPT_REQUESTS
     )
     _give_answers(parser, server, options.answers)
-    return _serve_until_interrupted(server, options)
+    return _serve_until_interrupted(server, options, received)
 
 
 def _give_answers(
@@ -571,7 +572,9 @@ def _give_answers(
             parser.error(f"--answers: {error}")
 
 
-def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+def _serve_scenario(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, received: Sequence[int]
+) -> int:
     from pytest_expedition.clients.choice import ChoiceError, named
     from pytest_expedition.clients.harness import judge_transcript, transcript_by_hand
     from pytest_expedition.clients.report import by_hand, introduction
@@ -592,7 +595,7 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
     _give_answers(parser, server, options.answers)
     for line in introduction(scenario, speed=speed):
         print(line, file=sys.stderr)
-    status = _serve_until_interrupted(server, options)
+    status = _serve_until_interrupted(server, options, received)
     if status == EXIT_USAGE:
         return status
     transcript = transcript_by_hand(instance, pace=speed)
@@ -602,8 +605,10 @@ def _serve_scenario(parser: argparse.ArgumentParser, options: argparse.Namespace
     return status or int(broken or not transcript.steps)
 
 
-def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespace) -> int:
-    """Serve; return the exit status."""
+def _serve_until_interrupted(
+    server: ExpeditionServer, options: argparse.Namespace, received: Sequence[int]
+) -> int:
+    """Serve until a signal was received; return the exit status."""
     from pytest_expedition.recordings.answers import TraceError
 
     try:
@@ -613,7 +618,7 @@ def _serve_until_interrupted(server: ExpeditionServer, options: argparse.Namespa
         if server.ca_file is not None:
             print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
         print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
-        while not options.received:
+        while not received:
             real_time.pause(LOOK_SECONDS)
     except KeyboardInterrupt:
         pass

@@ -502,7 +502,6 @@ class TestAsync:
         trio = pytest.importorskip("trio")
         monkeypatch.setattr(guard, "STILL_SECONDS", 0.2)
         monkeypatch.setattr(guard, "AGAIN_SECONDS", 0.1)
-        really_sleep = time.sleep
 
         def go_on() -> None:
             while True:

@@ -208,10 +208,11 @@ class Guard:
             raise ClientNeverEnds
 
     def end(self) -> None:
-        """Let the watcher end the client, which may catch all that a request can raise.
+        """Let the watcher end the client; it may catch whatever a request can raise.
 
-        Called before a request is answered, this returns once the client was interrupted: while it
-        waits for an answer, and not while it opens a connection, which would never be closed.
+        This is called before a request is answered, and returns once the client was interrupted.
+        So the client is interrupted while it waits for an answer, and never while it opens a
+        connection, which nothing would close then.
         """
         self.ended = True
         with self._lock:
@@ -310,8 +311,8 @@ def _is_traced() -> bool:
 def _take_back(threads: Collection[int]) -> None:
     """Take back the errors that these threads have not raised yet.
 
-    CPython has one flag that says that some thread has an error to raise. A thread that raises one
-    clears the flag; to take one back sets it. While it is set, Python 3.11 begins no call in any
+    CPython has one flag that says that some thread has an error to raise. Raising an error clears
+    the flag, and taking one back sets it. While it is set, Python 3.11 begins no call in any
     thread that coverage or a debugger traces. So this thread raises an error, and catches it.
     Until then it calls no function of Python.
     """

@@ -230,9 +230,8 @@ def _wait(
     created: dict[str, float] = {}
     while [run for run in runs if not run.poll()]:
         now = real_time.now()
-        if any(each.is_set() for each in ends):
-            return
-        if any(now > run.until for run in runs if run.status is None):
+        late = any(now > run.until for run in runs if run.status is None)
+        if late or any(each.is_set() for each in ends):
             return
         if instance.situation.client_cancels:
             with instance.lock:

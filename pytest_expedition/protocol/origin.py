@@ -62,7 +62,7 @@ def is_from_application(status: int, body: bytes, document: Any) -> bool:
 def is_page(body: bytes) -> bool:
     """Whether a body is a page for a browser, as web servers send it for any path.
 
-    Messages of PHP before an answer in JSON are none.
+    A message of PHP before an answer in JSON is not one.
     """
     return _PAGE.match(body) is not None
 

@@ -32,7 +32,7 @@ class JobRecipe:
     cancellable: bool | None = None
 
     def __post_init__(self) -> None:
-        # The suite cancels the jobs of each recipe of which it is not False.
+        # Anything but False lets the suite cancel the jobs, even "no" or 0.
         if self.cancellable is not None and type(self.cancellable) is not bool:
             raise ValueError(
                 f"JobRecipe: cancellable = {self.cancellable!r}: must be True, False or None"

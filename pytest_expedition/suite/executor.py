@@ -123,10 +123,10 @@ class Executor:
     """Turns plans into requests of a client.
 
     ``longest_job`` is how many seconds the slowest job took until it was seen to have ended,
-    ``overdue`` whether a job was seen to run for longer than the target allows. ``begun`` are the
-    jobs that were created. Once a plan has begun, ``may_begin`` returns how many more of its jobs
-    may be created; at 0 the plan ends with those that run. ``may_wait`` returns whether a job may
-    wait so many seconds for the end of jobs of earlier plans. Before each pause, ``watch`` gets
+    ``any_overdue`` whether a job was seen to run for longer than the target allows. ``begun`` are
+    the jobs that were created. Once a plan has begun, ``may_begin`` returns how many more of its
+    jobs may be created; at 0 the plan ends with those that run. ``may_wait`` returns whether a job
+    may wait so many seconds for the end of jobs of earlier plans. Before each pause, ``watch`` gets
     the state of each running job, by its id.
     """
 
@@ -136,7 +136,7 @@ class Executor:
         self.client = client
         self.target = client.target
         self.longest_job = 0.0
-        self.overdue = False
+        self.any_overdue = False
         self.begun: list[JobPlan] = []
         self.may_begin: Callable[[], float] = lambda: math.inf
         self.may_wait: Callable[[float], bool] = lambda _: True
@@ -522,7 +522,7 @@ class Executor:
                 job.pace.learn((exchange.sent + exchange.received) / 2, state)
             allowed = self.target.limits.job_seconds
             job.overdue = not job.ended and exchange.sent > job.created + allowed
-        self.overdue = self.overdue or job.overdue
+        self.any_overdue = self.any_overdue or job.overdue
         if job.ended and not ended_before:
             self.longest_job = max(self.longest_job, self.client.now - job.created)
         if job.pace.moved and job.pace.per_second is not None:

@@ -35,7 +35,7 @@ MOST_JOBS_OF_A_PLAN: Final = 3
 """How many jobs a random plan has at the most, if waiting takes no real time."""
 
 ROUNDS_OF_A_PLAN: Final = 2
-"""If waiting takes real time, it has so many times as many jobs as may run at once, at the most: a
+"""How many jobs it has for each that may run at once, at the most, if waiting takes real time: a
 job begins when another ends."""
 
 SHRINKING_PLANS: Final = 60
@@ -165,7 +165,7 @@ class Search:
         """
         if self._seconds_for_plans == math.inf:
             return False
-        if self.executor.overdue:
+        if self.executor.any_overdue:
             return True
         few = self._jobs + jobs <= DEFAULT_JOBS
         return self._elapsed + seconds > (self._seconds_for_plans if few else for_many)
@@ -280,8 +280,8 @@ class Search:
         The default profile does so late, as far as its time allows.
         """
         ids = self.client.ledger.ids
-        late_enough = self._ends or self.executor.overdue
-        if self._seconds_for_plans < math.inf and ids and not late_enough:
+        ends_early = self._ends or self.executor.any_overdue
+        if self._seconds_for_plans < math.inf and ids and not ends_early:
             seconds = self.executor.job_seconds / (1 + SLOWER)  # its end was seen late by that part
             late = min(LAST_LOOK_SECONDS, LAST_LOOK_JOBS * seconds)
             self.executor.wait(JOBS_IN_A_ROW * seconds + late - self._elapsed)

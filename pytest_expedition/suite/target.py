@@ -117,14 +117,18 @@ class Target:
             object.__setattr__(self, secret, Secret(getattr(self, secret)))
 
     def _check_types(self) -> None:
-        kinds: dict[str, type] = {"url": str, "limits": Limits}
-        kinds |= {"start_agent": bool, "control_agent": bool}
-        for name, kind in kinds.items():
+        single: dict[str, type] = {
+            "url": str,
+            "limits": Limits,
+            "start_agent": bool,
+            "control_agent": bool,
+        }
+        for name, kind in single.items():
             given = getattr(self, name)
             if not isinstance(given, kind):
                 raise TargetError(f"Target: {name} = {shown(given)}: must be a {kind.__name__}")
-        kinds = {"jobs": JobRecipe, "waivers": Waiver}
-        for name, kind in kinds.items():
+        lists: dict[str, type] = {"jobs": JobRecipe, "waivers": Waiver}
+        for name, kind in lists.items():
             given = getattr(self, name)
             if not (isinstance(given, Sequence) and all(isinstance(each, kind) for each in given)):
                 allowed = f"must be a list of {kind.__name__}"
