@@ -340,18 +340,19 @@ def expedition_scenario(
     expedition_server: ExpeditionServer,
     *,
     expedition_strict: bool,
-) -> ExpeditionScenario:
+) -> Iterator[ExpeditionScenario]:
     """Runs a test once in each scenario; ``check`` judges what the client does there."""
+    from pytest_expedition.clients.harness import Harness
     from pytest_expedition.clients.scenario import ExpeditionScenario
 
     if not hasattr(request, "param"):
         pytest.fail(WITHOUT_SCENARIOS, pytrace=False)
     scenario_id, dialect = request.param
-    scenario = ExpeditionScenario(
-        scenario_id, expedition_server, dialect=dialect, strict=expedition_strict
-    )
+    harness = Harness(expedition_server)
+    scenario = ExpeditionScenario(scenario_id, harness, dialect=dialect, strict=expedition_strict)
     request.node.stash[_SCENARIO] = scenario
-    return scenario
+    yield scenario
+    harness.close()
 
 
 @pytest.hookimpl(wrapper=True)

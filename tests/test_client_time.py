@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from clients import Asynchronous, Client, content
 
-from pytest_expedition import ExpeditionServer, Situation
+from pytest_expedition import ExpeditionServer, Situation, real_time
 from pytest_expedition.clients import guard
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.clients.guard import ClientNeverEnds, Guard, place_of
@@ -112,6 +112,110 @@ class TestSleep:
 
         asyncio.run(block())
         assert harness.monotonic() == 5
+
+
+class TestAfterTheScenario:
+    """A library that is first imported in a scenario keeps the functions that were there then."""
+
+    SECONDS = 0.01
+
+    @pytest.fixture
+    def kept(self, harness: Harness) -> Harness:
+        """Its client was ended, and its time is far beyond the end."""
+        harness.run(Situation(), ClientFunctions(start=lambda: None, wait=never_ends(harness)))
+        assert harness.transcript.calls[0].said.words == {"endless"}
+        harness.close()
+        return harness
+
+    def test_time_is_real(self, kept: Harness) -> None:
+        before = kept.server.clock.now()
+        begun = real_time.now()
+        kept.sleep(self.SECONDS)
+        assert asyncio.run(kept.sleep_async(self.SECONDS, "done")) == "done"
+        assert begun < kept.monotonic() < real_time.now()
+        assert kept.server.clock.now() == before
+
+    def test_a_sleep_can_be_cancelled_in_trio(self, kept: Harness) -> None:
+        trio = pytest.importorskip("trio")
+
+        async def give_up() -> bool:
+            with trio.move_on_after(self.SECONDS) as scope:
+                await kept.sleep_async(3600)
+            return bool(scope.cancelled_caught)
+
+        assert trio.run(give_up)
+
+    def test_time_is_that_of_the_next_scenario(
+        self, kept: Harness, expedition_server: ExpeditionServer
+    ) -> None:
+        later = Harness(expedition_server)
+        expedition_server.play(Situation())
+        kept.sleep(3600)
+        assert asyncio.run(kept.sleep_async(5, "done")) == "done"
+        assert kept.monotonic() == later.monotonic() == 3605
+        kept.close()  # for the second time
+        kept.sleep(1)
+        assert later.monotonic() == 3606
+        later.close()
+
+
+def never_ends(harness: Harness) -> Callable[[object], str]:
+    def wait(_: object) -> str:
+        while True:
+            harness.sleep(60)
+
+    return wait
+
+
+LIBRARY = """
+    from asyncio import sleep as sleep_async
+    from time import sleep
+
+    async def pauses(seconds):
+        sleep(seconds)
+        return await sleep_async(seconds, "done")
+"""
+
+
+def test_a_library_that_was_imported_in_a_scenario_works_in_later_tests(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(library=LIBRARY)
+    pytester.makepyfile(
+        test_client="""
+        import asyncio
+        import pytest
+
+        def wait_for_ever(_):
+            import library
+            while True:
+                library.sleep(60)
+
+        def wait(_):
+            import library
+            assert asyncio.run(library.pauses(60)) == "done"
+            return "finished"
+
+        @pytest.mark.expedition_scenarios("ordinary")
+        def test_first(expedition_scenario, monkeypatch):
+            monkeypatch.setattr("time.sleep", expedition_scenario.sleep)
+            monkeypatch.setattr("asyncio.sleep", expedition_scenario.sleep_async)
+            with pytest.raises(pytest.fail.Exception, match="it never ended"):
+                expedition_scenario.check(lambda: None, wait_for_ever)
+
+        def test_outside_of_scenarios():
+            import library
+            assert asyncio.run(library.pauses(0.01)) == "done"
+
+        @pytest.mark.expedition_scenarios("ordinary")
+        def test_next(expedition_scenario):
+            with pytest.raises(pytest.fail.Exception, match="client.does-as-told"):
+                expedition_scenario.check(lambda: None, wait)
+            assert expedition_scenario.monotonic() == 120
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=3)
 
 
 def polls_in_real_time(client: Client, pause: Callable[[], object]) -> Callable[[Any], str]:

@@ -17,6 +17,7 @@ import pytest
 
 from pytest_expedition import ExpeditionServer, JobScript, Limits, plugin
 from pytest_expedition.clients.choice import usual
+from pytest_expedition.clients.harness import Harness
 from pytest_expedition.clients.scenario import ExpeditionScenario
 from pytest_expedition.suite.target_file import load
 
@@ -108,7 +109,9 @@ def test_every_fixture_is_in_its_table() -> None:
 def test_every_part_of_a_scenario_is_in_the_table_beside_the_scenarios() -> None:
     table = catalogues.FILES["clients"][0].partition("| --- | --- |")[2]
     named = set(re.findall(r"^\| `(\w+)", table, re.MULTILINE))
-    scenario = ExpeditionScenario("ordinary", ExpeditionServer())
+    harness = Harness(ExpeditionServer())
+    scenario = ExpeditionScenario("ordinary", harness)
+    harness.close()
     assert named == {name for name in dir(scenario) if not name.startswith("_")} - {"entry"}
 
 

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import inspect
 import math
+import sys
 import traceback
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pytest_expedition import real_time
 from pytest_expedition.clients.guard import CANCELS_OF_A_TASK, Guard, own_place, place_of
@@ -76,9 +77,18 @@ class Harness:
 
     Its time is virtual: it moves when the client sleeps. ``sleep``, ``sleep_async`` and
     ``monotonic`` are what such a client sleeps and tells the time with.
+
+    A library that is first imported while they replace others may keep them: `from time import
+    sleep`. So after ``close`` they act as those of the next harness, if one is open, or else as
+    the real ones.
     """
 
+    _latest: ClassVar[Harness | None] = None
+    """The harness that was made last, unless it is closed."""
+
     def __init__(self, server: ExpeditionServer) -> None:
+        Harness._latest = self
+        self._closed = False
         self.server = server
         self.transcript = Transcript(steps=(), calls=())
         """What the client did in the last situation."""
@@ -103,6 +113,10 @@ class Harness:
 
     def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass, without waiting: what ``time.sleep`` is replaced with."""
+        if (current := self._current()) is not self:
+            pause = current.sleep if current else real_time.pause
+            pause(seconds)
+            return
         if self._speed is None:
             self._time.sleep(seconds)
         else:
@@ -111,6 +125,10 @@ class Harness:
 
     async def sleep_async(self, seconds: float, result: Any = None) -> Any:
         """Let ``seconds`` pass, without waiting: what ``asyncio.sleep`` is replaced with."""
+        if (current := self._current()) is not self:
+            pause = current.sleep_async if current else _pause_async
+            await pause(seconds)
+            return result
         try:
             asyncio.get_running_loop()
         except RuntimeError:  # another library than asyncio, in which no task runs meanwhile
@@ -125,7 +143,12 @@ class Harness:
 
     def monotonic(self) -> float:
         """Return the fake's time in seconds: what ``time.monotonic`` is replaced with."""
-        return self.server.clock.now()
+        current = self._current()
+        return current.server.clock.now() if current else real_time.now()
+
+    def _current(self) -> Harness | None:
+        """Return the harness whose time passes; ``None`` for the real time."""
+        return Harness._latest if self._closed else self
 
     def run(self, situation: Situation, client: ClientFunctions) -> list[Result]:
         """Tell the client to run the jobs of a situation; return the outcome of each promise.
@@ -152,7 +175,10 @@ class Harness:
             await _cancel(left)
 
     def close(self) -> None:
-        """Close the event loop in which a client ran that is async, if one did."""
+        """End the virtual time, and close the event loop in which an async client ran."""
+        self._closed = True
+        if Harness._latest is self:
+            Harness._latest = None
         if self._loop is not None:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
@@ -252,6 +278,15 @@ class Harness:
     def _end_tasks(self) -> None:
         if self._loop is not None:
             self._loop.run_until_complete(_cancel(asyncio.all_tasks(self._loop)))
+
+
+async def _pause_async(seconds: float) -> None:
+    """Wait that many seconds of real time, in whatever event loop runs."""
+    trio: Any = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        await trio.sleep_until(trio.current_time() + seconds)  # a test may replace `trio.sleep`
+    else:
+        await _really_sleep(seconds)
 
 
 def _finish(coroutine: Coroutine[Any, Any, list[Result]]) -> list[Result]:

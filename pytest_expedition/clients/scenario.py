@@ -12,7 +12,7 @@ from pytest_expedition import real_time
 from pytest_expedition.clients.catalogue import SCENARIOS, Scenario
 from pytest_expedition.clients.choice import spoken
 from pytest_expedition.clients.draw import RANDOM, find_smallest, situations
-from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
+from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill
 from pytest_expedition.clients.program import (
     JOB_SECONDS,
     LIMIT_SECONDS,
@@ -24,10 +24,9 @@ from pytest_expedition.clients.report import client_failure, scenario_entry, sit
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_expedition.clients.harness import Exceptions
+    from pytest_expedition.clients.harness import Exceptions, Harness
     from pytest_expedition.clients.report import TrialFound
     from pytest_expedition.fake.dialects import DialectName
-    from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.situation import Situation
     from pytest_expedition.oracle.verdict import Result
 
@@ -43,11 +42,12 @@ class ExpeditionScenario:
     def __init__(
         self,
         scenario_id: str,
-        server: ExpeditionServer,
+        harness: Harness,
         *,
         dialect: DialectName | None = None,
         strict: bool = False,
     ) -> None:
+        server = harness.server
         self.id = scenario_id
         self.url = server.url
         self.api_key = server.api_key
@@ -62,11 +62,11 @@ class ExpeditionScenario:
         # A client may log in before ``check``.
         server.dialect = dialect or (known.situation.dialect if known else "system")
         self._strict = strict
-        self._harness = Harness(server)
-        self.sleep = self._harness.sleep
-        self.sleep_async = self._harness.sleep_async
-        self.monotonic = self._harness.monotonic
-        self.real_time = self._harness.real_time
+        self._harness = harness
+        self.sleep = harness.sleep
+        self.sleep_async = harness.sleep_async
+        self.monotonic = harness.monotonic
+        self.real_time = harness.real_time
 
     def check(
         self,
@@ -101,8 +101,6 @@ class ExpeditionScenario:
         except ClockStandsStill as error:
             # Without `from None` pytest would print the message twice.
             raise pytest.fail.Exception(str(error), pytrace=False) from None
-        finally:
-            self._harness.close()
 
     async def check_async(
         self,
