@@ -54,8 +54,7 @@ def _enveloped(job: JobHistory) -> Iterator[Judgement]:
         # An answer that shows no job is validated in the dialect of the creation.
         dialect = cancel.answer.dialect if cancel.answer.tells_of_a_job else job.dialect
         problem = envelope_problem(cancel, "cancel", dialect)
-        is_error = envelope_problem(cancel, "error") is None
-        if problem is not None and (cancel.failed or not is_error):
+        if problem is not None and (cancel.failed or envelope_problem(cancel, "error")):
             yield Violation(
                 NOT_THE_ENVELOPE, cancel, job=job.id, envelope="cancel", problem=problem
             )
