@@ -151,6 +151,12 @@ class Instance(Simulation):
             return self.log_in(request) if request.method == "POST" else self.not_allowed("POST")
         if not self.is_authorized(request):
             return self.error(HTTPStatus.UNAUTHORIZED, "Unauthenticated: a valid key is required")
+        paths = {"GET": WRITTEN[self.dialect].status_path, "DELETE": CANCEL_PATH}
+        job_ids = {method: each[1] for method in paths if (each := paths[method].fullmatch(path))}
+        if request.method in job_ids:
+            return self.answer_about_job(request.method, job_ids[request.method])
+        if job_ids:
+            return self.not_allowed(", ".join(job_ids))
         for job_request in JOB_REQUESTS:
             if self.dialect in job_request.dialects and job_request.pattern.fullmatch(path):
                 return self.route_creation(request, job_request)
@@ -160,12 +166,6 @@ class Instance(Simulation):
                 return answer
         if path in AGENT_COMMANDS:
             return self.answer_agent(path) if request.method == "GET" else self.not_allowed("GET")
-        paths = {"GET": WRITTEN[self.dialect].status_path, "DELETE": CANCEL_PATH}
-        job_ids = {method: each[1] for method in paths if (each := paths[method].fullmatch(path))}
-        if request.method in job_ids:
-            return self.answer_about_job(request.method, job_ids[request.method])
-        if job_ids:
-            return self.not_allowed(", ".join(job_ids))
         return self.answer_workflow(request) or self.not_found(request)
 
     def not_found(self, request: Request) -> Response:

@@ -7,6 +7,7 @@ ends at the deadline, and at ``MOST_BYTES``. Redirects are not followed: the key
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import io
 import itertools
@@ -110,11 +111,10 @@ class Transport:
         let requests without a key in, and no credentials from `.netrc`. A header that is ``None``
         is left out.
         """
-        url = self._url + path
         carried = {**_HEADERS, **headers}.items()
         request = requests.PreparedRequest()
         request.prepare_method(method)
-        request.prepare_url(url, "")
+        request.url = _quoted(self._url + path)
         request.prepare_headers({k: v for k, v in carried if v is not None})
         request.prepare_body(form or [], None, json)
         return request
@@ -141,6 +141,14 @@ class Transport:
         except http.client.HTTPException as error:
             # Some headers break the library itself: it raises what the parser raised.
             return Reply(lost=_why_lost(error))
+
+
+@functools.lru_cache(maxsize=1024)
+def _quoted(url: str) -> str | None:
+    """Return an address as requests sends it; a job's is asked for again and again."""
+    request = requests.PreparedRequest()
+    request.prepare_url(url, "")
+    return request.url
 
 
 def _is_loopback(url: str) -> bool:
