@@ -159,6 +159,18 @@ class TestAfterTheScenario:
         later.close()
 
 
+def test_a_client_that_sleeps_for_ever_is_ended(harness: Harness) -> None:
+    def wait(_: object) -> None:
+        harness.sleep(float("inf"))
+
+    async def wait_async(_: object) -> None:
+        await harness.sleep_async(float("inf"))
+
+    for each in (wait, wait_async):
+        harness.run(Situation(), ClientFunctions(start=lambda: None, wait=each))
+        assert harness.transcript.calls[0].said.words == {"endless"}
+
+
 def never_ends(harness: Harness) -> Callable[[object], str]:
     def wait(_: object) -> str:
         while True:

@@ -450,18 +450,6 @@ class TestFixture:
         expedition_server.every_job(JobScript(progress=(0.3,)))
         assert [state(call, start(call)) for _ in range(4)] == [0.1, 0.2, 0.3, 0.3]
 
-    @pytest.mark.parametrize("script", [None, {"progress": [1]}])
-    def test_what_is_no_script_is_refused(
-        self, expedition_server: ExpeditionServer, script: Any
-    ) -> None:
-        with pytest.raises(TypeError, match="scripted by a JobScript"):
-            expedition_server.next_job(script)
-        with pytest.raises(TypeError, match="scripted by a JobScript"):
-            expedition_server.every_job(script)
-        for fields in ({"tasks": "No rights"}, {"next_step": "Ask"}, {"progress": 0.5}):
-            with pytest.raises(TypeError, match="must be a list"):
-                JobScript(**fields)
-
     def test_the_clock_only_moves_when_told(
         self, call: Call, expedition_server: ExpeditionServer
     ) -> None:

@@ -733,6 +733,7 @@ def test_the_fixture_imports_what_serves_and_no_more(pytester: pytest.Pytester) 
     ours = [name for name in noted["test"] if name.startswith("pytest_expedition")]
     assert ours == [
         "pytest_expedition",
+        "pytest_expedition.checked",
         "pytest_expedition.fake",
         *(f"pytest_expedition.fake.{name}" for name in serving),
         "pytest_expedition.plugin",

@@ -365,11 +365,6 @@ def test_what_is_said_in_python_is_checked_too() -> None:
         Waiver(id="x", reason="known", until=until)
     with pytest.raises(ValueError, match="Waiver: reason = ' ': must be a text, not empty"):
         Waiver(id="status.bounds", reason=" ", until=until)
-    no_date: Any = "2027-03-01"
-    with pytest.raises(ValueError, match="until = '2027-03-01': must be a date"):
-        Waiver(id="status.bounds", reason="known", until=no_date)
-    with pytest.raises(ValueError, match="Waiver: sometimes = 1: must be true or false"):
-        Waiver(id="status.bounds", reason="known", until=until, sometimes=1)  # type: ignore[arg-type]
     waiver = Waiver(id="status.bounds", reason="known", until=until, sometimes=True)
     with pytest.raises(TargetError, match=r"waive = 'status\.bounds': must be waived only once"):
         Target(url="https://192.0.2.10", api_key="key", waivers=(waiver, waiver))
@@ -388,12 +383,12 @@ def test_what_is_said_in_python_is_checked_too() -> None:
         ),
         ({"waivers": ["status.bounds"]}, "waivers = ['status.bounds']: must be a list of Waiver"),
         ({"limits": {"jobs": 1}}, "limits = {'jobs': 1}: must be a Limits"),
-        ({"start_agent": "no"}, "start_agent = 'no': must be a bool"),
-        ({"control_agent": "no"}, "control_agent = 'no': must be a bool"),
+        ({"start_agent": "no"}, "start_agent = 'no': must be True or False"),
+        ({"control_agent": "no"}, "control_agent = 'no': must be True or False"),
     ],
 )
 def test_the_types_of_a_target_are_checked(wrong: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(TargetError, match=re.escape(f"Target: {complaint}")):
+    with pytest.raises(TypeError, match=re.escape(f"Target: {complaint}")):
         Target(**{"url": "https://192.0.2.10", "api_key": "key", **wrong})
 
 
@@ -407,14 +402,14 @@ def test_the_types_of_a_target_are_checked(wrong: dict[str, Any], complaint: str
     ],
 )
 def test_limits_are_numbers(wrong: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(TargetError, match=f"Limits: {complaint}"):
+    with pytest.raises(TypeError, match=f"Limits: {complaint}"):
         Limits(**wrong)
 
 
 @pytest.mark.parametrize("wrong", ["no", 0, 1, "false"])
 def test_jobs_can_be_cancelled_or_not_or_it_is_unknown(wrong: Any) -> None:
     """The suite would cancel jobs that must not be cancelled."""
-    with pytest.raises(ValueError, match=f"cancellable = {wrong!r}: must be True, False or None"):
+    with pytest.raises(TypeError, match=f"cancellable = {wrong!r}: must be True, False or None"):
         JobRecipe(name="import", path="/api/v1/x", cancellable=wrong)
 
 

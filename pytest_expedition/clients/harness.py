@@ -105,11 +105,9 @@ class Harness:
         This is for clients that sleep elsewhere: in another process or language. Raises
         ``ValueError`` for a speed that is not a number above 0.
         """
-        if not 0 < speed < float("inf"):
-            raise ValueError(f"speed must be a number above 0, got {speed!r}")
+        self.server.clock.run(speed=speed)
         self._speed = speed
         self._guard.in_real_time = True
-        self.server.clock.run(speed=speed)
 
     def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass, without waiting: what ``time.sleep`` is replaced with."""
@@ -322,24 +320,13 @@ async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ClientFunctions:
-    """How a client is told to run a job: for the fields see ``ExpeditionScenario.check``.
-
-    Raises ``TypeError`` where ``failed`` or ``cancelled`` are no exceptions.
-    """
+    """How a client is told to run a job: for the fields see ``ExpeditionScenario.check``."""
 
     start: Callable[[], Any]
     wait: Callable[[Any], object]
     cancel: Callable[[Any], object] | None = None
     failed: Exceptions = ()
     cancelled: Exceptions = ()
-
-    def __post_init__(self) -> None:
-        for name, given in (("failed", self.failed), ("cancelled", self.cancelled)):
-            for each in given if isinstance(given, tuple) else (given,):
-                if not (isinstance(each, type) and issubclass(each, Exception)):
-                    raise TypeError(
-                        f"{name} must be an exception that the client raises, got {each!r}"
-                    )
 
     def meaning(self, returned: object, raised: Exception | None) -> Said:
         """Tell what it means that the client returned or raised something."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_expedition import real_time
+from pytest_expedition.checked import checked
 from pytest_expedition.clients.catalogue import SCENARIOS, Scenario
 from pytest_expedition.clients.choice import spoken
 from pytest_expedition.clients.draw import RANDOM, find_smallest, situations
-from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill
+from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Exceptions
 from pytest_expedition.clients.program import (
     JOB_SECONDS,
     LIMIT_SECONDS,
@@ -22,9 +24,7 @@ from pytest_expedition.clients.program import (
 from pytest_expedition.clients.report import client_failure, scenario_entry, situation_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from pytest_expedition.clients.harness import Exceptions, Harness
+    from pytest_expedition.clients.harness import Harness
     from pytest_expedition.clients.report import TrialFound
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.situation import Situation
@@ -68,6 +68,7 @@ class ExpeditionScenario:
         self.monotonic = harness.monotonic
         self.real_time = harness.real_time
 
+    @checked
     def check(
         self,
         start: Callable[[], Any],
@@ -102,6 +103,7 @@ class ExpeditionScenario:
             # Without `from None` pytest would print the message twice.
             raise pytest.fail.Exception(str(error), pytrace=False) from None
 
+    @checked
     async def check_async(
         self,
         start: Callable[[], Any],
@@ -127,6 +129,7 @@ class ExpeditionScenario:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         self._tell(scenario)
 
+    @checked
     def run(
         self,
         command: Sequence[str],

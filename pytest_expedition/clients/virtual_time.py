@@ -25,6 +25,9 @@ LOOK_SECONDS: Final = 0.0005
 QUIET_SECONDS: Final = 0.005
 """After so many real seconds without a request or a new sleep, all other sleepers are asleep."""
 
+FOREVER: Final = 1e9
+"""Seconds that a sleep takes which never ends."""
+
 BUSY_SECONDS: Final = 0.2
 """How many real seconds a sleeping thread waits for another that is still at work."""
 
@@ -90,7 +93,7 @@ class VirtualTime:
             raise ValueError(f"the clock cannot go back: cannot advance by {seconds!r} seconds")
         with self._lock:
             number = next(self._numbers)
-            until = self._server.clock.now() + seconds
+            until = self._server.clock.now() + min(seconds, FOREVER)
             self._sleeps[number] = (until, threading.get_ident())
         try:
             yield number, until

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from pytest_expedition.checked import checked
 from pytest_expedition.fake.bodies import Refusal, names_in_multipart
-from pytest_expedition.fake.dialects import DIALECTS, WRITTEN, contents_envelope, date_at
+from pytest_expedition.fake.dialects import WRITTEN, DialectName, contents_envelope, date_at
 from pytest_expedition.fake.http import ID, JSON_HEADERS, Request, Response
 from pytest_expedition.fake.job_requests import CHOICES, JOB_REQUESTS
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED, Clock, Job, JobScript, Simulation
@@ -23,7 +24,6 @@ from pytest_expedition.fake.workflows import Workflows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.http import Handled
     from pytest_expedition.fake.job_requests import JobRequest
 
@@ -120,10 +120,9 @@ class Instance(Simulation):
         return self._dialect
 
     @dialect.setter
-    def dialect(self, name: DialectName) -> None:
-        if name not in WRITTEN:
-            raise ValueError(f"dialect = {name!r}: must be one of {', '.join(DIALECTS)}")
-        self._dialect = name
+    @checked
+    def dialect(self, dialect: DialectName) -> None:
+        self._dialect = dialect
 
     def set_pace(self, seconds: float) -> None:
         """Let every job without a script of its own take ``seconds``, in a hundred equal steps."""

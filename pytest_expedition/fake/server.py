@@ -8,6 +8,7 @@ import socket
 import ssl
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,20 +19,19 @@ from werkzeug.serving import LISTEN_QUEUE, make_server
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from pytest_expedition import real_time
+from pytest_expedition.checked import checked
 from pytest_expedition.fake.connection import Connection
 from pytest_expedition.fake.http import Handled, Request, Response
 from pytest_expedition.fake.instance import Instance, is_of_job_api
-from pytest_expedition.fake.simulation import Clock, JobScript
+from pytest_expedition.fake.simulation import Clock, Job, JobScript
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable
 
     import trustme
     from pytest_httpserver import RequestHandler, URIPattern
 
     from pytest_expedition.fake.dialects import DialectName
-    from pytest_expedition.fake.simulation import Job
     from pytest_expedition.fake.situation import Situation
 
 LOOPBACK: Final = "127.0.0.1"
@@ -55,6 +55,7 @@ class ExpeditionServer(HTTPServer):
     With ``keep`` only that many of the latest requests are kept, else all since the last reset.
     """
 
+    @checked
     def __init__(
         self,
         make_instance: Callable[[], Instance] = lambda: Instance(
@@ -66,13 +67,16 @@ class ExpeditionServer(HTTPServer):
         tls: bool = False,
         keep: int | None = None,
     ) -> None:
+        if not host:  # it would listen on all addresses
+            raise ValueError("ExpeditionServer: host = '': must be a host name or an IP address")
+        if keep is not None and keep < 1:
+            raise ValueError(f"ExpeditionServer: keep = {keep}: must be at least 1")
         super().__init__(host, port, threaded=True)
         self._make_instance = make_instance
         self.instance = make_instance()
         self.connections: set[socket.socket] = set()
         """The connections that are open."""
         self.own_job_answers = False
-        """Whether a test's own answers come first for requests of the job API, too."""
         self.listeners: list[Callable[[Handled], None]] = []
         """Called with each request and its answer, also while a situation is played.
 
@@ -177,16 +181,25 @@ class ExpeditionServer(HTTPServer):
         """The requests that were answered since the last reset, with their answers and times."""
         return list(self.instance.journal)
 
+    @property
+    def own_job_answers(self) -> bool:
+        """Whether a test's own answers come first for requests of the job API, too."""
+        return self._own_job_answers
+
+    @own_job_answers.setter
+    @checked
+    def own_job_answers(self, own_job_answers: bool) -> None:
+        self._own_job_answers = own_job_answers
+
+    @checked
     def next_job(self, *scripts: JobScript) -> None:
         """Script the next jobs to be created, in this order."""
-        for script in scripts:
-            _require_script(script)
         with self.instance.lock:
             self.instance.scripts.extend(scripts)
 
+    @checked
     def every_job(self, script: JobScript) -> None:
         """Script all jobs that ``next_job`` leaves unscripted."""
-        _require_script(script)
         with self.instance.lock:
             self.instance.usual_scripts = dict.fromkeys(self.instance.usual_scripts, script)
 
@@ -206,6 +219,7 @@ class ExpeditionServer(HTTPServer):
         with self.instance.lock:
             self.instance.clock.advance(seconds)
 
+    @checked
     def state(self, job: Job | int) -> float:
         """Return the state that a status request for the job, or its id, would show now.
 
@@ -333,11 +347,6 @@ class ExpeditionServer(HTTPServer):
             return None
         with asked:  # closes what was uploaded
             return as_response(self.application(asked), asked)
-
-
-def _require_script(script: object) -> None:
-    if not isinstance(script, JobScript):
-        raise TypeError(f"a job is scripted by a JobScript, got {script!r}")
 
 
 class _Context(ssl.SSLContext):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pytest_expedition import real_time
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from pytest_expedition.checked import checked
 
 CANCELLED: Final = -1.0
 FINISHED: Final = 1.0
@@ -42,10 +41,13 @@ class Clock:
         return self._seconds_per_poll
 
     @seconds_per_poll.setter
-    def seconds_per_poll(self, seconds: float) -> None:
-        if not seconds >= 0:
-            raise ValueError(f"seconds_per_poll must not be below 0, got {seconds!r}")
-        self._seconds_per_poll = seconds
+    @checked
+    def seconds_per_poll(self, seconds_per_poll: float) -> None:
+        if not 0 <= seconds_per_poll < math.inf:
+            raise ValueError(
+                f"seconds_per_poll must not be below 0, or infinite, got {seconds_per_poll!r}"
+            )
+        self._seconds_per_poll = seconds_per_poll
 
     def now(self) -> float:
         """Return the seconds since the start."""
@@ -57,13 +59,17 @@ class Clock:
             return self._elapsed
         return self._elapsed + (real_time.now() - self._running_since) * self._speed
 
+    @checked
     def advance(self, seconds: float) -> None:
-        """Move the time on. Raises ``ValueError`` if it would go back."""
-        if not seconds >= 0:
-            raise ValueError(f"the clock cannot go back: cannot advance by {seconds!r} seconds")
+        """Move the time on. Raises ``ValueError`` if it would go back, or to infinity."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(
+                f"the clock cannot go back, or to infinity: cannot advance by {seconds!r} seconds"
+            )
         with self._lock:
             self._elapsed += seconds
 
+    @checked
     def run(self, *, speed: float = 1.0) -> None:
         """Let the time move by itself, ``speed`` times as fast as real time."""
         if not 0 < speed < float("inf"):
@@ -80,6 +86,7 @@ class Clock:
             self._running_since = None
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class JobScript:
     """How a job will go.
@@ -91,8 +98,7 @@ class JobScript:
     with a job status code of -1 when it reaches its last state, which may be below 1. ``tasks`` are
     the messages of its tasks and ``next_step`` the suggestions it carries once finished.
 
-    Raises ``ValueError`` if no Expedition job could go that way, ``TypeError`` if a value must be a
-    list and is not.
+    Raises ``ValueError`` if no Expedition job could go that way.
     """
 
     progress: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
@@ -106,23 +112,23 @@ class JobScript:
     refusal: str = "The current job cannot be cancelled"
 
     def __post_init__(self) -> None:
-        for name in ("progress", "tasks", "next_step"):
-            if isinstance(getattr(self, name), str) or not isinstance(
-                getattr(self, name), Sequence
-            ):
-                raise TypeError(f"{name} must be a list, got {getattr(self, name)!r}")
         if not self.progress:
             raise ValueError("progress needs at least one state")
         if not all(0 <= state <= FINISHED for state in self.progress):
             raise ValueError(f"progress must be from 0 to 1, got {list(self.progress)!r}")
         if any(later < earlier for earlier, later in itertools.pairwise(self.progress)):
             raise ValueError(f"progress must not go back, got {list(self.progress)!r}")
-        if not (self.step_seconds > 0 and self.cancel_seconds >= 0):
-            raise ValueError("step_seconds must be above 0 and cancel_seconds not below 0")
+        if not (0 < self.step_seconds < math.inf and self.cancel_seconds >= 0):
+            raise ValueError(
+                "step_seconds must be above 0 and finite, and cancel_seconds not below 0"
+            )
 
     @classmethod
+    @checked
     def steady(cls, seconds: float, *, steps: int = 100) -> JobScript:
         """Make a job that takes ``seconds``, its progress moving in equal steps."""
+        if steps < 1:
+            raise ValueError(f"JobScript.steady: steps = {steps}: must be at least 1")
         progress = tuple(step / steps for step in range(steps + 1))
         return cls(progress=progress, step_seconds=seconds / steps)
 
@@ -188,8 +194,9 @@ class Simulation:
         return self._agent_stopped is None
 
     @agent_running.setter
-    def agent_running(self, running: bool) -> None:
-        if running == self.agent_running:
+    @checked
+    def agent_running(self, agent_running: bool) -> None:
+        if agent_running == self.agent_running:
             return
         if self._agent_stopped is None:
             self._agent_stopped = self.clock.now()

@@ -10,20 +10,21 @@ import itertools
 import json
 import threading
 from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pytest_expedition.fake.dialects import DIALECTS, WRITTEN
+from pytest_expedition.checked import checked
+from pytest_expedition.fake.dialects import WRITTEN, DialectName
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import CANCEL_PATH, Instance
 from pytest_expedition.fake.job_requests import JOB_REQUESTS
 from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID, Clock, JobScript
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping, Sequence
+    from collections.abc import Callable, Container
 
-    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.simulation import Job
 
@@ -46,6 +47,7 @@ _MOST_AT_ONCE: Final = 100
 _AT_ONCE_SECONDS: Final = 10.0
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Outage:
     """A failure that happens to a request, and to the ``times - 1`` requests that follow.
@@ -68,12 +70,11 @@ class Outage:
     times: int = 1
 
     def __post_init__(self) -> None:
-        _require_one_of("kind", self.kind, get_args(OutageKind))
-        _require_one_of("of", self.of, get_args(JobRequestKind))
         if self.nth < 1 or self.times < 1:
             raise ValueError("nth and times must not be below 1")
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """What a server does while a client runs a job. The defaults are an ordinary job.
@@ -87,7 +88,7 @@ class Situation:
     is refused unless ``cancellable``, shows after ``cancel_seconds``, and comes too late if
     ``cancel_too_late``: the job finishes first.
 
-    Raises ``ValueError`` if no correct server could do so, ``TypeError`` if ``outages`` is no list.
+    Raises ``ValueError`` if no correct server could do so.
     """
 
     progress: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)
@@ -110,12 +111,8 @@ class Situation:
     refusal: str = JobScript.refusal
 
     def __post_init__(self) -> None:
-        _require_one_of("dialect", self.dialect, DIALECTS)
-        _require_one_of("spelled", self.spelled, get_args(Spelling))
         if self.fails and self.dialect != "data" and tuple(self.progress)[-1:] < (1,):
             raise ValueError("fails: only in the dialect 'data' may a job fail below 1")
-        if not all(isinstance(outage, Outage) for outage in self.outages):
-            raise TypeError(f"outages must be a list of Outage, got {self.outages!r}")
         if self.cancelled_after is not None and not self.cancelled_after >= 0:
             raise ValueError("cancelled_after must not be below 0")
         if self.jobs < 1 or self.first_id < 1 or not self.agent_idle >= 0:
@@ -172,11 +169,6 @@ def _as_python(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_as_python, value))}]"
     return 'float("inf")' if value == float("inf") else repr(value)
-
-
-def _require_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} = {value!r}: must be one of {', '.join(allowed)}")
 
 
 class SituationInstance(Instance):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final, Literal
 
+from pytest_expedition.checked import checked
 from pytest_expedition.oracle.causes import find_causes
 from pytest_expedition.protocol.requirements import CATALOGUE
 
@@ -31,6 +32,7 @@ EXIT_ERROR: Final = 3
 EXIT_NOTHING_JUDGED: Final = 5
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Waiver:
     """A requirement that the instance is known to break.
@@ -51,8 +53,6 @@ class Waiver:
             raise ValueError(f"Waiver: reason = {self.reason!r}: must be a text, not empty")
         if type(self.until) is not date:
             raise ValueError(f"Waiver: until = {self.until!r}: must be a date")
-        if type(self.sometimes) is not bool:
-            raise ValueError(f"Waiver: sometimes = {self.sometimes!r}: must be true or false")
 
 
 def _requirement_like(name: str) -> str:

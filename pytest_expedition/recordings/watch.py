@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import requests
 
 from pytest_expedition import real_time
+from pytest_expedition.checked import checked
+from pytest_expedition.protocol.recipe import JobRecipe
 from pytest_expedition.recordings.classification import ForeignExchange, classify
 from pytest_expedition.recordings.httpx_client import STREAMED, Listener, is_httpx_client
 from pytest_expedition.recordings.judging import judge_classified, record_of
 from pytest_expedition.recordings.trace import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pytest_expedition.oracle.record import RunRecord
-    from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.recordings.httpx_client import HttpxClient
 
 STILL_UNDER_WAY: Final = "no answer had arrived yet when it was judged"
@@ -113,12 +115,12 @@ class Watch:
         *watched: requests.Session | HttpxClient | Journaled,
         jobs: Sequence[JobRecipe] = (),
         job_seconds: float = math.inf,
-        record: Path | None = None,
+        record: Path | str | None = None,
         part: str = "",
     ) -> None:
         self.jobs = jobs
         self.job_seconds = job_seconds
-        self._record = record
+        self._record = None if record is None else Path(record)
         self._part = part
         self._sent: list[_Sent] = []
         self._sent_by_httpx: list[ForeignExchange] = []
@@ -129,6 +131,28 @@ class Watch:
         self._begun = real_time.now()
         for each in watched:
             self.watch(each)
+
+    @property
+    def jobs(self) -> Sequence[JobRecipe]:
+        """The recipes that say which jobs can be cancelled."""
+        return self._jobs
+
+    @jobs.setter
+    @checked
+    def jobs(self, jobs: Sequence[JobRecipe]) -> None:
+        self._jobs = jobs
+
+    @property
+    def job_seconds(self) -> float:
+        """How long a job may take; infinity if that is not known."""
+        return self._job_seconds
+
+    @job_seconds.setter
+    @checked
+    def job_seconds(self, job_seconds: float) -> None:
+        if not job_seconds > 0:
+            raise ValueError(f"{type(self).__name__}: job_seconds = {job_seconds}: must be above 0")
+        self._job_seconds = job_seconds
 
     def watch(self, watched: requests.Session | HttpxClient | Journaled) -> None:
         """Watch a session, or a client of httpx, from now on; or all that a fake instance answers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from pytest_expedition import real_time
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.001
 
 
+@runtime_checkable
 class SuiteClock(Protocol):
     """A time in seconds, and a way to wait for a later one."""
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
+from pytest_expedition.checked import checked, shown
 from pytest_expedition.oracle.verdict import Waiver
 from pytest_expedition.protocol.envelope import escaped
 from pytest_expedition.protocol.recipe import DOCUMENTED_IMPORT, JobRecipe
 from pytest_expedition.protocol.redaction import Secret
-from pytest_expedition.suite.clock import WallClock
+from pytest_expedition.suite.clock import SuiteClock, WallClock
 
 if TYPE_CHECKING:
     from pytest_expedition.protocol.requirements import Capability
-    from pytest_expedition.suite.clock import SuiteClock
 
 DialectChoice = Literal["auto", "system", "msg", "data"]
 
@@ -25,8 +25,6 @@ API_KEY_VARIABLE: Final = "EXPEDITION_API_KEY"
 API_ROOT: Final = "/api/v1"
 
 LARGEST_LIMIT: Final = 10**9
-LONGEST_SHOWN: Final = 120
-"""Characters of a value that an error message quotes."""
 
 
 class TargetError(ValueError):
@@ -37,6 +35,7 @@ class TargetError(ValueError):
         super().__init__(escaped(message))
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What the instance can take, and how long the suite waits.
@@ -58,15 +57,12 @@ class Limits:
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
-            kind = int if each.type == "int" else int | float
-            if not isinstance(value, kind) or isinstance(value, bool):
-                allowed = "must be a whole number" if kind is int else "must be a number"
-                raise TargetError(f"Limits: {each.name} = {shown(value)}: {allowed}")
             if not 0 < value <= LARGEST_LIMIT:
                 allowed = f"must be above 0, and at most {LARGEST_LIMIT}"
                 raise TargetError(f"Limits: {each.name} = {shown(value)}: {allowed}")
 
 
+@checked
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Target:
     """The instance under test.
@@ -97,8 +93,9 @@ class Target:
     clock: SuiteClock = field(default_factory=WallClock, repr=False)
 
     def __post_init__(self) -> None:
-        self._check_types()
         check_url(self.url, "Target: url")
+        if self.verify == "":  # requests would verify nothing
+            raise TargetError("Target: verify = '': must be True, False or the path of a CA bundle")
         if self.cert_key and not self.cert:
             raise TargetError("Target: cert_key: must be left out where there is no cert")
         if not self.jobs:
@@ -115,24 +112,6 @@ class Target:
             object.__setattr__(self, "start_agent", True)
         for secret in ("api_key", "password"):
             object.__setattr__(self, secret, Secret(getattr(self, secret)))
-
-    def _check_types(self) -> None:
-        single: dict[str, type] = {
-            "url": str,
-            "limits": Limits,
-            "start_agent": bool,
-            "control_agent": bool,
-        }
-        for name, kind in single.items():
-            given = getattr(self, name)
-            if not isinstance(given, kind):
-                raise TargetError(f"Target: {name} = {shown(given)}: must be a {kind.__name__}")
-        lists: dict[str, type] = {"jobs": JobRecipe, "waivers": Waiver}
-        for name, kind in lists.items():
-            given = getattr(self, name)
-            if not (isinstance(given, Sequence) and all(isinstance(each, kind) for each in given)):
-                allowed = f"must be a list of {kind.__name__}"
-                raise TargetError(f"Target: {name} = {shown(given)}: {allowed}")
 
     def _check_credentials(self) -> None:
         if not self.api_key and not (self.username and self.password):
@@ -189,12 +168,3 @@ def check_url(url: str, where: str) -> None:
         raise TargetError(f"{where}: must not hold credentials; set {API_KEY_VARIABLE} instead")
     if parts.path.rstrip("/").endswith(API_ROOT):
         raise TargetError(f"{where} = {url!r}: must be given without {API_ROOT} at its end")
-
-
-def shown(value: object) -> str:
-    """Return a value as an error message quotes it, also where it is too large to be written."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of too many digits, or lists too deep
-        return "a value that is too large"
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"

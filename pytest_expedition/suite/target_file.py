@@ -19,6 +19,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from pytest_expedition.checked import shown
 from pytest_expedition.oracle.verdict import Waiver
 from pytest_expedition.protocol.recipe import JobRecipe
 from pytest_expedition.protocol.validation import validator
@@ -29,7 +30,6 @@ from pytest_expedition.suite.target import (
     TargetError,
     check_key,
     check_url,
-    shown,
 )
 
 if TYPE_CHECKING:
