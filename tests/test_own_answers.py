@@ -7,11 +7,14 @@ import json
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 from model_client import Expedition, JobCancelled, JobFailed
+from pytest_httpserver import URIPattern
 from werkzeug.wrappers import Request, Response
 
 from pytest_expedition import ExpeditionServer
@@ -101,6 +104,38 @@ class TestExpectations:
         expedition_server.expect_oneshot_request(MINE).respond_with_json(1)
         expedition_server.expect_request(MINE).respond_with_json(2)
         assert [call("GET", "report/weekly").json() for _ in range(3)] == [1, 2, 2]
+
+    def test_one_of_two_requests_at_once_gets_a_oneshot_answer(
+        self, call: Call, expedition_server: ExpeditionServer
+    ) -> None:
+        both_look = threading.Barrier(2)
+
+        class Path(URIPattern):
+            def match(self, uri: str) -> bool:
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    both_look.wait(timeout=0.5)
+                return uri == "/api/v1/project"
+
+        expedition_server.expect_oneshot_request(Path()).respond_with_json("mine")
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda _: call("GET", "project"), range(2)))
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert [answer.json() == "mine" for answer in answers].count(True) == 1
+        expedition_server.check()
+
+    def test_handlers_answer_at_the_same_time(
+        self, call: Call, expedition_server: ExpeditionServer
+    ) -> None:
+        both = threading.Barrier(2)
+
+        def handle(_: Request) -> Response:
+            both.wait(timeout=10)
+            return Response("done")
+
+        expedition_server.expect_request(MINE).respond_with_handler(handle)
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(lambda _: call("GET", "report/weekly"), range(2)))
+        assert [answer.text for answer in answers] == ["done", "done"]
 
     def test_ordered_answers_are_given_in_their_order(
         self, call: Call, expedition_server: ExpeditionServer

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import trustme
     from pytest_httpserver import RequestHandler, URIPattern
+    from werkzeug.wrappers import Response as WerkzeugResponse
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.situation import Situation
@@ -85,6 +86,8 @@ class ExpeditionServer(HTTPServer):
         self.beginnings = 0
         """How often all jobs were forgotten, by ``reset`` or ``play``: their ids come again."""
         self._expected: list[tuple[HandlerType, RequestHandler]] = []
+        self._selecting = threading.Lock()
+        """Held while one request selects its own answer: two may not take the same one."""
         self._keep = keep
         self._tls = tls
         self._certificates: tempfile.TemporaryDirectory[str] | None = None
@@ -283,9 +286,24 @@ class ExpeditionServer(HTTPServer):
                 "own_job_answers = True on the server"
             )
         handler = super().expect_request(uri, *arguments, **options)
+        handler.respond = self._unlocked(handler.respond)  # type: ignore[assignment, method-assign]
         kind = options.get("handler_type", HandlerType.PERMANENT)
         self._expected.append((kind, handler))
         return handler
+
+    def _unlocked(
+        self, respond: Callable[[WerkzeugRequest], WerkzeugResponse]
+    ) -> Callable[[WerkzeugRequest], WerkzeugResponse]:
+        """Let other requests select their answers while one answers, which may take long."""
+
+        def respond_unlocked(request: WerkzeugRequest) -> WerkzeugResponse:
+            self._selecting.release()
+            try:
+                return respond(request)
+            finally:
+                self._selecting.acquire()
+
+        return respond_unlocked
 
     def check_assertions(self) -> None:
         """Raise ``AssertionError`` if the requests do not fit the test's own answers.
@@ -341,11 +359,11 @@ class ExpeditionServer(HTTPServer):
             return None
         from pytest_expedition.fake.own_answers import as_response, as_werkzeug
 
-        asked = as_werkzeug(request, url=self.url)
-        handlers = (*self.ordered_handlers, *self.oneshot_handlers, *self.handlers)
-        if not any(handler.matcher.match(asked) for handler in handlers):
-            return None
-        with asked:  # closes what was uploaded
+        # Leaving it closes what was uploaded.
+        with as_werkzeug(request, url=self.url) as asked, self._selecting:
+            handlers = (*self.ordered_handlers, *self.oneshot_handlers, *self.handlers)
+            if not any(handler.matcher.match(asked) for handler in handlers):
+                return None
             return as_response(self.application(asked), asked)
 
 
