@@ -123,11 +123,11 @@ class Executor:
     """Turns plans into requests of a client.
 
     ``longest_job`` is how many seconds the slowest job took until it was seen to have ended,
-    ``any_overdue`` whether a job was seen to run for longer than the target allows. ``begun`` are
-    the jobs that were created. Once a plan has begun, ``may_begin`` returns how many more of its
-    jobs may be created; at 0 the plan ends with those that run. ``may_wait`` returns whether a job
-    may wait so many seconds for the end of jobs of earlier plans. Before each pause, ``watch`` gets
-    the state of each running job, by its id.
+    ``any_overdue`` whether a job was seen to run for longer than the target allows. ``begun`` has
+    the plan of each job that was created, by its id. Once a plan has begun, ``may_begin`` returns
+    how many more of its jobs may be created; at 0 the plan ends with those that run. ``may_wait``
+    returns whether a job may wait so many seconds for the end of jobs of earlier plans. Before each
+    pause, ``watch`` gets the state of each running job, by its id.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Executor:
         self.target = client.target
         self.longest_job = 0.0
         self.any_overdue = False
-        self.begun: list[JobPlan] = []
+        self.begun: dict[int, JobPlan] = {}
         self.may_begin: Callable[[], float] = lambda: math.inf
         self.may_wait: Callable[[float], bool] = lambda _: True
         self._watch = watch
@@ -313,7 +313,7 @@ class Executor:
                 )
             )
             self._learn(started[-1], [creation])
-        self.begun += [job.plan for job in started]
+        self.begun.update((job.id, job.plan) for job in started)
         if ledger.ids:
             answered = zip(starting, creations, strict=True)
             waiting[:0] = [job for job, creation in answered if creation.refused_as_busy]

@@ -75,9 +75,12 @@ class Plan:
     agent_stopped: bool = False
 
     @property
-    def size(self) -> tuple[int, int]:
-        """How large the plan is: its jobs, and the requests of its acts."""
-        return len(self.jobs), sum(len(act.requests) for job in self.jobs for act in job.acts)
+    def size(self) -> tuple[int, int, int]:
+        """How large the plan is: its jobs, the requests of their acts, and what is not usual."""
+        requests = sum(len(act.requests) for job in self.jobs for act in job.acts)
+        plan = (self.together, self.framed, self.probes, self.at_once > 0, self.agent_stopped)
+        jobs = (unusual for job in self.jobs for unusual in (job.after > 0, job.poll_every > 1))
+        return len(self.jobs), requests, sum(plan) + sum(jobs)
 
 
 class PlanError(ValueError):
@@ -158,8 +161,10 @@ def require_allowed(replay: Replay, target: Target) -> None:
         )
 
 
-def plans(recipes: Sequence[JobRecipe], *, most_jobs: int) -> st.SearchStrategy[Plan]:
-    """Return the strategy that draws plans; they shrink to few jobs with few requests."""
+def plans(
+    recipes: Sequence[JobRecipe], *, most_jobs: int, usual_jobs: int = 1
+) -> st.SearchStrategy[Plan]:
+    """Return the strategy that draws plans; most have at least ``usual_jobs`` jobs."""
     acts = st.builds(
         Act,
         progress=st.sampled_from((0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)),
@@ -184,9 +189,11 @@ def plans(recipes: Sequence[JobRecipe], *, most_jobs: int) -> st.SearchStrategy[
         after=st.sampled_from((AT_ONCE, AT_ONCE, 0.1, 0.5, 0.9)),
         poll_every=st.integers(1, 3),
     )
+    any_number = st.lists(jobs, min_size=1, max_size=most_jobs)
+    usual_number = st.lists(jobs, min_size=usual_jobs, max_size=most_jobs)
     return st.builds(
         Plan,
-        jobs=st.lists(jobs, min_size=1, max_size=most_jobs).map(tuple),
+        jobs=st.one_of(any_number, usual_number, usual_number).map(tuple),
         together=st.booleans(),
         framed=st.booleans(),
     )

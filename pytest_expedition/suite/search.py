@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 from dataclasses import replace
@@ -10,17 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
-from hypothesis.errors import HypothesisException
 
-from pytest_expedition.oracle.history import History
+from pytest_expedition.oracle.history import History, id_of
 from pytest_expedition.oracle.rules import judge
-from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.suite.cover import covering_jobs, plans_of
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.executor import SLOWER
 from pytest_expedition.suite.plan import Plan, plans
 from pytest_expedition.suite.probes import run_plan
 from pytest_expedition.suite.profile import DEFAULT_JOBS, SMOKE_JOBS
+from pytest_expedition.suite.shrinking import shrink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 MOST_JOBS_OF_A_PLAN: Final = 3
 """How many jobs a random plan has at the most, if waiting takes no real time."""
 
-ROUNDS_OF_A_PLAN: Final = 2
-"""How many jobs it has for each that may run at once, at the most, if waiting takes real time: a
-job begins when another ends."""
+USUAL_ROUNDS: Final = 3
+MOST_ROUNDS: Final = 6
+"""How many jobs it has for each that may run at once, usually and at the most, if waiting takes
+real time: whenever a job ends the next begins, so that few places are empty."""
 
 SHRINKING_PLANS: Final = 60
 """How many plans of a run may be tried to make failing ones smaller."""
@@ -58,11 +59,8 @@ RANDOM_SECONDS: Final = 3.0
 """Random plans of the default profile end within so many seconds, where its usual jobs are done."""
 
 
-class _Broken(Exception):  # noqa: N818 - raised for Hypothesis, which tells its types apart
-    """A plan that showed a requirement broken; each requirement has a type of its own."""
-
-
-_BROKEN: Final = {name: type(name, (_Broken,), {}) for name in CATALOGUE}
+class _Enough(Exception):  # noqa: N818 - no error: Hypothesis ends when it is raised
+    """No further random plan may begin."""
 
 
 class Search:
@@ -95,6 +93,8 @@ class Search:
         self._ended: BaseException | None = None
         """What ended the run, other than a limit."""
         self._clock_begun = self.target.clock.now()
+        self._shrunk: set[str] = set()
+        """The requirements for which a smaller plan was looked for."""
         self._shrinking_plans = 0
         executor.may_wait = self._may_wait
 
@@ -137,7 +137,7 @@ class Search:
                 break
             self._try(plan)
         self.executor.may_begin = lambda: math.inf
-        begun = {id(plan) for plan in self.executor.begun}
+        begun = {id(plan) for plan in self.executor.begun.values()}
         for job in itertools.chain(*jobs.values()):
             self.planned.update(job.situations if id(job.plan) in begun else ())
 
@@ -177,52 +177,63 @@ class Search:
             raise self._ended
 
     def _search(self) -> None:
-        """Try random plans; shrink those that show a requirement broken that none has before."""
+        """Make the plans smaller that showed a requirement broken, and try random ones."""
         at_once = self.target.limits.concurrent_jobs
-        few = min(MOST_JOBS_OF_A_PLAN, at_once)
-        most_jobs = ROUNDS_OF_A_PLAN * at_once if self.target.clock.waits else few
-        left = self.random_plans
-        shrunk: set[str] = set()
-        shrinking = False
+        drawn = plans(self.target.jobs, most_jobs=min(MOST_JOBS_OF_A_PLAN, at_once))
+        if self.target.clock.waits:
+            drawn = plans(
+                self.target.jobs,
+                most_jobs=MOST_ROUNDS * at_once,
+                usual_jobs=USUAL_ROUNDS * at_once,
+            )
 
+        @settings(
+            max_examples=self.random_plans,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+        )
+        @given(drawn)
         def search(plan: Plan) -> None:
-            nonlocal left, shrinking
-            if self._spent() or (shrinking and self._shrinking_plans >= SHRINKING_PLANS):
-                return
-            self._shrinking_plans += shrinking
-            left -= not shrinking
-            if not self._has_time_for(plan):
+            if self._spent():
+                raise _Enough
+            if not self._has_time_for(plan, for_many=RANDOM_SECONDS):
                 return
             try:
-                broken = self._try(plan)
-            except BaseException as error:  # noqa: BLE001 - Hypothesis would try it again
+                self._try(plan)
+                self._shrink()
+            except BaseException as error:  # noqa: BLE001 - Hypothesis would try the plan again
                 self._ended = error
-                return
-            fresh = [name for name in broken if name not in shrunk]
-            if fresh:
-                shrinking = True
-                raise _BROKEN[fresh[0]]
 
-        while left > 0 and not self._spent():
-            shrinking = False
-            drawn = settings(
-                max_examples=left,
-                database=None,
-                deadline=None,
-                phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
-                verbosity=Verbosity.quiet,
-                report_multiple_bugs=False,
-            )(given(plans(self.target.jobs, most_jobs=most_jobs))(search))
-            if self.seed is not None:
-                drawn = hypothesis.seed(self.seed + len(shrunk))(drawn)
-            # What was found is kept. Once the limits are used up no plan is carried out, so
-            # Hypothesis may find that a failing plan no longer fails. That means nothing.
-            with contextlib.suppress(_Broken, HypothesisException):
-                drawn()
-            if not shrinking:
-                return  # Hypothesis has drawn all its plans
-            shrunk |= set(self.smallest)
+        if self.seed is not None:
+            search = hypothesis.seed(self.seed)(search)
+        self._shrink()
+        with contextlib.suppress(_Enough):
+            search()
+
+    def _shrink(self) -> None:
+        """Look for a smaller plan for each requirement that has newly shown broken."""
+        for name in [name for name in self.smallest if name not in self._shrunk]:
+            self._shrunk.add(name)
+            plan, violation = self.smallest[name]
+            ids = {id_of(exchange) for exchange in violation.proof}
+            suspects = [job for job_id, job in self.executor.begun.items() if job_id in ids]
+            shrink(plan, suspects, functools.partial(self._shows_broken, name))
+
+    def _shows_broken(self, name: str, plan: Plan) -> bool:
+        """Carry out a smaller plan, if that may be; return whether the requirement breaks.
+
+        Where a job did not end in its time each try may leave another that keeps its place, which
+        random plans need.
+        """
+        if self._ends or self.executor.any_overdue or self._shrinking_plans >= SHRINKING_PLANS:
+            return False
+        if not self._has_time_for(plan, for_many=SPARE_SECONDS):
+            return False
+        self._shrinking_plans += 1
+        return name in self._try(plan)
 
     @property
     def _ends(self) -> bool:
@@ -236,14 +247,14 @@ class Search:
         over = self._is_over_with(1, self.executor.longest_job, for_many=RANDOM_SECONDS)
         return self._ends or over
 
-    def _has_time_for(self, plan: Plan) -> bool:
+    def _has_time_for(self, plan: Plan, *, for_many: float) -> bool:
         """Whether a plan ends in time, if its jobs take as long as the longest so far."""
         if self._seconds_for_plans == math.inf:
             return True
         rounds = -(-len(plan.jobs) // self.target.limits.concurrent_jobs)
         jobs_in_a_row = rounds + max(job.after for job in plan.jobs)
         seconds = jobs_in_a_row * self.executor.longest_job + self.executor.seconds_until_room
-        return not self._is_over_with(len(plan.jobs), seconds, for_many=RANDOM_SECONDS)
+        return not self._is_over_with(len(plan.jobs), seconds, for_many=for_many)
 
     @property
     def _elapsed(self) -> float:
