@@ -380,9 +380,9 @@ def _check(options: argparse.Namespace) -> int:
     from pytest_expedition.recordings.files import RecordingError
     from pytest_expedition.recordings.judging import judge_files
 
-    judged = {path.resolve() for path in options.files}
+    judged = {os.path.realpath(path) for path in options.files}
     for report in options.report:
-        if report.resolve() in judged:
+        if os.path.realpath(report) in judged:
             return _complain(
                 ValueError(f"--report {report} would replace the recording: name another file")
             )

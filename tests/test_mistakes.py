@@ -181,6 +181,10 @@ def test_a_key_that_cannot_be_used(
     assert told in result.stderr.str()
 
 
+LONG = 300 * "x"
+"""The plans that a run may write beside its report have longer names."""
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
@@ -196,6 +200,9 @@ def test_a_key_that_cannot_be_used(
         ("--expedition-report=no/r.md", "no/r.md': the folder does not exist"),
         ("--expedition-report=/proc/r.md", "'/proc/r.md': cannot be written: "),
         ("--expedition-record=no/t.jsonl", "no/t.jsonl': the folder does not exist"),
+        (f"--expedition-report={LONG}.md", "cannot be written: File name too long"),
+        (f"--expedition-report={LONG[:240]}.md", "cannot be written: File name too long"),
+        (f"--expedition-record={LONG}.jsonl", "cannot be written: File name too long"),
         ("--expedition-profile=big", "invalid choice: 'big'"),
         (
             "-opython_files=x.py",

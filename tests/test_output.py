@@ -157,6 +157,7 @@ def test_the_suite_writes_its_report_though_the_terminal_takes_nothing(folder: P
     [
         ("/proc/1/report.json", "cannot be written"),
         ("missing/report.json", "the folder does not exist"),
+        (f"{300 * 'x'}.json", "cannot be written: File name too long"),
         ("report.txt", "the suffix must be one of .json, .html, .md"),
     ],
 )
@@ -168,3 +169,13 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_judged(
     assert done.stdout == ""
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_report_replaces_a_link_that_leads_nowhere(folder: Path) -> None:
+    (folder / "loop.json").symlink_to("loop.json")
+    done = shell("expedition check loop.json", folder)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.endswith("loop.json: cannot be read: Too many levels of symbolic links\n")
+    done = shell("expedition check trace.jsonl --report loop.json", folder)
+    assert done.returncode == 1  # the trace shows a state of 2.5
+    assert json.loads((folder / "loop.json").read_text(encoding="utf-8"))["verdict"]

@@ -209,7 +209,7 @@ def _beside(path: Path, name: str) -> bytes | None:
         if not wanted.is_relative_to(folder) or not wanted.is_file():
             return None
         return wanted.read_bytes() if wanted.stat().st_size <= LARGEST_BODY else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.envelope import escaped, whole_number
@@ -14,7 +15,6 @@ from pytest_expedition.report.markdown import as_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from pytest_expedition.report.entries import Document
 
@@ -47,12 +47,12 @@ def require_report_path(path: Path) -> None:
     """Raise ``ValueError`` where no report can be written; it says why."""
     if path.suffix not in FORMATS:
         raise ValueError(f"the suffix must be one of {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise ValueError("the folder does not exist")
-    if path.is_dir():
-        raise ValueError("must be a file")
-    path = path.resolve()
     try:
+        if not path.parent.is_dir():
+            raise ValueError("the folder does not exist")
+        if path.is_dir():
+            raise ValueError("must be a file")
+        path = real_path(path)
         if path.exists() and not path.is_file():  # a device or a pipe
             path.open("a").close()
         else:
@@ -81,7 +81,7 @@ def write_all(document: Document, paths: Iterable[Path]) -> bool:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file as a whole, or leave it as it was."""
-    path = path.resolve()  # where it is a link, that stays
+    path = real_path(path)  # where it is a link, that stays
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
@@ -92,6 +92,11 @@ def replace_text(path: Path, text: str) -> None:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def real_path(path: Path) -> Path:
+    """Return where a path leads to; unlike ``Path.resolve`` also where links go in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def _unfinished(path: Path) -> Path:

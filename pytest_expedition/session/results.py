@@ -143,15 +143,16 @@ class SessionReport:
     def _write(self, document: Document, path: Path) -> None:
         from pytest_expedition.report.file import replace_text, write
 
+        what, file = "report", path
         try:
             write(document, path)
             self.written.append(path)
             for entry in document["requirements"]:
                 if "plan" in entry:  # in a file of its own, for --expedition-replay
-                    text = json.dumps(entry["plan"], indent=2) + "\n"
-                    replace_text(plan_path(path, entry["id"]), text)
+                    what, file = "plan", plan_path(path, entry["id"])
+                    replace_text(file, json.dumps(entry["plan"], indent=2) + "\n")
         except OSError as error:
-            self.unwritten.append(f"the report was not written to {path}: {error.strerror}")
+            self.unwritten.append(f"the {what} was not written to {file}: {error.strerror}")
 
     def _add_suite_properties(self, document: Document) -> None:
         """Add the target and the verdict to the JUnit XML."""

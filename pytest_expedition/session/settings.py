@@ -122,12 +122,14 @@ def _checked_report_paths(config: pytest.Config) -> list[Path]:
         return []
     if "" in names:
         raise pytest.UsageError(f"{where} is empty: give it a value, or remove it")
+    from pytest_expedition.protocol.requirements import CATALOGUE
     from pytest_expedition.report.file import require_report_path
 
     paths = [folder / name for name in names]
     for path in paths:
         try:
             require_report_path(path)
+            require_report_path(plan_path(path, max(CATALOGUE, key=len)))
         except ValueError as error:  # noqa: PERF203
             raise pytest.UsageError(f"expedition_report = {str(path)!r}: {error}") from None
     return paths
@@ -136,10 +138,15 @@ def _checked_report_paths(config: pytest.Config) -> list[Path]:
 def record_path(config: pytest.Config) -> Path | None:
     """Look up the trace file to write, if any."""
     path = path_setting(config, "record")
-    if path is not None and not path.parent.is_dir():
-        raise pytest.UsageError(f"expedition_record = {str(path)!r}: the folder does not exist")
-    if path is not None and path.is_dir():
-        raise pytest.UsageError(f"expedition_record = {str(path)!r}: must be a file")
+    if path is None:
+        return None
+    try:
+        mistake = "" if path.parent.is_dir() else "the folder does not exist"
+        mistake = "must be a file" if path.is_dir() else mistake
+    except OSError as error:
+        mistake = f"cannot be written: {error.strerror}"
+    if mistake:
+        raise pytest.UsageError(f"expedition_record = {str(path)!r}: {mistake}")
     return path
 
 
