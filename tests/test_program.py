@@ -257,6 +257,34 @@ def test_the_command_client_leaves_no_program_behind(ending: str, tmp_path: Path
         os.kill(program_id, 0)
 
 
+@pytest.mark.usefixtures("heeds_interrupts")
+@pytest.mark.parametrize(
+    "ending",
+    ["SIGTERM", *(pytest.param(each, marks=pytest.mark.long) for each in ("SIGINT", "SIGHUP"))],
+)
+def test_a_test_that_is_ended_leaves_no_program_behind(ending: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pid"
+    os.mkfifo(pipe)
+    code = f"import os, time; open({str(pipe)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    test = f"""
+        import pytest
+
+        @pytest.mark.expedition_scenarios("ordinary")
+        def test_program(expedition_scenario):
+            expedition_scenario.run([{sys.executable!r}, "-c", {code!r}])
+    """
+    (tmp_path / "test_program.py").write_text(textwrap.dedent(test), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_program.py"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        program_id = int(pipe.read_text())
+        process.send_signal(getattr(signal, ending))
+        output = process.communicate(timeout=30)[0]
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    assert ending == "SIGINT" or f"Exit: ended by {ending}" in output
+    with pytest.raises(ProcessLookupError):
+        os.kill(program_id, 0)
+
+
 def test_an_exit_status_that_is_not_named_is_not_held_against_it() -> None:
     tried = try_program(program(GOOD, exits={}), SCENARIOS["fails"].situation)
     assert not broken(tried.results)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,8 @@ from pytest_expedition.clients.program import (
 from pytest_expedition.clients.report import client_failure, scenario_entry, situation_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_expedition.clients.harness import Harness
     from pytest_expedition.clients.report import TrialFound
     from pytest_expedition.fake.dialects import DialectName
@@ -162,9 +167,13 @@ class ExpeditionScenario:
         lacking = program.lacks(scenario.situation)
         if lacking:
             pytest.skip(f"not-tested: {lacking}: run(…, cancel_signal=…)")
-        tried = try_program(
-            program, scenario.situation, listen=lambda _: self._harness.server.listeners
-        )
+        with _until_a_signal() as stop:
+            tried = try_program(
+                program,
+                scenario.situation,
+                listen=lambda _: self._harness.server.listeners,
+                stop=stop,
+            )
         self.results, self._harness.transcript = tried.results, tried.transcript
         if tried.output:
             sys.stdout.write(tried.output)
@@ -219,3 +228,32 @@ class ExpeditionScenario:
             pytest.fail(client_failure(scenario, self._harness.transcript, broken), pytrace=False)
         if broken:
             pytest.xfail(client_failure(scenario, self._harness.transcript, broken))
+
+
+@contextlib.contextmanager
+def _until_a_signal() -> Iterator[threading.Event]:
+    """Let SIGTERM and SIGHUP set an event, and end the session afterwards.
+
+    By default they end this process at once, and a program that it has started goes on. Signals
+    that are ignored, or have a handler of others, are left as they are.
+    """
+    stop = threading.Event()
+    received: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        received.append(number)
+        stop.set()
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+        ours = [x for x in known if x is not None and signal.getsignal(x) is signal.SIG_DFL]
+        before = {each: signal.signal(each, end) for each in ours}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        if received:
+            reason = f"ended by {signal.Signals(received[0]).name}"
+            pytest.exit(reason, returncode=pytest.ExitCode.INTERRUPTED)
