@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 ONLY_OURS = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    "PYTEST_ADDOPTS": "-p expedition",
+    "PYTEST_ADDOPTS": "-p expedition -p no:unraisableexception",
     "HYPOTHESIS_NO_PLUGINS": "1",
 }
-"""The environment in which pytest loads no other plugin unless it is named: some take seconds."""
+"""The environment in which pytest loads no other plugin unless it is named: some take seconds.
+
+One that is part of pytest collects garbage five times at the end.
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,6 +55,11 @@ def only_our_plugin() -> Iterator[None]:
         for name, value in ONLY_OURS.items():
             patch.setenv(name, value)
         yield
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests: each run in this process collects all."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -29,6 +30,7 @@ FOR_ALL = {"checked", "real_time"}
 """The modules that any folder may import."""
 
 
+@functools.cache
 def imports_of(path: Path) -> set[str]:
     """What a module imports of the package anywhere, also in functions and for types alone."""
     names = []

@@ -246,8 +246,9 @@ class Simulation:
 
     def has_failed(self, job: Job) -> bool:
         """Whether the job has ended in failure."""
-        ended = self.age(job) + 1e-9 >= job.script.seconds_to_finish
-        return job.script.fails and ended and self.state(job) != CANCELLED
+        if not job.script.fails or self.state(job) == CANCELLED:
+            return False
+        return self.age(job) + 1e-9 >= job.script.seconds_to_finish
 
     def has_ended(self, job: Job) -> bool:
         """Whether the job is cancelled, finished or failed."""
