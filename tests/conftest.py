@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -55,11 +54,6 @@ def only_our_plugin() -> Iterator[None]:
         for name, value in ONLY_OURS.items():
             patch.setenv(name, value)
         yield
-
-
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector the thousands of tests: each run in this process collects all."""
-    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
