@@ -14,7 +14,7 @@ from histories import Story
 from pytest_expedition.oracle.history import Exchange, History, JobHistory
 from pytest_expedition.oracle.job_lists import JobList, read_job_list
 from pytest_expedition.oracle.record import RunRecord
-from pytest_expedition.oracle.rules import Finding, Violation
+from pytest_expedition.oracle.rules import Finding, Violation, judge
 from pytest_expedition.oracle.rules.base import rule_across_jobs
 from pytest_expedition.oracle.rules.status import WENT_BACK
 from pytest_expedition.oracle.verdict import (
@@ -30,6 +30,7 @@ from pytest_expedition.oracle.verdict import (
     waive,
 )
 from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.report.messages import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -319,6 +320,51 @@ def test_a_failure_whose_cause_is_waived_gets_its_whole_story() -> None:
     assert [each.outcome for each in waived] == ["waived", "pass", "fail", "pass"]
     assert [each.follows_from for each in waived] == ["", "", "", ""]
     assert [each.waived_cause for each in waived] == ["", "", "status.monotonic", ""]
+
+
+class TestNeeds:
+    """What can be exercised only where another requirement is kept: -1 must show to persist."""
+
+    WAIVER = dataclasses.replace(WAIVER, id="cancel.minus-one")
+    IGNORED = Story().create(cancellable=True).cancel(0.5).poll(0.6, at=9).poll(1)
+    AT_TIMES = Story().create(cancellable=True).cancel(0.5).poll(0.6, at=9).poll(1)
+    AT_TIMES.create(7, cancellable=True).cancel(-1, job=7)
+
+    def judged(self, story: Story, **facts: Any) -> list[Result]:
+        findings = judge(story.history(), ["cancel.minus-one", "cancel.persists"])
+        return decide_outcomes(findings, offers={"cancellable", "granted"}, **facts)
+
+    def verdict(self, results: list[Result]) -> Any:
+        return conclude((each.requirement.level, each.outcome) for each in results)
+
+    def test_it_is_not_tested_while_the_other_is_never_kept_and_waived(self) -> None:
+        results = self.judged(self.IGNORED)
+        assert [each.outcome for each in results] == ["fail", "inconclusive"]
+        waived = waive(results, [self.WAIVER], today=LAST_DAY)
+        assert [each.outcome for each in waived] == ["waived", "not-tested"]
+        assert [each.waived_cause for each in waived] == ["", "cancel.minus-one"]
+        assert self.verdict(waived) == "conformant-with-waivers"
+        assert reason(waived[1]) == (
+            "cannot be tested: it needs cancel.minus-one, which is broken and waived"
+        )
+
+    def test_it_is_inconclusive_otherwise(self) -> None:
+        later = date(2027, 3, 2)
+        for each, today in (
+            (self.judged(self.AT_TIMES), LAST_DAY),  # another run may exercise it
+            (self.judged(self.IGNORED, limit="requests"), LAST_DAY),
+            (self.judged(self.IGNORED), later),
+        ):
+            waived = waive(each, [self.WAIVER], today=today)
+            assert waived[1] == each[1]
+            assert waived[1].outcome == "inconclusive"
+
+    @pytest.mark.parametrize("finding", [Finding(inconclusive=1), broken(5.0), Finding(kept=1)])
+    def test_what_was_exercised_keeps_its_outcome(self, finding: Finding) -> None:
+        findings = {"cancel.minus-one": broken(1.0), "cancel.persists": finding}
+        results = decide_outcomes(findings, offers={"cancellable", "granted"})
+        waived = waive(results, [self.WAIVER], today=LAST_DAY)
+        assert waived[1] == results[1]
 
 
 def test_a_failure_whose_cause_is_not_waived_follows_from_it() -> None:

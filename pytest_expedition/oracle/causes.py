@@ -92,6 +92,20 @@ MAY_FOLLOW_FROM: Final[dict[str, tuple[str, ...]]] = {
 }
 """For each requirement those that may break it, too. No MUST follows from a SHOULD."""
 
+NEEDS: Final[dict[str, str]] = {
+    "status.terminal": "status.completes",
+    "cancel.immediate": "cancel.minus-one",
+    "cancel.persists": "cancel.minus-one",
+    "cancel.completed": "status.completes",
+    "cancel.repeat": "cancel.minus-one",
+    "refuse.message": "refuse.state",
+    "refuse.continues": "refuse.state",
+}
+"""For some requirements another one: if that is never kept, nothing shows what the first is about.
+
+No answer shows 1, or -1, or that a job goes on after its cancel was refused.
+"""
+
 _ABOUT_ONE_ANSWER: Final = frozenset({"status.message-agrees"})
 """What one answer breaks by itself: it follows only from what the same answer broke."""
 

@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition.checked import checked
-from pytest_expedition.oracle.causes import find_causes
+from pytest_expedition.oracle.causes import NEEDS, find_causes
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ class Result:
     ``kept`` is how often the promise was tested and kept, ``violation`` the proof that it was
     broken, ``follows_from`` the requirement whose failure explains it, or ``waived_cause`` if that
     failure is waived, ``inconclusive`` how often lost answers hid the result. The others say why it
-    was not tested: ``lacking`` is the capability that the target lacks, ``dialect`` the one that
-    does not have what the requirement is about, ``limit`` the limit that ended the run, ``pause``
-    the seconds that the target asked to wait, if they were too long for that limit, ``crash`` the
-    traceback of the rule. ``waiver`` is the target's waiver, if it has one, and ``waiver_state``
-    its state.
+    was not tested: ``waived_cause`` is the waived requirement that hides what this one is about,
+    ``lacking`` the capability that the target lacks, ``dialect`` the one that does not have what
+    the requirement is about, ``limit`` the limit that ended the run, ``pause`` the seconds that the
+    target asked to wait, if they were too long for that limit, ``crash`` the traceback of the rule.
+    ``waiver`` is the target's waiver, if it has one, and ``waiver_state`` its state.
     """
 
     requirement: Requirement
@@ -159,20 +159,27 @@ def waive(
 
     ``complete`` says that a whole run was judged: a recording, or one plan, cannot show that a
     waiver is not needed. A failure that is not waived gets its whole story, also where its cause is
-    waived.
+    waived. What could not be exercised, since a waived requirement is never kept, is not tested.
     """
     by_id = {waiver.id: waiver for waiver in waivers}
     waived = [
         _waived(result, by_id.get(result.requirement.id), today, complete=complete)
         for result in results
     ]
-    excused = {result.requirement.id for result in waived if result.outcome == "waived"}
-    return [
-        replace(result, follows_from="", waived_cause=result.follows_from)
-        if result.outcome == "fail" and result.follows_from in excused
-        else result
-        for result in waived
-    ]
+    excused = {result.requirement.id: result for result in waived if result.outcome == "waived"}
+    never_kept = {name for name, result in excused.items() if not result.kept}
+    return [_beside(result, excused, never_kept) for result in waived]
+
+
+def _beside(result: Result, excused: Collection[str], never_kept: Collection[str]) -> Result:
+    """Return a result as it is beside waived failures of others."""
+    if result.outcome == "fail" and result.follows_from in excused:
+        return replace(result, follows_from="", waived_cause=result.follows_from)
+    needed = NEEDS.get(result.requirement.id, "")
+    not_exercised = result.outcome == "inconclusive" and not (result.inconclusive or result.limit)
+    if not_exercised and needed in never_kept:
+        return replace(result, outcome="not-tested", waived_cause=needed)
+    return result
 
 
 def _waived(result: Result, waiver: Waiver | None, today: date, *, complete: bool) -> Result:

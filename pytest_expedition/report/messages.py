@@ -120,7 +120,7 @@ def reason(result: Result, broke: str = "") -> str:
     ``broke`` says why the suite could not go on, if it could not.
     """
     judged = _judged(result, broke)
-    if result.waived_cause:
+    if result.waived_cause and result.outcome == "fail":
         judged += (
             f" It follows from {result.waived_cause}, which is waived; to waive it too, add "
             f'[[waive]] with id = "{result.requirement.id}"'
@@ -141,6 +141,8 @@ def _judged(result: Result, broke: str) -> str:
         case "fail" | "waived":
             assert result.violation is not None
             return seen(result.violation)
+        case "not-tested" if result.waived_cause:
+            return f"cannot be tested: it needs {result.waived_cause}, which is broken and waived"
         case "not-tested":
             assert result.lacking is not None
             if result.dialect:
