@@ -113,7 +113,9 @@ def _fits(value: Any, annotation: Any) -> bool:
     if kind is tuple:
         return all(_fits(each, parts[0]) for each in value)
     if kind is Sequence:
-        return not isinstance(value, str | bytes) and all(_fits(each, *parts) for each in value)
+        # Whether a number fits depends on its type alone, and a script may have hundreds.
+        items = {type(each): each for each in value}.values() if parts == (float,) else value
+        return not isinstance(value, str | bytes) and all(_fits(each, *parts) for each in items)
     if kind is Mapping:
         return all(all(map(_fits, pair, parts)) for pair in value.items())
     return True
