@@ -71,6 +71,7 @@ class CancelledInTheQueueRuns(Instance):
     "cancel.envelope",
     "cancel.minus-one",
     "cancel.immediate",
+    "refuse.state",
     shows="one part of a job's life",
 )
 class CancelBeforeTheRowFails(Instance):
