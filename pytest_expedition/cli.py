@@ -44,6 +44,10 @@ KEPT_REQUESTS = 10_000
 EXIT_BROKE = 3
 EXIT_MISTAKE = 4
 
+SHORTEST_SECONDS = 0.001
+LONGEST_SECONDS = 10**9
+"""What options in seconds take at least and at most."""
+
 LOOK_SECONDS = 0.5
 """The pause between two looks whether a signal has come."""
 
@@ -86,7 +90,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     recording = argparse.ArgumentParser(add_help=False)
     recording.add_argument(
         "--record",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="write a trace of all requests about jobs, for `pytest-expedition check`",
     )
@@ -135,7 +139,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     )
     serve.add_argument(
         "--answers",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="a TOML file with more answers: tables [[answer]] with path, method, status and json",
     )
@@ -195,8 +199,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         "1 if from A to B a MUST got worse or a SHOULD broke, and 4 if a file is not a report, or "
         "if one report is about a client and the other about a server.",
     )
-    compare.add_argument("before", metavar="A.json", help="the older report")
-    compare.add_argument("after", metavar="B.json", help="the newer report")
+    compare.add_argument("before", type=_file, metavar="A.json", help="the older report")
+    compare.add_argument("after", type=_file, metavar="B.json", help="the newer report")
     check = commands.add_parser(
         "check",
         parents=[reporting],
@@ -208,14 +212,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     check.add_argument(
         "files",
         nargs="+",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="a HAR file, or a trace that --expedition-record wrote, also packed by gzip or zip; "
         "or the trace.zip of Playwright",
     )
     check.add_argument(
         "--config",
-        type=Path,
+        type=_file,
         metavar="FILE",
         help="target file that says which jobs can be cancelled, and how long they may take",
     )
@@ -243,7 +247,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _compare(options.before, options.after)
     if options.command == "check":
         return _check(options)
-    if options.scenario is not None and options.broken:
+    if options.scenario is not None and options.broken is not None:
         serve.error("--broken and --scenario do not work together: remove one")
     with _signals_interrupt(once=True) as received:
         run = _serve if options.scenario is None else _serve_scenario
@@ -460,19 +464,19 @@ def _host(text: str) -> str:
     return text
 
 
-def _report(name: str) -> Document:
+def _report(path: Path) -> Document:
     from pytest_expedition.protocol.validation import SchemaViolation
     from pytest_expedition.report.file import read_report
 
     try:
-        return read_report(Path(name))
+        return read_report(path)
     except OSError as error:
-        raise ValueError(f"{name}: cannot be read: {error.strerror}") from None
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     except SchemaViolation as violation:
-        raise ValueError(f"{name}: is not a JSON report: {violation}") from None
+        raise ValueError(f"{path}: is not a JSON report: {violation}") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{name}: is not JSON: {error}; compare takes reports that end in .json"
+            f"{path}: is not JSON: {error}; compare takes reports that end in .json"
         ) from None
 
 
@@ -484,11 +488,11 @@ def _complain(error: Exception) -> int:
     return EXIT_MISTAKE
 
 
-def _compare(before_name: str, after_name: str) -> int:
+def _compare(before_path: Path, after_path: Path) -> int:
     from pytest_expedition.report.comparison import compare, comparison_lines
 
     try:
-        before, after = _report(before_name), _report(after_name)
+        before, after = _report(before_path), _report(after_path)
     except ValueError as error:
         return _complain(error)
     if _is_of_a_client(before) != _is_of_a_client(after):
@@ -528,13 +532,22 @@ def _report_path(text: str) -> Path:
     return path
 
 
+def _file(text: str) -> Path:
+    if not text:  # often a variable that is not set
+        raise argparse.ArgumentTypeError("is empty: give the name of a file")
+    return Path(text)
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds above 0")
+    if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a number of seconds above 0, from {SHORTEST_SECONDS} to "
+            f"{LONGEST_SECONDS}"
+        )
     return seconds
 
 
@@ -544,10 +557,12 @@ def _serve(
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
 
-    make = _find_broken(parser, options.broken, options.dialect) if options.broken else None
+    make: Callable[[], Instance] = Instance
+    if options.broken is not None:
+        make = _find_broken(parser, options.broken, options.dialect)
 
     def make_instance() -> Instance:
-        instance = (make or Instance)()
+        instance = make()
         instance.dialect = options.dialect
         instance.clock.run()
         instance.set_pace(options.job_seconds)

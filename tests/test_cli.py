@@ -313,6 +313,7 @@ def test_the_suite_finds_out_the_dialect_of_a_server() -> None:
         (["serve", "--port=65536"], "is not a port"),
         (["check", "x", "--report=none/r.json"], "'none/r.json': the folder does not exist"),
         (["serve", "--job-seconds=0"], "'0' must be a number of seconds above 0"),
+        (["serve", "--job-seconds=1e-320"], "must be a number of seconds above 0, from 0.001 to"),
         (["serve", "--job-seconds=x"], "'x' must be a number of seconds above 0"),
         (["serve", "--broken=percnt"], "there is no broken server 'percnt'; did you mean percent?"),
         (
@@ -330,6 +331,17 @@ def test_the_suite_finds_out_the_dialect_of_a_server() -> None:
         (["list", "broken", "laging-replica"], "no entry 'laging-replica'; did you mean lagging-"),
         (["list", "odd", "zzz"], "odd has no entry 'zzz'; `pytest-expedition list odd` has all"),
         (["check", "x", "--report=/proc/r.json"], "'/proc/r.json': cannot be written: "),
+        *(
+            ([*command, ""], "is empty: give the name of a file")
+            for command in (
+                ["check"],
+                ["check", "x", "--config"],
+                ["compare", "x"],
+                ["serve", "--answers"],
+                ["serve", "--record"],
+            )
+        ),
+        (["serve", "--broken="], "--broken: there is no broken server ''"),
         (["serve", "--broken=zzz"], "'zzz'; `pytest-expedition list broken` lists"),
         (["serve", "--dialect=php"], "invalid choice: 'php' (choose from "),
         (

@@ -88,6 +88,9 @@ class TestClock:
         with pytest.raises(ValueError, match="must not be below 0"):
             Clock(seconds_per_poll=-1)
 
+    def test_a_job_ends_however_late_one_looks(self) -> None:
+        assert JobScript().progress_at(float("inf")) == 1
+
     def test_stands_still_until_told(self) -> None:
         clock = Clock()
         assert clock.now() == 0

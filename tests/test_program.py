@@ -298,6 +298,8 @@ def test_an_exit_status_that_is_not_named_is_not_held_against_it() -> None:
     [
         ({"command": "./run.sh"}, "command must be a list of texts, got './run.sh'"),
         ({"exits": {1: "broken"}}, "exit status 1 cannot mean 'broken': must be one of finished"),
+        ({"cancel_signal": 9}, "cancel_signal = 9: must be a signal that a program can handle"),
+        ({"cancel_signal": 999}, "cancel_signal = 999: must be a signal that a program can handle"),
         ({"limit_seconds": 0}, "limit_seconds must be a number above 0, got 0"),
     ],
 )
@@ -353,6 +355,7 @@ def test_the_command_client_tells_what_is_broken(
         (["--scenario=fails", "--without=fails", "--", "true"], 2, "no scenario is left"),
         (["--exit=two", "--", "true"], 2, "'two' must be an exit status and what it means"),
         (["--cancel-signal=NONE", "--", "true"], 2, "'NONE' is not a signal: must be "),
+        (["--cancel-signal=KILL", "--", "true"], 2, "'KILL' is a signal that no program can"),
         (["--dialect=php", "--", "true"], 2, "'php' must be one of system, msg, data"),
         (["--limit=0", "--", "true"], 2, "must be a number of seconds above 0"),
         (["--side-by-side=0", "--", "true"], 2, "'0' must be a number above 0"),

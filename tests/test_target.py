@@ -422,6 +422,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path, auth: str) 
 
 def test_no_url_is_taken_for_one() -> None:
     no_urls: list[Any] = ["", "http://", "//host", "http://host:0", "http://host?x=1"]
+    no_urls += ["http://a..b", "http://é☃", f"http://{64 * 'x'}.com", "http://*", "http://h:80:80"]
     for url in no_urls:
-        with pytest.raises(TargetError):
+        with pytest.raises(TargetError, match=r"^Target: url = .*: must "):
             Target(url=url)

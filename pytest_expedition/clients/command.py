@@ -243,10 +243,16 @@ def _meaning(text: str) -> tuple[int, str]:
 
 
 def _signal(name: str) -> int:
+    from pytest_expedition.clients.program import HANDLED_SIGNALS
+
     full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
     if full not in signal.Signals.__members__:
         raise argparse.ArgumentTypeError(
             f"{name!r} is not a signal: must be a name such as INT or TERM"
+        )
+    if signal.Signals[full] not in HANDLED_SIGNALS:
+        raise argparse.ArgumentTypeError(
+            f"{name!r} is a signal that no program can handle: must be one such as INT or TERM"
         )
     return int(signal.Signals[full])
 

@@ -35,6 +35,11 @@ LIMIT_SECONDS: Final = 60.0
 WORDS: Final[tuple[Saying, ...]] = ("finished", "failed", "cancelled", "gave-up")
 """What an exit status may mean."""
 
+HANDLED_SIGNALS: Final = signal.valid_signals() - {
+    getattr(signal, name, None) for name in ("SIGKILL", "SIGSTOP")
+}
+"""The signals that a program can handle."""
+
 _LOOK_SECONDS: Final = 0.02
 _LAST_OUTPUT: Final = 2000
 _NEEDS_CANCEL: Final = "no signal is given that makes the program cancel its job"
@@ -67,6 +72,10 @@ class Program:
                 raise ValueError(
                     f"exit status {status} cannot mean {word!r}: must be one of {', '.join(WORDS)}"
                 )
+        if self.cancel_signal not in {None, *HANDLED_SIGNALS}:
+            raise ValueError(
+                f"cancel_signal = {self.cancel_signal}: must be a signal that a program can handle"
+            )
         for name in ("job_seconds", "limit_seconds"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be a number above 0, got {getattr(self, name)!r}")

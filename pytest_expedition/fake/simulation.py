@@ -134,8 +134,8 @@ class JobScript:
 
     def progress_at(self, seconds: float) -> float:
         """Return the state of a job after ``seconds`` if it is not cancelled."""
-        step = min(int(seconds / self.step_seconds + 1e-9), len(self.progress) - 1)
-        return self.progress[step]
+        step = min(seconds / self.step_seconds + 1e-9, len(self.progress) - 1)
+        return self.progress[int(step)]
 
     @property
     def seconds_to_finish(self) -> float:

@@ -154,9 +154,14 @@ def check_url(url: str, where: str) -> None:
 
     ``where`` is the name of the setting that holds it.
     """
+    import requests  # only where a target is asked for
+
     try:
         parts = urlsplit(url)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        if good:  # can its host be looked up, and is it an address for requests?
+            str(parts.hostname).encode("idna")
+            requests.Request("GET", url).prepare()
     except ValueError:
         good = False
     if not good or parts.query or parts.fragment or any(x.isspace() for x in url):
