@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -53,6 +54,15 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):  # a number of too many digits, or lists too deep
         return "a value that is too large"
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def require_json(where: str, **values: object) -> None:
+    """Raise ``ValueError`` for the first value that cannot be written as JSON."""
+    for name, value in values.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:  # noqa: PERF203
+            raise ValueError(f"{where}: {name}: cannot be written as JSON: {error}") from None
 
 
 def _checking(function: Callable[..., Any], annotated: Any) -> Callable[..., Any]:

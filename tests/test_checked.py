@@ -119,6 +119,18 @@ WRONG_VALUES: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     ),
     "step_seconds must be above 0": (JobScript.steady, {"seconds": 0}),
     "step_seconds must be above 0 and finite": (JobScript, {"step_seconds": ENDLESS}),
+    "JobScript: next_step: cannot be written as JSON: Object of type set is not ": (
+        JobScript,
+        {"next_step": [{1}]},
+    ),
+    "JobScript: tasks: cannot be written as JSON: Out of range float values": (
+        JobScript,
+        {"tasks": [{"code": float("nan")}]},
+    ),
+    "JobScript: next_step: cannot be written as JSON: Object of type object": (
+        Situation,
+        {"next_step": [object()]},
+    ),
     "seconds_per_poll must not be below 0, or infinite, got inf": (
         Clock,
         {"seconds_per_poll": ENDLESS},

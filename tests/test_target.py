@@ -343,7 +343,18 @@ def test_the_path_of_a_recipe_is_as_it_is_sent(path: str) -> None:
         JobRecipe(name="import", path=path)
 
 
-@pytest.mark.parametrize("path", ["/api/v1/agent/stop", "/api/v1/agent/2/stop", "/api/v1/job/7"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/agent/stop",
+        "/api/v1/agent/2/stop",
+        "/api/v1/job/7",
+        "/api/v1/job",
+        "/api//v1/agent//stop",
+        "/api/v1/%61gent/stop",
+        "/api/v1/Agent/stop",
+    ],
+)
 def test_a_recipe_is_about_no_job_and_no_agent(path: str) -> None:
     """Only `control = true` allows to stop the agent."""
     with pytest.raises(ValueError, match="must create a job; requests about jobs and the agent"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pytest_expedition import real_time
-from pytest_expedition.checked import checked
+from pytest_expedition.checked import checked, require_json
 
 CANCELLED: Final = -1.0
 FINISHED: Final = 1.0
@@ -112,6 +112,7 @@ class JobScript:
     refusal: str = "The current job cannot be cancelled"
 
     def __post_init__(self) -> None:
+        require_json("JobScript", tasks=self.tasks, next_step=self.next_step)
         if not self.progress:
             raise ValueError("progress needs at least one state")
         if not all(0 <= state <= FINISHED for state in self.progress):
