@@ -161,8 +161,8 @@ def test_series_of_requests_find_no_fault(
         ("system", "creation-twice-is-conflict"),
         ("system", "cancel-message-as-text"),
         ("data", "text-job-id"),
-        ("data", "word-of-the-queue"),
-        ("data", "no-content"),
+        pytest.param("data", "word-of-the-queue", marks=pytest.mark.long),
+        pytest.param("data", "no-content", marks=pytest.mark.long),
     ],
 )
 def test_a_server_that_breaks_it_is_found_out(dialect: DescribedDialect, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from dataclasses import replace
 from http import HTTPStatus
@@ -48,16 +49,21 @@ def routes(path: str) -> set[str]:
     return {read.rstrip("/") for read in readings.paths(path)}
 
 
+@functools.cache
+def malformed_ids_of(ended: int) -> list[tuple[str, tuple[str, ...]]]:
+    return list(malformed_ids(ended))
+
+
 def listed(request: Request, own: set[int], recipes: Iterable[str]) -> list[str]:
     """Return the names of the entries of the list that a request matches."""
     sent = f"{request.method} {request.path}" + (f"?{request.query}" if request.query else "")
     if sent in recipes:
         return ["creation"]
-    malformed = {text: methods for each in own for text, methods in malformed_ids(each)}
+    malformed = [each for ended in own for each in malformed_ids_of(ended)]
     ids = {
         "job": set(map(str, own)),
         "far": {str(each + FAR) for each in own},
-        "malformed": {text for text, methods in malformed.items() if request.method in methods},
+        "malformed": {text for text, methods in malformed if request.method in methods},
         "agent": {"7"},
         "status": {"all", "completed", "pending", "cancelled"},
         "page": {"1"},

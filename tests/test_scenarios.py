@@ -80,8 +80,10 @@ def test_the_model_client_copes_with_every_scenario_in_another_dialect(
 IN_DATA = {name for name, each in SCENARIOS.items() if each.situation.dialect == "data"}
 
 
-@pytest.mark.expedition_scenarios(dialect="data")
-def test_the_model_client_of_the_api_reference_copes_with_every_scenario(
+@pytest.mark.expedition_scenarios(
+    "ordinary", "fails", "fails-at-two-thirds", "cancelled-by-another", dialect="data"
+)
+def test_the_model_client_of_the_api_reference_copes(
     expedition_scenario: ExpeditionScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", expedition_scenario.sleep)
@@ -95,6 +97,14 @@ def test_the_model_client_of_the_api_reference_copes_with_every_scenario(
     )
     client.session.close()
     assert not broken_promises(expedition_scenario.results)
+
+
+@pytest.mark.long
+@pytest.mark.expedition_scenarios(dialect="data")
+def test_the_model_client_of_the_api_reference_copes_with_every_scenario(
+    expedition_scenario: ExpeditionScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_the_model_client_of_the_api_reference_copes(expedition_scenario, monkeypatch)
 
 
 def test_a_client_that_goes_by_the_state_alone_misses_a_failure_below_one(

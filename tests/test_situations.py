@@ -347,7 +347,10 @@ class Waits(SkippingClock):
     waits = True
 
 
-@pytest.mark.parametrize("seconds", [60.0, pytest.param(120.0, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "seconds",
+    [20.0, pytest.param(60.0, marks=pytest.mark.long), pytest.param(120.0, marks=pytest.mark.long)],
+)
 def test_thorough_exercises_every_situation(
     expedition_server: ExpeditionServer, seconds: float
 ) -> None:
