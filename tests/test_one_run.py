@@ -229,6 +229,13 @@ def test_strict_may_be_a_boolean_of_toml(
     assert pytester.runpytest_inprocess(*SMOKE).ret == status
 
 
+def test_a_setting_of_the_ini_file_that_is_no_boolean_is_named(pytester: pytest.Pytester) -> None:
+    path = pytester.makeini("[pytest]\nexpedition_strict = maybe\n")
+    result = pytester.runpytest_inprocess(*SMOKE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {path}: expedition_strict: invalid truth value 'maybe'"])
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "options",

@@ -171,6 +171,18 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_judged(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("sink", ["> /dev/full", "| true"])
+def test_the_report_on_a_client_is_written_although_the_output_fails(
+    sink: str, folder: Path
+) -> None:
+    client = "client --scenario=ordinary --scenario=fails --side-by-side=1 --report r.json -- true"
+    done = shell(f"expedition {client} {sink}", folder)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    document = json.loads((folder / "r.json").read_text(encoding="utf-8"))
+    assert document["verdict"] == "non-conformant"
+
+
 def test_a_report_replaces_a_link_that_leads_nowhere(folder: Path) -> None:
     (folder / "loop.json").symlink_to("loop.json")
     done = shell("expedition check loop.json", folder)

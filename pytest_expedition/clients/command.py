@@ -134,10 +134,11 @@ def run(options: argparse.Namespace, *, listen: Listen) -> int:
         job_seconds=options.job_seconds,
         limit_seconds=options.limit,
     )
+    output = _Output(needed=not options.report)
     left_out = {each.id: why for each in scenarios if (why := program.lacks(each.situation))}
     try:
         chosen = [each for each in scenarios if each.id not in left_out]
-        found = _try_all(program, chosen, options.side_by_side, listen)
+        found = _try_all(program, chosen, options.side_by_side, listen, output)
     except OSError as error:
         if error.filename is None:
             raise  # not about the command: the output cannot be written, for example
@@ -145,16 +146,42 @@ def run(options: argparse.Namespace, *, listen: Listen) -> int:
         return EXIT_MISTAKE
     if left_out:
         why = next(iter(left_out.values()))
-        print(f"not tested: {', '.join(left_out)}: {why} (--cancel-signal)")
+        output.print(f"not tested: {', '.join(left_out)}: {why} (--cancel-signal)")
     if not found:
         print("no scenario is left", file=sys.stderr)
         return EXIT_MISTAKE
     document = assemble([each["run"] for each in found], list(promise_entries(found)))
-    return _tell(document, options.report, strict=options.strict)
+    status = _tell(document, options.report, output, strict=options.strict)
+    if output.error is not None:
+        raise output.error
+    return status
+
+
+class _Output:
+    """Standard output. Unless it is ``needed``, what is printed after an error is dropped."""
+
+    def __init__(self, *, needed: bool) -> None:
+        self._needed = needed
+        self.error: OSError | None = None
+
+    def print(self, *lines: str) -> None:
+        """Print lines."""
+        if self.error is not None:
+            return
+        try:
+            print(*lines, sep="\n", flush=True)
+        except OSError as error:
+            if self._needed:
+                raise
+            self.error = error
 
 
 def _try_all(
-    program: Program, scenarios: Sequence[Scenario], side_by_side: int, listen: Listen
+    program: Program,
+    scenarios: Sequence[Scenario],
+    side_by_side: int,
+    listen: Listen,
+    output: _Output,
 ) -> list[TrialFound]:
     """Run the program in all scenarios, and tell of each as it ends.
 
@@ -177,7 +204,7 @@ def _try_all(
             for scenario, (tried, started, seconds) in zip(
                 scenarios, pool.map(try_one, scenarios), strict=True
             ):
-                found.append(_told(scenario, tried, started, seconds))
+                found.append(_told(scenario, tried, started, seconds, output))
         except BaseException:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -185,17 +212,19 @@ def _try_all(
     return found
 
 
-def _told(scenario: Scenario, tried: Tried, started: datetime, seconds: float) -> TrialFound:
+def _told(
+    scenario: Scenario, tried: Tried, started: datetime, seconds: float, output: _Output
+) -> TrialFound:
     from pytest_expedition.clients.report import client_failure, scenario_entry
 
     broken = [each for each in tried.results if each.outcome in {"fail", "error"}]
-    print(f"{scenario.id:26}{_how_it_went(broken, tried)}  ({seconds:.1f} s)", flush=True)
+    output.print(f"{scenario.id:26}{_how_it_went(broken, tried)}  ({seconds:.1f} s)")
     if broken:
         lines = client_failure(scenario, tried.transcript, broken).splitlines()
         if tried.output.strip():
             lines += ["", "The end of what the program wrote:"]
             lines += [f"  {line}" for line in tried.output.strip().splitlines()[-10:]]
-        print(*(f"    {line}".rstrip() for line in lines), "", sep="\n")
+        output.print(*(f"    {line}".rstrip() for line in lines), "")
     return scenario_entry(
         scenario,
         tried.transcript,
@@ -215,12 +244,12 @@ def _how_it_went(broken: Sequence[Result], tried: Tried) -> str:
     return "killed before it had said how the job ended" if killed else "ok"
 
 
-def _tell(document: Document, reports: Sequence[Path], *, strict: bool) -> int:
+def _tell(document: Document, reports: Sequence[Path], output: _Output, *, strict: bool) -> int:
     from pytest_expedition.report.file import write_all
     from pytest_expedition.report.text import requirement_line, verdict_lines
 
-    print(*map(requirement_line, document["requirements"]), sep="\n")
-    print("", *verdict_lines(document), sep="\n")
+    output.print(*map(requirement_line, document["requirements"]))
+    output.print("", *verdict_lines(document))
     if not write_all(document, reports) or document["verdict"] == "error":
         return EXIT_BROKE
     counts = {"MUST", "SHOULD"} if strict else {"MUST"}

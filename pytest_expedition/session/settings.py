@@ -64,7 +64,7 @@ def setting(config: pytest.Config, name: str) -> str:
             return str(found)
     try:
         return str(config.getini(f"expedition_{name}"))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, pytest.UsageError) as error:  # depends on the pytest
         raise pytest.UsageError(f"{config.inipath}: expedition_{name}: {error}") from None
 
 
