@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pytest_expedition.oracle import rules
-from pytest_expedition.oracle.rules import Finding
+from pytest_expedition.oracle.rules import NOTHING, Finding
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from pytest_expedition.oracle.history import History
     from pytest_expedition.protocol.envelope import Dialect
-
-
-_NOTHING: Final = Finding()
 
 
 @dataclass(kw_only=True)
@@ -48,7 +45,7 @@ class Judged:
 
     def add(self, name: str, found: Finding) -> None:
         """Add what a rule found in a part of the recording, and keep the shortest proof."""
-        if found == _NOTHING:
+        if found is NOTHING:
             return
         known = self.findings[name]
         violations = known.violations

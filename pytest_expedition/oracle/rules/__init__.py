@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pytest_expedition.oracle.history import created_id
 from pytest_expedition.oracle.rules import (
@@ -42,6 +42,7 @@ __all__ = [
     "ACROSS_JOBS",
     "INCONCLUSIVE",
     "KEPT",
+    "NOTHING",
     "RULES",
     "Finding",
     "Judgement",
@@ -71,6 +72,10 @@ class Finding:
     first_broken: dict[Hashable, float] = field(default_factory=dict)
     inconclusive: int = 0
     crash: str = ""
+
+
+NOTHING: Final = Finding()
+"""What a rule found that had nothing to check, as most have in a history of one job."""
 
 
 def judge(history: History, requirements: Iterable[str] = CATALOGUE) -> dict[str, Finding]:
@@ -117,6 +122,8 @@ def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> 
                 violations.append(judgement)
     except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
         crash = traceback.format_exc()
+    if not (kept or inconclusive or crash or violations):
+        return NOTHING
     first_broken: dict[Hashable, float] = {}
     for violation in violations:
         if not violation.proof:
