@@ -331,6 +331,8 @@ def _run_client(options: argparse.Namespace) -> int:
         part = str(next(numbers))
         return [] if path is None else [to_trace(path, url=url, part=lambda: part)]
 
+    if path is not None and os.path.realpath(path) in map(os.path.realpath, options.report):
+        return _complain(ValueError(f"--report {path} would replace the trace: name another file"))
     if path is not None and not _begin_trace(path):
         return EXIT_MISTAKE
     try:

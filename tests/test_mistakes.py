@@ -202,6 +202,7 @@ LONG = 300 * "x"
         ("--expedition-record=no/t.jsonl", "no/t.jsonl': the folder does not exist"),
         (f"--expedition-report={LONG}.md", "cannot be written: File name too long"),
         (f"--expedition-report={LONG[:240]}.md", "cannot be written: File name too long"),
+        ("--expedition-report=a.md --expedition-record=./a.md", "a report would replace it: name"),
         (f"--expedition-record={LONG}.jsonl", "cannot be written: File name too long"),
         ("--expedition-profile=big", "invalid choice: 'big'"),
         (
@@ -215,7 +216,7 @@ def test_a_setting_that_cannot_be_used(
 ) -> None:
     monkeypatch.setenv(KEY, "secret")
     (pytester.path / "report.json").write_text('{"tool": {}, "requirements": []}')
-    result = pytester.runpytest_inprocess(*CONTRACT, settings)
+    result = pytester.runpytest_inprocess(*CONTRACT, *settings.split())
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert told in result.stderr.str()
 
@@ -247,6 +248,7 @@ def test_a_target_file_that_cannot_be_used(
         (["check", "page.html"], 4, "page.html: is not a recording: give a HAR file"),
         (["serve", "--record=no/t.jsonl"], 2, "the trace no/t.jsonl cannot be written: No such"),
         (["client", "--record=no/t.jsonl", "--", "true"], 4, "no/t.jsonl cannot be written: No"),
+        (["client", "--record=a.md", "--report=a.md", "--", "true"], 4, "would replace the trace"),
     ],
 )
 def test_a_file_that_cannot_be_used(

@@ -145,6 +145,8 @@ def record_path(config: pytest.Config) -> Path | None:
         mistake = "must be a file" if path.is_dir() else mistake
     except OSError as error:
         mistake = f"cannot be written: {error.strerror}"
+    if os.path.realpath(path) in map(os.path.realpath, report_paths(config)):
+        mistake = "a report would replace it: name another file"
     if mistake:
         raise pytest.UsageError(f"expedition_record = {str(path)!r}: {mistake}")
     return path
