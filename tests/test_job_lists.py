@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import JOB, PAGE, Story, error, in_data, verdict_on
+from in_process import in_process
 
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle.job_lists import (
@@ -645,7 +646,7 @@ def run(make: Callable[[], Asked], **changes: Any) -> tuple[list[str], dict[str,
         made.append(make())
         return made[-1]
 
-    with embedded_target(kept) as target:
+    with in_process(), embedded_target(kept) as target:
         changed: Target = replace(target, **changes)
         record = run_contract(changed, profile="smoke", seed=1)
     assert record.reason == ""

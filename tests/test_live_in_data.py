@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
+from in_process import in_process
 
 from pytest_expedition import JobRecipe
 from pytest_expedition.fake.instance import (
@@ -112,7 +113,7 @@ def test_it_tells_the_agent_by_post_where_get_is_not_known() -> None:
         made.append(ToldByPost())
         return made[-1]
 
-    with embedded_target(make) as target:
+    with in_process(), embedded_target(make) as target:
         few = replace(target, limits=replace(target.limits, jobs=12))
         record = run_contract(few, profile="default", seed=1)
     outcomes = {each.requirement.id: each.outcome for each in record.results}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from histories import Story
+from in_process import in_process
 
 from pytest_expedition import validate
 from pytest_expedition.cli import main
@@ -86,7 +87,11 @@ HONEST_AND_BROKEN = (
 def test_a_recorded_run_is_judged_as_the_run_was(tmp_path: Path, name: str) -> None:
     path = tmp_path / "trace.jsonl"
     make = BROKEN[name].make if name else Instance
-    with embedded_target(make) as target, Recorder(path, server=target.url) as recorder:
+    with (
+        in_process(),
+        embedded_target(make) as target,
+        Recorder(path, server=target.url) as recorder,
+    ):
         conformance = run_contract(target, profile="smoke", seed=1, record=recorder.write)
         document = document_of(
             judge_files([path], recipes=target.jobs, offers=target.offers).record

@@ -106,6 +106,7 @@ def run(pytester: pytest.Pytester, *options: str) -> tuple[Any, dict[str, Any]]:
     return result, document
 
 
+@pytest.mark.usefixtures("no_http")
 def test_a_plan_that_fails_is_kept_beside_the_report_and_replayed(
     pytester: pytest.Pytester,
 ) -> None:
@@ -149,6 +150,7 @@ def keep(pytester: pytest.Pytester, recipe: str) -> str:
     return str(pytester.makefile(".json", plan=json.dumps(document)))
 
 
+@pytest.mark.usefixtures("no_http")
 def test_nothing_but_the_plan_is_carried_out(pytester: pytest.Pytester) -> None:
     _, document = run(pytester, f"--expedition-replay={keep(pytester, 'export')}")
     assert document["jobs"] == 1
@@ -195,6 +197,7 @@ def test_mistakes_are_told_before_anything_runs(
     result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
 
 
+@pytest.mark.usefixtures("no_http")
 def test_what_a_run_sends_is_recorded(pytester: pytest.Pytester) -> None:
     path = pytester.path / "trace.jsonl"
     _, document = run(pytester, "--expedition-profile=smoke", f"--expedition-record={path}")

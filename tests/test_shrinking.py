@@ -110,7 +110,7 @@ def test_of_a_fixed_plan_what_shows_the_fault_is_left(
     name: str, requirement: str, size: tuple[int, int]
 ) -> None:
     with in_process(), embedded_target(BROKEN[name].make) as target:
-        found = run_share(target, profile="default", seed=1)
+        found = run_share(target, profile="default", seed=1, share=(0, 25))
         plan, _ = found.smallest[requirement]
         assert plan.size[:2] == size
         replayed = run_contract(target, plan=plan)
