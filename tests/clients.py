@@ -130,9 +130,9 @@ class Asynchronous(Client):
         return asyncio.run(self.send_async(method, path))
 
     async def send_async(self, method: str, path: str) -> tuple[int, bytes]:
-        async with httpx.AsyncClient(headers=self.headers(), trust_env=False) as session:
+        async with httpx.AsyncClient(trust_env=False, timeout=10, verify=False) as session:  # noqa: S501 - no TLS here
             try:
-                answer = await session.request(method, f"{self.api}/{path}", timeout=10)
+                answer = await session.request(method, f"{self.api}/{path}", headers=self.headers())
             except httpx.HTTPError as error:
                 raise Unanswered from error
         return answer.status_code, answer.content
