@@ -649,6 +649,7 @@ class TestSituation:
             (lambda: Situation(fails=True, progress=[0, 0.5]), "only in the dialect 'data'"),
             (lambda: Situation(cancelled_after=-1), "cancelled_after must not be below 0"),
             (lambda: Situation(jobs=0), "jobs and first_id must not be below 1"),
+            (lambda: Situation(first_id=10**19 - 1, jobs=2), "no id may be above 9999999999999"),
             (lambda: Situation(cancel_too_late=True, progress=[0]), "never finishes"),
             (lambda: Situation(outages=["lost"]), "outages = ['lost']: must be a list of Outage"),  # type: ignore[list-item]
             (lambda: Outage(kind="500"), "kind = '500': must be one of unavailable"),  # type: ignore[arg-type]

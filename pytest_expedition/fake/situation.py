@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pytest_expedition.checked import checked
 from pytest_expedition.fake.dialects import WRITTEN, DialectName
 from pytest_expedition.fake.http import Response
-from pytest_expedition.fake.instance import CANCEL_PATH, Instance
+from pytest_expedition.fake.instance import CANCEL_PATH, MAX_JOB_ID, Instance
 from pytest_expedition.fake.job_requests import JOB_REQUESTS
 from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID, Clock, JobScript
 
@@ -117,6 +117,8 @@ class Situation:
             raise ValueError("cancelled_after must not be below 0")
         if self.jobs < 1 or self.first_id < 1 or not self.agent_idle >= 0:
             raise ValueError("jobs and first_id must not be below 1, agent_idle not below 0")
+        if self.first_id + self.jobs - 1 > MAX_JOB_ID:
+            raise ValueError(f"first_id = {self.first_id}: no id may be above {MAX_JOB_ID}")
         endless = self.seconds_to_finish == float("inf")
         if self.cancel_too_late and endless:
             raise ValueError("cancel_too_late: the job never finishes")
