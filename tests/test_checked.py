@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+import requests
 
 from pytest_expedition import (
     Clock,
@@ -211,6 +212,16 @@ def test_what_is_set_on_a_monitor_is_checked_too() -> None:
         monitor.job_seconds = wrong
     with pytest.raises(TypeError, match="Monitor: jobs = '3': must be a list of JobRecipe"):
         monitor.jobs = wrong
+
+
+def test_the_trace_of_a_monitor_may_be_named_by_a_text(
+    expedition_server: ExpeditionServer, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.jsonl"
+    monitor = Monitor(expedition_server, record=str(trace))
+    requests.get(f"{expedition_server.url}/api/v1/job/status/1619", timeout=10)
+    monitor.stop()
+    assert "/api/v1/job/status/1619" in trace.read_text(encoding="utf-8")
 
 
 def test_what_a_scenario_is_given(expedition_server: ExpeditionServer) -> None:

@@ -52,7 +52,7 @@ def require_report_path(path: Path) -> None:
             raise ValueError("the folder does not exist")
         if path.is_dir():
             raise ValueError("must be a file")
-        path = real_path(path)
+        path = _real_path(path)
         if path.exists() and not path.is_file():  # a device or a pipe
             path.open("a").close()
         else:
@@ -81,7 +81,7 @@ def write_all(document: Document, paths: Iterable[Path]) -> bool:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file as a whole, or leave it as it was."""
-    path = real_path(path)  # where it is a link, that stays
+    path = _real_path(path)  # where it is a link, that stays
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
@@ -94,7 +94,7 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
-def real_path(path: Path) -> Path:
+def _real_path(path: Path) -> Path:
     """Return where a path leads to; unlike ``Path.resolve`` also where links go in a circle."""
     return Path(os.path.realpath(path))
 
