@@ -207,6 +207,7 @@ class FirstPollFindsNothing(_Hides):
     "last-of-many-invisible",
     "create.visible",
     "status.envelope",
+    "cancel.minus-one",
     "cancel.persists",
     "refuse.continues",
     shows="while others are under way",
