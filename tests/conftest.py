@@ -42,7 +42,7 @@ ONLY_OURS = {
 }
 """The environment in which pytest loads no other plugin unless it is named: some take seconds.
 
-One that is part of pytest collects garbage five times at the end.
+`unraisableexception`, which is pytest's own, collects garbage five times at the end of each run.
 """
 
 

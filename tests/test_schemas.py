@@ -12,6 +12,8 @@ from typing import Any, get_args
 import pytest
 from histories import RAISED, envelope, error, in_data, job_fields
 from jsonschema import Draft202012Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 import pytest_expedition
 from pytest_expedition import SCHEMA_NAMES, SchemaViolation, schema, validate, validator
@@ -148,6 +150,21 @@ def test_what_a_dialect_shows_in_every_answer_may_not_be_missing(
     else:
         may_be = name.startswith("status") and path[-1] in ONLY_SOMETIMES
     assert validator(name).is_valid(without) == may_be
+
+
+REGISTRY: Registry[Any] = map(DRAFT202012.create_resource, map(schema, SCHEMA_NAMES)) @ Registry()
+
+
+@pytest.mark.parametrize("kind", ["creation", "status", "cancel"])
+def test_validators_judge_as_the_schemas_do_with_their_references(kind: Any) -> None:
+    with_references = Draft202012Validator(schema(kind), registry=REGISTRY)
+    judged = set()
+    for name, path in FIELDS:
+        document = changed(EXAMPLES[name], path, None)
+        valid = with_references.is_valid(document)
+        assert validator(kind).is_valid(document) == valid, (name, path)
+        judged.add(valid)
+    assert judged == {True, False}
 
 
 @pytest.mark.parametrize(("name", "path"), [each for each in FIELDS if each[1][-1] != "errors"])

@@ -103,9 +103,9 @@ def validator(name: SchemaName) -> Draft202012Validator:
 
 @functools.cache
 def _without_references(name: SchemaName, pointer: str = "") -> Any:
-    """Return a schema, or the part that a JSON pointer names, with each reference replaced.
+    """Return a schema, or its part at a JSON pointer, with what each reference names in its place.
 
-    jsonschema takes half of the time for references. And without `$schema`: with it, jsonschema
+    jsonschema spends half of its time on references. `$schema` is left out: with it, jsonschema
     would use its own idea of a number.
     """
     part: Any = schema(name)
