@@ -168,7 +168,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Check the markers, and the settings of a contract that is about to run."""
+    """Check the markers, and the settings of a contract that is about to run.
+
+    pytest comes here, too, where an error or Ctrl-C ends the collection; that is told as it is.
+    """
+    if _COLLECTED not in session.config.stash:
+        return
     mistakes = session.config.stash.get(_MISTAKES, [])
     if mistakes:
         raise pytest.UsageError("\n".join(mistakes))
@@ -180,7 +185,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return  # the controller checks, or the test that needs the setting
     asked_for = any(CONTRACT_MODULE in argument for argument in session.config.args)
-    if asked_for and not session.config.stash.get(_COLLECTED, False) and not session.testsfailed:
+    if asked_for and not session.config.stash[_COLLECTED] and not session.testsfailed:
         from pytest_expedition.session.settings import hidden_contract
 
         raise pytest.UsageError(hidden_contract(session.config))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from test_plugin import LETS_ANYBODY_IN, SLIPS_BACK, SMOKE, report_of
 
+from pytest_expedition import contract
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
@@ -191,6 +193,33 @@ def test_a_session_that_stops_at_the_first_failure_says_what_its_verdict_is_abou
     broken = {x["id"] for x in document["requirements"] if x["outcome"] == "fail"}
     assert broken - {*document["not_selected"]}
     assert "cancel.isolation" in broken & {*document["not_selected"]}
+
+
+def test_what_ends_the_collection_is_told_as_it_is(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(*SMOKE, "no_such_test.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = result.stderr.str()
+    assert "not found: no_such_test.py" in told
+    assert "hidden" not in told
+
+
+def test_ctrl_c_ends_the_collection(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(interrupts="def pytest_collect_file(): raise KeyboardInterrupt")
+    result = pytester.runpytest_subprocess("-p", "interrupts", *SMOKE)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert "hidden" not in result.stderr.str()
+
+
+def test_of_an_option_that_hides_the_contract_only_the_kind_is_told(
+    pytester: pytest.Pytester,
+) -> None:
+    """The usual python_functions, `test`, is a prefix."""
+    result = pytester.runpytest_inprocess(
+        *SMOKE, f"--ignore={Path(contract.__file__).with_name('test_contract.py')}"
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = result.stderr.str()
+    assert "they are hidden by an option that hides tests, such as --ignore" in told
 
 
 @pytest.mark.usefixtures("embedded")

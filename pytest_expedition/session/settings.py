@@ -230,11 +230,15 @@ def require_one_run(session: pytest.Session) -> None:
 
 def hidden_contract(config: pytest.Config) -> str:
     """Say why pytest collected no test of the contract, though it was asked for."""
-    rules = (("python_files", "test_*.py"), ("python_functions", "test_*"))
+    # Patterns of files are globs; those of functions are prefixes, too.
+    rules = (("python_files", "test_*.py", ""), ("python_functions", "test_*", "*"))
     changed = [
         f"{name} = {' '.join(config.getini(name))!r} (add `-o {name}={usual}`)"
-        for name, usual in rules
-        if not any(fnmatch.fnmatch(usual.replace("*", "contract"), x) for x in config.getini(name))
+        for name, usual, more in rules
+        if not any(
+            fnmatch.fnmatch(usual.replace("*", "contract"), pattern + more)
+            for pattern in config.getini(name)
+        )
     ]
     return (
         "pytest collected no test of pytest_expedition.contract: they are hidden by "
