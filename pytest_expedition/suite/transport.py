@@ -252,6 +252,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+"""An option of Linux: what came is acknowledged at once. Many small servers send headers and body
+apart, and wait with the body for that; each answer would take 40 ms. It wears off, so it is set
+before each read."""
+
+
 class _TooLongError(HTTPError):
     """The answer is larger than ``MOST_BYTES``."""
 
@@ -283,6 +289,10 @@ class _BoundedSocket(io.RawIOBase):
             raise _TooLongError
         if left < float("inf"):
             self._connection.settimeout(left)
+        if _QUICKACK is not None:
+            # There are connections without options: TLS within TLS, by way of a proxy.
+            with contextlib.suppress(OSError, AttributeError):
+                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         count = self._raw.readinto(buffer)
         self._left = max(self._left - (count or 0), 0)
         return count
