@@ -78,21 +78,16 @@ def test_the_first_cause_of_a_chain_is_named() -> None:
     assert found == {"status.monotonic": "status.identity", "cancel.isolation": "status.identity"}
 
 
-@pytest.mark.parametrize(("explained", "broken"), [(1, 2), (2, 4), (3, 5), (3, 6)])
-def test_of_two_broken_by_the_same_answers_the_more_special_one_is_the_cause(
-    explained: int, broken: int
-) -> None:
-    jobs: dict[Hashable, float] = {job: 5.0 + job for job in range(broken)}
-    special: dict[Hashable, float] = {job: jobs[job] for job in range(explained)}
-    assert causes(status_monotonic=jobs, cancel_isolation=special) == {
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_of_two_broken_by_the_same_answers_the_more_special_one_is_the_cause(jobs: int) -> None:
+    broken: dict[Hashable, float] = {job: 5.0 + job for job in range(jobs)}
+    assert causes(status_monotonic=broken, cancel_isolation={**broken, 9: 9.0}) == {
         "status.monotonic": "cancel.isolation"
     }
 
 
-@pytest.mark.parametrize(("explained", "broken"), [(1, 3), (2, 5), (3, 7), (4, 9)])
-def test_what_explains_less_than_half_of_the_jobs_is_not_the_cause(
-    explained: int, broken: int
-) -> None:
+@pytest.mark.parametrize(("explained", "broken"), [(1, 2), (1, 3), (3, 4)])
+def test_what_explains_only_some_of_the_jobs_is_not_the_cause(explained: int, broken: int) -> None:
     jobs: dict[Hashable, float] = {job: 5.0 + job for job in range(broken)}
     special: dict[Hashable, float] = {job: jobs[job] for job in range(explained)}
     assert causes(status_monotonic=jobs, cancel_isolation=special) == {
@@ -100,21 +95,15 @@ def test_what_explains_less_than_half_of_the_jobs_is_not_the_cause(
     }
 
 
-@pytest.mark.parametrize(
-    ("explained", "broken", "follows"),
-    [(2, 3, False), (2, 4, False), (3, 6, False), (2, 5, True), (3, 7, True)],
-)
-def test_what_explains_half_of_the_jobs_does_not_follow_from_what_has_another_cause(
-    *, explained: int, broken: int, follows: bool
-) -> None:
-    jobs: dict[Hashable, float] = {job: 5.0 + job for job in range(broken)}
-    special: dict[Hashable, float] = {job: jobs[job] for job in range(explained)}
+def test_what_explains_only_some_of_the_jobs_has_the_same_cause() -> None:
     found = causes(
-        status_monotonic=jobs, cancel_completed={broken - 1: 1.0}, cancel_isolation=special
+        status_monotonic={1: 5.0, 2: 6.0, 3: 7.0},
+        cancel_completed={3: 1.0},
+        cancel_isolation={1: 5.0, 2: 6.0},
     )
     assert found == {
         "status.monotonic": "cancel.completed",
-        **({"cancel.isolation": "cancel.completed"} if follows else {}),
+        "cancel.isolation": "cancel.completed",
     }
 
 

@@ -136,8 +136,8 @@ def _precedes(cause: str, name: str, broken: Mapping[str, Mapping[Hashable, floa
     """Whether one requirement was broken before another, about the jobs that broke both.
 
     Two that may follow from each other are often broken by the same answers. Then the more special
-    one, which is the later in the catalogue, is the cause, unless it explains less than half of the
-    jobs that broke the other.
+    one, which is the later in the catalogue, is the cause if it explains all jobs that broke the
+    other.
     """
     earlier, later = broken[cause], broken[name]
     both = earlier.keys() & later.keys()
@@ -148,5 +148,5 @@ def _precedes(cause: str, name: str, broken: Mapping[str, Mapping[Hashable, floa
     if name not in MAY_FOLLOW_FROM.get(cause, ()) or any(earlier[x] < later[x] for x in both):
         return True
     if _PLACES[cause] > _PLACES[name]:
-        return 2 * len(both) >= len(later)
-    return 2 * len(both) < len(earlier)
+        return later.keys() <= earlier.keys()
+    return not earlier.keys() <= later.keys()
