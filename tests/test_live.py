@@ -996,6 +996,15 @@ class TestTime:
         assert record.jobs >= 31
         assert sum(not each.exercised for each in record.situations) <= 2
 
+    @pytest.mark.parametrize("profile", ["smoke", "default"])
+    def test_a_plan_that_fails_is_kept_without_jobs_that_were_not_created(
+        self, serve: Any, profile: ProfileName
+    ) -> None:
+        """There was no time for them, and a replay needs none."""
+        server, target = serve(BROKEN["lagging-replica"].make, seconds=20.0)
+        record = run_contract(target, profile=profile, seed=1)
+        assert {len(plan["jobs"]) for plan in record.plans.values()} == {len(server.jobs)}
+
     @pytest.mark.long
     def test_jobs_of_random_plans_run_side_by_side(self, serve: Any) -> None:
         """If each took its whole time, and no place was ever empty, 1 would come out."""

@@ -123,11 +123,12 @@ class Executor:
     """Turns plans into requests of a client.
 
     ``longest_job`` is how many seconds the slowest job took until it was seen to have ended,
-    ``any_overdue`` whether a job was seen to run for longer than the target allows. ``begun`` has
-    the plan of each job that was created, by its id. Once a plan has begun, ``may_begin`` returns
-    how many more of its jobs may be created; at 0 the plan ends with those that run. ``may_wait``
-    returns whether a job may wait so many seconds for the end of jobs of earlier plans. Before each
-    pause, ``watch`` gets the state of each running job, by its id.
+    ``any_overdue`` whether a job was seen to run for longer than the target allows. ``asked_for``
+    are the jobs whose creation was requested, ``begun`` those that were created, by their ids. Once
+    a plan has begun, ``may_begin`` returns how many more of its jobs may be created; at 0 the plan
+    ends with those that run. ``may_wait`` returns whether a job may wait so many seconds for the
+    end of jobs of earlier plans. Before each pause, ``watch`` gets the state of each running job,
+    by its id.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Executor:
         self.target = client.target
         self.longest_job = 0.0
         self.any_overdue = False
+        self.asked_for: list[JobPlan] = []
         self.begun: dict[int, JobPlan] = {}
         self.may_begin: Callable[[], float] = lambda: math.inf
         self.may_wait: Callable[[float], bool] = lambda _: True
@@ -292,6 +294,7 @@ class Executor:
             return []
         for job in starting:
             waiting.remove(job)
+        self.asked_for += starting
         creations = self.client.send([self.client.creation(job.recipe) for job in starting])
         self._require_creations([job.recipe for job in starting], creations)
         started = []

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,12 +24,13 @@ from pytest_expedition.suite.profile import DEFAULT_JOBS, SMOKE_JOBS
 from pytest_expedition.suite.shrinking import shrink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.situations import Situation
     from pytest_expedition.suite.executor import Executor
+    from pytest_expedition.suite.plan import JobPlan
     from pytest_expedition.suite.profile import ProfileName
 
 MOST_JOBS_OF_A_PLAN: Final = 3
@@ -275,8 +277,9 @@ class Search:
 
     def _try(self, plan: Plan) -> list[str]:
         """Carry out a plan; return the requirements that it showed broken."""
-        first = len(self.client.exchanges)
+        first, asked_before = len(self.client.exchanges), len(self.executor.asked_for)
         self._within_limits(lambda: run_plan(self.executor, plan))
+        plan = _as_far_as_carried_out(plan, self.executor.asked_for[asked_before:])
         findings = judge(self.history(self.client.exchanges[first:]))
         broken = [name for name, finding in findings.items() if finding.violations]
         for name in broken:
@@ -308,3 +311,14 @@ class Search:
                 self.limit, self.pause = error.limit, error.pause
         except TargetUnusableError as error:
             self._ended = error
+
+
+def _as_far_as_carried_out(plan: Plan, asked_for: Iterable[JobPlan]) -> Plan:
+    """Return a plan without the jobs for which no time or place was left."""
+    times_asked = Counter(asked_for)
+    jobs = []
+    for job in plan.jobs:
+        if times_asked[job] > 0:
+            times_asked[job] -= 1
+            jobs.append(job)
+    return replace(plan, jobs=tuple(jobs)) if jobs else plan
