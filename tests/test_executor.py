@@ -122,6 +122,23 @@ def test_what_is_sent_at_the_same_instant_overlaps(make_target: Any) -> None:
     assert not any(x.before(cancel) or cancel.before(x) for x in polls)
 
 
+@pytest.mark.parametrize(("look_seconds", "overlap"), [(0.001, False), (0.1, True)])
+def test_jobs_of_a_slow_server_are_polled_at_the_same_instant(
+    make_target: Any, monkeypatch: pytest.MonkeyPatch, *, look_seconds: float, overlap: bool
+) -> None:
+    """One after the other, the polls would keep cancels from being sent in time."""
+    monkeypatch.setattr("pytest_expedition.suite.clock.LOOK_SECONDS", look_seconds)
+    cancelled = JobPlan(recipe="import", acts=(Act(progress=0.5, requests=("cancel",)),))
+    with Client(make_target()) as client:
+        exchanges = run(client, plan_of(cancelled, *[JobPlan(recipe="import")] * 2, framed=True))
+    cancel = next(x for x in exchanges if x.kind == "cancel")
+    polls = [x for x in exchanges if x.kind == "status"]
+    after_the_cancel = [x for x in polls if cancel.before(x)][:3]
+    for three in (after_the_cancel, polls[-2:]):
+        assert len({x.job_id for x in three}) == len(three)
+        assert any(a.before(b) for a, b in pairwise(three)) is not overlap
+
+
 def test_jobs_run_side_by_side_up_to_the_limit(
     make_target: Any, expedition_server: ExpeditionServer
 ) -> None:

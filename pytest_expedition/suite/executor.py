@@ -66,6 +66,10 @@ PART_OF_A_JOB_STOPPED: Final = 0.25
 PAUSES_STOPPED: Final = 4
 """For how many pauses between polls the agent is stopped at the least."""
 
+FAR: Final = 0.08
+"""If a request takes longer than this part of the usual pause, jobs are polled at the same instant:
+one after the other, the polls would keep cancels from being sent in time."""
+
 LINGERS: Final = 0.1
 """The pause between the polls of an ended job, as a part of its age: changes may come late."""
 
@@ -405,10 +409,14 @@ class Executor:
         watched = running if plan.framed else []
         groups = [(job, self._due_calls(job)) for job in due]
         if plan.together:
-            self._send_groups(groups, watched)
+            batches = [groups]
+        elif self._is_far:
+            cancels = [[each] for each in groups if _cancels(each[1])]
+            batches = [*cancels, [each for each in groups if not _cancels(each[1])]]
         else:
-            for group in groups:
-                self._send_groups([group], watched)
+            batches = [[each] for each in groups]
+        for batch in batches:
+            self._send_groups(batch, watched)
         for job, _ in groups:
             job.due = now + self._pause(job)
         for job in running:
@@ -423,7 +431,8 @@ class Executor:
 
         Of each job the first calls are sent at the same instant, then the second, and so on. Where
         a cancel is among them, the watched jobs are polled before, all at the same instant, and
-        after, one after the other; but not those about which something else is to be asked first.
+        after, one after the other unless that takes too long; but not those about which something
+        else is to be asked first.
         """
         cancelled = [job for job, group in groups if _cancels(group)]
         if self._before_cancel is not None:
@@ -440,17 +449,19 @@ class Executor:
             answers = iter(self.client.send(sent))
             for (job, _), calls in zip(groups, calls_of_jobs, strict=True):
                 self._learn(job, [next(answers) for _ in calls])
-        for job in frame:
-            if not job.is_asked_first:
-                self._poll(job)
+        after = [job for job in frame if not job.is_asked_first]
+        for jobs in [after] if self._is_far else [[job] for job in after]:
+            self._poll_at_once(jobs)
+
+    @property
+    def _is_far(self) -> bool:
+        """Whether requests take so long that jobs are polled at the same instant."""
+        return self._latency > FAR * self.target.limits.poll_seconds
 
     def _poll_at_once(self, jobs: Sequence[RunningJob]) -> None:
         answers = self.client.send([self.client.about("poll", job.id) for job in jobs])
         for job, answer in zip(jobs, answers, strict=True):
             self._learn(job, [answer])
-
-    def _poll(self, job: RunningJob) -> None:
-        self._learn(job, self.client.send([self.client.about("poll", job.id)]))
 
     def _due_calls(self, job: RunningJob) -> list[list[Call]]:
         """Return what is to be sent about a job: one list after the other."""
