@@ -79,9 +79,12 @@ def test_the_first_cause_of_a_chain_is_named() -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3])
-def test_of_two_broken_by_the_same_answers_the_more_special_one_is_the_cause(jobs: int) -> None:
+@pytest.mark.parametrize("further", [{}, {9: 9.0}])
+def test_of_two_broken_by_the_same_answers_the_more_special_one_is_the_cause(
+    jobs: int, further: dict[Hashable, float]
+) -> None:
     broken: dict[Hashable, float] = {job: 5.0 + job for job in range(jobs)}
-    assert causes(status_monotonic=broken, cancel_isolation={**broken, 9: 9.0}) == {
+    assert causes(status_monotonic=broken, cancel_isolation={**broken, **further}) == {
         "status.monotonic": "cancel.isolation"
     }
 
