@@ -93,7 +93,10 @@ def _checking(function: Callable[..., Any], annotated: Any) -> Callable[..., Any
 
 @functools.cache
 def _annotations(annotated: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return the annotation of each parameter, and the names of those that are not shown."""
+    """Return the annotations, and the names of the fields that a dataclass leaves out of its repr.
+
+    Such a field may hold a secret.
+    """
     is_class = dataclasses.is_dataclass(annotated)
     fields = dataclasses.fields(annotated) if is_class else ()
     return get_type_hints(annotated), frozenset(each.name for each in fields if not each.repr)
@@ -116,19 +119,23 @@ def _fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, numbers) and not isinstance(value, bool)
     if kind is Callable:
         return callable(value)
-    if kind is Any or not isinstance(value, kind):
-        return kind is Any
+    if kind is Any:
+        return True
+    if not isinstance(value, kind):
+        return False
     if kind is type:
         return issubclass(value, *parts)
-    if kind is tuple:
-        return all(_fits(each, parts[0]) for each in value)
-    if kind is Sequence:
-        # Whether a number fits depends on its type alone, and a script may have hundreds.
-        items = {type(each): each for each in value}.values() if parts == (float,) else value
-        return not isinstance(value, str | bytes) and all(_fits(each, *parts) for each in items)
+    return kind not in _COLLECTIONS or _items_fit(value, kind, parts)
+
+
+def _items_fit(value: Any, kind: Any, parts: tuple[Any, ...]) -> bool:
     if kind is Mapping:
         return all(all(map(_fits, pair, parts)) for pair in value.items())
-    return True
+    if isinstance(value, str | bytes):
+        return False
+    # Whether a number fits depends on its type alone, and a script may have hundreds.
+    items = {type(each): each for each in value}.values() if parts == (float,) else value
+    return all(_fits(each, parts[0]) for each in items)
 
 
 def _allowed(annotation: Any, *, names: Mapping[Any, list[str]] = _ONE) -> str:

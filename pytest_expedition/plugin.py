@@ -170,7 +170,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check the markers, and the settings of a contract that is about to run.
 
-    pytest comes here, too, where an error or Ctrl-C ends the collection; that is told as it is.
+    pytest also calls this when an error or Ctrl-C ends the collection. Then nothing is checked, so
+    that pytest tells of that.
     """
     if _COLLECTED not in session.config.stash:
         return

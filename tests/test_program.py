@@ -237,14 +237,20 @@ def test_a_program_that_does_not_end_is_killed_with_all_that_it_has_started(
         pytest.fail("what the program had started still runs")
 
 
+def pipe_and_program(folder: Path) -> tuple[Path, str]:
+    """Make a pipe, and the code of a program that writes its process id there and goes on."""
+    pipe = folder / "pid"
+    os.mkfifo(pipe)
+    write = f"open({str(pipe)!r}, 'w').write(str(os.getpid()))"
+    return pipe, f"import os, time; {write}; time.sleep(600)"
+
+
 @pytest.mark.parametrize(
     "ending",
     ["SIGTERM", *(pytest.param(each, marks=pytest.mark.long) for each in ("SIGINT", "SIGHUP"))],
 )
 def test_the_command_client_leaves_no_program_behind(ending: str, tmp_path: Path) -> None:
-    pipe = tmp_path / "pid"
-    os.mkfifo(pipe)
-    code = f"import os, time; open({str(pipe)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    pipe, code = pipe_and_program(tmp_path)
     command = [sys.executable, "-m", "pytest_expedition.cli", "client", "--scenario=ordinary", "--"]
     with subprocess.Popen(
         [*command, sys.executable, "-c", code], stderr=subprocess.PIPE, text=True
@@ -263,9 +269,7 @@ def test_the_command_client_leaves_no_program_behind(ending: str, tmp_path: Path
     ["SIGTERM", *(pytest.param(each, marks=pytest.mark.long) for each in ("SIGINT", "SIGHUP"))],
 )
 def test_a_test_that_is_ended_leaves_no_program_behind(ending: str, tmp_path: Path) -> None:
-    pipe = tmp_path / "pid"
-    os.mkfifo(pipe)
-    code = f"import os, time; open({str(pipe)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    pipe, code = pipe_and_program(tmp_path)
     test = f"""
         import pytest
 

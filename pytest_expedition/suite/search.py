@@ -179,7 +179,7 @@ class Search:
             raise self._ended
 
     def _search(self) -> None:
-        """Make the plans smaller that showed a requirement broken, and try random ones."""
+        """Look for smaller plans than the fixed ones that failed, and try random plans."""
         at_once = self.target.limits.concurrent_jobs
         drawn = plans(self.target.jobs, most_jobs=min(MOST_JOBS_OF_A_PLAN, at_once))
         if self.target.clock.waits:
@@ -227,8 +227,8 @@ class Search:
     def _shows_broken(self, name: str, plan: Plan) -> bool:
         """Carry out a smaller plan, if that may be; return whether the requirement breaks.
 
-        Where a job did not end in its time each try may leave another that keeps its place, which
-        random plans need.
+        Nothing is tried once a job ran beyond its time: a smaller plan may create more such jobs,
+        and they would take the places that random plans need.
         """
         if self._ends or self.executor.any_overdue or self._shrinking_plans >= SHRINKING_PLANS:
             return False

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from pytest_expedition.suite.plan import Act, JobPlan
 
-_PLAINER_PLANS: Final[tuple[Mapping[str, Any], ...]] = (
-    {"agent_stopped": False, "probes": False, "framed": False, "together": False, "at_once": 0},
-    {"agent_stopped": False},
-    {"probes": False},
-    {"framed": False},
-    {"together": False},
-    {"at_once": 0},
-)
+_PLAIN: Final[Mapping[str, Any]] = {
+    "agent_stopped": False,
+    "probes": False,
+    "framed": False,
+    "together": False,
+    "at_once": 0,
+}
+"""The fields of a plan without anything unusual."""
 
 
 def shrink(plan: Plan, suspects: Collection[JobPlan], fails: Callable[[Plan], bool]) -> Plan:
@@ -47,8 +47,9 @@ def _smaller_plans(plan: Plan, suspects: Collection[JobPlan]) -> Iterator[Plan]:
     """Return plans that are one step smaller or plainer; those that save most come first."""
     for jobs in _fewer_jobs(plan.jobs, suspects):
         yield replace(plan, jobs=jobs)
-    for plainer in _PLAINER_PLANS:
-        yield replace(plan, **plainer)
+    yield replace(plan, **_PLAIN)
+    for name, plain in _PLAIN.items():
+        yield replace(plan, **{name: plain})
     for number, job in enumerate(plan.jobs):
         for smaller in _smaller_jobs(job):
             yield replace(plan, jobs=(*plan.jobs[:number], smaller, *plan.jobs[number + 1 :]))
@@ -79,5 +80,7 @@ def _smaller_jobs(job: JobPlan) -> Iterator[JobPlan]:
 
 
 def _smaller_acts(act: Act) -> Iterator[Act]:
-    for number in range(len(act.requests) if len(act.requests) > 1 else 0):
-        yield replace(act, requests=act.requests[:number] + act.requests[number + 1 :])
+    """Return the act without each request, if it has several."""
+    if len(act.requests) > 1:
+        for number in range(len(act.requests)):
+            yield replace(act, requests=act.requests[:number] + act.requests[number + 1 :])

@@ -253,9 +253,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
-"""An option of Linux: what came is acknowledged at once. Many small servers send headers and body
-apart, and wait with the body for that; each answer would take 40 ms. It wears off, so it is set
-before each read."""
+"""An option of Linux: it acknowledges at once what has arrived. Many small servers send the headers
+first, and the body only when the headers are acknowledged. Without the option that takes 40 ms. The
+kernel resets it, so it is set before each read."""
 
 
 class _TooLongError(HTTPError):
