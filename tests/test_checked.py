@@ -26,6 +26,9 @@ from pytest_expedition import (
     Situation,
     Target,
     Waiver,
+    schema,
+    validate,
+    validator,
 )
 from pytest_expedition.checked import checked
 from pytest_expedition.clients.harness import Harness
@@ -157,6 +160,18 @@ WRONG_VALUES: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "Target: dialect = 'mixed': must be one of auto, system, msg, data": (
         target,
         {"dialect": "mixed"},
+    ),
+    "unknown schema ['status']; there are creation, ": (
+        validate,
+        {"document": {}, "name": ["status"]},
+    ),
+    "unknown schema {'status': 1}; there are creation, ": (
+        validator,
+        {"name": {"status": 1}},
+    ),
+    "unknown schema None; there are creation, ": (
+        schema,
+        {"name": None},
     ),
     "Target: verify = '': must be True, False or the path of a CA bundle": (target, {"verify": ""}),
 }

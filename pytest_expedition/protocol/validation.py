@@ -15,6 +15,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
+from pytest_expedition.checked import shown
 from pytest_expedition.protocol.envelope import escaped
 
 if TYPE_CHECKING:
@@ -78,19 +79,30 @@ def schema(name: SchemaName) -> dict[str, Any]:
 
     Raises ``ValueError`` for a name that is not one of ``SCHEMA_NAMES``.
     """
+    _require_known(name)
     return cast("dict[str, Any]", json.loads(_text(name)))
+
+
+def _require_known(name: object) -> None:
+    if name not in SCHEMA_NAMES:
+        raise ValueError(f"unknown schema {shown(name)}; there are {', '.join(SCHEMA_NAMES)}")
 
 
 def _is_number(_: object, value: object) -> bool:
     return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
-@functools.cache
 def validator(name: SchemaName) -> Draft202012Validator:
     """Return the validator of the schema called ``name``, made once and kept.
 
     Raises ``ValueError`` for a name that is not one of ``SCHEMA_NAMES``.
     """
+    _require_known(name)
+    return _validator(name)
+
+
+@functools.cache
+def _validator(name: SchemaName) -> Draft202012Validator:
     # Imported only when needed: the import takes half of the time of judging a small file.
     import jsonschema
 
@@ -204,8 +216,6 @@ def _quote(value: object) -> str:
 
 @functools.cache
 def _text(name: SchemaName) -> str:
-    if name not in SCHEMA_NAMES:
-        raise ValueError(f"unknown schema {name!r}; there are {', '.join(SCHEMA_NAMES)}")
     package = Path(__file__).parents[1]
     installed = package / "schemas"
     folder = installed if installed.is_dir() else package.parent / "schemas"
