@@ -13,7 +13,6 @@ from test_plugin import BROKEN_TARGET, CONTRACT, SLIPS_BACK, outcomes, waived
 from pytest_expedition import JobRecipe, Target, validate
 from pytest_expedition.report.text import replay_line
 from pytest_expedition.suite.plan import (
-    MOST_BYTES,
     Act,
     JobPlan,
     Plan,
@@ -87,7 +86,6 @@ def test_a_plan_that_is_kept_is_read_again(
             ),
             "is not a plan: $.jobs[0].acts[0].requests is ",
         ),
-        (" " * (MOST_BYTES + 1), f"is not a plan: it is larger than {MOST_BYTES} bytes"),
     ],
 )
 def test_a_file_that_is_no_plan_is_told(tmp_path: Path, text: str, message: str) -> None:

@@ -16,6 +16,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from pytest_expedition.fake.http import Request, Response
+from pytest_expedition.user_files import read_user_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -78,7 +79,7 @@ def add_answers(server: HTTPServer, path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_user_file(path).decode("utf-8-sig"))
     except OSError as error:
         raise AnswersError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -125,23 +125,21 @@ def open_recordings(path: Path) -> Iterator[Recording]:
     with ExitStack() as stack:
         try:
             file: BinaryIO = stack.enter_context(path.open("rb"))
-            if not file.seekable():  # a pipe
-                copy = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(file, copy)
-                copy.seek(0)
-                file = copy
-            magic = file.read(4)
-            file.seek(0)
-            if magic == _ZIP:
+            reader = io.BufferedReader(ReadableRest(file), 2 * _HEAD)  # a pipe is read only once
+            head = reader.peek(_HEAD)
+            if head.startswith(_ZIP):
+                if not file.seekable():
+                    file = stack.enter_context(tempfile.TemporaryFile())
+                    shutil.copyfileobj(reader, file)
                 yield from _in_zip(stack.enter_context(zipfile.ZipFile(file)), path)
                 return
         except OSError as error:
             raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from None
         except zipfile.BadZipFile as error:
             raise RecordingError(f"{path}: is a broken zip file:  {error}") from None
-        recording = _recognise(file, str(path), partial(_beside, path))
+        recording = _recognise(reader, str(path), partial(_beside, path))
         if recording is None:
-            raise RecordingError(_unknown(path))
+            raise RecordingError(_unknown(path, head))
         yield recording
 
 
@@ -162,7 +160,7 @@ def _in_zip(archive: zipfile.ZipFile, path: Path) -> Iterator[Recording]:
                 found = True
                 yield recording
     if not found:
-        raise RecordingError(_unknown(path))
+        raise RecordingError(_unknown(path, _ZIP))
 
 
 def _in_folder(archive: zipfile.ZipFile, folder: PurePosixPath, name: str) -> bytes | None:
@@ -213,18 +211,13 @@ def _beside(path: Path, name: str) -> bytes | None:
         return None
 
 
-def _unknown(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            magic = file.read(20)
-            file.seek(0)
-            is_packed = magic.startswith(_GZIP)
-            if not ReadableRest(file, packed=is_packed).read(1):
-                cut_off = ", or cut off before anything that can be read" if is_packed else ""
-                return f"{path}: is empty{cut_off}"
-        head = magic.decode("latin-1")
-    except OSError:
-        head = ""
-    of_mitmproxy = path.suffix in {".flow", ".flows", ".mitm"} or _MITMPROXY.match(head)
+def _unknown(path: Path, head: bytes) -> str:
+    """Say of a file that begins with these bytes why it is not a recording."""
+    is_packed = head.startswith(_GZIP)
+    if not ReadableRest(io.BytesIO(head), packed=is_packed).read(1):
+        cut_off = ", or cut off before anything that can be read" if is_packed else ""
+        return f"{path}: is empty{cut_off}"
+    begins_as_flows = _MITMPROXY.match(head.decode("latin-1"))
+    of_mitmproxy = path.suffix in {".flow", ".flows", ".mitm"} or begins_as_flows
     hint = f"; {CONVERT}" if of_mitmproxy else ""
     return f"{path}: is not a recording: {KNOWN}{hint}"

@@ -12,6 +12,7 @@ from pytest_expedition.protocol.envelope import escaped, whole_number
 from pytest_expedition.protocol.validation import validate
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
+from pytest_expedition.user_files import read_user_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,7 +39,7 @@ def read_report(path: Path) -> Document:
     Raises ``OSError`` for a file that cannot be read, ``SchemaViolation`` for one that is not
     a report, and another ``ValueError`` or ``RecursionError`` for one that is not JSON.
     """
-    document: Document = json.loads(path.read_bytes(), parse_int=whole_number)
+    document: Document = json.loads(read_user_file(path), parse_int=whole_number)
     validate(document, "report")
     return document
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_expedition.protocol.envelope import whole_number
 from pytest_expedition.protocol.validation import find_violation
+from pytest_expedition.user_files import read_user_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from pytest_expedition.suite.target import Target
 
 RequestKind = Literal["poll", "cancel", "start-agent"]
-
-MOST_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of the largest file that is read as a plan."""
 
 AT_ONCE: Final = 0.0
 AT_THE_END: Final = 1.0
@@ -103,12 +101,9 @@ def as_document(replay: Replay) -> dict[str, Any]:
 def read_replay(path: Path) -> Replay:
     """Read a plan file. Raises ``PlanError`` for a file that is not a plan."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MOST_BYTES + 1)
+        text = read_user_file(path)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(text) > MOST_BYTES:
-        raise PlanError(f"{path}: is not a plan: it is larger than {MOST_BYTES} bytes")
     try:
         document = json.loads(text, parse_constant=_refuse, parse_int=whole_number)
     except (ValueError, RecursionError) as error:

@@ -31,6 +31,7 @@ from pytest_expedition.suite.target import (
     check_key,
     check_url,
 )
+from pytest_expedition.user_files import read_user_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -106,7 +107,7 @@ def load(
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_user_file(path).decode("utf-8-sig"))
     except OSError as error:
         raise TargetError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -1,0 +1,24 @@
+"""Reads files that a user names: a target file, a plan, a report, answers of the fake."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOST_BYTES: Final = 64 * 2**20
+
+
+def read_user_file(path: Path) -> bytes:
+    """Return what is in a file, which may be a pipe.
+
+    Raises ``OSError`` for a file that cannot be read or has more than ``MOST_BYTES``, such as
+    `/dev/zero`, which has no end.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes, or has no end")
+    return content
