@@ -11,14 +11,12 @@ import itertools
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_expedition import real_time
+from pytest_expedition import real_time, signals
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.clients import command as client_command
 
@@ -308,17 +306,11 @@ def _signals_interrupt(*, once: bool = False) -> Iterator[list[int]]:
             raise KeyboardInterrupt
 
     # A shell starts its background jobs with SIGINT ignored, nohup its command with SIGHUP.
-    endings = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        endings.append(signal.SIGHUP)
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {each: signal.signal(each, interrupt) for each in endings}
-    try:
+    with (
+        signals.handled(interrupt, "SIGINT", "SIGTERM", though_ignored=True),
+        signals.handled(interrupt, "SIGHUP"),
+    ):
         yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _run_client(options: argparse.Namespace) -> int:

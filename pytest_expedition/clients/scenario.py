@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_expedition import real_time
+from pytest_expedition import real_time, signals
 from pytest_expedition.checked import checked
 from pytest_expedition.clients.catalogue import SCENARIOS, Scenario
 from pytest_expedition.clients.choice import spoken
@@ -244,16 +244,10 @@ def _until_a_signal() -> Iterator[threading.Event]:
         received.append(number)
         stop.set()
 
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        known = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
-        ours = [x for x in known if x is not None and signal.getsignal(x) is signal.SIG_DFL]
-        before = {each: signal.signal(each, end) for each in ours}
     try:
-        yield stop
+        with signals.handled(end, "SIGTERM", "SIGHUP"):
+            yield stop
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
         if received:
             reason = f"ended by {signal.Signals(received[0]).name}"
             pytest.exit(reason, returncode=pytest.ExitCode.INTERRUPTED)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_expedition import signals
 from pytest_expedition.recordings.trace import Recorder
 from pytest_expedition.report.messages import left_behind
 from pytest_expedition.session.results import (
@@ -75,7 +76,7 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
 
     def share(number: int) -> Share:
         return run_share(
-            replace(target, clock=_InterruptibleClock(target.clock, signals)),
+            replace(target, clock=_InterruptibleClock(target.clock, arrived)),
             profile=profile(config),
             seed=seed(config),
             watch=progress.show,
@@ -86,11 +87,11 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
         )
 
     def clean_up_begins(why: str) -> None:
-        signals.received.clear()
+        arrived.received.clear()
         _tell_of_clean_up(progress, target, why)
 
     try:
-        with _signals_end_the_run() as signals:
+        with _signals_end_the_run() as arrived:
             return merge(target, _all_shares(count, share, request))
     except RunEndedEarly as ended:
         return _end(merge(target, [ended.share]), ended.cause, config)
@@ -137,8 +138,6 @@ def _tell_of_clean_up(progress: _ProgressLine, target: Target, why: str) -> None
 
 LONGEST_PAUSE: Final = 1.0
 """Seconds that the run waits before it looks again whether a signal should have ended it."""
-
-_PYTHONS_HANDLERS: Final = (signal.SIG_DFL, signal.default_int_handler)
 
 _END_REASON: Final[list[str]] = []
 """Why a signal was sent that ends the run, if another reason than the signal is known."""
@@ -194,18 +193,9 @@ def _signals_end_the_run() -> Iterator[_Signals]:
 
     Signals that are ignored or have a handler of others are left as they are.
     """
-    signals = _Signals()
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        known = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-        for each in known:
-            if each is not None and signal.getsignal(each) in _PYTHONS_HANDLERS:
-                before[each] = signal.signal(each, signals.end)
-    try:
-        yield signals
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    arrived = _Signals()
+    with signals.handled(arrived.end, "SIGINT", "SIGTERM", "SIGHUP"):
+        yield arrived
 
 
 def end_run_by_timer(item: pytest.Item, seconds: float, otherwise: Callable[[], object]) -> None:
