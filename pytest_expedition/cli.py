@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_expedition import real_time, signals
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.clients import command as client_command
+from pytest_expedition.user_files import find_replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.http import Handled
@@ -46,8 +47,8 @@ SHORTEST_SECONDS = 0.001
 LONGEST_SECONDS = 10**9
 """What options in seconds take at least and at most."""
 
-LOOK_SECONDS = 0.5
-"""The pause between two looks whether a signal has come."""
+LONGEST_PAUSE = 0.5
+"""Seconds that `serve` waits before it looks again whether a signal has come."""
 
 EXIT_INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C has ended."""
@@ -323,8 +324,8 @@ def _run_client(options: argparse.Namespace) -> int:
         part = str(next(numbers))
         return [] if path is None else [to_trace(path, url=url, part=lambda: part)]
 
-    if path is not None and os.path.realpath(path) in map(os.path.realpath, options.report):
-        return _complain(ValueError(f"--report {path} would replace the trace: name another file"))
+    if path is not None and _is_replaced([path], "the trace", by=options.report):
+        return EXIT_MISTAKE
     if path is not None and not _begin_trace(path):
         return EXIT_MISTAKE
     try:
@@ -378,18 +379,22 @@ def _check(options: argparse.Namespace) -> int:
     from pytest_expedition.recordings.files import RecordingError
     from pytest_expedition.recordings.judging import judge_files
 
-    judged = {os.path.realpath(path) for path in options.files}
-    for report in options.report:
-        if os.path.realpath(report) in judged:
-            return _complain(
-                ValueError(f"--report {report} would replace the recording: name another file")
-            )
+    if _is_replaced(options.files, "the recording", by=options.report):
+        return EXIT_MISTAKE
     try:
         known = _known_of_the_target(options.config) if options.config else {}
         recorded = judge_files(options.files, **known)
     except (_ConfigError, RecordingError) as error:
         return _complain(error)
     return _tell(recorded, options.report, strict=options.strict)
+
+
+def _is_replaced(files: Iterable[Path], what: str, *, by: Sequence[Path]) -> bool:
+    """Return whether a report would replace one of the files; if so, say it."""
+    report = find_replacing(by, files)
+    if report is not None:
+        _complain(ValueError(f"--report {report} would replace {what}: name another file"))
+    return report is not None
 
 
 def _tell(recorded: Recorded, reports: Sequence[Path], *, strict: bool) -> int:
@@ -628,7 +633,7 @@ def _serve_until_interrupted(
             print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
         print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
         while not received:
-            real_time.pause(LOOK_SECONDS)
+            real_time.pause(LONGEST_PAUSE)
     except KeyboardInterrupt:
         pass
     finally:

@@ -1,11 +1,13 @@
-"""Reads files that a user names: a target file, a plan, a report, answers of the fake."""
+"""Files that a user names: reads them, and finds two names of the same file."""
 
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 MOST_BYTES: Final = 64 * 2**20
@@ -22,3 +24,9 @@ def read_user_file(path: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes, or has no end")
     return content
+
+
+def find_replacing(reports: Iterable[Path], files: Iterable[Path]) -> Path | None:
+    """Return the first report that would replace one of the files, perhaps through a link."""
+    kept = {os.path.realpath(each) for each in files}
+    return next((each for each in reports if os.path.realpath(each) in kept), None)

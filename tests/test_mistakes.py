@@ -203,6 +203,10 @@ LONG = 300 * "x"
         (f"--expedition-report={LONG}.md", "cannot be written: File name too long"),
         (f"--expedition-report={LONG[:240]}.md", "cannot be written: File name too long"),
         ("--expedition-report=a.md --expedition-record=./a.md", "a report would replace it: name"),
+        (
+            "--expedition-report=./a.json --expedition-replay=a.json",
+            "expedition_replay: a report would replace it: name another file",
+        ),
         (f"--expedition-record={LONG}.jsonl", "cannot be written: File name too long"),
         ("--expedition-profile=big", "invalid choice: 'big'"),
         (

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_expedition.user_files import find_replacing
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -145,7 +147,7 @@ def record_path(config: pytest.Config) -> Path | None:
         mistake = "must be a file" if path.is_dir() else mistake
     except OSError as error:
         mistake = f"cannot be written: {error.strerror}"
-    if os.path.realpath(path) in map(os.path.realpath, report_paths(config)):
+    if find_replacing(report_paths(config), [path]) is not None:
         mistake = "a report would replace it: name another file"
     if mistake:
         raise pytest.UsageError(f"expedition_record = {str(path)!r}: {mistake}")
@@ -173,6 +175,8 @@ def replay(config: pytest.Config) -> Replay | None:
         raise pytest.UsageError(
             "--expedition-replay and --expedition-dry-run do not work together: remove one"
         )
+    if find_replacing(report_paths(config), [path]) is not None:
+        raise pytest.UsageError("expedition_replay: a report would replace it: name another file")
     from pytest_expedition.suite.plan import PlanError, read_replay, require_allowed
 
     try:
