@@ -47,8 +47,8 @@ SHORTEST_SECONDS = 0.001
 LONGEST_SECONDS = 10**9
 """What options in seconds take at least and at most."""
 
-LONGEST_PAUSE = 0.5
-"""Seconds that `serve` waits before it looks again whether a signal has come."""
+LOOK_SECONDS = 0.5
+"""The pause between two looks whether a signal has come."""
 
 EXIT_INTERRUPTED = 130
 """What a shell says of a program that Ctrl-C has ended."""
@@ -633,7 +633,7 @@ def _serve_until_interrupted(
             print(f"REQUESTS_CA_BUNDLE={server.ca_file}")
         print(f"EXPEDITION_API_KEY={server.api_key}", flush=True)
         while not received:
-            real_time.pause(LONGEST_PAUSE)
+            real_time.pause(LOOK_SECONDS)
     except KeyboardInterrupt:
         pass
     finally:

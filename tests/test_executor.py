@@ -122,12 +122,12 @@ def test_what_is_sent_at_the_same_instant_overlaps(make_target: Any) -> None:
     assert not any(x.before(cancel) or cancel.before(x) for x in polls)
 
 
-@pytest.mark.parametrize(("look_seconds", "overlap"), [(0.001, False), (0.1, True)])
+@pytest.mark.parametrize(("tick_seconds", "overlap"), [(0.001, False), (0.1, True)])
 def test_jobs_of_a_slow_server_are_polled_at_the_same_instant(
-    make_target: Any, monkeypatch: pytest.MonkeyPatch, *, look_seconds: float, overlap: bool
+    make_target: Any, monkeypatch: pytest.MonkeyPatch, *, tick_seconds: float, overlap: bool
 ) -> None:
     """One after the other, the polls would keep cancels from being sent in time."""
-    monkeypatch.setattr("pytest_expedition.suite.clock.LOOK_SECONDS", look_seconds)
+    monkeypatch.setattr("pytest_expedition.suite.clock.TICK_SECONDS", tick_seconds)
     cancelled = JobPlan(recipe="import", acts=(Act(progress=0.5, requests=("cancel",)),))
     with Client(make_target()) as client:
         exchanges = run(client, plan_of(cancelled, *[JobPlan(recipe="import")] * 2, framed=True))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-LOOK_SECONDS: Final = 0.001
+TICK_SECONDS: Final = 0.001
 
 
 @runtime_checkable
@@ -45,8 +45,8 @@ class WallClock:
 class SkippingClock:
     """A clock that does not wait: it skips the seconds, and passes them to ``advance``.
 
-    Each look at it takes a millisecond of its time. So it tells which request came before which,
-    as the real one would, and yet says the same however fast the machine is.
+    Each look at it takes a tick of its time, a millisecond. So it tells which request came before
+    which, as the real one would, and yet says the same however fast the machine is.
     """
 
     waits = False
@@ -57,8 +57,8 @@ class SkippingClock:
         self._looks = itertools.count(1)
 
     def now(self) -> float:
-        """Return the seconds that were skipped, and a millisecond for each look."""
-        return self._woke + next(self._looks) * LOOK_SECONDS
+        """Return the seconds that were skipped, and a tick for each look."""
+        return self._woke + next(self._looks) * TICK_SECONDS
 
     def sleep(self, seconds: float) -> None:
         """Skip the seconds."""
