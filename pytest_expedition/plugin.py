@@ -81,7 +81,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption(
         "--expedition-dry-run",
         action="store_true",
-        help="print the requests that the contract suite would send, and send none",
+        help="print the requests that the contract suite would send, and send none; needs no key",
     )
     group.addoption("--expedition-no-fake", action="store_true", help=argparse.SUPPRESS)
 

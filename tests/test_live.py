@@ -1285,17 +1285,26 @@ class TestDryRun:
         lines = preview(target, profile="smoke")
         assert "waiver expired, which fails a run; renew it or remove it: status.bounds" in lines
 
-    def test_it_sends_nothing(
+    @pytest.mark.parametrize("auth", ["", '[auth]\nusername_env = "U"\npassword_env = "P"\n'])
+    def test_it_sends_nothing_and_needs_no_credentials(
         self,
         pytester: pytest.Pytester,
         expedition_server: ExpeditionServer,
         monkeypatch: pytest.MonkeyPatch,
+        auth: str,
     ) -> None:
-        monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+        for name in ("API_KEY", "USERNAME", "PASSWORD"):
+            monkeypatch.delenv(f"EXPEDITION_{name}", raising=False)
+        named = f"--expedition-url={expedition_server.url}"
+        if auth:
+            job = '[[job]]\nname = "import"\npath = "/api/v1/project/1/import"\n'
+            job += 'form = { resource = "/tmp/a.xml" }\n'
+            text = f'url = "{expedition_server.url}"\n{auth}{job}'
+            named = f"--expedition-config={pytester.makefile('.toml', text)}"
         result = pytester.runpytest_inprocess(
-            *("--pyargs", "pytest_expedition.contract", "--expedition-dry-run"),
-            f"--expedition-url={expedition_server.url}",
+            *("--pyargs", "pytest_expedition.contract", "--expedition-dry-run"), named
         )
+        assert ("POST /api/v1/generate_api_key" in result.stdout.str()) is bool(auth)
         assert result.ret == 0
         result.stdout.fnmatch_lines(
             ["*expedition contract: dry run*", "  POST /api/v1/project/1/import resource=*"]

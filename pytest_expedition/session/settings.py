@@ -290,7 +290,12 @@ def live_target(config: pytest.Config) -> Target | None:
         from pytest_expedition.suite.target_file import at_url, load
 
         try:
-            target = at_url(url) if file is None else load(file, url=url)
+            sends = not config.getoption("--expedition-dry-run")
+            target = (
+                at_url(url, credentials=sends)
+                if file is None
+                else load(file, url=url, credentials=sends)
+            )
         except TargetError as error:
             raise pytest.UsageError(str(error)) from None
         config.stash[_TARGET] = target

@@ -43,17 +43,18 @@ CA_VARIABLE: Final = "REQUESTS_CA_BUNDLE"
 USERNAME_VARIABLE: Final = "EXPEDITION_USERNAME"
 PASSWORD_VARIABLE: Final = "EXPEDITION_PASSWORD"  # noqa: S105 - the name of a variable
 
-_NO_KEY: Final[dict[str, Any]] = {"api_key": "none"}
 
-
-def at_url(url: str, *, environ: Mapping[str, str] = os.environ) -> Target:
+def at_url(
+    url: str, *, environ: Mapping[str, str] = os.environ, credentials: bool = True
+) -> Target:
     """Make the target of an address alone: the documented import request, credentials as usual.
 
-    Raises ``TargetError`` for what is no URL and where the environment holds no credentials.
+    Without ``credentials`` none are looked up, since nothing is sent. Raises ``TargetError`` for
+    what is no URL and where the environment holds no credentials.
     """
     check_url(url, "--expedition-url: url")
-    credentials = _credentials({}, "--expedition-url", environ)
-    return Target(url=url, verify=_trusted(environ), **credentials)
+    known = _credentials({}, "--expedition-url", environ, looked_up=credentials)
+    return Target(url=url, verify=_trusted(environ), **known)
 
 
 def load(
@@ -65,7 +66,7 @@ def load(
 ) -> Target:
     """Read a target file. ``url`` replaces the file's.
 
-    Without ``credentials`` the target is not to be asked: none are looked up.
+    Without ``credentials`` none are looked up, since nothing is sent to the target.
 
     Raises ``TargetError`` for a file that cannot be read, is not TOML, or has a key, a type or a
     value that is not allowed, and for an environment variable that is named but not set.
@@ -81,7 +82,7 @@ def load(
     agent = document.get("agent", {})
     certificate = _certificate(document, path)
     verify = _verify(document.get("verify", True), path, environ)
-    known = _credentials(document.get("auth", {}), where, environ) if credentials else _NO_KEY
+    known = _credentials(document.get("auth", {}), where, environ, looked_up=credentials)
     jobs = []
     for number, job in enumerate(document["job"], 1):
         with _mistakes_at(f"{where}: job {number}"):
@@ -267,7 +268,9 @@ def _certificate(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
 _CERTIFICATE: Final = ("cert", "cert_key")
 
 
-def _credentials(auth: Mapping[str, str], where: str, environ: Mapping[str, str]) -> dict[str, Any]:
+def _credentials(
+    auth: Mapping[str, str], where: str, environ: Mapping[str, str], *, looked_up: bool
+) -> dict[str, Any]:
     if "api_key_env" in auth and len(auth) > 1:
         raise TargetError(
             f"{where}: auth: must name either api_key_env or username_env and password_env"
@@ -282,6 +285,8 @@ def _credentials(auth: Mapping[str, str], where: str, environ: Mapping[str, str]
             if by_name
             else {"api_key_env": API_KEY_VARIABLE}
         )
+    if not looked_up:
+        return {key.removesuffix("_env"): "none" for key in auth}
     values = {}
     for key, variable in auth.items():
         value = environ.get(variable, "")
