@@ -318,7 +318,7 @@ def test_a_contract_without_the_plugin(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "")
-    result = pytester.runpytest_subprocess("--pyargs", "pytest_expedition.contract", "-q")
+    result = pytester.runpytest_inprocess("--pyargs", "pytest_expedition.contract", "-q")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["the plugin of pytest-expedition is not loaded, *"])
     result.stdout.no_fnmatch_line("*fixture*not found*")

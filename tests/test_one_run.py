@@ -11,6 +11,7 @@ from test_plugin import LETS_ANYBODY_IN, SLIPS_BACK, SMOKE, report_of
 
 from pytest_expedition import contract
 from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.suite.search import Search
 
 if TYPE_CHECKING:
     from pytest_expedition import ExpeditionServer
@@ -35,7 +36,7 @@ def test_forked_tests_are_refused(
     pytester: pytest.Pytester, expedition_server: ExpeditionServer
 ) -> None:
     pytest.importorskip("pytest_forked")
-    result = pytester.runpytest_subprocess(*SMOKE, "-p", "pytest_forked", "--forked")
+    result = pytester.runpytest_inprocess(*SMOKE, "-p", "pytest_forked", "--forked")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         ["ERROR: the tests of the contract share one run, *remove --forked*"]
@@ -52,7 +53,7 @@ def test_a_marker_that_forks_tests_is_refused(
         "def pytest_collection_modifyitems(items):\n"
         "    for item in items: item.add_marker(pytest.mark.forked)\n"
     )
-    result = pytester.runpytest_subprocess(*SMOKE, "-p", "pytest_forked", "-k", "create")
+    result = pytester.runpytest_inprocess(*SMOKE, "-p", "pytest_forked", "-k", "create")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         ["ERROR: the tests of the contract share one run, *marker `forked`"]
@@ -88,21 +89,20 @@ def test_tests_that_run_again_share_the_one_run(
     options: list[str],
 ) -> None:
     pytest.importorskip(plugin)
-    result = pytester.runpytest_subprocess(*SMOKE, "-p", plugin, *options)
+    result = pytester.runpytest_inprocess(*SMOKE, "-p", plugin, *options)
     assert result.ret == 0
     assert len(expedition_server.jobs) == SMOKE_JOBS
 
 
 def test_a_run_that_broke_down_is_not_run_again(
-    pytester: pytest.Pytester, expedition_server: ExpeditionServer
+    pytester: pytest.Pytester, expedition_server: ExpeditionServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def breaks(*_: object) -> None:
+        raise ZeroDivisionError
+
     pytest.importorskip("pytest_rerunfailures")
-    pytester.makeconftest(
-        "import pytest_expedition.suite.search as search\n"
-        "def broken(self, plan): raise ZeroDivisionError\n"
-        "search.Search._try = broken\n"
-    )
-    result = pytester.runpytest_subprocess(
+    monkeypatch.setattr(Search, "_try", breaks)
+    result = pytester.runpytest_inprocess(
         *SMOKE, "-k", "create.envelope", "-p", "pytest_rerunfailures", "--reruns=2"
     )
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
@@ -121,7 +121,7 @@ def test_several_processes_are_refused_wherever_they_are_asked_for(
     options: str,
 ) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", f"-p expedition -p xdist {options}")
-    result = pytester.runpytest_subprocess(*SMOKE)
+    result = pytester.runpytest_inprocess(*SMOKE)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "a live instance is judged by one process" in result.stderr.str()
     assert expedition_server.requests == []
@@ -152,12 +152,11 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_selection_that_holds_is_not_conformant(pytester: pytest.Pytester) -> None:
     selected = [name for name in CATALOGUE if "create" in name]
     others = [name for name in CATALOGUE if name not in selected]
-    status, document = report_of(pytester, "-k", "create")
-    assert status == 0
+    result, document = report_of(pytester, "-k", "create")
+    assert result.ret == 0
     assert document["verdict"] == "inconclusive"
     assert [entry["id"] for entry in document["requirements"]] == selected
     assert document["not_selected"] == others
-    result = pytester.runpytest_inprocess(*SMOKE, "-k", "create")
     part = f"{len(selected)} of {ALL} requirements"
     summary = [f"{part}: *", f"verdict: inconclusive (on {part})"]
     result.stdout.fnmatch_lines(summary)
@@ -166,13 +165,11 @@ def test_a_selection_that_holds_is_not_conformant(pytester: pytest.Pytester) -> 
 @pytest.mark.usefixtures("embedded")
 def test_a_broken_must_shows_though_its_test_is_not_selected(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(SLIPS_BACK)
-    status, document = report_of(pytester, "-k", "create")
-    assert status == pytest.ExitCode.TESTS_FAILED
+    result, document = report_of(pytester, "-k", "create")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert document["verdict"] == "non-conformant"
     (entry,) = [x for x in document["requirements"] if x["id"] == "status.monotonic"]
     assert entry["evidence"]
-    result = pytester.runpytest_inprocess(*SMOKE, "-k", "create")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
             "This breaks status.monotonic (MUST, stated): *",
@@ -187,8 +184,8 @@ def test_a_session_that_stops_at_the_first_failure_says_what_its_verdict_is_abou
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makeconftest(SLIPS_BACK)
-    status, document = report_of(pytester, "-x", "-p", "no:randomly")
-    assert status == pytest.ExitCode.TESTS_FAILED
+    result, document = report_of(pytester, "-x", "-p", "no:randomly")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert document["verdict"] == "non-conformant"
     broken = {x["id"] for x in document["requirements"] if x["outcome"] == "fail"}
     assert broken - {*document["not_selected"]}
@@ -205,7 +202,8 @@ def test_what_ends_the_collection_is_told_as_it_is(pytester: pytest.Pytester) ->
 
 def test_ctrl_c_ends_the_collection(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(interrupts="def pytest_collect_file(): raise KeyboardInterrupt")
-    result = pytester.runpytest_subprocess("-p", "interrupts", *SMOKE)
+    pytester.syspathinsert()
+    result = pytester.runpytest_inprocess("-p", "interrupts", *SMOKE, no_reraise_ctrlc=True)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     assert "hidden" not in result.stderr.str()
 
