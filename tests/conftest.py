@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
+gc.set_threshold(20_000)  # a full collection of garbage looks at each of the thousands of tests
+
 FAIL_ON_SKIP = bool(os.environ.get("FAIL_ON_SKIP"))
 """Whether a test that is skipped, since a program is missing, fails instead: `.ci/run` sets it."""
 
@@ -55,17 +57,6 @@ def only_our_plugin() -> Iterator[None]:
         for name, value in ONLY_OURS.items():
             patch.setenv(name, value)
         yield
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Leave the tests out of garbage collections: thousands of them live to the end."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
