@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from test_plugin import SMOKE
 
 from pytest_expedition import cli
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.cli import main
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.fake import dialects
+from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.fake.odd import ODD
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
@@ -58,14 +61,13 @@ def test_a_server_may_outlive_its_terminal() -> None:
         assert process.wait(10) == 0
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT, signal.SIGTERM]])
-def test_serve_says_that_no_client_sent_a_request(signals: list[signal.Signals]) -> None:
-    """More than one may come: `timeout -s INT` sends one to the process, and one to its group."""
+def test_serve_says_that_no_client_sent_a_request() -> None:
+    """Two signals may come: `timeout -s INT` sends one to the process, and one to its group."""
     command = [*SERVE, "--scenario=two-jobs"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        for each in signals:
+        for each in (signal.SIGINT, signal.SIGTERM):
             process.send_signal(each)
         assert "No client sent a request." in process.stdout.read()
         assert process.wait(10) == 1
@@ -94,11 +96,12 @@ def test_every_entry_of_a_catalogue_is_listed_in_a_line(
         assert all(row[catalogue.columns.index(told)] in line for told in catalogue.told)
 
 
-@pytest.mark.parametrize("name", ["broken", "odd"])
-def test_it_lists_servers_without_their_docstrings(name: str) -> None:
-    command = [sys.executable, "-OO", "-m", "pytest_expedition.cli", "list", name]
+def test_it_lists_servers_without_their_docstrings() -> None:
+    both = "from pytest_expedition.cli import main; main(['list', 'broken']); main(['list', 'odd'])"
+    command = [sys.executable, "-OO", "-c", both]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "(not shown: Python runs with -OO, which removes docstrings)" in listed
+    not_shown = "(not shown: Python runs with -OO, which removes docstrings)"
+    assert listed.count(not_shown) == len(BROKEN) + len(ODD)
 
 
 def test_one_entry_is_listed_with_the_requirements_that_it_names(
@@ -149,17 +152,6 @@ def test_the_suite_is_not_run_without_an_instance(tmp_path: pathlib.Path) -> Non
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_the_suite_is_run_where_plugins_are_not_loaded_by_themselves(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    monkeypatch.setenv("EXPEDITION_API_KEY", "key")
-    done = the_suite(tmp_path, "http://127.0.0.1:1", "--expedition-dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "http://127.0.0.1:1, profile default" in done.stdout
-
-
 @pytest.mark.parametrize(
     "setting",
     [
@@ -170,15 +162,18 @@ def test_the_suite_is_run_where_plugins_are_not_loaded_by_themselves(
 def test_the_instance_may_be_named_in_the_settings_of_pytest(
     tmp_path: pathlib.Path, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Plugins are not loaded by themselves: the command loads its own."""
     url = "http://127.0.0.1:9"
     monkeypatch.setenv("EXPEDITION_API_KEY", "key")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     (tmp_path / "pytest.ini").write_text(f"[pytest]\n{setting.format(url=url)}\n")
     (tmp_path / "target.toml").write_text(
         f'url = "{url}"\n[[job]]\nname = "import"\npath = "/api/v1/project/1/import"\n'
     )
     done = the_suite(tmp_path, "--expedition-dry-run")
-    assert url in done.stdout
-    assert done.returncode == 0
+    assert f"{url}, profile default" in done.stdout
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_help_of_test_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,9 +239,8 @@ def serving(*options: str) -> Iterator[dict[str, str]]:
 
 
 def contract(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "--pyargs", "pytest_expedition.contract"]
     return subprocess.run(
-        [*command, "--expedition-profile=smoke", "-p", "no:cacheprovider", *options],
+        [sys.executable, "-m", "pytest", *SMOKE, "-p", "no:cacheprovider", *options],
         env={**os.environ, **environment},
         cwd="/",
         capture_output=True,
@@ -285,11 +279,15 @@ def test_the_suite_against_a_server_that_is_a_process_of_its_own(tmp_path: Any) 
         assert alone.returncode == 0
 
 
-def test_a_broken_server_is_found_out() -> None:
+def test_a_broken_server_is_found_out(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving("--broken=finished-with-fraction", "--job-seconds=0.5") as environment:
-        result = contract(environment, "--expedition-strict")
-    assert result.returncode == 1
-    assert re.search(r"status.wire-number +SHOULD +fail", result.stdout)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        result = pytester.runpytest_inprocess(*SMOKE, "--expedition-strict")
+    assert result.ret == 1
+    result.stdout.re_match_lines(["status.wire-number +SHOULD +fail"])
 
 
 @pytest.mark.long
@@ -370,19 +368,13 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_a_port_of_ones_choice() -> None:
+def test_an_address_and_a_port_of_ones_choice_with_tls() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with serving(f"--port={port}") as environment:
-        assert environment["EXPEDITION_URL"] == f"http://127.0.0.1:{port}"
-        assert requests.get(environment["EXPEDITION_URL"], timeout=10).status_code == 401
-
-
-def test_a_server_that_speaks_tls_tells_how_to_verify_it() -> None:
-    with serving("--tls") as environment:
-        ca_file = pathlib.Path(environment["REQUESTS_CA_BUNDLE"])
+    with serving("--host=localhost", f"--port={port}", "--tls") as environment:
         url = environment["EXPEDITION_URL"]
-        assert url.startswith("https://127.0.0.1:")
+        assert url == f"https://localhost:{port}"
+        ca_file = pathlib.Path(environment["REQUESTS_CA_BUNDLE"])
         assert requests.get(url, verify=str(ca_file), timeout=10).status_code == 401
     assert not ca_file.exists()
 
@@ -394,16 +386,6 @@ def test_what_it_prints_is_what_the_suite_goes_by() -> None:
     assert f"{printed['EXPEDITION_URL']}, dialect system: 4 jobs" in done.stdout
     assert "certificate was not verified" not in done.stdout
     assert done.returncode == 0
-
-
-def test_an_address_of_ones_choice() -> None:
-    with serving("--host=localhost", "--tls") as environment:
-        url = environment["EXPEDITION_URL"]
-        assert url.startswith("https://localhost:")
-        assert (
-            requests.get(url, verify=environment["REQUESTS_CA_BUNDLE"], timeout=10).status_code
-            == 401
-        )
 
 
 @pytest.mark.parametrize(
