@@ -653,20 +653,6 @@ def test_every_option_is_in_one_group_of_the_help(pytester: pytest.Pytester) -> 
         assert f"expedition_{name}" in group
 
 
-def test_two_workers_make_one_report(pytester: pytest.Pytester) -> None:
-    path = pytester.path / "report.json"
-    pytester.makeconftest(SLIPS_BACK)
-    result = pytester.runpytest_subprocess(
-        *SMOKE, "-p", "xdist", "-n2", f"--expedition-report={path}"
-    )
-    assert result.ret == 1
-    document = json.loads(path.read_text(encoding="utf-8"))
-    validate(document, "report")
-    assert document["verdict"] == "non-conformant"
-    assert list(outcomes(document)) == list(CATALOGUE)
-    assert result.outlines.count("verdict: non-conformant") == 1
-
-
 WITHOUT_OTHERS = ("-p", "no:hypothesispytest", "-p", "no:schemathesis")
 """Without plugins that import modules which ours must not import."""
 

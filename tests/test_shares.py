@@ -13,6 +13,8 @@ import pytest
 from in_process import in_process
 from test_plugin import CONTRACT, outcomes
 
+from pytest_expedition import validate
+from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.session.shares import do_together
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.profile import RANDOM_PLANS
@@ -98,6 +100,7 @@ def shared(
     settings = ("--expedition-report=report.json", "-p", "xdist", "-n2", *options)
     result = pytester.runpytest_subprocess(*CONTRACT, *settings)
     report = json.loads((pytester.path / "report.json").read_text(encoding="utf-8"))
+    validate(report, "report")
     return result, report
 
 
@@ -142,7 +145,10 @@ def test_what_one_worker_found_broken_fails_wherever_its_test_runs(
     pytester: pytest.Pytester,
 ) -> None:
     result, report = shared(pytester, conftest=BROKEN_ON_ONE_WORKER)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert report["verdict"] == "non-conformant"
+    assert result.outlines.count("verdict: non-conformant") == 1
+    assert list(outcomes(report)) == list(CATALOGUE)
     broken = [name for name, outcome in outcomes(report).items() if outcome == "fail"]
     assert broken == ["refuse.message"]
     skipped = list(outcomes(report).values()).count("not-tested")
