@@ -43,6 +43,8 @@ _COLLECTED = pytest.StashKey[bool]()
 """Whether tests of the contract were collected, selected or not."""
 _MISTAKES = pytest.StashKey[list[str]]()
 _SCENARIO = pytest.StashKey["ExpeditionScenario"]()
+_TLS = pytest.StashKey[bool]()
+"""Whether the server of the session was told to speak HTTPS."""
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -237,13 +239,16 @@ def expedition_server_tls() -> bool:
 
 
 @pytest.fixture(scope="session")
-def expedition_session_server(*, expedition_server_tls: bool) -> Iterator[ExpeditionServer]:
+def expedition_session_server(
+    pytestconfig: pytest.Config, *, expedition_server_tls: bool
+) -> Iterator[ExpeditionServer]:
     """The fake instance behind ``expedition_server``, which lives as long as the session.
 
     Use ``expedition_server`` in tests: it is the same server, reset for each test.
     """
     from pytest_expedition.fake.server import ExpeditionServer
 
+    pytestconfig.stash[_TLS] = expedition_server_tls
     server = ExpeditionServer(tls=expedition_server_tls)
     try:
         server.start()
@@ -255,11 +260,22 @@ def expedition_session_server(*, expedition_server_tls: bool) -> Iterator[Expedi
 
 @pytest.fixture
 def expedition_server(
-    expedition_session_server: ExpeditionServer, request: pytest.FixtureRequest
+    expedition_session_server: ExpeditionServer,
+    request: pytest.FixtureRequest,
+    *,
+    expedition_server_tls: bool,
 ) -> Iterator[ExpeditionServer]:
     """A fake instance of Expedition on loopback, without jobs for each test."""
     from pytest_expedition.session.settings import record_path
 
+    started_with = request.config.stash.get(_TLS, expedition_server_tls)
+    if started_with is not expedition_server_tls:
+        pytest.fail(
+            f"expedition_server_tls is {expedition_server_tls} for this test, but the server of "
+            f"this session was started with {started_with}, for an earlier test: override "
+            f"expedition_server_tls for all tests, in the conftest.py of {request.config.rootpath}",
+            pytrace=False,
+        )
     server = expedition_session_server
     server.reset()
     path = record_path(request.config)

@@ -743,6 +743,18 @@ def test_the_fixture_speaks_tls_where_it_is_told_to(pytester: pytest.Pytester) -
     pytester.runpytest_inprocess("-Werror").assert_outcomes(passed=1)
 
 
+def test_one_session_cannot_have_a_server_with_and_without_tls(pytester: pytest.Pytester) -> None:
+    folder = pytester.mkpydir("encrypted")
+    (folder / "conftest.py").write_text(TLS_CONFTEST)
+    (folder / "test_b.py").write_text("def test_b(expedition_server): pass")
+    pytester.makepyfile(test_a="def test_a(expedition_server): pass")
+    result = pytester.runpytest_inprocess("test_a.py", "encrypted")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [f"expedition_server_tls is True for this test,*with False,*conftest.py of {pytester.path}"]
+    )
+
+
 def test_where_trustme_is_missing_it_is_said_how_to_get_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
