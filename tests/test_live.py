@@ -994,6 +994,7 @@ class TestTime:
         record = run_contract(target, seed=1)
         assert target.clock.now() <= 6.0
         assert record.jobs >= 31
+        assert 0.5 <= record.longest_job < 1
         assert sum(not each.exercised for each in record.situations) <= 2
 
     @pytest.mark.parametrize("profile", ["smoke", "default"])

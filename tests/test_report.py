@@ -26,12 +26,14 @@ from pytest_expedition.report.document import TIMELINE_LENGTH, assemble
 from pytest_expedition.report.file import as_json
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
+from pytest_expedition.report.messages import duration
 from pytest_expedition.report.text import failure, requirement_line, stories, verdict_lines
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 IN_SVG = {"circle", "rect", "polygon", "polyline", "path", "line"}
 
 if TYPE_CHECKING:
+    from pytest_expedition.oracle.verdict import Outcome
     from pytest_expedition.report.entries import Document, RequirementEntry
 
 
@@ -371,6 +373,34 @@ def test_no_part_of_a_request_is_a_command_for_the_shell_that_sends_it_again(
     assert f"http://192.0.2.10/api/v1/job/status/{JOB}{evil}" in sent
     assert f"http://192.0.2.10/api/v1/job/status/{JOB}" in sent
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cancels", "embedded", "told"),
+    [
+        (0.5, "inconclusive", False, True),
+        (5.0, "pass", False, True),
+        (5.1, "pass", False, False),
+        (0.5, "not-tested", False, False),
+        (0.5, "pass", True, False),
+        (0.0, "inconclusive", False, False),
+    ],
+)
+def test_jobs_too_short_for_the_proof_of_an_ignored_cancel_are_told(
+    seconds: float, cancels: Outcome, *, embedded: bool, told: bool
+) -> None:
+    document = document_of(slipping_back())
+    document["longest_job"], document["target"]["embedded"] = seconds, embedded
+    entry = next(each for each in document["requirements"] if each["id"] == "cancel.minus-one")
+    entry["outcome"] = cancels
+    line = (
+        f"no job takes longer than {duration(seconds)}, and a cancel may take 5 s to show: an "
+        "ignored cancel cannot be proven; choose recipes whose jobs take ten seconds or more"
+    )
+    validate(document, "report")
+    assert (line in verdict_lines(document)) == told
+    assert (line in as_markdown(document)) == told
+    assert (line in as_html(document)) == told
 
 
 def test_refused_creations_are_counted_and_named_by_status() -> None:

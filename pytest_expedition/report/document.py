@@ -72,6 +72,7 @@ def run_entry(record: RunRecord) -> RunEntry:
         "seconds": round(record.seconds, 3),
         "requests": record.requests,
         "jobs": record.jobs,
+        "longest_job": round(record.longest_job, 3),
         "unanswered": record.unanswered.total(),
         "gateway_answers": {
             str(status): count
@@ -194,6 +195,7 @@ def assemble(
         "seconds": _span(runs),
         "requests": sum(run["requests"] for run in runs),
         "jobs": sum(run["jobs"] for run in runs),
+        "longest_job": max((run["longest_job"] for run in runs), default=0.0),
         "unanswered": sum(run["unanswered"] for run in runs),
         "gateway_answers": dict(sum((Counter(run["gateway_answers"]) for run in runs), Counter())),
         "refused_creations": dict(

@@ -43,6 +43,7 @@ class RunEntry(TypedDict):
     seconds: float
     requests: int
     jobs: int
+    longest_job: float
     unanswered: int
     gateway_answers: dict[str, int]
     refused_creations: dict[str, int]

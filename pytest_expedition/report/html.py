@@ -132,7 +132,7 @@ def _header(document: Document) -> Markup:
         "Took": messages.duration(document["seconds"]),
         "Traffic": f"{plural(document['jobs'], 'job')}, {plural(document['requests'], 'request')}"
         + (f", {document['unanswered']} without a usable answer" if document["unanswered"] else "")
-        + "".join(f"; {line}" for line in messages.answer_lines(document)),
+        + "".join(f"; {line}" for line in messages.run_lines(document)),
     }
     counts = [(each, outcomes.count(each)) for each in messages.OUTCOMES if each in outcomes]
     tally = join(

@@ -14,12 +14,12 @@ from pytest_expedition.report import situations as grid
 from pytest_expedition.report.messages import (
     SIGNS,
     VERDICTS_IN_WORDS,
-    answer_lines,
     duration,
     left_behind,
     plural,
     printable,
     proxy_line,
+    run_lines,
     tally,
 )
 from pytest_expedition.report.text import following, selection, waiver_lines
@@ -55,7 +55,7 @@ def as_markdown(document: Document) -> str:
         "",
         *([_said(document["reason"]), ""] if document["reason"] else []),
         *([_said(proxy_line(proxy)), ""] if proxy else []),
-        *(f"{line}\n" for line in answer_lines(document)),
+        *(f"{line}\n" for line in run_lines(document)),
         *([f"{_said(behind)}\n"] if behind and not document["target"]["embedded"] else []),
         *(f"{line}\n" for line in waiver_lines(document["requirements"])),
         _target(document),

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.oracle.history import NO_KEY
+from pytest_expedition.oracle.rules.cancel import CANCEL_GRACE
 from pytest_expedition.protocol.envelope import MISSING, spelled
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result, Verdict, WaiverState
     from pytest_expedition.protocol.requirements import Capability
-    from pytest_expedition.report.entries import RunEntry
+    from pytest_expedition.report.entries import Document, RunEntry
 
 LONGEST: Final = 200
 """Characters of a text from elsewhere that a sentence quotes."""
@@ -258,8 +259,27 @@ _ABOUT_REQUESTS: Final = {
 }
 
 
-def answer_lines(run: RunEntry) -> list[str]:
-    """Tell which answers something before the application wrote, and which creations it refused."""
+def run_lines(document: Document) -> list[str]:
+    """Tell which answers were not the application's, which creations it refused, short jobs."""
+    return [*_answer_lines(document), *_short_jobs(document)]
+
+
+def _short_jobs(document: Document) -> list[str]:
+    """Advise longer jobs, where a cancel may take longer to show than the jobs take."""
+    seconds = document["longest_job"]
+    outcomes = {entry["id"]: entry["outcome"] for entry in document["requirements"]}
+    cancels = outcomes.get("cancel.minus-one", "not-tested") != "not-tested"
+    if document["target"]["embedded"] or not cancels or not 0 < seconds <= CANCEL_GRACE:
+        return []
+    line = (
+        f"no job takes longer than {duration(seconds)}, and a cancel may take "
+        f"{duration(CANCEL_GRACE)} to show: an ignored cancel cannot be proven; choose recipes "
+        "whose jobs take ten seconds or more"
+    )
+    return [line]
+
+
+def _answer_lines(run: RunEntry) -> list[str]:
     lines = []
     for status, count in run["gateway_answers"].items():
         answers = "1 answer was" if count == 1 else f"{count} answers were"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 from pytest_expedition.report.messages import (
-    answer_lines,
     left_behind,
     plural,
     printable,
     proxy_line,
+    run_lines,
     tally,
 )
 
@@ -119,7 +119,7 @@ def verdict_lines(document: Document) -> list[str]:
         f"{counted}: " + tally([entry["outcome"] for entry in selected]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
         *([proxy_line(target["proxy"])] if target["proxy"] else []),
-        *answer_lines(document),
+        *run_lines(document),
         *([behind] if behind and not embedded else []),
         *waiver_lines(entries),
         *([f"reason: {printable(document['reason'])}"] if document["reason"] else []),

@@ -207,6 +207,7 @@ def _found_out(
         seconds=seconds,
         requests=client.requests,
         jobs=len(client.ledger.ids),
+        longest_job=search.executor.job_seconds,
         unanswered=history.unanswered,
         refused_creations=history.refused_creations,
         proxy=client.proxy,

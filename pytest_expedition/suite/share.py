@@ -49,6 +49,7 @@ class Share:
     seconds: float
     requests: int
     jobs: int
+    longest_job: float
     unanswered: Counter[int | None]
     refused_creations: Counter[int]
     proxy: str
@@ -93,6 +94,7 @@ def merge(target: Target, shares: Sequence[Share]) -> RunRecord:
         seconds=max((x.started - started).total_seconds() + x.seconds for x in shares),
         requests=sum(share.requests for share in shares),
         jobs=sum(share.jobs for share in shares),
+        longest_job=max(share.longest_job for share in shares),
         unanswered=sum((share.unanswered for share in shares), Counter()),
         refused_creations=sum((share.refused_creations for share in shares), Counter()),
         reason=reason,
