@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import requests
 from histories import trace_lines
@@ -114,6 +115,30 @@ def test_what_is_seen_from_both_sides_is_judged_once(serve: Any, session: reques
     server = serve(lambda: Instance(Clock(seconds_per_poll=1)))
     with Monitor(session, server):
         session.get(create(session, server), timeout=10)
+
+
+@pytest.mark.parametrize("watched", ["session", "httpx", "server"])
+def test_what_is_watched_twice_is_heard_once(watched: str, session: requests.Session) -> None:
+    with ExpeditionServer() as server, httpx.Client(trust_env=False) as client:
+        chosen: Any = {"session": session, "httpx": client, "server": server}[watched]
+        monitor = Monitor(chosen, chosen)
+        monitor.watch(chosen)
+        sending: Any = client if watched == "httpx" else session
+        use(sending, server)
+        monitor.stop()
+        record = monitor.judge()
+    assert (record.requests, record.jobs) == (5, 1)
+    assert not monitor.broken()
+
+
+def test_a_session_may_be_watched_again_after_the_monitor_has_stopped(
+    serve: Any, session: requests.Session
+) -> None:
+    server, monitor = serve(Instance), Monitor(session)
+    monitor.stop()
+    monitor.watch(session)
+    use(session, server)
+    assert monitor.judge().requests == 5
 
 
 def test_recipes_and_the_length_of_a_job_can_be_told(serve: Any, session: requests.Session) -> None:

@@ -125,6 +125,7 @@ class Watch:
         self._sent: list[_Sent] = []
         self._sent_by_httpx: list[ForeignExchange] = []
         self._servers: list[Journaled] = []
+        self._watched: list[object] = []
         self._let_go: list[Callable[[], None]] = []
         self._secrets: dict[str, None] = {}
         self._stopped = False
@@ -157,8 +158,10 @@ class Watch:
     def watch(self, watched: requests.Session | HttpxClient | Journaled) -> None:
         """Watch a session, or a client of httpx, from now on; or all that a fake instance answers.
 
-        Raises ``TypeError`` for anything else.
+        To watch the same again changes nothing. Raises ``TypeError`` for anything else.
         """
+        if any(watched is each for each in self._watched):
+            return  # else each request would be heard twice
         if isinstance(watched, requests.Session):
             heard = self._sent.append if self._record is None else self._hear_and_write
             self._let_go.append(_listen(watched, heard))
@@ -173,11 +176,13 @@ class Watch:
                 "watch a requests.Session, an httpx.Client, an httpx.AsyncClient or an "
                 f"ExpeditionServer, not {watched!r}"
             )
+        self._watched.append(watched)
 
     def stop(self) -> None:
         """Stop watching all sessions: what they send from now on is not judged."""
         while self._let_go:
             self._let_go.pop()()
+        self._watched[:] = self._servers
         if self._record is not None and not self._stopped:
             self._write(each for server in self._servers for each in self._journal(server))
         self._stopped = True
