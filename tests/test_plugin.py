@@ -720,6 +720,7 @@ def test_the_fixture_imports_what_serves_and_no_more(pytester: pytest.Pytester) 
         "pytest_expedition.real_time",
         "pytest_expedition.session",
         "pytest_expedition.session.settings",
+        "pytest_expedition.user_files",
     ]
     assert {name.partition(".")[0] for name in noted["test"]} == {
         "pytest_expedition",

@@ -14,17 +14,16 @@ from urllib.parse import urlencode
 from urllib3.exceptions import InsecureRequestWarning
 
 from pytest_expedition.oracle.history import NO_KEY, Exchange
-from pytest_expedition.protocol.origin import described
 from pytest_expedition.protocol.redaction import LogFilter, Redaction, Secret
 from pytest_expedition.real_time import now as machine_now
 from pytest_expedition.real_time import pause
 from pytest_expedition.suite.agent import AGENT_TRIES, Agent
+from pytest_expedition.suite.availability import Availability
 from pytest_expedition.suite.calls import Call, listed
 from pytest_expedition.suite.errors import (
     TOO_MANY_REQUESTS,
     LimitReachedError,
     TargetUnusableError,
-    does_not_answer,
 )
 from pytest_expedition.suite.ledger import Ledger
 from pytest_expedition.suite.login import fetch_key
@@ -57,12 +56,6 @@ LEAST_SECONDS: Final = 0.1
 
 BARRIER_SECONDS: Final = 60.0
 """Seconds after which a thread no longer waits for the others that send at the same instant."""
-
-LOST_IN_A_ROW: Final = 8
-"""After so many lost answers in a row the target is taken to be down, and the run ends."""
-
-SECONDS_OF_GATEWAYS: Final = 30.0
-"""If something else answers in the application's place for so many seconds, the run ends."""
 
 MOST_WAITS: Final = 3
 """How often a request is sent again because its answer asked to wait (Retry-After)."""
@@ -138,10 +131,7 @@ class Client:
         self._started = self.clock.now()
         self.until = machine_now() + target.limits.seconds
         """When the run ends, on the machine's clock."""
-        self._reached = False
-        self._lost_in_a_row = 0
-        self._unanswered_in_a_row: list[Exchange] = []
-        """The last requests in a row that the application did not answer, without probes."""
+        self._availability = Availability(target.url)
         self._retry_after: dict[Exchange, float] = {}
         """For how many seconds each answer asked to wait (Retry-After)."""
         self._not_before = 0.0
@@ -366,14 +356,19 @@ class Client:
             self._require_limits(*again)
             for number, exchange in zip(refused, self._send_in_time(again), strict=True):
                 exchanges[number] = exchange
-        self._require_usable(exchanges)
+        self._availability.note(exchanges)
+        if self._bytes > MOST_BYTES_IN_ALL:
+            raise TargetUnusableError(
+                f"{self.target.url} has sent more than {MOST_BYTES_IN_ALL} bytes in all, which is "
+                "too much: try --expedition-profile=smoke, or recipes with smaller results"
+            )
         return exchanges
 
     def require_answers(self) -> None:
         """Raise ``TargetUnusableError`` if the application answered nothing at the end of a run."""
-        silent = self._unanswered_in_a_row
-        if len(silent) >= LOST_IN_A_ROW or (silent and not self.ledger.ids):
-            raise TargetUnusableError(self._why_unanswered())
+        self._availability.require_answers()
+        if not self.ledger.ids:
+            self._availability.require_answers(at_least=1)
 
     def _send_in_time(self, calls: Sequence[Call]) -> list[Exchange]:
         """Send requests; wait, and send again, what an answer put off until later."""
@@ -504,55 +499,6 @@ class Client:
             for exchange in about_jobs:
                 self._record(exchange, self.secrets)
 
-    def _require_usable(self, exchanges: Sequence[Exchange]) -> None:
-        url = self.target.url
-        for exchange in exchanges:
-            self._lost_in_a_row = self._lost_in_a_row + 1 if exchange.status is None else 0
-            if exchange.answered:
-                self._unanswered_in_a_row = []
-            elif not exchange.probe:
-                self._unanswered_in_a_row.append(exchange)
-            if exchange.status == NO_KEY and not exchange.probe:
-                raise TargetUnusableError(
-                    f"{url} refuses the key: {exchange.method} {exchange.path} was answered with "
-                    f"{NO_KEY}; is it a key of this instance, and less than a month old?"
-                )
-            self._reached = self._reached or exchange.status is not None
-        if not self._reached:
-            raise does_not_answer(url, exchanges[0].lost)
-        if self._lost_in_a_row >= LOST_IN_A_ROW:
-            raise TargetUnusableError(
-                f"{url} stopped answering {exchanges[-1].sent:.1f} s after the start: "
-                f"{exchanges[-1].lost}"
-            )
-        silent = self._unanswered_in_a_row
-        lasted = silent[-1].sent - silent[0].sent if silent else 0.0
-        if lasted >= SECONDS_OF_GATEWAYS and len(silent) >= LOST_IN_A_ROW:
-            self.require_answers()
-        if self._bytes > MOST_BYTES_IN_ALL:
-            raise TargetUnusableError(
-                f"{url} has sent more than {MOST_BYTES_IN_ALL} bytes in all, which is too much: "
-                "try --expedition-profile=smoke, or recipes with smaller results"
-            )
-
-    def _why_unanswered(self) -> str:
-        """Say since when, and with what, something else answers in the application's place."""
-        silent = self._unanswered_in_a_row
-        first, last = silent[0], silent[-1]
-        what = last.lost
-        if last.status is not None:
-            what = described(last.status, last.body, last.location)
-        if not any(each.answered for each in self.exchanges):
-            return (
-                f"{self.target.url} does not answer as an Expedition instance: {what}; is that "
-                "the address of the instance, and is it running?"
-            )
-        return (
-            f"the application at {self.target.url} has not answered since {first.method} "
-            f"{first.path}, {first.sent:.1f} s after the start: the last {len(silent)} requests "
-            f"got no answer of it; the last one got {what}"
-        )
-
     def _exchange(self, call: Call, barrier: threading.Barrier | None, until: float) -> Exchange:
         """Send one request, at the barrier's instant."""
         recipe = call.recipe
@@ -587,7 +533,7 @@ class Client:
         )
         if reply.unsent:
             self._unsent.add(exchange)
-            if self._reached and reply.lost != TIMED_OUT:
+            if self._availability.reached and reply.lost != TIMED_OUT:
                 self._refused.add(exchange)
                 self._next_try = self.now + SECONDS_OF_RESTART
         if reply.retry_after is not None and not exchange.answered:
