@@ -305,8 +305,12 @@ class TestFile:
             ("[[answer]]\npath = '/x'\nbody = 1", "body: is not known: must be one of method"),
             ("[[answer]]\npath = '/x'\njson = 2026-01-01", "json: has datetime.date(2026, 1, 1)"),
             (
+                "[[answer]]\npath = '/x'\njson = [nan]",
+                "answer 1: Out of range float values are not",
+            ),
+            (
                 "[[answer]]\npath = '/x'\n[[answer]]\npath = '/api/v1/job/1'",
-                "answer 2: /api/v1/job/1",
+                "answer 2: /api/v1/job/1: the fake answers this path of the job API itself: remove",
             ),
         ],
     )

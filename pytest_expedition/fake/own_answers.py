@@ -16,6 +16,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from pytest_expedition.fake.http import Request, Response
+from pytest_expedition.fake.instance import is_of_job_api
 from pytest_expedition.user_files import read_user_file
 
 if sys.version_info >= (3, 11):
@@ -89,7 +90,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _add(server: HTTPServer, answer: Any, *, where: str) -> None:
     try:
         _check(answer)
-        body = json.dumps(answer["json"], default=_refuse) if "json" in answer else ""
+        body = ""
+        if "json" in answer:
+            body = json.dumps(answer["json"], default=_refuse, allow_nan=False)
         handler = server.expect_request(answer["path"], method=answer.get("method", METHOD_ALL))
     except ValueError as error:
         raise AnswersError(f"{where}: {error}") from None
@@ -108,6 +111,8 @@ def _check(answer: Any) -> None:
     path, status = answer.get("path", ""), answer.get("status", 200)
     if not path.startswith("/") or "?" in path:
         raise ValueError(f"path = {path!r}: must begin with / and have no query")
+    if is_of_job_api(path):
+        raise ValueError(f"{path}: the fake answers this path of the job API itself: remove it")
     if not 200 <= status <= 599:
         raise ValueError(f"status = {status!r}: must be from 200 to 599")
     method = answer.get("method", "GET")
