@@ -289,7 +289,7 @@ def test_a_failure_tells_the_situation_the_good_client_and_this_one(
             "*test_import?fails?*",
             "client.sees-failure: The job failed, but the client returned 'finished'.",
             "",
-            "scenario fails: The job ends in failure: state 1, job status code -1.",
+            "scenario fails: The job ends in failure: state 1, status code -1 (`data`: status*",
             "A good client: Says that the job has failed: a state of 1 alone is not success.",
             "client.sees-failure (MUST, shown): It says of a job that ended in failure that it*",
             "",

@@ -136,7 +136,7 @@ _ALL: Final = (
     ),
     Scenario(
         id="fails",
-        text="The job ends in failure: state 1, job status code -1.",
+        text="The job ends in failure: state 1, status code -1 (`data`: status message `failed`).",
         good="Says that the job has failed: a state of 1 alone is not success.",
         situation=Situation(fails=True),
     ),
