@@ -1312,6 +1312,18 @@ class TestDryRun:
         )
         assert expedition_server.requests == []
 
+    def test_nor_does_a_list_of_the_tests_need_any(
+        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An editor collects the tests of a project before it runs one."""
+        monkeypatch.delenv("EXPEDITION_API_KEY", raising=False)
+        result = pytester.runpytest_inprocess(
+            *("--pyargs", "pytest_expedition.contract", "--collect-only", "-q"),
+            "--expedition-url=http://127.0.0.1:9",
+        )
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["*test_requirement?create.envelope?"])
+
 
 def test_acts_of_a_plan_may_start_the_agent(serve: Any) -> None:
     server, target = serve(start_agent=True)

@@ -290,7 +290,7 @@ def live_target(config: pytest.Config) -> Target | None:
         from pytest_expedition.suite.target_file import at_url, load
 
         try:
-            sends = not config.getoption("--expedition-dry-run")
+            sends = not any(map(config.getoption, ("--expedition-dry-run", "collectonly")))
             target = (
                 at_url(url, credentials=sends)
                 if file is None
