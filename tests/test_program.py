@@ -191,7 +191,7 @@ def test_a_program_that_crashes_did_not_understand_an_answer(code: str, breaks: 
 def test_a_program_that_was_killed_is_not_said_to_be_fine(
     script: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["client", "--scenario=agent-stopped", "--limit=1", *script]) == 0
+    assert main(["client", "--scenario=agent-stopped", "--limit=3", *script]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith(
         "agent-stopped             killed before it had said how the job ended  ("
