@@ -14,7 +14,7 @@ from pytest_expedition import validate
 from pytest_expedition.oracle.history import Exchange
 from pytest_expedition.protocol.redaction import Redaction
 from pytest_expedition.recordings.files import RecordingError, open_recordings
-from pytest_expedition.recordings.trace import Line, Recorder, Trace, Whose, as_line
+from pytest_expedition.recordings.trace import Line, Recorder, Trace, Whose, as_line, exchange_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,9 @@ def test_what_is_written_is_read_again(
         validate(json.loads(line), "trace")
     lines, _ = read(path)
     assert {line.whose for line in lines} <= {HERE}
-    assert [values(line.exchange) for line in lines] == [values(exchange) for exchange in told]
+    assert [values(exchange_of(line.values)) for line in lines] == [
+        values(exchange) for exchange in told
+    ]
 
 
 def test_a_trace_can_be_read_while_it_grows(tmp_path: Path) -> None:
@@ -116,6 +118,12 @@ def test_a_last_line_without_its_end_of_line_is_whole(tmp_path: Path) -> None:
     assert not trace.remarks
 
 
+def test_spaces_around_a_line_are_no_part_of_it(tmp_path: Path) -> None:
+    lines, trace = written(tmp_path / "trace.jsonl", b" \t" + as_line(POLL, HERE)[:-1] + b" \r\n")
+    assert [values(exchange_of(line.values)) for line in lines] == [values(POLL)]
+    assert not trace.remarks
+
+
 def changed(**changes: Any) -> bytes:
     fields_of_it = json.loads(as_line(POLL, HERE)) | changes
     return json.dumps({k: v for k, v in fields_of_it.items() if v is not ...}).encode() + b"\n"
@@ -128,6 +136,7 @@ def changed(**changes: Any) -> bytes:
         (b"\xff\n", "is not JSON: "),
         (b"[" * 100_000 + b"\n", "is nested too deep"),
         (b"[]\n", "$ is [], expected object"),
+        (b"{} {}\n", "is not JSON: more follows the object"),
         (changed(kind="poll"), '$.kind is "poll", expected one of'),
         (changed(kind=["status"]), '$.kind is ["status"], expected one of'),
         (changed(sent=...), "$.sent is missing, expected this field"),

@@ -76,21 +76,23 @@ def _rows(
     """Yield the rows of the database; each judge remembers what concerns all jobs."""
     waiting: defaultdict[tuple[int, str], list[Any]] = defaultdict(list)
     size = 0
-    for whose, exchange in trace:
+    for whose, values in trace:
         judge = judges.get(whose) or judges.setdefault(whose, _Judge(whose, len(judges)))
         judge.lines += 1
-        job, values = exchange.job_id, vars(exchange).copy()  # without what is computed later
-        if exchange.kind == "create":
-            job = id_of(exchange)
-            known = cancellable(recipes, exchange.method, exchange.path)
-            if known is not None:
-                values["cancellable"] = known
-        elif exchange.kind != "status":
-            judge.remember(exchange)
-            if exchange.kind == "agent":
-                continue
+        job, kind = values.get("job_id"), values["kind"]
+        if kind != "status":
+            exchange = exchange_of(values.copy())  # which adds what it computes
+            if kind == "create":
+                job = id_of(exchange)
+                known = cancellable(recipes, exchange.method, exchange.path)
+                if known is not None:
+                    values["cancellable"] = known
+            else:
+                judge.remember(exchange)
+                if kind == "agent":
+                    continue
         waiting[judge.number, str(job)].append(values)
-        size += _WITHOUT_BODY + len(exchange.body)
+        size += _WITHOUT_BODY + len(values.get("body", b""))
         if size > _WAITING:
             yield from ((*key, marshal.dumps(part)) for key, part in waiting.items())
             waiting.clear()

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _FAR: Final = 1e12
 """Seconds that no clock shows."""
 
+_WHITESPACE: Final = " \t\r\n"
+"""What JSON allows around an object."""
+
 _DECODER: Final = json.JSONDecoder(parse_int=whole_number)
 
 _DEFAULTS: Final = {each.name: each.default for each in fields(Exchange) if each.name != "position"}
@@ -44,10 +47,10 @@ class Whose(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One exchange of a trace."""
+    """One exchange of a trace, as the values of its fields."""
 
     whose: Whose
-    exchange: Exchange
+    values: dict[str, Any]
 
 
 def exchange_of(values: dict[str, Any]) -> Exchange:
@@ -148,7 +151,7 @@ class Trace:
             if line.isspace():
                 continue
             try:
-                yield self._read(line, position=read + 1)
+                yield self._read(line.strip(_WHITESPACE), position=read + 1)
                 read += 1
             except ValueError as error:
                 if not line.endswith("\n") and not is_json(line.encode("utf-8", "replace")):
@@ -163,11 +166,13 @@ class Trace:
 
     def _read(self, line: str, position: int) -> Line:
         try:
-            found = _DECODER.decode(line)
+            found, end = _DECODER.raw_decode(line)
         except RecursionError:
             raise ValueError("is nested too deep") from None
         except ValueError as error:
             raise ValueError(f"is not JSON: {error}") from None
+        if end < len(line):
+            raise ValueError("is not JSON: more follows the object")
         whose, names = self._valid(found)
         values = dict(zip(names, found.values(), strict=True))
         del values["server"]
@@ -183,7 +188,7 @@ class Trace:
                 values["body"] = base64.b64decode(values.pop("body_base64"), validate=True)
             except ValueError as error:
                 raise ValueError(f"$.body_base64 is not base64: {error}") from None
-        return Line(whose, exchange_of(values))
+        return Line(whose, values)
 
     def _valid(self, found: Any) -> tuple[Whose, tuple[str, ...]]:
         """Check a line by the schema, once for all lines with the same fields of the same types.

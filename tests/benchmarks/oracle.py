@@ -26,7 +26,7 @@ from pytest_expedition.oracle.history import Exchange, History
 from pytest_expedition.oracle.rules import judge
 from pytest_expedition.recordings.files import open_recordings
 from pytest_expedition.recordings.judging import judge_files
-from pytest_expedition.recordings.trace import Recorder, Trace
+from pytest_expedition.recordings.trace import Recorder, Trace, exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +139,8 @@ def judge_in_memory(path: Path) -> list[float]:
     """Exchanges a second that the rules alone judge."""
     rates = []
     for _ in range(RUNS):
-        exchanges = [line.exchange for each in open_recordings(path) for line in Trace(each)]
+        lines = [line for each in open_recordings(path) for line in Trace(each)]
+        exchanges = [exchange_of(line.values) for line in lines]
         begun = time.process_time()
         judge(History(exchanges, job_seconds=600))
         rates.append(len(exchanges) / (time.process_time() - begun))
