@@ -12,6 +12,7 @@ from test_plugin import BROKEN_TARGET, CONTRACT, SLIPS_BACK, outcomes, waived
 
 from pytest_expedition import JobRecipe, Target, validate
 from pytest_expedition.report.text import replay_line
+from pytest_expedition.session.settings import replay
 from pytest_expedition.suite.plan import (
     Act,
     JobPlan,
@@ -193,6 +194,16 @@ def test_mistakes_are_told_before_anything_runs(
     result = pytester.runpytest_inprocess(*CONTRACT, *options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: *{message}*"])
+
+
+def test_a_plan_is_read_once(pytester: pytest.Pytester) -> None:
+    """Its file may be a pipe, as with `--expedition-replay <(command)`."""
+    keep(pytester, "import")
+    config = pytester.parseconfigure("--expedition-replay=plan.json")
+    (pytester.path / "plan.json").write_text("")
+    plan = replay(config)
+    assert plan is not None
+    assert plan.requirement == "status.bounds"
 
 
 @pytest.mark.usefixtures("no_http")

@@ -38,6 +38,7 @@ ONE_LOOP: Final = (
 
 _PROCESS = pytest.StashKey[int]()
 _TARGET = pytest.StashKey["Target"]()
+_REPLAY = pytest.StashKey["Replay"]()
 _REPORTS = pytest.StashKey[list["Path"]]()
 
 
@@ -167,7 +168,9 @@ def begin_trace(config: pytest.Config) -> None:
 
 
 def replay(config: pytest.Config) -> Replay | None:
-    """Return the plan to replay, if there is one."""
+    """Return the plan to replay, if there is one. Its file, perhaps a pipe, is read once."""
+    if _REPLAY in config.stash:
+        return config.stash[_REPLAY]
     path = path_setting(config, "replay")
     if path is None:
         return None
@@ -186,6 +189,7 @@ def replay(config: pytest.Config) -> Replay | None:
             require_allowed(plan, target)
     except PlanError as error:
         raise pytest.UsageError(f"expedition_replay: {error}") from None
+    config.stash[_REPLAY] = plan
     return plan
 
 
