@@ -165,7 +165,7 @@ def test_nothing_is_redacted_without_secrets() -> None:
 
 
 def test_a_key_that_expires_again_and_again_costs_one_pattern_a_key() -> None:
-    keys = [f"header.{number:0300}.signature" for number in range(5)]
+    keys = [f"header.{number:030}.signature" for number in range(5)]
     made = _pattern.cache_info().misses
     for count in range(1, len(keys) + 1):
         assert Redaction(keys[:count]).prose(" ".join(keys[:count])) == " ".join(["***"] * count)
