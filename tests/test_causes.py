@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from histories import Story
+from histories import Story, error
 from steady import run_against
 
 from pytest_expedition.oracle.causes import MAY_FOLLOW_FROM, find_causes
@@ -134,6 +134,13 @@ def test_jobs_of_different_instances_are_not_taken_for_the_same() -> None:
     assert find_causes(together([back, forward])) == {}
 
 
+def test_a_job_that_the_first_poll_does_not_find_was_not_visible() -> None:
+    story = Story().create()
+    story.answer_poll(error(), status=404)
+    findings = judge(story.poll(0.5).history())
+    assert find_causes(findings) == {"status.envelope": "create.visible"}
+
+
 @pytest.mark.parametrize(
     ("server", "cause"),
     [
@@ -141,7 +148,6 @@ def test_jobs_of_different_instances_are_not_taken_for_the_same() -> None:
         ("cancelled-shows-once", "cancel.persists"),
         ("refusal-is-rounded", "refuse.state"),
         ("second-cancel-in-plain-text", "cancel.envelope"),
-        ("first-poll-finds-nothing", "create.visible"),
         ("worker-writes-on", "cancel.persists"),
         ("no-content", "cancel.envelope"),
     ],

@@ -20,9 +20,15 @@ from pytest_expedition.oracle.situations import (
     exercised,
 )
 from pytest_expedition.suite.clock import SkippingClock
-from pytest_expedition.suite.cover import covering, covering_jobs
+from pytest_expedition.suite.cover import (
+    SOON,
+    covering,
+    covering_jobs,
+    plans_of,
+    smoke_jobs,
+)
 from pytest_expedition.suite.coverage import coverage
-from pytest_expedition.suite.plan import AT_THE_END
+from pytest_expedition.suite.plan import AT_ONCE, AT_THE_END
 from pytest_expedition.suite.run import run_contract
 
 if TYPE_CHECKING:
@@ -149,6 +155,24 @@ class TestCover:
                 progress = [act.progress for act in job.acts]
                 assert progress == sorted(progress)
                 assert all(0 <= each <= AT_THE_END for each in progress)
+
+
+class TestSmoke:
+    def test_jobs_that_run_to_their_end_come_first_then_the_earliest_cancels(self) -> None:
+        (plan,) = plans_of({"crowd": smoke_jobs(groups()["crowd"])})
+        assert [(job.recipe, job.after, job.acts[0].progress) for job in plan.jobs] == [
+            ("import", AT_ONCE, AT_THE_END),
+            ("export", AT_ONCE, 0.78),
+            ("import", SOON, AT_ONCE),
+            ("import", 2 * SOON, 0.75),
+        ]
+
+    def test_the_first_is_created_while_the_agent_is_stopped(self) -> None:
+        jobs = smoke_jobs(groups()["crowd"], stop_agent=True)
+        running, stopped = plans_of({"crowd": jobs}, stop_agent=True)
+        assert [job.recipe for job in running.jobs] == ["export", "import", "import"]
+        assert stopped.agent_stopped
+        assert stopped.jobs == plans_of({"crowd": groups()["crowd"]})[0].jobs[:1]
 
 
 def is_first_cancel(situation: Situation) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.situations import CANCELS, PHASES, Situation
 from pytest_expedition.suite.plan import AT_ONCE, AT_THE_END, Act, JobPlan, Plan
+from pytest_expedition.suite.profile import SMOKE_JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +73,9 @@ _PLACES: Final[Mapping[Company, int]] = {"beside": 2, "alone": 1}
 AMONG_OLDER: Final = 0.3
 """How far the first job is before one is created that is cancelled at once."""
 
+SOON: Final = 0.05
+"""How far the first job of `smoke` is before the next is created that is to be cancelled."""
+
 UNTIL_THE_STOP: Final = 8
 """How many jobs of the crowd come before the agent is stopped, where that is allowed."""
 
@@ -82,6 +86,11 @@ class CoveringJob:
 
     plan: JobPlan
     situations: tuple[Situation, ...]
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a cancel ends the job."""
+        return Situation("cancelled", "poll", "any") in self.situations
 
 
 def covering(
@@ -114,7 +123,8 @@ def plans_of(
     ]
     if stop_agent:
         crowd = plans[0]
-        before, after = crowd.jobs[:UNTIL_THE_STOP], crowd.jobs[UNTIL_THE_STOP:]
+        place = min(UNTIL_THE_STOP, len(crowd.jobs) - 1)
+        before, after = crowd.jobs[:place], crowd.jobs[place:]
         second = replace(crowd, jobs=after, probes=False, agent_stopped=True)
         plans[:1] = [replace(crowd, jobs=before), second]
     return plans
@@ -159,6 +169,24 @@ def covering_jobs(
     ]
     made: dict[Company, list[CoveringJob]] = {"crowd": crowd, "beside": beside, "alone": alone}
     return {company: jobs for company, jobs in made.items() if jobs}
+
+
+def smoke_jobs(crowd: Sequence[CoveringJob], *, stop_agent: bool = False) -> list[CoveringJob]:
+    """Return the first jobs of the crowd, as the profile `smoke` creates them.
+
+    First, at the same instant, come those that are not cancelled. So their ids follow one another,
+    and a fault of every second job shows on one of them. The others come one after the other, the
+    first to be cancelled first: a job that is created after a cancel may get the cancelled one's
+    id. ``stop_agent``: the first job is the last instead, and is created while the agent is
+    stopped.
+    """
+    few = crowd[:SMOKE_JOBS]
+    jobs = [job for job in few if not job.is_cancelled]
+    cancelled = [job for job in few if job.is_cancelled]
+    cancelled.sort(key=lambda job: job.plan.acts[0].progress)
+    for number, job in enumerate(cancelled, 1):
+        jobs.append(replace(job, plan=replace(job.plan, after=number * SOON)))
+    return [*jobs[1:], jobs[0]] if stop_agent else jobs
 
 
 def _one_after_the_other(recipes: Iterator[str], company: Company) -> list[CoveringJob]:

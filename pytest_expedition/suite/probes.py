@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pytest_expedition.suite.errors import LimitReachedError
 from pytest_expedition.suite.job_lists import JobLists
 from pytest_expedition.suite.request_list import far_id, malformed_ids
 
@@ -41,17 +42,25 @@ def run_plan(executor: Executor, plan: Plan) -> None:
             _probe_access(client, job.id)
 
     lists = JobLists(client)
-    executor.run(
-        plan,
-        once_started=lambda running: _probe_accept(client, running),
-        before_cancel=before_cancel,
-        each_round=lists.read_on_the_way,
-    )
+    limit: LimitReachedError | None = None
+    try:
+        executor.run(
+            plan,
+            once_started=lambda running: _probe_accept(client, running),
+            before_cancel=before_cancel,
+            each_round=lists.read_on_the_way,
+        )
+    except LimitReachedError as error:
+        if error.limit != "jobs":
+            raise
+        limit = error  # most probes create no job
     if not probed and client.ledger.ids:
         _probe_access(client, client.ledger.ids[0])
     lists.read_afterwards()
     _probe_creation(client, recipe)
     _probe_ids(client)
+    if limit is not None:
+        raise limit
 
 
 def _probe_access(client: Client, job_id: int) -> None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
 from pytest_expedition.oracle.history import History, id_of
 from pytest_expedition.oracle.rules import judge
-from pytest_expedition.suite.cover import covering_jobs, plans_of
+from pytest_expedition.suite.cover import covering_jobs, plans_of, smoke_jobs
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.executor import SLOWER
 from pytest_expedition.suite.plan import Plan, plans
@@ -123,14 +123,12 @@ class Search:
             start_agent=self.target.start_agent,
         )
         stop_agent = self.target.control_agent
-        fixed = plans_of(jobs, stop_agent=stop_agent)
-        crowd = fixed[0]
         if self.profile == "smoke":
-            # The first job, which runs to its end, is created while the agent is stopped.
-            few = crowd.jobs[int(stop_agent) : SMOKE_JOBS]
-            first = [replace(each, jobs=crowd.jobs[:1]) for each in fixed if each.agent_stopped]
-            fixed = [replace(crowd, jobs=few or crowd.jobs[:1]), *first]
-        elif not self.target.clock.waits:  # judging in between costs no time then
+            jobs = {"crowd": smoke_jobs(jobs["crowd"], stop_agent=stop_agent)}
+        fixed = plans_of(jobs, stop_agent=stop_agent)
+        if self.profile != "smoke" and not self.target.clock.waits:
+            # Judging in between costs no time then.
+            crowd = fixed[0]
             rest = replace(crowd, jobs=crowd.jobs[SMOKE_JOBS:], probes=False)
             fixed[:1] = [replace(crowd, jobs=crowd.jobs[:SMOKE_JOBS]), rest]
         self.executor.may_begin = self._may_begin
