@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from pytest_expedition.cli import main
+from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.recordings.answers import TraceError, to_terminal, to_trace
 
 if TYPE_CHECKING:
@@ -129,6 +130,50 @@ def test_jobs_before_and_after_a_reset_are_recorded_apart(
     pytester.makepyfile(textwrap.dedent(CLIENT) + textwrap.dedent(test))
     pytester.runpytest_inprocess("--expedition-record=trace.jsonl").assert_outcomes(passed=1)
     assert "3 jobs, 3 requests" in judged(pytester.path / "trace.jsonl", capsys)
+
+
+def test_a_cancel_by_another_user_is_seen_by_a_monitor_and_recorded(
+    pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it, a correct server seems to cancel a job by itself."""
+    test = """
+        from pytest_expedition import Situation
+
+        def test_it(expedition_server, expedition_monitor):
+            expedition_server.play(Situation(cancelled_after=15))
+            start, wait = run_job(expedition_server, expedition_server.advance)
+            assert wait(start()) == "cancelled"
+            assert [each.method for each in expedition_server.requests].count("DELETE") == 0
+    """
+    pytester.makepyfile(textwrap.dedent(CLIENT) + textwrap.dedent(test))
+    pytester.runpytest_inprocess("--expedition-record=trace.jsonl").assert_outcomes(passed=1)
+    trace = pytester.path / "trace.jsonl"
+    assert trace.read_text(encoding="utf-8").count('"kind": "cancel"') == 1
+    assert "fake-expedition-key" not in trace.read_text(encoding="utf-8")
+    assert "verdict: inconclusive" in judged(trace, capsys)
+
+
+def test_a_recording_of_every_scenario_shows_a_correct_server(
+    pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytester.makepyfile("""
+        from model_client import Expedition, JobCancelled, JobFailed
+
+        def test_import(expedition_scenario, monkeypatch):
+            monkeypatch.setattr("time.sleep", expedition_scenario.sleep)
+            client = Expedition(expedition_scenario.url, "admin", "paloalto")
+            expedition_scenario.check(
+                start=lambda: client.start_import(1, "/tmp/a.xml"),
+                wait=client.wait,
+                cancel=client.cancel,
+                failed=JobFailed,
+                cancelled=JobCancelled,
+            )
+    """)
+    pytester.runpytest_inprocess("--expedition-record=trace.jsonl").assert_outcomes(
+        passed=len(SCENARIOS)
+    )
+    assert "MUST   fail" not in judged(pytester.path / "trace.jsonl", capsys)
 
 
 def test_a_test_with_a_monitor_records_each_request_once(pytester: pytest.Pytester) -> None:

@@ -407,7 +407,7 @@ def steps(instance: SituationInstance) -> list[Step]:
             host=handled.request.header("Host"),
         )
         for handled in sorted(instance.journal, key=lambda handled: handled.begun)
-        if id(handled.request) not in turned_away
+        if not handled.by_another_user and id(handled.request) not in turned_away
     ]
 
 

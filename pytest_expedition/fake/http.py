@@ -101,9 +101,13 @@ class Response:
 
 @dataclass(frozen=True, kw_only=True)
 class Handled:
-    """A request and its answer; ``begun`` and ``done`` are the machine's monotonic seconds."""
+    """A request and its answer; ``begun`` and ``done`` are the machine's monotonic seconds.
+
+    ``by_another_user`` says that no client sent it, but another user in a situation.
+    """
 
     request: Request
     response: Response
     begun: float
     done: float
+    by_another_user: bool = False

@@ -104,6 +104,8 @@ class Instance(Simulation):
         """The requests to paths that the instance does not know."""
         self.journal: list[Handled] = []
         """Each request with its answer, as the server received and sent them."""
+        self.by_another_user: list[Handled] = []
+        """What another user sent since the last request in the journal."""
         self.usual_scripts = {each.name: each.script for each in JOB_REQUESTS}
         """The scripts of jobs without a script of their own, by the request that creates them."""
         self.lock = threading.RLock()
@@ -277,7 +279,10 @@ class Instance(Simulation):
 
     def answer_cancel(self, job: Job) -> Response:
         """Cancel a job, or refuse to; answer with its state, except in `data`."""
-        granted = self.cancel(job)
+        return self.cancel_answer(job, granted=self.cancel(job))
+
+    def cancel_answer(self, job: Job, *, granted: bool) -> Response:
+        """Return the answer to a cancel that was granted or refused."""
         messages = self.cancel_messages(job, granted=granted)
         content = None if self.dialect == "data" else self.content(self.describe(job))
         return self.reply(self.envelope(content, messages=messages))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import ssl
@@ -333,9 +334,12 @@ class ExpeditionServer(HTTPServer):
                 self.handler_errors.append(error)
             return Response(status=500, headers={})
         handled = Handled(request=request, response=response, begun=begun, done=real_time.now())
-        instance.journal.append(handled)
-        for listen in list(self.listeners):
-            self._tell(listen, handled)
+        with instance.lock:
+            new = [*instance.by_another_user, handled]
+            instance.by_another_user.clear()
+            instance.journal += new
+        for each, listen in itertools.product(new, list(self.listeners)):
+            self._tell(listen, each)
         if self._keep is not None:
             with instance.lock:
                 del instance.journal[: -self._keep]

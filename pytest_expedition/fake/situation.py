@@ -15,9 +15,10 @@ from dataclasses import dataclass, fields, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from pytest_expedition import real_time
 from pytest_expedition.checked import checked
 from pytest_expedition.fake.dialects import WRITTEN, DialectName
-from pytest_expedition.fake.http import Response
+from pytest_expedition.fake.http import Handled, Request, Response
 from pytest_expedition.fake.instance import CANCEL_PATH, MAX_JOB_ID, Instance
 from pytest_expedition.fake.job_requests import JOB_REQUESTS
 from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID, Clock, JobScript
@@ -25,7 +26,6 @@ from pytest_expedition.fake.simulation import FINISHED, FIRST_JOB_ID, Clock, Job
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from pytest_expedition.fake.http import Request
     from pytest_expedition.fake.simulation import Job
 
 OutageKind = Literal["unavailable", "bad-gateway", "unauthorized", "lost", "cut-short", "slow"]
@@ -291,7 +291,25 @@ class SituationInstance(Instance):
             age = max(0.0, after - self.situation.agent_idle)
             if super().age(job) >= after and job.script.progress_at(age) < FINISHED:
                 job.cancelled_after = age
+                self.by_another_user.append(self._granted_cancel(job))
         return super().state(job)
+
+    def _granted_cancel(self, job: Job) -> Handled:
+        """Return the cancel by which another user has cancelled a job, for those who record."""
+        request = Request(
+            method="DELETE",
+            path=f"/api/v1/job/{job.id}",
+            headers={"Authorization": f"Bearer {self.api_key}"},
+            at=self.clock.now(),
+        )
+        now = real_time.now()
+        return Handled(
+            request=request,
+            response=self.cancel_answer(job, granted=True),
+            begun=now,
+            done=now,
+            by_another_user=True,
+        )
 
     def cancel(self, job: Job) -> bool:
         """Cancel a job, or finish it just before."""
