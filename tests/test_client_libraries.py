@@ -235,6 +235,7 @@ def test_written_with_care_it_copes_with_every_scenario(
     assert {name: promises for name, promises in broken.items() if promises} == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("spoil", "scenario", "promise"),
     [

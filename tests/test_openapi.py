@@ -74,8 +74,6 @@ def schema_of(dialect: DescribedDialect) -> BaseSchema:
 EXAMPLES = {"system": 5, "data": 2}
 """Requests that are drawn for each operation: the many of `data` are much alike."""
 
-MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {"system": (), "data": (pytest.mark.long,)}
-
 every_dialect = pytest.mark.parametrize("dialect", DESCRIBED)
 
 
@@ -88,10 +86,11 @@ def calls_to(server: ExpeditionServer) -> Iterator[dict[str, Any]]:
         yield {"session": session, "base_url": server.url, "headers": headers}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dialect", "method", "path", "mode"),
     [
-        pytest.param(dialect, method, path, mode, marks=MARKS[dialect])
+        (dialect, method, path, mode)
         for dialect, method, path in OPERATIONS
         for mode in ("positive", "negative")
         if mode == "positive"
@@ -144,6 +143,7 @@ def follow_links(described: BaseSchema, server: ExpeditionServer) -> None:
         Series.run(settings=settings(fuzz, max_examples=5))
 
 
+@pytest.mark.long
 @every_dialect
 def test_series_of_requests_find_no_fault(
     expedition_server: ExpeditionServer, dialect: DescribedDialect
