@@ -9,6 +9,7 @@ import pytest
 from histories import JOB, PAGE, Story, error, in_data, verdict_on
 from in_process import in_process
 
+from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.oracle.job_lists import (
     JobList,
@@ -25,8 +26,10 @@ from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.recordings.by_job import judge_trace
 from pytest_expedition.recordings.files import open_recordings
 from pytest_expedition.recordings.trace import Trace, Whose, as_line
+from pytest_expedition.suite.clock import SkippingClock
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.run import run_contract
+from pytest_expedition.suite.target import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -698,3 +701,26 @@ def test_in_other_dialects_no_list_is_read(dialect: Any) -> None:
     asked, outcomes = run(make)
     assert asked == []
     assert outcomes["list.agrees"] == "not-tested"
+
+
+class Waiting(SkippingClock):
+    """A virtual clock that says that it takes real time."""
+
+    waits = True
+
+
+@pytest.mark.parametrize("seconds", [10.0, 20.0])
+def test_lists_are_read_when_states_are_not_round(seconds: float) -> None:
+    """Only then a list shows that it rounds them."""
+
+    def make() -> Instance:
+        server = BROKEN["list-rounds-down"].make()
+        server.dialect = "data"
+        return server
+
+    with in_process(), embedded_target(make, job_seconds=seconds, clock=Waiting) as target:
+        limits = Limits(job_seconds=4 * seconds)
+        changed = replace(target, start_agent=False, control_agent=False, limits=limits)
+        record = run_contract(changed, profile="smoke")
+    outcomes = {each.requirement.id: each.outcome for each in record.results}
+    assert outcomes["list.agrees"] == "fail"

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from pytest_expedition.suite.client import Client
     from pytest_expedition.suite.executor import RunningJob
 
-ON_THE_WAY: Final = 0.3
-"""How far a job is at least when the lists are read for the first time."""
+ON_THE_WAY: Final = 0.33
+"""How far a job is at least when the lists are read for the first time; no round number, so that a
+list that rounds states shows."""
 
 MOST_PAGES: Final = 3
 """Pages that are read of one list, at the most."""
