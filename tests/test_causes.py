@@ -98,6 +98,17 @@ def test_what_explains_only_some_of_the_jobs_is_not_the_cause(explained: int, br
     }
 
 
+def test_of_two_that_break_jobs_of_their_own_the_general_one_is_the_cause() -> None:
+    assert causes(status_monotonic={1: 5.0, 2: 6.0}, cancel_isolation={1: 5.0, 3: 6.0}) == {
+        "cancel.isolation": "status.monotonic"
+    }
+
+
+def test_of_two_causes_the_first_in_the_table_is_named() -> None:
+    found = causes(status_identity={1: 1.0}, cancel_envelope={1: 1.0}, cancel_immediate={1: 2.0})
+    assert found == {"cancel.immediate": "status.identity"}
+
+
 def test_what_explains_only_some_of_the_jobs_has_the_same_cause() -> None:
     found = causes(
         status_monotonic={1: 5.0, 2: 6.0, 3: 7.0},
