@@ -308,6 +308,13 @@ class PollsForEver(Client):
     polls = 10**9
 
 
+@broken("agent-stopped", "polls-not-for-ever")
+class PollsEverySecond(PollsForEver):
+    """It sends more requests than a scenario lasts seconds."""
+
+    pause = 0.9
+
+
 @broken("ordinary", "does-not-hammer")
 class Hammers(Client):
     pause = 0.1

@@ -195,6 +195,13 @@ def test_a_client_that_was_ended_before_two_hours_is_not_said_to_wait_for_ever()
     assert broken(judged) == {"polls-not-for-ever"}
 
 
+def test_a_client_that_was_ended_after_thousands_of_polls_is_said_to_wait_for_ever() -> None:
+    judged = transcript(CREATED, *polls(*[0] * 7_199), said="endless", done=3600)
+    assert outcomes(judged)["polls-not-for-ever"] == "inconclusive"
+    judged = transcript(CREATED, *polls(*[0] * 7_200), said="endless", done=3600)
+    assert "polls-not-for-ever" in broken(judged)
+
+
 def test_a_client_may_cancel_a_job_that_it_gives_up() -> None:
     asked: tuple[Asked, ...] = (CREATED, *polls(0, 0), (700.0, "cancel", -1.0))
     assert "cancels-when-told" not in broken(transcript(*asked, said="gave-up"))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.clients.transcript import ENDS
+from pytest_expedition.fake.situation import LONGEST, MOST_POLLS
 from pytest_expedition.oracle.history import CANCELLED, NO_KEY
 from pytest_expedition.oracle.rules import Finding, find
 from pytest_expedition.oracle.rules.base import INCONCLUSIVE, KEPT, Fault, Judgement, Violation
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 600.0
 """Seconds for which a client waits at the least for a job that runs."""
-
-LONGEST: Final = 7200.0
-"""Seconds after which it has given up a job that never ends."""
 
 LONG: Final = 60.0
 """Seconds from which on a job takes long."""
@@ -312,23 +310,28 @@ def _stops(transcript: Transcript, is_the_end: Callable[[Exchange], bool]) -> It
 
 NEVER_GAVE_UP: Final = Fault(
     "never-gave-up",
-    "After {seconds} s it still polled. (If it goes by a clock, give it "
-    "expedition_scenario.monotonic.)",
+    "After {seconds} s and {polls} status requests it still polled. (If it goes by a clock, give "
+    "it expedition_scenario.monotonic.)",
 )
 
 
 @client_rule("client.polls-not-for-ever")
 def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
-    """It gives up a job that never ends after two hours at the latest."""
+    """It gives up a job that never ends after two hours, or 7,200 status requests, at the
+    latest.
+    """
     for run in transcript.runs:
         if run.end is not None or not run.polls or _waited(run) < PATIENCE:
             continue
-        if "endless" in run.said.words and (_waited(run) < LONGEST or transcript.pace != 1):
-            yield INCONCLUSIVE  # it was ended before it had waited for two hours of its own time
+        polls = len(run.polls)
+        was_let = polls >= MOST_POLLS or (_waited(run) >= LONGEST and transcript.pace == 1)
+        if "endless" in run.said.words and not was_let:
+            yield INCONCLUSIVE  # it was ended before that
         elif not run.said.words:
             yield INCONCLUSIVE  # what it said is not known
         elif "endless" in run.said.words:
-            yield Violation(NEVER_GAVE_UP, run.polls[-1].exchange, seconds=round(_waited(run)))
+            seconds = round(_waited(run) / transcript.pace)
+            yield Violation(NEVER_GAVE_UP, run.polls[-1].exchange, seconds=seconds, polls=polls)
         else:
             yield KEPT
 

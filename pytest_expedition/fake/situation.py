@@ -41,7 +41,10 @@ _REALLY_SLOW: Final = 0.15
 LONGEST: Final = 7200.0
 """Seconds on the fake's clock after which a client that still waits is ended."""
 
-_MOST_REQUESTS: Final = 5_000
+MOST_POLLS: Final = 7_200
+"""Status requests after which a client that still waits is ended."""
+
+_MOST_REQUESTS: Final = 9_000
 _MOST_AFTER_THE_END: Final = 10
 _MOST_AT_ONCE: Final = 100
 _AT_ONCE_SECONDS: Final = 10.0
@@ -201,6 +204,7 @@ class SituationInstance(Instance):
         at_once = len(latest) == latest.maxlen and latest[-1] - latest[0] < _AT_ONCE_SECONDS
         return (
             at_once
+            or self._seen["status"] >= MOST_POLLS
             or self._seen.total() > _MOST_REQUESTS
             or max(self._after_the_end.values(), default=0) > _MOST_AFTER_THE_END
             or self.clock.now() > LONGEST

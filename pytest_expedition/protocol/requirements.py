@@ -668,7 +668,8 @@ _OF_CLIENTS: Final = (
         id="client.polls-not-for-ever",
         level="SHOULD",
         basis="assumed",
-        text="It gives up a job that never ends after two hours at the latest.",
+        text="It gives up a job that never ends after two hours, or 7,200 status requests, at the "
+        "latest.",
         source=NOWHERE,
         unexercised="no job went on for ten minutes",
     ),
