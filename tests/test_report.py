@@ -680,6 +680,28 @@ def test_the_markdown_says_the_verdict_first(document: Document) -> None:
     assert "### All requirements" in rest
 
 
+def test_a_report_on_a_client_says_so(document: Document) -> None:
+    of_client = [{**each, "id": f"client.{each['id']}"} for each in document["requirements"]]
+    both = [*document["requirements"], *of_client]
+    for entries, subject in (
+        (of_client, "Client of the Expedition job API"),
+        (both, "Expedition job API and a client of it"),
+    ):
+        changed: Any = {**document, "requirements": entries}
+        assert f" {subject}: " in as_markdown(changed).partition("\n")[0]
+        assert f'<p class="kind">{subject}</p>' in as_html(changed)
+
+
+def test_broken_musts_are_told_before_shoulds() -> None:
+    story = Story().create().poll(1.0).create(JOB + 1, cancellable=True).poll(0.5, job=JOB + 1)
+    document = document_of(story.answer_cancel(b"No", job=JOB + 1))
+    failed = [each["id"] for each in document["requirements"] if each["evidence"]]
+    assert failed == ["status.wire-number", "cancel.envelope"]
+    made = rendered(as_markdown(document))
+    told = [x["text"] for x in made.all("b") if "summary" in x["in"]]
+    assert told == ["cancel.envelope", "status.wire-number"]
+
+
 def test_the_markdown_has_a_row_a_requirement_and_details_for_each_failure(
     document: Document,
 ) -> None:

@@ -18,7 +18,7 @@ from pytest_expedition.report import messages, situations
 from pytest_expedition.report.chart import KINDS, SERIES, chart, jobs_of, marker
 from pytest_expedition.report.markup import NOTHING, html, join
 from pytest_expedition.report.messages import GROUPS, SIGNS, VERDICTS_IN_WORDS, plural, printable
-from pytest_expedition.report.text import following, selection, why
+from pytest_expedition.report.text import following, selection, told_in_full, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,10 +48,7 @@ def as_html(document: Document) -> str:
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    told = sorted(
-        (x for x in document["requirements"] if x["evidence"] and not x["follows_from"]),
-        key=lambda entry: (entry["outcome"] != "fail", entry["level"] != "MUST"),
-    )
+    told = told_in_full(document["requirements"])
     page = html(
         """<!DOCTYPE html>
 <html lang="en">
@@ -148,13 +145,14 @@ def _header(document: Document) -> Markup:
     ]
     return html(
         """<header class="verdict {}">
-<p class="kind">The job API of Expedition 2.0</p>
+<p class="kind">{}</p>
 <h1>{} <span class="said">{}</span>{}</h1>
 <p class="meaning">{}</p>{}
 <ul class="tally" aria-label="Requirements by outcome">{}</ul>
 <dl>{}</dl>
 </header>""",
         verdict,
+        messages.subject(document),
         _sign(verdict),
         verdict,
         html(" <small>({})</small>", part) if part else NOTHING,
@@ -306,7 +304,7 @@ def _figure(entry: RequirementEntry, name: str) -> Markup:
         """<figure>
 {}<ul class="key" aria-label="Key">{}</ul>
 <figcaption>State of the jobs over time, from the first request on. {}\
-The numbers are those of the exchanges below. The axis of time is logarithmic.{}\
+The numbers are those of the exchanges below. Long pauses are drawn shorter than they were.{}\
 </figcaption>
 </figure>""",
         charts,

@@ -20,9 +20,10 @@ from pytest_expedition.report.messages import (
     printable,
     proxy_line,
     run_lines,
+    subject,
     tally,
 )
-from pytest_expedition.report.text import following, selection, waiver_lines
+from pytest_expedition.report.text import following, selection, told_in_full, waiver_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,12 +44,12 @@ _IN_A_TABLE: Final = str.maketrans({"|": "\N{BOX DRAWINGS LIGHT VERTICAL}"})
 
 def as_markdown(document: Document) -> str:
     """Make the Markdown text of a report."""
-    told = [x for x in document["requirements"] if x["evidence"] and not x["follows_from"]]
+    told = told_in_full(document["requirements"])
     verdict = document["verdict"]
     part, proxy = selection(document), document["target"]["proxy"]
     behind = left_behind(document)
     lines = [
-        f"## {SIGNS[verdict]} Expedition job API: {verdict}" + (f" ({part})" if part else ""),
+        f"## {SIGNS[verdict]} {subject(document)}: {verdict}" + (f" ({part})" if part else ""),
         "",
         VERDICTS_IN_WORDS[verdict],
         tally([each["outcome"] for each in document["requirements"]]) + ".",

@@ -115,6 +115,14 @@ def seen(violation: Violation) -> str:
     return violation.fault.sentence.format_map(facts)
 
 
+def subject(document: Document) -> str:
+    """Say what a report is about: the job API of a server, a client, or both."""
+    of_clients = {each["id"].startswith("client.") for each in document["requirements"]}
+    if of_clients == {True}:
+        return "Client of the Expedition job API"
+    return "Expedition job API and a client of it" if True in of_clients else "Expedition job API"
+
+
 def reason(result: Result, broke: str = "") -> str:
     """Say in one sentence why the outcome is what it is.
 

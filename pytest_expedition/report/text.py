@@ -38,6 +38,14 @@ def why(entry: RequirementEntry) -> str:
     return f"{entry['reason']} (follows from {cause})" if cause else entry["reason"]
 
 
+def told_in_full(entries: Iterable[RequirementEntry]) -> list[RequirementEntry]:
+    """Return the entries of the failures that follow from no other: what is not waived first."""
+    return sorted(
+        (entry for entry in entries if entry["evidence"] and not entry["follows_from"]),
+        key=lambda entry: (entry["outcome"] != "fail", entry["level"] != "MUST"),
+    )
+
+
 def following(
     cause: RequirementEntry, entries: Iterable[RequirementEntry]
 ) -> list[RequirementEntry]:
