@@ -278,7 +278,7 @@ _ALL: Final = (
         basis="assumed",
         text="The status of an id that was never given out is an error, not a job.",
         source=NOWHERE,
-        unexercised="no status of an id that was never given out was asked for",
+        unexercised="the application answered no poll of an id that was never given out",
     ),
     Requirement(
         id="cancel.envelope",
@@ -372,7 +372,7 @@ _ALL: Final = (
         basis="assumed",
         text="Cancelling an id that was never given out is an error.",
         source=NOWHERE,
-        unexercised="no cancel was sent for an id that was never given out",
+        unexercised="the application answered no cancel of an id that was never given out",
     ),
     Requirement(
         id="refuse.state",
@@ -507,7 +507,7 @@ _ALL: Final = (
         text="A malformed id (text, `1619abc`, 0, negative, huge, empty, encoded slashes, quotes) "
         "gets a client error in JSON, never a server error, never another job.",
         source=NOWHERE,
-        unexercised="no request named a malformed id",
+        unexercised="the application answered no request with a malformed id",
     ),
     Requirement(
         id="agent.idempotent",

@@ -68,7 +68,7 @@ CANCELLED_AWAY: Final = Fault(
 CANCEL_IGNORED: Final = Fault(
     "cancel-ignored",
     "More than {seconds} s after its cancel was answered, the state of job {job} was still "
-    "{value}.",
+    "{value}. (Is `cancellable = true` right for its recipe?)",
 )
 
 

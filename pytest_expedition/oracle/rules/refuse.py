@@ -29,7 +29,9 @@ REFUSED_WITHOUT_STATE: Final = Fault(
     "refused-without-state", "The answer to the refused cancel of job {job} shows no state."
 )
 REFUSED_BUT_CANCELLED: Final = Fault(
-    "refused-but-cancelled", "Job {job} cannot be cancelled, yet after a cancel it shows -1."
+    "refused-but-cancelled",
+    "Job {job} cannot be cancelled, yet after a cancel it shows -1. (Is `cancellable = false` "
+    "right for its recipe?)",
 )
 REFUSED_STALE: Final = Fault(
     "refused-stale",
