@@ -1277,7 +1277,10 @@ class TestDryRun:
             assert told in text
         assert "agent/stop" not in text
         assert "paloalto" not in text
-        assert "random" not in "\n".join(preview(target, profile="smoke"))
+        few = "\n".join(preview(target, profile="smoke"))
+        assert "random" not in few
+        cancels = [few.index(f"DELETE the job from {at} on") for at in ("0.78", "0", "0.75")]
+        assert cancels == sorted(cancels), "in the order in which smoke creates the jobs"
         assert "waiver expired" not in text
 
     def test_it_names_waivers_that_have_expired(self) -> None:

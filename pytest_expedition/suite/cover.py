@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.situations import Company, Phase, SituationRequest
     from pytest_expedition.protocol.recipe import JobRecipe
     from pytest_expedition.suite.plan import RequestKind
+    from pytest_expedition.suite.target import Target
 
 _POLL: Final[tuple[RequestKind, ...]] = ("poll",)
 _CANCEL: Final[tuple[RequestKind, ...]] = ("cancel",)
@@ -169,6 +170,18 @@ def covering_jobs(
     ]
     made: dict[Company, list[CoveringJob]] = {"crowd": crowd, "beside": beside, "alone": alone}
     return {company: jobs for company, jobs in made.items() if jobs}
+
+
+def fixed_jobs(target: Target, *, smoke: bool) -> dict[Company, list[CoveringJob]]:
+    """Return the jobs of the fixed plans for a target; ``smoke``: the few of that profile."""
+    jobs = covering_jobs(
+        target.jobs,
+        jobs_at_once=target.limits.concurrent_jobs,
+        start_agent=target.start_agent,
+    )
+    if smoke:
+        return {"crowd": smoke_jobs(jobs["crowd"], stop_agent=target.control_agent)}
+    return jobs
 
 
 def smoke_jobs(crowd: Sequence[CoveringJob], *, stop_agent: bool = False) -> list[CoveringJob]:

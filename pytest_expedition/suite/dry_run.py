@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from pytest_expedition.suite.cover import covering
+from pytest_expedition.suite.cover import fixed_jobs
 from pytest_expedition.suite.executor import SHORTEST_PAUSE
 from pytest_expedition.suite.plan import AT_THE_END
 from pytest_expedition.suite.profile import DEFAULT_JOBS, RANDOM_PLANS, SMOKE_JOBS
@@ -41,14 +41,12 @@ def preview(target: Target, *, profile: ProfileName) -> Iterator[str]:
         f"every {quick:g} s:"
     )
     recipes = {recipe.name: recipe for recipe in target.jobs}
-    fixed = covering(
-        target.jobs, jobs_at_once=limits.concurrent_jobs, start_agent=target.start_agent
-    )
-    for job in fixed[0].jobs[: min(jobs, DEFAULT_JOBS)]:
-        yield f"  {_creation(recipes[job.recipe])}"
-        yield from (f"    {line}" for line in _acts(job))
+    crowd = fixed_jobs(target, smoke=profile == "smoke")["crowd"]
+    for job in crowd[: min(jobs, DEFAULT_JOBS)]:
+        yield f"  {_creation(recipes[job.plan.recipe])}"
+        yield from (f"    {line}" for line in _acts(job.plan))
     if RANDOM_PLANS[profile]:
-        yield f"Then up to {RANDOM_PLANS[profile]} random plans:"
+        yield f"Then up to {RANDOM_PLANS[profile]} random plans, if there is time for them:"
         yield "  jobs of the same requests, polled and cancelled at other times"
     yield ""
     yield "Every request that the run can send:"

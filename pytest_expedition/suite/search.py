@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
 from pytest_expedition.oracle.history import History, id_of
 from pytest_expedition.oracle.rules import judge
-from pytest_expedition.suite.cover import covering_jobs, plans_of, smoke_jobs
+from pytest_expedition.suite.cover import fixed_jobs, plans_of
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.executor import SLOWER
 from pytest_expedition.suite.plan import Plan, plans
@@ -116,16 +116,8 @@ class Search:
 
     def _cover(self) -> None:
         """Carry out the fixed plans, or as many of their jobs as the profile allows."""
-        limits = self.target.limits
-        jobs = covering_jobs(
-            self.target.jobs,
-            jobs_at_once=limits.concurrent_jobs,
-            start_agent=self.target.start_agent,
-        )
-        stop_agent = self.target.control_agent
-        if self.profile == "smoke":
-            jobs = {"crowd": smoke_jobs(jobs["crowd"], stop_agent=stop_agent)}
-        fixed = plans_of(jobs, stop_agent=stop_agent)
+        jobs = fixed_jobs(self.target, smoke=self.profile == "smoke")
+        fixed = plans_of(jobs, stop_agent=self.target.control_agent)
         if self.profile != "smoke" and not self.target.clock.waits:
             # Judging in between costs no time then.
             crowd = fixed[0]
