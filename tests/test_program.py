@@ -397,3 +397,11 @@ def test_a_test_runs_a_program_in_every_scenario_that_it_chooses(
             "*not-tested: no signal is given that makes the program cancel its job*",
         ]
     )
+
+
+def test_of_a_program_that_sends_nothing_it_is_asked_whether_it_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = [sys.executable, "-c", "pass", "{url}"]
+    assert main(["client", "--scenario=ordinary", "--", *command]) == 1
+    assert "does the program start" in capsys.readouterr().out

@@ -28,6 +28,11 @@ EXIT_BROKEN: Final = 1
 EXIT_BROKE: Final = 3
 EXIT_MISTAKE: Final = 4
 
+NOTHING_SENT: Final = (
+    "no request came in any scenario: does the program start, and does it use the address that "
+    "replaces {url}?"
+)
+
 
 def add_parser(
     commands: Any,
@@ -250,6 +255,8 @@ def _tell(document: Document, reports: Sequence[Path], output: _Output, *, stric
 
     output.print(*map(requirement_line, document["requirements"]))
     output.print("", *verdict_lines(document))
+    if not document["requests"]:
+        output.print(NOTHING_SENT)
     if not write_all(document, reports) or document["verdict"] == "error":
         return EXIT_BROKE
     counts = {"MUST", "SHOULD"} if strict else {"MUST"}
