@@ -533,7 +533,13 @@ class TestAsync:
         (created,) = {step.created for step in harness.transcript.steps} - {None}
         assert {step.exchange.job_id for step in harness.transcript.steps} == {None, created}
 
-    def test_a_task_that_swallows_a_cancel_is_cancelled_again(self, harness: Harness) -> None:
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_a_task_that_swallows_a_cancel_is_cancelled_again(
+        self, harness: Harness, monkeypatch: pytest.MonkeyPatch, *, replaced: bool
+    ) -> None:
+        """Event loops go by the clock that a test may have replaced; then it stands still."""
+        if replaced:
+            monkeypatch.setattr("time.monotonic", harness.monotonic)
         client = self.Client(harness)
         swallowed = 0
         tasks: list[asyncio.Task[None]] = []

@@ -38,6 +38,12 @@ CANCELS_AFTER: Final = 15.0
 
 IDS_OF_A_RUN: Final = 1000
 
+SECONDS_UNTIL_CANCELLED: Final = 1.0
+"""How long a task has to end before it is cancelled once more, in real time."""
+
+LOOK_SECONDS: Final = 0.002
+"""The pause between two looks whether it has ended."""
+
 STUMBLES: Final = (
     ArithmeticError,
     AssertionError,
@@ -308,14 +314,17 @@ async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks that a client has left behind: none may poll on in the next situation.
 
     What a task awaits may swallow a cancel: until Python 3.12 ``asyncio.wait_for`` sometimes does.
+    No timeout of asyncio serves: event loops go by ``time.monotonic``, which a test may replace.
     """
     left = set(tasks)
     for _ in range(CANCELS_OF_A_TASK):
-        if not left:
-            return
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=1)
+        until = real_time.now() + SECONDS_UNTIL_CANCELLED
+        while left and real_time.now() < until:
+            await _really_sleep(0)
+            left = {task for task in left if not task.done()}
+            real_time.pause(LOOK_SECONDS if left else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
