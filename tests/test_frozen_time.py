@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ from pytest_expedition import (
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.instance import PASSWORD, USERNAME
 from pytest_expedition.suite.run import run_contract
+
+with contextlib.suppress(ImportError):  # where it is missing, its tests are skipped
+    # It keeps the clocks that it finds when it is imported: no test may have replaced them.
+    importlib.import_module("freezegun")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
