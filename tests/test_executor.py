@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from in_process import in_process
+from test_situations import covering
 
 from pytest_expedition import JobRecipe, JobScript, Limits, Target
 from pytest_expedition.suite.client import Client
 from pytest_expedition.suite.clock import SkippingClock
-from pytest_expedition.suite.cover import covering
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.executor import POLLS_AFTER_THE_END, Executor
 from pytest_expedition.suite.plan import AT_THE_END, Act, JobPlan, Plan

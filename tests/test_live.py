@@ -25,6 +25,7 @@ from histories import error
 from pytest_httpserver import HTTPServer
 from test_executor import run
 from test_readme import rows
+from test_situations import covering
 
 from pytest_expedition import (
     ExpeditionServer,
@@ -44,7 +45,6 @@ from pytest_expedition.report.document import assemble, run_entry
 from pytest_expedition.report.messages import left_behind, reason
 from pytest_expedition.report.text import verdict_lines
 from pytest_expedition.suite.client import Client, Leftovers
-from pytest_expedition.suite.cover import covering
 from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError

@@ -156,20 +156,9 @@ def test_a_cancel_by_another_user_is_seen_by_a_monitor_and_recorded(
 def test_a_recording_of_every_scenario_shows_a_correct_server(
     pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytester.makepyfile("""
-        from model_client import Expedition, JobCancelled, JobFailed
-
-        def test_import(expedition_scenario, monkeypatch):
-            monkeypatch.setattr("time.sleep", expedition_scenario.sleep)
-            client = Expedition(expedition_scenario.url, "admin", "paloalto")
-            expedition_scenario.check(
-                start=lambda: client.start_import(1, "/tmp/a.xml"),
-                wait=client.wait,
-                cancel=client.cancel,
-                failed=JobFailed,
-                cancelled=JobCancelled,
-            )
-    """)
+    pytester.makepyfile(
+        "from test_scenarios import test_the_model_client_copes_with_every_scenario"
+    )
     pytester.runpytest_inprocess("--expedition-record=trace.jsonl").assert_outcomes(
         passed=len(SCENARIOS)
     )

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from in_process import in_process
+from test_situations import covering
 
 from pytest_expedition.fake import readings
 from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.instance import PASSWORD, USERNAME, Instance
 from pytest_expedition.fake.odd import Minefield
-from pytest_expedition.suite.cover import covering
 from pytest_expedition.suite.dry_run import preview
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.plan import Act, JobPlan, Plan

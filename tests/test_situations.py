@@ -22,7 +22,6 @@ from pytest_expedition.oracle.situations import (
 from pytest_expedition.suite.clock import SkippingClock
 from pytest_expedition.suite.cover import (
     SOON,
-    covering,
     covering_jobs,
     plans_of,
     smoke_jobs,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pytest_expedition import ExpeditionServer
     from pytest_expedition.oracle.situations import Company
     from pytest_expedition.suite.cover import CoveringJob
+    from pytest_expedition.suite.plan import Plan
 
 IMPORT = JobRecipe(name="import", path="/api/v1/project/1/import", cancellable=True)
 EXPORT = JobRecipe(name="export", path="/api/v1/projects/1/export", cancellable=False)
@@ -63,6 +63,18 @@ class TestList:
 
 def groups(places: int = PLACES, **agent: bool) -> Mapping[Company, Sequence[CoveringJob]]:
     return covering_jobs((IMPORT, EXPORT), jobs_at_once=places, **agent)
+
+
+def covering(
+    recipes: Sequence[JobRecipe],
+    *,
+    jobs_at_once: int = PLACES,
+    start_agent: bool = False,
+    stop_agent: bool = False,
+) -> list[Plan]:
+    """The fixed plans of the profile `default`."""
+    jobs = covering_jobs(recipes, jobs_at_once=jobs_at_once, start_agent=start_agent)
+    return plans_of(jobs, stop_agent=stop_agent)
 
 
 def planned(jobs: Mapping[Company, Sequence[CoveringJob]]) -> list[Situation]:

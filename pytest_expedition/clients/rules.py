@@ -324,9 +324,9 @@ def polls_not_for_ever(transcript: Transcript) -> Iterator[Judgement]:
         if run.end is not None or not run.polls or _waited(run) < PATIENCE:
             continue
         polls = len(run.polls)
-        was_let = polls >= MOST_POLLS or (_waited(run) >= LONGEST and transcript.pace == 1)
-        if "endless" in run.said.words and not was_let:
-            yield INCONCLUSIVE  # it was ended before that
+        too_long = polls >= MOST_POLLS or (_waited(run) >= LONGEST and transcript.pace == 1)
+        if "endless" in run.said.words and not too_long:
+            yield INCONCLUSIVE  # it was ended too early to tell
         elif not run.said.words:
             yield INCONCLUSIVE  # what it said is not known
         elif "endless" in run.said.words:

@@ -39,7 +39,7 @@ def why(entry: RequirementEntry) -> str:
 
 
 def told_in_full(entries: Iterable[RequirementEntry]) -> list[RequirementEntry]:
-    """Return the entries of the failures that follow from no other: what is not waived first."""
+    """Return the failures that follow from no other: broken MUSTs first, what is waived last."""
     return sorted(
         (entry for entry in entries if entry["evidence"] and not entry["follows_from"]),
         key=lambda entry: (entry["outcome"] != "fail", entry["level"] != "MUST"),

@@ -75,7 +75,8 @@ AMONG_OLDER: Final = 0.3
 """How far the first job is before one is created that is cancelled at once."""
 
 SOON: Final = 0.05
-"""How far the first job of `smoke` is before the next is created that is to be cancelled."""
+"""`smoke` creates its first job that is to be cancelled once the first job of all is this far, and
+the second one at twice that."""
 
 UNTIL_THE_STOP: Final = 8
 """How many jobs of the crowd come before the agent is stopped, where that is allowed."""
@@ -92,18 +93,6 @@ class CoveringJob:
     def is_cancelled(self) -> bool:
         """Whether a cancel ends the job."""
         return Situation("cancelled", "poll", "any") in self.situations
-
-
-def covering(
-    recipes: Sequence[JobRecipe],
-    *,
-    jobs_at_once: int = 4,
-    start_agent: bool = False,
-    stop_agent: bool = False,
-) -> list[Plan]:
-    """Make the fixed plans; see ``covering_jobs`` and ``plans_of``."""
-    jobs = covering_jobs(recipes, jobs_at_once=jobs_at_once, start_agent=start_agent)
-    return plans_of(jobs, stop_agent=stop_agent)
 
 
 def plans_of(
