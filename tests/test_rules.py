@@ -763,6 +763,53 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         running().poll(0.2).create(OTHER).cancel(-1, job=OTHER).poll(0.3),
         "kept",
     ),
+    (
+        "cancel.isolation",
+        "reset after its own cancel was refused",
+        refusing().cancel(0.6).poll(0.6).create(OTHER).cancel(-1, job=OTHER).poll(0),
+        ["other-changed"],
+    ),
+    (
+        "cancel.isolation",
+        "unmoved after its own cancel was refused",
+        refusing().create(OTHER).cancel(0.6).poll(0.6).cancel(-1, job=OTHER).poll(0.7),
+        "kept",
+    ),
+    (
+        "cancel.isolation",
+        "reset by its own refused cancel or by that of another",
+        refusing().create(OTHER).cancel(0.6).cancel(-1, job=OTHER).poll(0),
+        "not exercised",
+    ),
+    (
+        "cancel.isolation",
+        "its own cancel, under way at the poll before, may have reset it",
+        refusing()
+        .create(OTHER)
+        .cancel(0.6, at=5, until=7)
+        .poll(0.6, at=6, until=8)
+        .cancel(-1, job=OTHER)
+        .poll(0),
+        "not exercised",
+    ),
+    (
+        "cancel.isolation",
+        "the answer to its own refused cancel shows too much",
+        refusing().create(OTHER).cancel(0.9).cancel(-1, job=OTHER).poll(0.6),
+        "not exercised",
+    ),
+    (
+        "cancel.isolation",
+        "at -1 after its own cancel was refused",
+        refusing().create(OTHER).cancel(0.6).poll(0.6).cancel(-1, job=OTHER).poll(-1),
+        "not exercised",
+    ),
+    (
+        "cancel.isolation",
+        "reset after its own cancel, which may have been granted",
+        running().create(OTHER).cancel(0.6).poll(0.6).cancel(-1, job=OTHER).poll(0),
+        "not exercised",
+    ),
     # The promise cancel.race:
     (
         "cancel.race",
@@ -877,6 +924,24 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("refuse.continues", "reaches 1", refusing().cancel(0.6).poll(0.7).poll(1), "kept"),
     ("refuse.continues", "not watched", refusing().cancel(0.6), "not exercised"),
     ("refuse.continues", "reset", refusing().cancel(0.6).poll(0), ["refused-reset"]),
+    (
+        "refuse.continues",
+        "reset by the second cancel that is refused",
+        refusing().cancel(0.6).poll(0.7).cancel(0.7).poll(0.6).poll(1),
+        ["refused-reset"],
+    ),
+    (
+        "refuse.continues",
+        "reset by the cancel that was answered first",
+        refusing().cancel(0.6, at=5, until=9).cancel(0.6, at=6, until=7).poll(0.2, at=8),
+        ["refused-reset"],
+    ),
+    (
+        "refuse.continues",
+        "back only after the refusal was seen to change nothing",
+        refusing().cancel(0.6).poll(0.6).poll(0.2).poll(1),
+        "kept",
+    ),
     ("refuse.continues", "stopped", refusing().cancel(0.6).poll(0.6, at=70), ["refused-stopped"]),
     (
         "refuse.continues",

@@ -174,9 +174,9 @@ class TestSmoke:
         (plan,) = plans_of({"crowd": smoke_jobs(groups()["crowd"])})
         assert [(job.recipe, job.after, job.acts[0].progress) for job in plan.jobs] == [
             ("import", AT_ONCE, AT_THE_END),
-            ("export", AT_ONCE, 0.78),
-            ("import", SOON, AT_ONCE),
-            ("import", 2 * SOON, 0.75),
+            ("export", AT_ONCE, SOON),
+            ("import", 3 * SOON, AT_ONCE),
+            ("import", 4 * SOON, 0.75),
         ]
 
     def test_the_first_is_created_while_the_agent_is_stopped(self) -> None:

@@ -6,8 +6,10 @@ answer was there before the other's request was sent; all else is at the same ti
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
@@ -179,6 +181,10 @@ _sent: Final = attrgetter("sent")
 _received: Final = attrgetter("received")
 
 
+def _further(one: Exchange, other: Exchange) -> Exchange:
+    return other if other.rank > one.rank else one
+
+
 class Listing(NamedTuple):
     """A list of jobs, and the exchange that showed it."""
 
@@ -298,8 +304,15 @@ class JobHistory:
 
     def last_before(self, exchange: Exchange) -> Exchange | None:
         """The highest progress seen before the request was sent."""
-        shown = (x for x in self.seen if x.before(exchange) and x.state != CANCELLED)
-        return max(shown, key=lambda other: other.state or 0.0, default=None)
+        arrived, highest = self._progress
+        number = bisect_left(arrived, exchange.sent)
+        return highest[number - 1] if number else None
+
+    @cached_property
+    def _progress(self) -> tuple[list[float], list[Exchange]]:
+        """When each answer that shows progress arrived, and the highest progress until then."""
+        shown = sorted((x for x in self.seen if x.state != CANCELLED), key=_received)
+        return [x.received for x in shown], list(accumulate(shown, _further))
 
 
 @dataclass

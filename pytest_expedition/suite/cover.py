@@ -74,9 +74,12 @@ _PLACES: Final[Mapping[Company, int]] = {"beside": 2, "alone": 1}
 AMONG_OLDER: Final = 0.3
 """How far the first job is before one is created that is cancelled at once."""
 
-SOON: Final = 0.05
-"""`smoke` creates its first job that is to be cancelled once the first job of all is this far, and
-the second one at twice that."""
+SOON: Final = 0.04
+"""How far a job that refuses its cancels is at the first of them.
+
+`smoke` creates its jobs that are to be cancelled when the first job of all is three and four times
+as far: a fault may show in a cancel that comes after a refused one.
+"""
 
 UNTIL_THE_STOP: Final = 8
 """How many jobs of the crowd come before the agent is stopped, where that is allowed."""
@@ -186,7 +189,7 @@ def smoke_jobs(crowd: Sequence[CoveringJob], *, stop_agent: bool = False) -> lis
     jobs = [job for job in few if not job.is_cancelled]
     cancelled = [job for job in few if job.is_cancelled]
     cancelled.sort(key=lambda job: job.plan.acts[0].progress)
-    for number, job in enumerate(cancelled, 1):
+    for number, job in enumerate(cancelled, 3):
         jobs.append(replace(job, plan=replace(job.plan, after=number * SOON)))
     return [*jobs[1:], jobs[0]] if stop_agent else jobs
 
@@ -257,11 +260,12 @@ def _finishing(recipe: str) -> CoveringJob:
 
 
 def _refusing(recipe: str) -> CoveringJob:
-    """Make a job that refuses its cancels, the first once others were cancelled beside it.
+    """Make a job that refuses its cancels: one before others are cancelled, the rest after.
 
     It is cancelled once more when it has finished, as a fault may show on every second job.
     """
     acts = (
+        Act(progress=SOON, requests=_CANCEL),
         Act(progress=0.78, requests=_CANCEL),
         Act(progress=0.8, requests=("cancel", "poll")),
         Act(progress=0.84, requests=_CANCEL),

@@ -128,6 +128,21 @@ class CancelTooEarly(Instance):
         return job.script.cancellable
 
 
+@broken(
+    "refusal-is-for-all", "cancel.minus-one", "cancel.immediate", shows="one part of a job's life"
+)
+class RefusalIsForAll(Instance):
+    """After a refused cancel, every later cancel of any job is refused."""
+
+    def cancel(self, job: Job) -> bool:
+        if self.memory.get("refused"):
+            job.cancel_requests += 1
+            return False
+        granted = super().cancel(job)
+        self.memory["refused"] = not job.script.cancellable and 0 <= self.state(job) < FINISHED
+        return granted
+
+
 @broken("cancel-takes-its-time", "cancel.minus-one", "cancel.immediate")
 class CancelTakesItsTime(Instance):
     """A cancel takes effect only after twelve seconds."""

@@ -85,6 +85,7 @@ class RefusalIsRounded(_AnswersRefusal):
 @broken(
     "refusal-looks-ahead",
     "refuse.state",
+    "refuse.continues",
     "status.monotonic",
     "cancel.race",
     "cancel.isolation",

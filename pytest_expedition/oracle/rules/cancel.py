@@ -235,12 +235,19 @@ OTHER_CHANGED: Final = Fault(
 
 
 def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
-    """Compare each two neighbouring answers about a job, and blame a cancel between them."""
+    """Compare each two neighbouring answers about a job, and blame a cancel between them.
+
+    A cancel of the job itself parts its answers: after it, only a job that refuses it is compared.
+    """
+    refuses = job.cancellable is False and not job.others_may_act
     kept = False
     earlier: Exchange | None = None
     for later in job.answers:
-        if job.may_be_cancelled_by(later):
+        if job.may_be_cancelled_by(later) and not (refuses and later.state != CANCELLED):
             return
+        if later.kind == "cancel":
+            earlier = None
+            continue
         vanished = later.gone and not job.ended_before(later)
         if not vanished and (later.state is None or not job.is_about_it(later)):
             continue
@@ -248,7 +255,8 @@ def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
         if cancel is not None and earlier is not None and earlier.state != CANCELLED:
             assert earlier.state is not None
             changed = earlier.kind == "status" if vanished else later.rank < earlier.state
-            if changed or later.state == CANCELLED:
+            changed = changed or later.state == CANCELLED
+            if changed and not _own_cancel_between(job, earlier, later):
                 yield Violation(
                     OTHER_CHANGED,
                     earlier,
@@ -260,11 +268,15 @@ def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
                     low=later.state,
                 )
                 return
-            if not kept and not vanished and cancel.before(later):
+            if not (changed or kept or vanished) and cancel.before(later):
                 kept = True
                 yield KEPT
         if later.state is not None:
             earlier = later
+
+
+def _own_cancel_between(job: JobHistory, earlier: Exchange, later: Exchange) -> bool:
+    return any(x.sent < later.received and not x.before(earlier) for x in job.attempts)
 
 
 def _first_between(

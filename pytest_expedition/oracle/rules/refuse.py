@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import Counter
+from collections import Counter, deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
@@ -217,21 +218,22 @@ REFUSED_RESET: Final = Fault(
 @job_rule("refuse.continues")
 def continues(job: JobHistory) -> Iterator[Judgement]:
     """A refused cancel does not affect the job: it is not reset, not stopped, and reaches 1."""
-    refused = next(_refused(job), None)
-    if refused is None:
+    all_refused = list(_refused(job))
+    if not all_refused:
         return
-    behind = job.last_before(refused)
-    for later in job.statuses:
-        if not refused.before(later) or job.finished_before(later) or job.failed_before(later):
+    judged = None
+    for refused, later in _after_refusals(job, all_refused):
+        if job.finished_before(later) or job.failed_before(later):
             continue
         if later.gone and not job.may_be_gone(later):
             yield Violation(REFUSED_GONE, refused, later, job=job.id)
             return
-        if behind is None or later.state is None or later.state == CANCELLED:
+        shows_progress = later.state not in {None, CANCELLED} and job.is_about_it(later)
+        if refused is judged or not shows_progress:
             continue
-        if not job.is_about_it(later):
-            continue
-        if behind.state is not None and later.state < behind.state:
+        judged = refused  # what the job shows still later need not be the refusal's doing
+        behind = job.last_before(refused)
+        if behind is not None and later.rank < behind.rank:
             yield Violation(
                 REFUSED_RESET,
                 behind,
@@ -242,6 +244,7 @@ def continues(job: JobHistory) -> Iterator[Judgement]:
                 low=later.state,
             )
             return
+    refused = all_refused[0]
     late = overdue(job)
     if late is not None and refused.before(late):
         yield Violation(
@@ -254,6 +257,19 @@ def continues(job: JobHistory) -> Iterator[Judgement]:
         )
     elif any((x.state == FINISHED or x.answer.says_failed) and refused.before(x) for x in job.seen):
         yield KEPT
+
+
+def _after_refusals(
+    job: JobHistory, refused: list[Exchange]
+) -> Iterator[tuple[Exchange, Exchange]]:
+    """Pair each status answer with the refused cancel before it that was sent last."""
+    arrived = deque(sorted(refused, key=attrgetter("received")))
+    last = arrived[0]
+    for later in job.statuses:
+        while arrived and arrived[0].before(later):
+            last = max(last, arrived.popleft(), key=attrgetter("sent"))
+        if last.before(later):
+            yield last, later
 
 
 def _refused(job: JobHistory) -> Iterator[Exchange]:
