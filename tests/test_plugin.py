@@ -15,6 +15,7 @@ from pytest_expedition import validate
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
+from pytest_expedition.session.settings import path_setting, replay_command
 from pytest_expedition.suite.profile import RANDOM_PLANS
 
 if TYPE_CHECKING:
@@ -486,6 +487,27 @@ def test_a_path_in_the_ini_file_counts_from_there(pytester: pytest.Pytester) -> 
         patch.chdir(folder)
         assert pytester.runpytest_inprocess(*SMOKE).ret == 0
     assert (pytester.path / "report.json").exists()
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_a_path_that_the_ini_file_names_too_counts_from_the_current_folder(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    pytester.makeini(
+        "[pytest]\nexpedition_config = expedition.toml\nexpedition_url = http://127.0.0.1:1\n"
+    )
+    folder = pytester.mkdir("deeper")
+    monkeypatch.chdir(folder)
+    args = ["--expedition-report=report.json"]
+    assert path_setting(pytester.parseconfig(), "config") == pytester.path / "expedition.toml"
+    if how == "option":
+        args.append("--expedition-config=expedition.toml")
+    else:
+        monkeypatch.setenv("EXPEDITION_CONFIG", "expedition.toml")
+    config = pytester.parseconfig(*args)
+    assert path_setting(config, "config") == folder / "expedition.toml"
+    command = replay_command(config, "create.id")
+    assert command.endswith("report.plan.create.id.json --expedition-config expedition.toml")
 
 
 @pytest.mark.parametrize("how", ["option", "environment", "ini"])

@@ -59,24 +59,29 @@ def setting(config: pytest.Config, name: str) -> str:
 
     An empty option or variable is a usage error: often a variable of CI was not set.
     """
+    return _setting(config, name)[0]
+
+
+def _setting(config: pytest.Config, name: str) -> tuple[str, bool]:
+    """Look up a setting, and whether it comes from the ini file."""
     option, variable = f"--expedition-{name}", f"EXPEDITION_{name.upper()}"
     for where, found in ((option, config.getoption(option)), (variable, os.environ.get(variable))):
         if found == "":
             raise pytest.UsageError(f"{where} is empty: give it a value, or remove it")
         if found is not None:
-            return str(found)
+            return str(found), False
     try:
-        return str(config.getini(f"expedition_{name}"))
+        return str(config.getini(f"expedition_{name}")), True
     except (TypeError, ValueError, pytest.UsageError) as error:  # depends on the pytest
         raise pytest.UsageError(f"{config.inipath}: expedition_{name}: {error}") from None
 
 
 def path_setting(config: pytest.Config, name: str) -> Path | None:
     """Look up the path of a file, relative to the ini file or else to the current folder."""
-    value = setting(config, name)
+    value, of_ini = _setting(config, name)
     if not value:
         return None
-    if value == config.getini(f"expedition_{name}") and config.inipath is not None:
+    if of_ini and config.inipath is not None:
         return config.inipath.parent / value
     return config.invocation_params.dir / value
 
@@ -208,8 +213,8 @@ def replay_command(config: pytest.Config, requirement: str) -> str:
     parts = ["pytest --pyargs pytest_expedition.contract --expedition-replay"]
     parts.append(shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path)))
     for name in ("url", "config"):
-        value = setting(config, name)
-        if value and value != config.getini(f"expedition_{name}"):
+        value, of_ini = _setting(config, name)
+        if value and not of_ini:
             parts.append(f"--expedition-{name} {shlex.quote(value)}")
     return " ".join(parts)
 
