@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_expedition.oracle.history import Exchange, History, Probe
-from pytest_expedition.oracle.rules import INCONCLUSIVE, RULES, Violation
+from pytest_expedition.oracle.rules import INCONCLUSIVE, RULES, Suspicion, Violation
 from pytest_expedition.recordings.files import open_recordings
 from pytest_expedition.recordings.trace import Line, Trace
 
@@ -201,11 +201,13 @@ def faults(story: Story, requirement: str) -> list[str]:
 
 
 def verdict_on(story: Story, requirement: str) -> str | list[str]:
-    """The faults found, or "inconclusive", or "kept", or "not exercised"."""
+    """The faults found, or "inconclusive", "suspected", "kept" or "not exercised"."""
     found = faults(story, requirement)
     if found:
         return found
     judged = set(RULES[requirement](story.history()))
     if INCONCLUSIVE in judged:
         return "inconclusive"
+    if any(isinstance(x, Suspicion) for x in judged):
+        return "suspected"
     return "kept" if judged else "not exercised"

@@ -250,6 +250,20 @@ def test_the_story_of_a_proof_tells_of_all_its_jobs_with_their_answers(tmp_path:
     assert set(violation.proof) <= set(violation.history.exchanges)
 
 
+def test_a_job_created_meanwhile_may_be_the_cause_and_is_told_with_its_answers(
+    tmp_path: Path,
+) -> None:
+    story = Story().create(1, at=0, until=0.1).create(2, at=0.1, until=0.2)
+    story.exchanges += polls(0.4, 0.1).exchanges
+    story.create(3, at=1.5, until=1.6).cancel(-1, job=2, at=1.6, until=1.7)
+    told = recorded(tmp_path / "trace.jsonl", story.exchanges)
+    require_the_same(judge(History(story.exchanges, job_seconds=JOB_SECONDS)), told)
+    suspected = told.findings["cancel.isolation"]
+    assert (suspected.violations, suspected.first_broken) == ((), {(0, 1): 2})
+    (violation,) = told.findings["status.monotonic"].violations
+    assert sorted(violation.history.creations_by_id) == [1, 2, 3]
+
+
 def test_the_shortest_proof_of_all_servers_is_told(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     other = Whose("http://192.0.2.11")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from histories import Story, error
+from histories import JOB, Story, error
 from steady import run_against
 
 from pytest_expedition.oracle.causes import MAY_FOLLOW_FROM, find_causes
@@ -96,6 +96,20 @@ def test_what_explains_only_some_of_the_jobs_is_not_the_cause(explained: int, br
     assert causes(status_monotonic=jobs, cancel_isolation=special) == {
         "cancel.isolation": "status.monotonic"
     }
+
+
+def test_jobs_that_a_cause_may_have_broken_do_not_speak_against_it() -> None:
+    story = Story().create().create(JOB + 1).create(JOB + 2).poll(0.5).poll(0.5, job=JOB + 1)
+    story.cancel(-1, job=JOB + 2).poll(0.4).create(JOB + 3).poll(0.4, job=JOB + 1)
+    findings = judge(story.history())
+    assert len(findings["cancel.isolation"].violations) == 1
+    assert find_causes(findings) == {"status.monotonic": "cancel.isolation"}
+
+
+def test_a_creation_is_not_told_as_a_cancel_of_another_job() -> None:
+    story = Story().create().create(JOB + 1).poll(0.5).cancel(-1, job=JOB + 1).create(JOB + 2)
+    findings = judge(story.poll(0.4).history())
+    assert [name for name, found in findings.items() if found.violations] == ["status.monotonic"]
 
 
 def test_of_two_that_break_jobs_of_their_own_the_general_one_is_the_cause() -> None:

@@ -116,15 +116,20 @@ def test_the_json_text_holds_nothing_that_a_terminal_obeys(document: Document) -
 
 def test_a_failure_keeps_what_a_chart_of_it_needs() -> None:
     entry = entry_of(DOCUMENTS["failing"], "status.monotonic")
-    assert [each["proves"] for each in entry["evidence"]] == [False, True, True]
+    proves = [each["proves"] for each in entry["evidence"]]
+    assert proves == [False, False, True, False, True]
     timeline = entry["timeline"]
     assert timeline["omitted"] == 0
     drawn = [(x["kind"], x["job"], x["state"], x["evidence"]) for x in timeline["exchanges"]]
     assert drawn == [
         ("create", 1619, 0, 0),
+        ("create", 1620, 0, 1),
         ("status", 1619, 0.2, None),
-        ("status", 1619, 0.8, 1),
-        ("status", 1619, 0.7, 2),
+        ("status", 1620, 0.6, None),
+        ("status", 1619, 0.8, 2),
+        ("cancel", 1620, -1, 3),
+        ("status", 1619, 0.7, 4),
+        ("status", 1620, -1, None),
         ("status", 1619, 1, None),
     ]
     for exchange in timeline["exchanges"]:
@@ -305,6 +310,47 @@ def test_a_failure_shows_its_story_and_its_commands() -> None:
     for each in entry["evidence"]:
         assert each["asked"] in told["text"]
         assert each["body"] in told["text"]
+
+
+def commands(document: Document, requirement: str) -> list[str]:
+    """The method and the path of each request that the `curl` lines send."""
+    lines = [line for line in entry_of(document, requirement)["curl"] if line.startswith("curl")]
+    methods = ["POST" if "POST" in x else "DELETE" if "DELETE" in x else "GET" for x in lines]
+    paths = [line.rpartition("/api/v1/")[2].strip("\"'") for line in lines]
+    return list(map(" ".join, zip(methods, paths, strict=True)))
+
+
+def test_the_commands_create_and_cancel_the_jobs_that_came_in_between() -> None:
+    story = Story().create().create(1620).create(1621).poll(0.8).create(1622)
+    document = document_of(story.cancel(-1, job=1620).poll(0.7).create(1623))
+    assert entry_of(document, "cancel.isolation")["outcome"] == "inconclusive"
+    assert commands(document, "status.monotonic") == [
+        "POST project/1/import",
+        "POST project/1/import",
+        "GET job/status/$JOB",
+        "POST project/1/import",
+        "DELETE job/$JOB2",
+        "GET job/status/$JOB",
+    ]
+
+
+def test_of_many_jobs_that_came_in_between_a_story_tells_the_last() -> None:
+    story = Story().create().poll(0.8)
+    for number in range(1, 10):
+        story.create(1619 + number)
+    entry = entry_of(document_of(story.poll(0.7)), "status.monotonic")
+    assert [each["answer"].partition(",")[0] for each in entry["evidence"]] == [
+        "job 1619",
+        "state 0.8",
+        *(f"job {job}" for job in range(1624, 1629)),
+        "state 0.7",
+    ]
+
+
+def test_what_one_answer_shows_is_told_without_other_jobs() -> None:
+    story = Story().create().poll(0.8).create(1620).answer_poll(b"No")
+    entry = entry_of(document_of(story), "status.envelope")
+    assert len(entry["evidence"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -661,7 +707,7 @@ def test_the_description_tells_what_the_picture_shows() -> None:
     _, drawn = shapes(slipping_back(), "status.monotonic")
     (told,) = drawn.all("desc")
     assert "Job 1619: job 1619, state 0 at 0 s, state 0.2 at" in told["text"]
-    assert told["text"].endswith("The proof is in the numbered exchanges 2, 3.")
+    assert told["text"].endswith("The proof is in the numbered exchanges 3, 5.")
 
 
 # The Markdown

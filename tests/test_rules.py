@@ -25,6 +25,7 @@ from pytest_expedition.protocol.envelope import LARGE
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 OTHER = JOB + 1
+LAST = JOB + 2
 LARAVEL_PAGE = b'<html><title>Oops</title><body class="antialiased">Oops</body></html>'
 REFUSAL = ("The current job cannot be cancelled",)
 
@@ -32,6 +33,11 @@ REFUSAL = ("The current job cannot be cancelled",)
 def running(*, cancellable: bool | None = None) -> Story:
     """A job that was seen half-way."""
     return Story().create(cancellable=cancellable).poll(0.5)
+
+
+def beside_another() -> Story:
+    """A job that was seen half-way after another was created."""
+    return Story().create().create(OTHER).poll(0.5)
 
 
 def cancellable() -> Story:
@@ -712,25 +718,25 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "cancel.isolation",
         "unmoved",
-        running().create(OTHER).cancel(-1, job=OTHER).poll(0.6),
+        beside_another().cancel(-1, job=OTHER).poll(0.6),
         "kept",
     ),
     (
         "cancel.isolation",
         "cancelled too",
-        running().create(OTHER).cancel(-1, job=OTHER).poll(-1),
+        beside_another().cancel(-1, job=OTHER).poll(-1),
         ["other-changed"],
     ),
     (
         "cancel.isolation",
         "reset",
-        running().create(OTHER).cancel(-1, job=OTHER).poll(0),
+        beside_another().cancel(-1, job=OTHER).poll(0),
         ["other-changed"],
     ),
     (
         "cancel.isolation",
         "gone",
-        running().create(OTHER).cancel(-1, job=OTHER).answer_poll(error(), status=404),
+        beside_another().cancel(-1, job=OTHER).answer_poll(error(), status=404),
         ["other-changed"],
     ),
     (
@@ -742,7 +748,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "cancel.isolation",
         "a refused cancel resets another",
-        running().create(OTHER).cancel(0, job=OTHER).poll(0.2),
+        beside_another().cancel(0, job=OTHER).poll(0.2),
         ["other-changed"],
     ),
     (
@@ -754,7 +760,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "cancel.isolation",
         "cancelled itself",
-        running().create(OTHER).cancel(-1).cancel(-1, job=OTHER).poll(-1),
+        beside_another().cancel(-1).cancel(-1, job=OTHER).poll(-1),
         "not exercised",
     ),
     (
@@ -766,7 +772,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "cancel.isolation",
         "reset after its own cancel was refused",
-        refusing().cancel(0.6).poll(0.6).create(OTHER).cancel(-1, job=OTHER).poll(0),
+        refusing().create(OTHER).cancel(0.6).poll(0.6).cancel(-1, job=OTHER).poll(0),
         ["other-changed"],
     ),
     (
@@ -790,7 +796,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .poll(0.6, at=6, until=8)
         .cancel(-1, job=OTHER)
         .poll(0),
-        "not exercised",
+        "suspected",
     ),
     (
         "cancel.isolation",
@@ -809,6 +815,55 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "reset after its own cancel, which may have been granted",
         running().create(OTHER).cancel(0.6).poll(0.6).cancel(-1, job=OTHER).poll(0),
         "not exercised",
+    ),
+    (
+        "cancel.isolation",
+        "back after a cancel and a creation",
+        running().create(OTHER).cancel(-1, job=OTHER).poll(0.2),
+        "suspected",
+    ),
+    (
+        "cancel.isolation",
+        "cancelled after a cancel and a creation that was not answered",
+        beside_another().cancel(-1, job=OTHER).lose("create").poll(-1),
+        "suspected",
+    ),
+    (
+        "cancel.isolation",
+        "back after a cancel; a creation was under way when the state before was asked for",
+        running()
+        .poll(0.7, at=1, until=1.2)
+        .create(OTHER, at=0.9, until=1.1)
+        .cancel(-1, job=OTHER)
+        .poll(0.2),
+        "suspected",
+    ),
+    (
+        "cancel.isolation",
+        "back after a cancel; a creation was under way when the state after was answered",
+        beside_another()
+        .cancel(-1, job=OTHER, at=1, until=1.1)
+        .poll(0.2, at=2, until=2.2)
+        .create(LAST, at=2.1, until=2.3),
+        "suspected",
+    ),
+    (
+        "cancel.isolation",
+        "back after a cancel, long after a creation that others outlast",
+        Story()
+        .create(LAST, at=0, until=9)
+        .create(at=0.1)
+        .create(OTHER, at=10)
+        .poll(0.6)
+        .cancel(-1, job=OTHER)
+        .poll(0.2),
+        ["other-changed"],
+    ),
+    (
+        "cancel.isolation",
+        "back after a cancel and a creation, and once more after a cancel",
+        running().create(OTHER).cancel(-1, job=OTHER).poll(0.2).cancel(-1, job=OTHER).poll(0.1),
+        ["other-changed"],
     ),
     # The promise cancel.race:
     (
@@ -1529,7 +1584,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "cancel.isolation",
         "back, after a state that is not allowed",
-        running().create(OTHER).cancel(-1, job=OTHER).poll("x").poll(0.2),
+        beside_another().cancel(-1, job=OTHER).poll("x").poll(0.2),
         ["other-changed"],
     ),
     (
@@ -1541,7 +1596,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "cancel.isolation",
         "the younger is cancelled too",
-        Story().create(OTHER).poll(0.5, job=OTHER).create().cancel(-1).poll(-1, job=OTHER),
+        Story().create(OTHER).create().poll(0.5, job=OTHER).cancel(-1).poll(-1, job=OTHER),
         ["other-changed"],
     ),
     (
@@ -2414,7 +2469,7 @@ def test_a_proof_names_the_first_of_several_that_show_the_same() -> None:
     (violation,) = [x for x in RULES["status.monotonic"](story.history()) if x is not KEPT]
     assert isinstance(violation, Violation)
     assert list(violation.proof) == [story.exchanges[1], story.exchanges[3]]
-    story = running().create(OTHER).cancel(0.1, job=OTHER).cancel(0.2, job=OTHER).poll(-1)
+    story = beside_another().cancel(0.1, job=OTHER).cancel(0.2, job=OTHER).poll(-1)
     (disturbed,) = RULES["cancel.isolation"](story.history())
     assert isinstance(disturbed, Violation)
     assert disturbed.proof[1] is story.exchanges[3]

@@ -20,7 +20,7 @@ from pytest_expedition.protocol.origin import ABOUT_ACCESS, is_from_application
 from pytest_expedition.protocol.reading_cache import read_cached
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from functools import cached_property
 
     from pytest_expedition.protocol.envelope import Dialect
@@ -315,9 +315,20 @@ class JobHistory:
         return [x.received for x in shown], list(accumulate(shown, _further))
 
 
+class Created(NamedTuple):
+    """What concerns other jobs about a creation, answered or not."""
+
+    sent: float
+    received: float
+    job_id: int | None
+
+
 @dataclass
 class OfAllJobs:
     """What concerns all jobs of a server, in the order in which it was sent."""
+
+    creations: list[Created] = field(default_factory=list)
+    """All creations."""
 
     cancels: list[Exchange] = field(default_factory=list)
     """All answered cancels."""
@@ -330,6 +341,23 @@ class OfAllJobs:
     def cancels_sent(self) -> list[float]:
         """When each of the answered cancels was sent."""
         return [x.sent for x in self.cancels]
+
+    @cached_property
+    def _creations_sent(self) -> list[float]:
+        return [x.sent for x in self.creations]
+
+    @cached_property
+    def _creations_received(self) -> list[float]:
+        """For each creation when all up to it were answered, or given up."""
+        return list(accumulate((x.received for x in self.creations), max))
+
+    def created_between(self, earlier: Exchange, later: Exchange) -> Iterator[Created]:
+        """The creations that may have done what the later answer shows and the earlier does not."""
+        number = bisect_left(self._creations_sent, later.received)
+        while number and self._creations_received[number - 1] > earlier.sent:
+            number -= 1
+            if self.creations[number].received > earlier.sent:
+                yield self.creations[number]
 
 
 class History:
@@ -362,7 +390,12 @@ class History:
         """What these exchanges told the agent: to start, to stop, or to restart."""
         self.own_lists = [found for x in few if (found := listing_of(x)) is not None]
         """The lists of jobs among these exchanges."""
-        of_all_jobs = of_all_jobs or OfAllJobs(answered_cancels(few), self.commands, self.own_lists)
+        of_all_jobs = of_all_jobs or OfAllJobs(
+            [created(x) for x in self.creations],
+            answered_cancels(few),
+            self.commands,
+            self.own_lists,
+        )
         self.of_all_jobs = of_all_jobs
         self.cancels, self.agent = of_all_jobs.cancels, of_all_jobs.agent
         self.lists = of_all_jobs.lists
@@ -432,6 +465,11 @@ def listing_of(exchange: Exchange) -> Listing | None:
     if exchange.kind != "list" or exchange.probe or not exchange.ok:
         return None
     return Listing(exchange, read_job_list(exchange.path, exchange.document))
+
+
+def created(creation: Exchange) -> Created:
+    """Return what concerns other jobs about a creation."""
+    return Created(creation.sent, creation.received, created_id(creation))
 
 
 def answered_cancels(exchanges: Iterable[Exchange]) -> list[Exchange]:

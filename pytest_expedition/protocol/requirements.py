@@ -355,7 +355,7 @@ _ALL: Final = (
         basis="assumed",
         text="Cancelling one job changes no other.",
         source=NOWHERE,
-        unexercised="no job was cancelled while another was watched",
+        unexercised="no job was watched while another was cancelled, and none created",
     ),
     Requirement(
         id="cancel.race",

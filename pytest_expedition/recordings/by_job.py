@@ -1,8 +1,8 @@
 """Judges traces job by job, with the rules for any history, so that they need not fit into memory.
 
-To judge a job, a rule needs the exchanges about this job, the cancels of all jobs, and the commands
-to the agent. So the exchanges are written to a temporary database and read from it job by job.
-Memory holds those of one job, and what all jobs have in common.
+To judge a job, a rule needs the exchanges about this job, the cancels of all jobs, when others were
+created, and the commands to the agent. So the exchanges are written to a temporary database and
+read from it job by job. Memory holds those of one job, and what all jobs have in common.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition.oracle.history import (
+    Created,
     Exchange,
     History,
     OfAllJobs,
     answered_cancels,
+    created,
     id_of,
     listing_of,
 )
 from pytest_expedition.oracle.rules import ACROSS_JOBS, RULES, Violation, find
+from pytest_expedition.oracle.rules.base import MOST_OTHERS
 from pytest_expedition.recordings.classification import cancellable
 from pytest_expedition.recordings.judged import Judged, together
 from pytest_expedition.recordings.trace import exchange_of
@@ -87,10 +90,9 @@ def _rows(
                 known = cancellable(recipes, exchange.method, exchange.path)
                 if known is not None:
                     values["cancellable"] = known
-            else:
-                judge.remember(exchange)
-                if kind == "agent":
-                    continue
+            judge.remember(exchange)
+            if kind == "agent":
+                continue
         waiting[judge.number, str(job)].append(values)
         size += _WITHOUT_BODY + len(values.get("body", b""))
         if size > _WAITING:
@@ -137,9 +139,12 @@ class _Judge:
         }
 
     def remember(self, exchange: Exchange) -> None:
-        """Remember a cancel, a command to the agent or a list of jobs: it concerns all jobs."""
+        """Remember what concerns all jobs."""
         if exchange.kind == "agent":
             self._of_all_jobs.agent.append(exchange)
+            return
+        if exchange.kind == "create" and not exchange.probe:
+            self._of_all_jobs.creations.append(created(exchange))
             return
         without_body = replace(exchange, body=b"")
         if answered_cancels([exchange]):
@@ -150,6 +155,7 @@ class _Judge:
     def judge(self, database: sqlite3.Connection, settings: dict[str, Any]) -> Judged:
         """Judge what the database has of the server; the settings are those of a history."""
         judged, of_all_jobs = self._judged, self._of_all_jobs
+        of_all_jobs.creations.sort(key=_sent)
         of_all_jobs.cancels.sort(key=_sent)
         of_all_jobs.agent = sorted(_without_repetitions(of_all_jobs.agent), key=_sent)
         of_all_jobs.lists.sort(key=lambda listing: listing.exchange.sent)
@@ -188,5 +194,22 @@ class _Judge:
         proof = [x if x.kind == "agent" else known[x.position] for x in violation.proof]
         told = Violation(violation.fault, *proof, **violation.facts)
         told.history = history_of([*known.values(), *self._of_all_jobs.agent])
+        for job in self._changed_meanwhile(told):
+            of_job = _read(database.execute(_ONE_JOB, (self.number, job)))
+            known = {x.position: x for x in of_job} | known
+        told.history = history_of([*known.values(), *self._of_all_jobs.agent])
         told.history.server = self._judged.servers[0]
         return told
+
+    def _changed_meanwhile(self, violation: Violation) -> list[str]:
+        """Name the jobs that were created or cancelled before the last exchange of a proof."""
+        if violation.last_change is None:
+            return []
+        earlier, later = violation.last_change
+        cancels = (x for x in self._of_all_jobs.cancels if x.sent < later.received)
+        others: list[Created | Exchange] = [
+            *self._of_all_jobs.created_between(earlier, later),
+            *(x for x in cancels if x.received > earlier.sent),
+        ]
+        latest = sorted(others, key=_sent)[-MOST_OTHERS:]
+        return [str(x.job_id) for x in latest if x.job_id is not None]

@@ -49,8 +49,8 @@ class Judged:
             return
         known = self.findings[name]
         violations = known.violations
+        known.first_broken.update(found.first_broken)
         if found.violations:
-            known.first_broken.update(found.first_broken)
             proofs = (*known.violations, *found.violations)
             violations = (min(proofs, key=lambda each: len(each.proof)),)
         self.findings[name] = Finding(

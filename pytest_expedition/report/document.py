@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import created_id
 from pytest_expedition.oracle.rules import Violation
+from pytest_expedition.oracle.rules.base import MOST_OTHERS
 from pytest_expedition.oracle.verdict import conclude
 from pytest_expedition.protocol.redaction import Redaction
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
@@ -229,12 +230,23 @@ def _story(result: Result) -> list[Exchange]:
         return []
     proof, history = result.violation.proof, result.violation.history
     end = max(exchange.sent for exchange in proof)
-    context: list[Exchange] = []
-    for job_id in {exchange.job_id for exchange in proof if exchange.job_id is not None}:
+    context = _meanwhile(result.violation)
+    about = (*proof, *context)
+    for job_id in {exchange.job_id for exchange in about if exchange.job_id is not None}:
         context += history.creations_by_id.get(job_id, ())
         job = history.jobs.get(job_id)
         context += [cancel for cancel in job.attempts if cancel.sent < end] if job else ()
     return sorted({*context, *proof}, key=lambda exchange: exchange.sent)
+
+
+def _meanwhile(violation: Violation) -> list[Exchange]:
+    """Return creations and cancels of other jobs that may have done what a proof shows at last."""
+    if violation.last_change is None:
+        return []
+    earlier, later = violation.last_change
+    few = (x for x in violation.history.exchanges if x.kind in {"create", "cancel"})
+    others = (x for x in few if x.received > earlier.sent and x.sent < later.received)
+    return [x for x in others if _about(x) != _about(later) and not x.probe][-MOST_OTHERS:]
 
 
 def _jobs_of(story: list[Exchange], result: Result) -> Iterable[Exchange]:

@@ -29,6 +29,7 @@ from pytest_expedition.oracle.rules.base import (
     KEPT,
     RULES,
     Judgement,
+    Suspicion,
     Violation,
 )
 from pytest_expedition.protocol.requirements import CATALOGUE
@@ -46,6 +47,7 @@ __all__ = [
     "RULES",
     "Finding",
     "Judgement",
+    "Suspicion",
     "Violation",
     "find",
     "judge",
@@ -62,9 +64,9 @@ _MODULES = (access, agent, cancel, create, envelope, lists, refuse, result, stat
 class Finding:
     """What one rule found: how often its promise was kept, and how it was broken.
 
-    ``first_broken`` tells for each job when the promise was first broken: when the last exchange
-    of the proof was sent. Violations that are about no job are under ``None``. ``crash``
-    is the traceback of a rule that crashed, which is a mistake of ours.
+    ``first_broken`` tells for each job when the promise was first broken, or may have been: when
+    the last exchange of the proof was sent. Violations that are about no job are under ``None``.
+    ``crash`` is the traceback of a rule that crashed, which is a mistake of ours.
     """
 
     kept: int = 0
@@ -111,20 +113,25 @@ def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> 
     """Ask one rule about what it judges."""
     kept, inconclusive, crash = 0, 0, ""
     violations: list[Violation] = []
+    suspicions: list[Suspicion] = []
     try:
         for judgement in rule(subject):
             if judgement is KEPT:
                 kept += 1
             elif judgement is INCONCLUSIVE:
                 inconclusive += 1
+            elif isinstance(judgement, Suspicion):
+                suspicions.append(judgement)
             else:
                 assert isinstance(judgement, Violation)
                 violations.append(judgement)
     except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
         crash = traceback.format_exc()
-    if not (kept or inconclusive or crash or violations):
+    if not (kept or inconclusive or crash or violations or suspicions):
         return NOTHING
     first_broken: dict[Hashable, float] = {}
+    for suspicion in suspicions:
+        first_broken.setdefault(suspicion.job, suspicion.sent)
     for violation in violations:
         if not violation.proof:
             continue  # a client that should have sent something, and did not

@@ -10,6 +10,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pytest_expedition.oracle.history import id_of
 from pytest_expedition.protocol import envelope
 from pytest_expedition.protocol.envelope import LARGE
 from pytest_expedition.protocol.origin import ABOUT_ACCESS
@@ -48,6 +49,10 @@ class Fault:
     sentence: str
 
 
+MOST_OTHERS: Final = 5
+"""How many creations and cancels of other jobs the story of a violation tells."""
+
+
 class Violation:
     """A broken promise.
 
@@ -63,11 +68,35 @@ class Violation:
         self.proof = tuple(sorted(proof, key=lambda exchange: exchange.sent))
         self.facts = facts
 
+    @property
+    def last_change(self) -> tuple[Exchange, Exchange] | None:
+        """The last exchange of a proof that compares answers about a job, and the answer before.
+
+        What was sent to other jobs between them may have done what it shows.
+        """
+        *proof, later = self.proof
+        about = id_of(later)
+        if about is None or about not in self.history.jobs or about not in map(id_of, proof):
+            return None
+        before = [x for x in self.history.jobs[about].seen if x.before(later)]
+        return (before[-1], later) if before else None
+
     def __repr__(self) -> str:
         return f"Violation({self.fault.id!r}, {len(self.proof)} exchanges)"
 
 
-Judgement = Tested | Violation
+@dataclass(frozen=True)
+class Suspicion:
+    """A promise that may have been broken about a job, or something else did what was seen.
+
+    Nothing fails by it. ``sent`` is when the exchange was sent that shows it.
+    """
+
+    job: int
+    sent: float
+
+
+Judgement = Tested | Violation | Suspicion
 Rule = Callable[["History"], Iterator[Judgement]]
 JobRule = Callable[["JobHistory"], Iterator[Judgement]]
 

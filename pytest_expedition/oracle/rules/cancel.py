@@ -13,6 +13,7 @@ from pytest_expedition.oracle.rules.base import (
     NOT_THE_ENVELOPE,
     Fault,
     Judgement,
+    Suspicion,
     Violation,
     after_furthest,
     another_dialect,
@@ -238,6 +239,7 @@ def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
     """Compare each two neighbouring answers about a job, and blame a cancel between them.
 
     A cancel of the job itself parts its answers: after it, only a job that refuses it is compared.
+    If it, or the creation of another job, may lie between them, too, that may be to blame.
     """
     refuses = job.cancellable is False and not job.others_may_act
     kept = False
@@ -256,7 +258,9 @@ def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
             assert earlier.state is not None
             changed = earlier.kind == "status" if vanished else later.rank < earlier.state
             changed = changed or later.state == CANCELLED
-            if changed and not _own_cancel_between(job, earlier, later):
+            if changed and _others_between(job, of_all_jobs, earlier, later):
+                yield Suspicion(job.id, later.sent)
+            elif changed:
                 yield Violation(
                     OTHER_CHANGED,
                     earlier,
@@ -268,15 +272,11 @@ def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
                     low=later.state,
                 )
                 return
-            if not (changed or kept or vanished) and cancel.before(later):
+            elif not (kept or vanished) and cancel.before(later):
                 kept = True
                 yield KEPT
         if later.state is not None:
             earlier = later
-
-
-def _own_cancel_between(job: JobHistory, earlier: Exchange, later: Exchange) -> bool:
-    return any(x.sent < later.received and not x.before(earlier) for x in job.attempts)
 
 
 def _first_between(
@@ -289,6 +289,15 @@ def _first_between(
     first = bisect_left(sent, earlier.received)
     is_between = first < len(sent) and sent[first] < later.received
     return of_all_jobs.cancels[first] if is_between else None
+
+
+def _others_between(
+    job: JobHistory, of_all_jobs: OfAllJobs, earlier: Exchange, later: Exchange
+) -> bool:
+    """Whether its own cancel, or a creation of another job, may have done what the answers show."""
+    if any(x.sent < later.received and not x.before(earlier) for x in job.attempts):
+        return True
+    return any(x.job_id != job.id for x in of_all_jobs.created_between(earlier, later))
 
 
 NO_ORDER: Final = Fault(
