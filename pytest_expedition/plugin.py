@@ -133,11 +133,23 @@ class _Listener:
             begin_trace(self.config)
 
     def is_set(self, name: str) -> bool:
-        return (
-            self.config.getoption(f"--expedition-{name}") is not None
-            or f"EXPEDITION_{name.upper()}" in os.environ
-            or bool(self.config.getini(f"expedition_{name}"))
-        )
+        return self.is_asked_for(name) or bool(self.config.getini(f"expedition_{name}"))
+
+    def is_asked_for(self, name: str) -> bool:
+        """Whether this run is told the setting, not only the ini file of all runs."""
+        option = self.config.getoption(f"--expedition-{name}")
+        return option is not None or f"EXPEDITION_{name.upper()}" in os.environ
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int
+    ) -> None:
+        """Say that a report which was asked for was not made, as a monitor alone makes none."""
+        ended = exitstatus not in {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR}
+        if ended and self.is_asked_for("report") and not self.config.getoption("collectonly"):
+            from pytest_expedition.session.results import NO_REPORT, session_report
+
+            if session_report(self.config).document is None:
+                terminalreporter.write_line(NO_REPORT)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -649,6 +649,32 @@ def test_a_report_that_cannot_be_written_is_not_silent(pytester: pytest.Pytester
     result.stdout.fnmatch_lines(["the report was not written to *: Is a directory"])
 
 
+@pytest.mark.parametrize("how", ["option", "environment", "ini"])
+def test_a_report_that_nothing_makes_is_told_to_who_asked_for_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    pytester.makepyfile("def test_my_client(expedition_monitor):\n    pass\n")
+    pytester.makeini(f"[pytest]\n{'expedition_report = r.json' if how == 'ini' else ''}\n")
+    if how == "environment":
+        monkeypatch.setenv("EXPEDITION_REPORT", "r.json")
+    result = pytester.runpytest_inprocess(*["--expedition-report=r.json"][: how == "option"])
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    said = [line for line in result.outlines if "report was" in line]
+    told = (
+        "no report was written: it is about what the contract suite or expedition_scenario judges, "
+        "and neither judged anything"
+    )
+    assert said == ([] if how == "ini" else [told])
+    assert not (pytester.path / "r.json").exists()
+
+
+def test_a_report_is_not_missed_where_no_test_runs(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_my_client(expedition_monitor):\n    pass\n")
+    result = pytester.runpytest_inprocess("--expedition-report=r.json", "--collect-only")
+    result.stdout.no_fnmatch_line("no report *")
+
+
 def test_a_report_folder_that_cannot_be_written_is_found_before_anything_is_sent(
     pytester: pytest.Pytester,
 ) -> None:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from pytest_expedition.clients.report import TrialFound
     from pytest_expedition.report.entries import Document, RequirementEntry, RunEntry
 
+NO_REPORT: Final = (
+    "no report was written: it is about what the contract suite or expedition_scenario judges, and "
+    "neither judged anything"
+)
+
 HOW_TO_WAIVE: Final = (
     "to accept a known failure until a given day, add to the target file, each on its own line: "
     '[[waive]], id = "{id}", reason = "…", until = YYYY-MM-DD'
