@@ -174,7 +174,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     )
     commands.add_parser(
         "test",
-        usage="%(prog)s [-h] URL [ARGUMENT_OF_PYTEST ...]",
+        usage="%(prog)s [-h] [URL] [ARGUMENT_OF_PYTEST ...]",
         help="judge a live instance: the contract suite, run by pytest",
         description="Judge a live instance, as `pytest --pyargs pytest_expedition.contract "
         "--expedition-url URL` does, with the same exit status. URL is the address of the "

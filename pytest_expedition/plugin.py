@@ -29,6 +29,9 @@ CONTRACT_MODULE: Final = "pytest_expedition.contract"
 FOUND: Final = "expedition"
 """The attribute of a test report with what the test found out."""
 
+OPTIONS: Final = ("url", "config", "report", "record", "replay", "profile", "strict", "dry-run")
+"""The names of our options, without what all begin with."""
+
 CHECKED_AT_ONCE: Final = ("url", "config", "report", "record", "replay")
 """The options that are checked before anything is collected."""
 
@@ -90,6 +93,21 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 def _help(name: str, text: str) -> str:
     return f"{text} [ini: expedition_{name}, environment: EXPEDITION_{name.upper()}]"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    parser: pytest.Parser, args: list[str]
+) -> Generator[None, None, None]:
+    """Let pytest's error about an unknown option name ours, if only its prefix is missing."""
+    yield
+    if any(CONTRACT_MODULE in argument for argument in args):
+        _, unknown = parser.parse_known_and_unknown_args(args)
+        given = {argument.partition("=")[0] for argument in unknown}
+        given |= {"--strict"}.intersection(args)  # which pytest has, too
+        meant = [f"--expedition-{each}" for each in OPTIONS if f"--{each}" in given]
+        if meant:
+            parser.extra_info["did you mean"] = ", ".join(meant)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -180,7 +180,20 @@ def test_the_help_of_test_is_its_own(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as caught:
         main(["test", "--help"])
     assert caught.value.code == 0
-    assert "pytest-expedition test [-h] URL" in capsys.readouterr().out
+    assert "pytest-expedition test [-h] [URL] [ARGUMENT_OF_PYTEST ...]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("order", ["--expedition-config {file}", "--expedition-config={file} -v"])
+def test_a_target_file_may_name_the_instance(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr("os.execv", lambda _, command: started.extend(command))
+    monkeypatch.setattr("subprocess.call", lambda _: 0)
+    arguments = order.format(file=tmp_path / "expedition.toml").split()
+    main(["test", *arguments])
+    assert started[-len(arguments) :] == arguments
+    assert "--expedition-url" not in started
 
 
 def test_the_help_of_client_says_how_often_to_poll(capsys: pytest.CaptureFixture[str]) -> None:

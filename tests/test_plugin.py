@@ -634,6 +634,41 @@ def test_a_target_that_the_suite_does_not_see_is_not_replaced_by_the_fake(
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ("--config expedition.toml", "--expedition-config"),
+        ("--report=r.html --dry-run", "--expedition-report, --expedition-dry-run"),
+        ("--profile smoke --strict", "--expedition-profile, --expedition-strict"),
+    ],
+)
+def test_an_option_without_its_prefix_is_told_with_it(
+    pytester: pytest.Pytester, arguments: str, meant: str
+) -> None:
+    result = pytester.runpytest_inprocess(*SMOKE, *arguments.split())
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            f"*: error: unrecognized arguments: {arguments.split(maxsplit=1)[0]}*",
+            f"  did you mean: {meant}",
+        ]
+    )
+
+
+def test_no_option_is_guessed_where_the_suite_is_not_run(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--config", "expedition.toml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.no_fnmatch_line("*did you mean*")
+
+
+def test_an_option_of_others_is_theirs(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("def pytest_addoption(parser): parser.addoption('--profile')")
+    arguments = ["--profile=x", "--nonsense", "--collect-only"]
+    result = pytester.runpytest_inprocess(*SMOKE, *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.no_fnmatch_line("*did you mean*")
+
+
 def test_a_report_that_cannot_be_written_is_not_silent(pytester: pytest.Pytester) -> None:
     path = pytester.path / "report.json"
     pytester.makeconftest(
