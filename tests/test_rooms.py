@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fake": {"protocol"},
     "report": {"protocol", "oracle"},
     "suite": {"protocol", "oracle", "fake"},
-    "recordings": {"protocol", "oracle"},
+    "recordings": {"protocol", "oracle", "fake"},
     "clients": {"protocol", "oracle", "fake", "report"},
     "session": {"protocol", "oracle", "suite", "report", "clients"},
     "contract": {"protocol", "oracle", "suite", "recordings", "report", "session"},
@@ -30,11 +30,19 @@ FOR_ALL = {"checked", "real_time", "signals", "user_files"}
 """The modules that any folder may import."""
 
 
+class WithoutTypes(ast.NodeTransformer):
+    """Leaves out what is imported for types alone."""
+
+    def visit_If(self, node: ast.If) -> ast.If | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else node
+
+
 @functools.cache
-def imports_of(path: Path) -> set[str]:
+def imports_of(path: Path, *, for_types: bool = True) -> set[str]:
     """What a module imports of the package anywhere, also in functions and for types alone."""
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree if for_types else WithoutTypes().visit(tree)):
         if isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
         elif isinstance(node, ast.Import):
@@ -52,6 +60,11 @@ def imported(folder: str) -> set[str]:
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_a_folder_imports_only_what_it_may(folder: str) -> None:
     assert imported(folder) <= MAY_IMPORT[folder] | FOR_ALL
+
+
+def test_recordings_imports_the_fake_for_types_alone() -> None:
+    found = [imports_of(x, for_types=False) for x in (PACKAGE / "recordings").rglob("*.py")]
+    assert not any(name.startswith("fake") for names in found for name in names)
 
 
 def test_every_folder_has_its_rule_and_none_imports_in_a_circle() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_expedition.recordings.watch import Handled
+    from pytest_expedition.fake.http import Handled
 
 
 class TraceError(Exception):

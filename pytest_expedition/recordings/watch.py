@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import requests
 
@@ -25,8 +25,10 @@ from pytest_expedition.recordings.judging import judge_classified, record_of
 from pytest_expedition.recordings.trace import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
+    from pytest_expedition.fake.http import Handled
+    from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.recordings.httpx_client import HttpxClient
 
@@ -44,64 +46,6 @@ class _Sent:
     error: str = STILL_UNDER_WAY
 
 
-class Journaled(Protocol):
-    """A server in this process that remembers what it was asked: see ``ExpeditionServer``."""
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-
-    @property
-    def journal(self) -> Sequence[Handled]:
-        """The requests, in the order of their answers."""
-
-
-class Handled(Protocol):
-    """A request and its answer; ``begun`` and ``done`` are the machine's monotonic seconds."""
-
-    @property
-    def request(self) -> Asked:
-        """The request."""
-
-    @property
-    def response(self) -> Answered:
-        """The answer."""
-
-    @property
-    def begun(self) -> float:
-        """When the request was there."""
-
-    @property
-    def done(self) -> float:
-        """When the answer was sent."""
-
-
-class Asked(Protocol):
-    """A request: ``path`` as it was sent, without the query."""
-
-    @property
-    def method(self) -> str: ...  # noqa: D102
-    @property
-    def path(self) -> str: ...  # noqa: D102
-    @property
-    def query(self) -> str: ...  # noqa: D102
-    @property
-    def headers(self) -> Mapping[str, str]: ...  # noqa: D102
-    @property
-    def body(self) -> bytes: ...  # noqa: D102
-
-
-class Answered(Protocol):
-    """An answer: ``cut`` is ``None`` unless the connection broke before all of it was sent."""
-
-    @property
-    def status(self) -> int: ...  # noqa: D102
-    @property
-    def body(self) -> bytes: ...  # noqa: D102
-    @property
-    def cut(self) -> int | None: ...  # noqa: D102
-
-
 class Watch:
     """Watches sessions, or servers of this process, and judges the answers that their clients got.
 
@@ -112,7 +56,7 @@ class Watch:
 
     def __init__(
         self,
-        *watched: requests.Session | HttpxClient | Journaled,
+        *watched: requests.Session | HttpxClient | ExpeditionServer,
         jobs: Sequence[JobRecipe] = (),
         job_seconds: float = math.inf,
         record: Path | str | None = None,
@@ -124,7 +68,7 @@ class Watch:
         self._part = part
         self._sent: list[_Sent] = []
         self._sent_by_httpx: list[ForeignExchange] = []
-        self._servers: list[Journaled] = []
+        self._servers: list[ExpeditionServer] = []
         self._watched: list[object] = []
         self._let_go: list[Callable[[], None]] = []
         self._secrets: dict[str, None] = {}
@@ -155,7 +99,7 @@ class Watch:
             raise ValueError(f"{type(self).__name__}: job_seconds = {job_seconds}: must be above 0")
         self._job_seconds = job_seconds
 
-    def watch(self, watched: requests.Session | HttpxClient | Journaled) -> None:
+    def watch(self, watched: requests.Session | HttpxClient | ExpeditionServer) -> None:
         """Watch a session, or a client of httpx, from now on; or all that a fake instance answers.
 
         To watch the same again changes nothing. Raises ``TypeError`` for anything else.
@@ -170,7 +114,7 @@ class Watch:
             listener = Listener(client, self._hear_httpx, begun=self._begun)
             self._let_go.append(listener.let_go)
         elif hasattr(watched, "journal"):
-            self._servers.append(cast("Journaled", watched))
+            self._servers.append(cast("ExpeditionServer", watched))
         else:
             raise TypeError(
                 "watch a requests.Session, an httpx.Client, an httpx.AsyncClient or an "
@@ -247,7 +191,7 @@ class Watch:
             lost=error if body is None else "",
         )
 
-    def _journal(self, server: Journaled) -> Iterator[ForeignExchange]:
+    def _journal(self, server: ExpeditionServer) -> Iterator[ForeignExchange]:
         for handled in server.journal:
             yield as_exchange(handled, url=server.url, begun=self._begun)
 
