@@ -400,6 +400,16 @@ def test_a_proxy_is_named() -> None:
     assert "proxy" not in "\n".join(verdict_lines(document_of(slipping_back())))
 
 
+def test_only_the_id_of_a_job_becomes_a_variable() -> None:
+    """A fresh server gives out the id 1, which the path has elsewhere, too."""
+    told = envelope({"system": {"jobs": job_fields(1, 0.5)}})
+    path = "/api/v1/job/1?page=/1"
+    story = Story().create(job=1).add("status", "GET", path, told, job=1).poll(0.2, job=1)
+    lines = "\n".join(entry_of(document_of(story), "status.monotonic")["curl"])
+    assert '"http://192.0.2.10/api/v1/job/$JOB?page=/1"' in lines
+    assert '"http://192.0.2.10/api/v1/job/status/$JOB"' in lines
+
+
 def test_no_part_of_a_request_is_a_command_for_the_shell_that_sends_it_again(
     tmp_path: Path,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from dataclasses import replace
@@ -364,7 +365,7 @@ def _tls_options(record: RunRecord, url: str) -> list[str]:
 
 def _with_variable(url: str, path: str, job_id: str, name: str) -> str:
     """Quote a URL for a shell, with a variable in place of the job's id in its path."""
-    first, *others = path.split(job_id)
+    first, *others = re.split(rf"(?<=/){job_id}(?=[/?]|$)", path, maxsplit=1)
     parts = [url + first, *others]
     if _SPECIAL.isdisjoint(url + path):
         return f"${name}".join(parts).join('""')
