@@ -23,6 +23,8 @@ from pytest_expedition.oracle.history import Exchange
 from pytest_expedition.protocol.requirements import CLIENT_CATALOGUE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_expedition.clients.transcript import Saying
     from pytest_expedition.oracle.history import Kind
 
@@ -102,6 +104,26 @@ def test_in_data_a_job_has_failed_where_the_answer_says_so(state: float, said: S
     steps = [*story.steps[:-1], replace(story.steps[-1], exchange=shows)]
     judged = replace(story, steps=steps)
     assert outcomes(judged)["sees-failure"] == ("pass" if said == "failed" else "fail")
+
+
+class Counted(list[Step]):
+    """Steps that count how often they are gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Step]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_the_steps_are_not_gone_through_once_for_each_step() -> None:
+    times = set()
+    for many in (20, 60):
+        story = transcript(CREATED, *polls(*[0.5] * many), said="gave-up")
+        counted = Counted(story.steps)
+        judge_client(replace(story, steps=counted))
+        times.add(counted.times)
+    assert len(times) == 1
 
 
 def test_two_polls_after_the_end_are_none_too_many() -> None:

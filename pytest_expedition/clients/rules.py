@@ -97,10 +97,9 @@ NOT_ITS_JOB: Final = Fault("not-its-job", "{asked} names no job that the client 
 @client_rule("client.asks-for-its-job")
 def asks_for_its_job(transcript: Transcript) -> Iterator[Judgement]:
     """Status requests and cancels name a job that it created, by the id that it was given."""
-    created = {step.created for step in transcript.steps} - {None}
     for step in transcript.steps:
         if step.exchange.kind in {"status", "cancel"}:
-            known = step.exchange.job_id in created
+            known = step.exchange.job_id in transcript.created
             yield KEPT if known else Violation(NOT_ITS_JOB, step.exchange)
 
 
@@ -116,17 +115,13 @@ def keeps_digits(transcript: Transcript) -> Iterator[Judgement]:
     for step in transcript.steps:
         if _lost_digits(transcript, step):
             yield Violation(LOST_DIGITS, step.exchange)
-        elif step.exchange.job_id in _created(transcript) and step.exchange.job_id > EXACT:
+        elif step.exchange.job_id in transcript.created and step.exchange.job_id > EXACT:
             yield KEPT
-
-
-def _created(transcript: Transcript) -> set[int]:
-    return {step.created for step in transcript.steps if step.created is not None}
 
 
 def _lost_digits(transcript: Transcript, step: Step) -> bool:
     """Whether a request names the id of a job as a floating-point number holds it."""
-    asked, created = step.exchange.job_id, _created(transcript)
+    asked, created = step.exchange.job_id, transcript.created
     if step.exchange.kind not in {"status", "cancel"} or asked is None or asked in created:
         return False
     return any(each > EXACT and float(each) == float(asked) for each in created)

@@ -95,10 +95,11 @@ class Run:
         known = (created_id(step.exchange) for step in self.creations)
         self.job_id = next((job_id for job_id in known if job_id is not None), None)
         """The id of the job, as far as the client could learn it."""
+        created = {step.exchange for step in self.creations}
         self.steps = [
             step
             for step in steps
-            if step in self.creations
+            if step.exchange in created
             or (self.job_id is not None and step.exchange.job_id == self.job_id)
         ]
 
@@ -152,6 +153,11 @@ class Transcript:
     def runs(self) -> list[Run]:
         """Each call with its steps."""
         return [Run(call, self.steps) for call in self.calls]
+
+    @functools.cached_property
+    def created(self) -> set[int]:
+        """The ids of the jobs that the client created."""
+        return {step.created for step in self.steps if step.created is not None}
 
     def seconds(self, step: Step) -> float:
         """Return how long after the first step one came, in the time by which the client goes."""
