@@ -377,6 +377,13 @@ def test_a_failed_validation_tells_path_value_and_expectation() -> None:
     assert caught.value.value == "0.5"
 
 
+def test_the_first_of_the_offending_values_is_told() -> None:
+    jobs = [{"id": 3 if number not in {2, 10} else "3"} for number in range(12)]
+    with pytest.raises(SchemaViolation) as caught:
+        validate(in_data(job=jobs), "jobs-data")
+    assert caught.value.path == "$.data.job[2].id"
+
+
 @pytest.mark.parametrize("number", [10**400, 10**4000], ids=["400 digits", "4000 digits"])
 @pytest.mark.parametrize("path", [("Type",), ("success",), ("Contents", "code")])
 def test_numbers_of_any_size_break_no_validator(number: int, path: tuple[str, ...]) -> None:

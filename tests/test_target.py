@@ -227,6 +227,10 @@ def test_secrets_show_nowhere() -> None:
             "[job] must be written with two brackets: [[job]]",
         ),
         ('url = "http://h"\n[[jobs]]\nname = "a"\n', "agent, waive; did you mean job?"),
+        (
+            MINIMAL + JOB * 2 + "third = 1\n" + JOB * 8 + "eleventh = 1\n",
+            "job 3: third = 1: unknown key, known are name",
+        ),
         (MINIMAL + "[[waive]]\n", "waive 1: id is missing"),
         (
             MINIMAL + WAIVED.replace("monotonic", "monotone"),

@@ -162,7 +162,7 @@ def find_violation(document: object, name: SchemaName) -> SchemaViolation | None
         return None
     some = itertools.islice(checker.iter_errors(document), _ERRORS_LOOKED_AT)
     errors = [leaf for error in some for leaf in _leaves(error)]
-    first = min(errors, key=lambda error: [str(step) for step in error.absolute_path])
+    first = min(errors, key=place_of)
     if first.validator == "required":  # name the missing field rather than its parent
         wanted = cast("list[str]", first.validator_value)
         absent, *more = (
@@ -175,6 +175,11 @@ def find_violation(document: object, name: SchemaName) -> SchemaViolation | None
             missing=True,
         )
     return SchemaViolation(path=first.json_path, value=first.instance, expected=_expectation(first))
+
+
+def place_of(error: ValidationError) -> list[tuple[int, str]]:
+    """Return the place of an offending value in the document, by which errors can be sorted."""
+    return [(step if isinstance(step, int) else 0, str(step)) for step in error.absolute_path]
 
 
 def _leaves(error: ValidationError) -> list[ValidationError]:

@@ -22,7 +22,7 @@ else:
 from pytest_expedition.checked import shown
 from pytest_expedition.oracle.verdict import Waiver
 from pytest_expedition.protocol.recipe import JobRecipe
-from pytest_expedition.protocol.validation import validator
+from pytest_expedition.protocol.validation import place_of, validator
 from pytest_expedition.suite.target import (
     API_KEY_VARIABLE,
     Limits,
@@ -140,7 +140,7 @@ def _require_valid(document: dict[str, Any], where: str) -> None:
     # A key that is misspelt is told before the one that is missing for that reason.
     first = min(
         errors,
-        key=lambda error: ([*map(str, error.absolute_path)], error.validator == "required"),
+        key=lambda error: (place_of(error), error.validator == "required"),
         default=None,
     )
     if first is not None:
