@@ -10,9 +10,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from in_process import in_process
 from test_situations import covering
 
+from pytest_expedition import JobRecipe
 from pytest_expedition.fake import readings
 from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.fake.instance import PASSWORD, USERNAME, Instance
@@ -157,6 +160,36 @@ class TestReadings:
     )
     def test_an_id_is_read_as_languages_are_known_to(self, text: str, meant: int | None) -> None:
         assert meant in readings.ids(text)
+
+
+PIECES = (
+    *("/", "//", "%2F", "%252f", "\\", "%5C", ".", "%2e", "..", ";x", "?", "%3F", "#", "%23"),
+    *(
+        "agent",
+        "%61gent",
+        "Agent",
+        "job",
+        "stop",
+        "v1",
+        "api",
+        "project",
+        "1",
+        "%20",
+        "%00",
+        ".json",
+    ),
+)
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=10).map("".join))
+@example("x%3F/../../v1/agent/stop")
+def test_no_reading_of_the_path_of_a_recipe_is_about_jobs_or_the_agent(path: str) -> None:
+    try:
+        recipe = JobRecipe(name="import", path=f"/api/v1/{path}")
+    except ValueError:
+        return
+    for route in routes(recipe.path.partition("?")[0]):
+        assert re.match("/api(/v1(?!/(job|agent)(/|$))|$)", route), route
 
 
 class TestList:

@@ -339,11 +339,21 @@ def test_a_recipe_leads_to_no_other_host(path: str) -> None:
         "/api/v1/import HTTP/1.1\r\nX: y",
         "/api/v1/a b",
         "/api/v1/\x1b",
+        "/api/v1/x%3F/../../v1/agent/stop",
+        "/api/v1/x%253f/../agent/stop",
+        "/api/v1/project/%252e%252e/agent/stop",
+        "/api/v1/project/..;/agent/stop",
+        "/api/v1/project\\..\\agent/stop",
+        "/api/v1/project%5c..%5cagent/stop",
+        "/api/v1/project%2f..%2fagent/stop",
+        "/api/v1/project/%20../agent/stop",
+        "/api/v1/agent%23/stop",
+        "/api/v1/agent%00/stop",
     ],
 )
 def test_the_path_of_a_recipe_is_as_it_is_sent(path: str) -> None:
     """Libraries resolve dots and cut fragments: another request would be sent than is named."""
-    with pytest.raises(ValueError, match="must be as it is sent, without white space, `#`, and"):
+    with pytest.raises(ValueError, match="must be as it is sent, without white space, `#`, `;`"):
         JobRecipe(name="import", path=path)
 
 
@@ -357,6 +367,11 @@ def test_the_path_of_a_recipe_is_as_it_is_sent(path: str) -> None:
         "/api//v1/agent//stop",
         "/api/v1/%61gent/stop",
         "/api/v1/Agent/stop",
+        "/api/v1/%2561gent/stop",
+        "/api/v1%2Fagent/stop",
+        "/api/v1/agent%20/stop",
+        "/api/v1/job.json",
+        "/api/v1/agent/stop?x=/../y",
     ],
 )
 def test_a_recipe_is_about_no_job_and_no_agent(path: str) -> None:

@@ -38,14 +38,17 @@ class JobRecipe:
             raise ValueError(
                 f"JobRecipe: path = {self.path!r}: must be a path that begins with /api/"
             )
-        steps = unquote(self.path).partition("?")[0].split("/")
-        if not {".", ".."}.isdisjoint(steps) or not _AS_SENT.fullmatch(self.path):
+        path = _decoded(self.path.partition("?")[0])
+        steps = [step.strip().lower() for step in path.split("/")]
+        as_sent = _AS_SENT.fullmatch(self.path) and _PLAIN.fullmatch(path)
+        if not as_sent or not {".", ".."}.isdisjoint(steps):
             raise ValueError(
                 f"JobRecipe: path = {self.path!r}: must be as it is sent, without white space, "
-                "`#`, and the steps `.` and `..`"
+                "`#`, `;`, `\\`, an encoded `?`, and the steps `.` and `..`"
             )
-        # A server may strip slashes, decode `%61`, and ignore case.
-        if [step.lower() for step in steps if step][1:3] in (["v1", "job"], ["v1", "agent"]):
+        # A server may strip slashes and suffixes, decode `%61` once or twice, and ignore case.
+        bare = [step.partition(".")[0].strip() for step in steps if step]
+        if bare[1:3] in (["v1", "job"], ["v1", "agent"]):
             raise ValueError(
                 f"JobRecipe: path = {self.path!r}: must create a job; requests about jobs and the "
                 "agent are sent by the suite itself"
@@ -55,7 +58,17 @@ class JobRecipe:
         require_json("JobRecipe", json=self.json)
 
 
+def _decoded(path: str) -> str:
+    """Return a path as it is read where each of several servers decodes it."""
+    while (read := unquote(path)) != path:
+        path = read
+    return path
+
+
 _AS_SENT: Final = re.compile(r"[^\s#\x00-\x20\x7f]+")
+
+_PLAIN: Final = re.compile(r"[^?#;\\\x00-\x1f\x7f]+")
+"""A path, decoded, of which no server cuts off a part."""
 
 DOCUMENTED_IMPORT: Final = JobRecipe(
     name="import",
