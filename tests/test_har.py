@@ -6,6 +6,8 @@ import base64
 import importlib
 import json
 import sys
+import tracemalloc
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import pytest
 from histories import JOB, envelope, error, job_fields
 
 from pytest_expedition import JobRecipe
-from pytest_expedition.recordings import classification, har
+from pytest_expedition.recordings import bodies, classification, har
 from pytest_expedition.recordings.files import RecordingError, open_recordings
 
 if TYPE_CHECKING:
@@ -313,10 +315,13 @@ CODINGS = {
 
 def compress(coding: str, body: bytes) -> bytes:
     """Compress a body as a server does that does not know its length beforehand."""
+    if coding in {"gzip", "deflate"}:
+        packer = zlib.compressobj(wbits=zlib.MAX_WBITS | (16 if coding == "gzip" else 0))
+        return packer.compress(body) + packer.flush()
     if coding == "br":
         return bytes(pytest.importorskip("brotli").compress(body))
-    packer = pytest.importorskip("zstandard").ZstdCompressor().compressobj()
-    return bytes(packer.compress(body) + packer.flush())
+    zstd = pytest.importorskip("zstandard").ZstdCompressor().compressobj()
+    return bytes(zstd.compress(body) + zstd.flush())
 
 
 def compressed(coding: str, body: bytes) -> dict[str, Any]:
@@ -342,6 +347,33 @@ def test_a_compressed_body_is_read_by_each_module_that_is_installed(
         assert one(tmp_path, whole).body == SHOWN.encode()
         assert one(tmp_path, cut_off).status is None
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", *CODINGS])
+def test_a_body_is_decompressed_no_further_than_to_the_largest_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str
+) -> None:
+    monkeypatch.setattr(bodies, "LARGEST_BODY", 1000)
+    bomb = compressed(coding, compress(coding, bytes(64 * 2**20)))
+    modules = CODINGS.get(coding, [])
+    for module in [name for name in modules if is_installed(name)] or [""]:
+        with pytest.MonkeyPatch.context() as patch:
+            for other in modules:
+                if other != module:
+                    patch.setitem(sys.modules, other, None)
+            tracemalloc.start()
+            exchange = one(tmp_path, bomb)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert exchange.status is None
+        assert exchange.lost.endswith("the body is too long" if module else "or it is too long")
+        assert peak < 32 * 2**20
+
+
+def test_a_body_may_be_compressed_in_parts(tmp_path: Path) -> None:
+    start, end = SHOWN[:40].encode(), SHOWN[40:].encode()
+    packed = compress("zstd", start) + compress("zstd", end)
+    assert one(tmp_path, compressed("zstd", packed)).body == SHOWN.encode()
 
 
 @pytest.mark.parametrize("coding", CODINGS)

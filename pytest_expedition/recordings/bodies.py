@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_expedition.protocol.envelope import whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
 LARGEST_BODY: Final = 16 * 2**20
 """The most bytes that are read of a decompressed body, or of an attached file."""
@@ -206,17 +206,42 @@ def _installed(*modules: str) -> Callable[[bytes], bytes]:
                 module = importlib.import_module(name)
             except ImportError:
                 continue
-            if name != "zstandard":
-                return bytes(module.decompress(body))
-            # Its ``decompress`` needs the size of the content, which servers leave out.
-            decompressor = module.ZstdDecompressor().decompressobj()
-            found = bytes(decompressor.decompress(body))
-            if not decompressor.eof:
-                raise NotRecordedError("not all of the body was recorded")
-            return found
+            found = bytearray()
+            pieces = (body[place : place + _PIECE] for place in range(0, len(body), _PIECE))
+            for part in (_by_brotli if "brotli" in name else _by_zstd)(module, pieces):
+                found += part
+                if len(found) > LARGEST_BODY:
+                    raise NotRecordedError("the body is too long")
+            return bytes(found)
         raise KeyError(modules[0])
 
     return decompress
+
+
+_PIECE: Final = 16
+"""How many bytes are decompressed at once: few, since each may stand for megabytes."""
+
+
+def _by_brotli(module: Any, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    decompressor = module.Decompressor()
+    yield from map(decompressor.process, pieces)
+    if not decompressor.is_finished():
+        raise EOFError
+
+
+def _by_zstd(module: Any, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    decompressor = None
+    for each in pieces:
+        piece = each
+        while piece:
+            if decompressor is None or decompressor.eof:  # what follows was compressed by itself
+                decompressor = module.ZstdDecompressor()
+                if module.__name__ == "zstandard":
+                    decompressor = decompressor.decompressobj()
+            yield decompressor.decompress(piece)
+            piece = decompressor.unused_data
+    if decompressor is None or not decompressor.eof:
+        raise EOFError
 
 
 _LIBRARIES: Final = {"br": "brotli", "zstd": "zstandard"}
