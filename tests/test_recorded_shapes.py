@@ -418,6 +418,7 @@ def test_files_outside_the_folder_are_never_read(tmp_path: Path, name: str) -> N
         (b"\x80" * 100, "a.flow", "mitmdump -n -r FLOWS --set hardump=recording.har"),
         (b"1909:8:response;0:~}", "a", "mitmdump"),
         (b"PK\x05\x06" + 18 * b"\0", "a.zip", "give a HAR file or a trace"),
+        (b"PK\x03\x04", "a.zip", "is a broken zip file: File is not a zip file"),
         (b"<html>", "a.har", "give a HAR file or a trace"),
         (b"[]", "a.json", "give a HAR file or a trace"),
         (b'{"a": 1}', "a.json", "give a HAR file or a trace"),

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from in_process import in_process
 from test_situations import covering
@@ -181,6 +181,7 @@ PIECES = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=10).map("".join))
 @example("x%3F/../../v1/agent/stop")
 def test_no_reading_of_the_path_of_a_recipe_is_about_jobs_or_the_agent(path: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -243,8 +242,7 @@ class SituationInstance(Instance):
             case "cut-short":
                 return replace(response, cut=len(response.body) // 2)
             case "slow":
-                # No sleep: a test of a client may have replaced it.
-                threading.Event().wait(_REALLY_SLOW)
+                real_time.pause(_REALLY_SLOW)
         return response
 
     def kind(self, request: Request) -> JobRequestKind | None:

@@ -136,7 +136,7 @@ def open_recordings(path: Path) -> Iterator[Recording]:
         except OSError as error:
             raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from None
         except zipfile.BadZipFile as error:
-            raise RecordingError(f"{path}: is a broken zip file:  {error}") from None
+            raise RecordingError(f"{path}: is a broken zip file: {error}") from None
         recording = _recognise(reader, str(path), partial(_beside, path))
         if recording is None:
             raise RecordingError(_unknown(path, head))
