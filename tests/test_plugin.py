@@ -11,7 +11,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pytest_expedition import validate
+from pytest_expedition import ExpeditionServer, validate
+from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.protocol.requirements import CATALOGUE
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
@@ -21,8 +22,6 @@ from pytest_expedition.suite.profile import RANDOM_PLANS
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from xml.etree.ElementTree import Element
-
-    from pytest_expedition import ExpeditionServer
 
 pytestmark = pytest.mark.usefixtures("no_http")
 
@@ -305,6 +304,32 @@ def test_what_a_target_lacks_is_skipped_with_its_reason(
         "Bearer not-a-key",
         "",
     }
+
+
+def test_what_the_summary_says_of_waivers_can_be_pasted_into_a_target_file(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pytester.path / "expedition.toml"
+    with ExpeditionServer(BROKEN["empty-tasks-as-object"].make) as server:
+        server.clock.seconds_per_poll = 4
+        server.instance.set_pace(20)
+        monkeypatch.setenv("EXPEDITION_API_KEY", server.api_key)
+        path.write_text(
+            f'url = "{server.url}"\n'
+            '[[job]]\nname = "import"\nmethod = "POST"\npath = "/api/v1/project/1/import"\n'
+        )
+        options = [f"--expedition-config={path}", "-k", "status.envelope"]
+        result = pytester.runpytest_inprocess(*SMOKE, *options)
+        assert result.ret == 1
+        lines = result.outlines
+        pasted = lines.index(
+            "To accept it until a given day, add to the target file (status.envelope):"
+        )
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines[pasted + 1 : pasted + 5]))
+        result = pytester.runpytest_inprocess(*SMOKE, *options)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["waived: status.envelope", "verdict: *"])
 
 
 def test_a_must_that_is_not_exercised_makes_the_verdict_inconclusive(

@@ -8,13 +8,13 @@ import itertools
 import json
 import re
 import subprocess
-from datetime import date
+from datetime import date, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from documents import KEY, document_of, hostile, slipping_back
+from documents import KEY, TODAY, document_of, hostile, slipping_back
 from histories import JOB, Story, envelope, job_fields
 from markdown_it import MarkdownIt
 
@@ -28,11 +28,14 @@ from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
 from pytest_expedition.report.messages import duration
 from pytest_expedition.report.text import failure, requirement_line, stories, verdict_lines
+from pytest_expedition.suite.target_file import load
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
 IN_SVG = {"circle", "rect", "polygon", "polyline", "path", "line"}
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_expedition.oracle.verdict import Outcome
     from pytest_expedition.report.entries import Document, RequirementEntry
 
@@ -257,6 +260,33 @@ def test_a_failure_whose_cause_is_waived_gets_its_whole_story_and_names_the_caus
         "It follows from cancel.isolation, which is waived; to waive it too, add [[waive]] with "
         'id = "status.monotonic"'
     )
+
+
+def in_markdown(document: Document) -> str:
+    (told,) = re.findall("```toml\n(.*?)```", as_markdown(document), flags=re.DOTALL)
+    return str(told)
+
+
+def in_html(document: Document) -> str:
+    (told,) = [x for x in Page(as_html(document)).all("pre") if "[[waive]]" in x["text"]]
+    return str(told["text"])
+
+
+@pytest.mark.parametrize("told", [in_markdown, in_html])
+def test_what_a_page_says_of_waivers_can_be_pasted_into_a_target_file(
+    tmp_path: Path, told: Callable[[Document], str]
+) -> None:
+    path = tmp_path / "expedition.toml"
+    path.write_text(
+        'url = "http://192.0.2.10"\n[[job]]\nname = "import"\npath = "/api/v1/project/1/import"\n'
+        f"{told(DOCUMENTS['failing'])}\n",
+        encoding="utf-8",
+    )
+    waivers = load(path, credentials=False).waivers
+    assert [(x.id, x.until) for x in waivers] == [("cancel.isolation", TODAY + timedelta(days=30))]
+    again = document_of(slipping_back(), waivers=tuple(waivers))
+    assert entry_of(again, "cancel.isolation")["outcome"] == "waived"
+    assert told(again).splitlines()[1] == 'id = "status.monotonic"'
 
 
 def test_the_pages_tell_how_to_replay_a_plan() -> None:
@@ -777,7 +807,7 @@ def test_the_markdown_of_a_failure_holds_its_commands() -> None:
     document = DOCUMENTS["failing"]
     made = rendered(as_markdown(document))
     commands = [x["text"].splitlines() for x in made.all("code") if x.get("class")]
-    assert commands == [entry_of(document, "cancel.isolation")["curl"]]
+    assert commands[:1] == [entry_of(document, "cancel.isolation")["curl"]]
 
 
 def test_server_text_in_markdown_is_no_markup_no_link_and_no_mention() -> None:

@@ -18,7 +18,14 @@ from pytest_expedition.report import messages, situations
 from pytest_expedition.report.chart import KINDS, SERIES, chart, jobs_of, marker
 from pytest_expedition.report.markup import NOTHING, html, join
 from pytest_expedition.report.messages import GROUPS, SIGNS, VERDICTS_IN_WORDS, plural, printable
-from pytest_expedition.report.text import following, selection, told_in_full, why
+from pytest_expedition.report.text import (
+    HOW_TO_WAIVE,
+    following,
+    how_to_waive,
+    selection,
+    told_in_full,
+    why,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -202,13 +209,11 @@ def _failures(document: Document, told: list[RequirementEntry]) -> Markup:
 {}
 </section>
 """,
-        join(
-            (_failure(each, following(each, document["requirements"])) for each in told), lines=True
-        ),
+        join((_failure(each, document) for each in told), lines=True),
     )
 
 
-def _failure(entry: RequirementEntry, consequences: list[RequirementEntry]) -> Markup:
+def _failure(entry: RequirementEntry, document: Document) -> Markup:
     name = _name(entry["id"])
     return html(
         """<article id="{0}" class="{1}" aria-labelledby="{0}-head">
@@ -225,6 +230,7 @@ def _failure(entry: RequirementEntry, consequences: list[RequirementEntry]) -> M
 {12}
 {13}
 {14}
+{15}
 </article>""",
         name,
         entry["outcome"],
@@ -235,12 +241,13 @@ def _failure(entry: RequirementEntry, consequences: list[RequirementEntry]) -> M
         entry["basis"].capitalize(),
         _source(entry),
         _prose(entry["reason"]),
-        _consequences(consequences),
+        _consequences(following(entry, document["requirements"])),
         _figure(entry, name),
         _story(entry["evidence"]),
         _again("To do it again", entry["curl"], f"{name}-curl"),
         _again("To set the fake up that way", entry.get("python", []), f"{name}-python"),
         _again("To replay the plan that showed it", _replay(entry), f"{name}-replay"),
+        _again(HOW_TO_WAIVE, how_to_waive(entry, document), f"{name}-waive"),
     )
 
 

@@ -23,7 +23,14 @@ from pytest_expedition.report.messages import (
     subject,
     tally,
 )
-from pytest_expedition.report.text import following, selection, told_in_full, waiver_lines
+from pytest_expedition.report.text import (
+    HOW_TO_WAIVE,
+    following,
+    how_to_waive,
+    selection,
+    told_in_full,
+    waiver_lines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +72,7 @@ def as_markdown(document: Document) -> str:
     if told:
         lines += ["### What is broken", ""]
         for entry in told:
-            lines += [*_failure(entry), ""]
+            lines += [*_failure(entry, how_to_waive(entry, document)), ""]
             for each in following(entry, document["requirements"]):
                 lines += [f"- {SIGNS[each['outcome']]} {_summary(each)}", ""]
     lines += ["### All requirements", ""]
@@ -130,7 +137,7 @@ def _source(entry: RequirementEntry) -> str:
     return f"[{text}]({url})" if url else text
 
 
-def _failure(entry: RequirementEntry) -> list[str]:
+def _failure(entry: RequirementEntry, waiver: list[str]) -> list[str]:
     start = entry["evidence"][0]["sent"]
     return [
         f"<details><summary>{SIGNS[entry['outcome']]} {_summary(entry)}</summary>",
@@ -153,6 +160,7 @@ def _failure(entry: RequirementEntry) -> list[str]:
             if "replay" in entry
             else []
         ),
+        *([f"{HOW_TO_WAIVE}:", "", *_fenced(waiver, "toml"), ""] if waiver else []),
         "</details>",
     ]
 

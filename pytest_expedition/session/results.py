@@ -29,11 +29,6 @@ NO_REPORT: Final = (
     "neither judged anything"
 )
 
-HOW_TO_WAIVE: Final = (
-    "to accept a known failure until a given day, add to the target file, each on its own line: "
-    '[[waive]], id = "{id}", reason = "…", until = YYYY-MM-DD'
-)
-
 UNKNOWN: Final = {LACKING[each] for each in ("cancellable", "granted", "refusable")}
 """The reasons of outcomes that depend on what a target file says of jobs."""
 
@@ -196,7 +191,12 @@ class SessionReport:
         self._tell_verdict(terminalreporter, document)
 
     def _tell_verdict(self, terminalreporter: pytest.TerminalReporter, document: Document) -> None:
-        from pytest_expedition.report.text import replay_line, verdict_lines
+        from pytest_expedition.report.text import (
+            HOW_TO_WAIVE,
+            how_to_waive,
+            replay_line,
+            verdict_lines,
+        )
 
         terminalreporter.section("verdict", sep="-")
         for line in self.unwritten:
@@ -208,7 +208,9 @@ class SessionReport:
         if self.judged is not None:
             lines += self._lines_of_the_run(document)
         if document["verdict"] == "non-conformant" and self.judged is not None and again is None:
-            lines.append(HOW_TO_WAIVE.format(id=_first_cause(document)))
+            cause = _first_cause(document)
+            waiver = how_to_waive(cause, document)
+            lines += [f"{HOW_TO_WAIVE} ({cause['id']}):", *waiver] if waiver else []
         for line in lines:
             terminalreporter.write_line(line)
         colour = _VERDICT_COLOURS.get(document["verdict"], "red")
@@ -246,10 +248,10 @@ class SessionReport:
         return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _first_cause(document: Document) -> str:
-    """Return the id of the first MUST that is broken and follows from no other."""
+def _first_cause(document: Document) -> RequirementEntry:
+    """Return the first MUST that is broken and follows from no other."""
     broken = [entry for entry in document["requirements"] if is_broken_must(entry)]
-    return next((x["id"] for x in broken if not x["follows_from"]), broken[0]["id"])
+    return next((x for x in broken if not x["follows_from"]), broken[0])
 
 
 def is_broken_must(entry: RequirementEntry) -> bool:
