@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -1282,6 +1283,17 @@ class TestDryRun:
         cancels = [few.index(f"DELETE the job from {at} on") for at in ("0.78", "0", "0.75")]
         assert cancels == sorted(cancels), "in the order in which smoke creates the jobs"
         assert "waiver expired" not in text
+
+    def test_it_counts_the_cancels_of_a_job_at_the_same_point(self) -> None:
+        jobs = (JobRecipe(name="a", path="/api/v1/a"),)
+        target = Target(url="http://127.0.0.1:1", api_key="key", jobs=jobs)
+        lines = list(preview(target, profile="default"))
+        first = lines.index("  POST /api/v1/a")
+        told = list(itertools.takewhile(lambda x: x.startswith("    "), lines[first + 1 :]))
+        assert told == [
+            "    GET the status, until the job has ended",
+            "    DELETE the job once it has ended, 4 times",
+        ]
 
     def test_it_names_waivers_that_have_expired(self) -> None:
         waiver = Waiver(id="status.bounds", reason="known", until=date(2020, 1, 1))

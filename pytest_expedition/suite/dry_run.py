@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -76,8 +77,7 @@ def _creation(recipe: JobRecipe) -> str:
 
 def _acts(job: JobPlan) -> Iterator[str]:
     yield "GET the status, until the job has ended"
-    for act in job.acts:
-        when = "once it has ended" if act.progress == AT_THE_END else f"from {act.progress:g} on"
-        cancels = act.requests.count("cancel")
-        if cancels:
-            yield f"DELETE the job {when}" + (f", {cancels} times" if cancels > 1 else "")
+    cancels = Counter(act.progress for act in job.acts for each in act.requests if each == "cancel")
+    for progress, count in cancels.items():
+        when = "once it has ended" if progress == AT_THE_END else f"from {progress:g} on"
+        yield f"DELETE the job {when}" + (f", {count} times" if count > 1 else "")
