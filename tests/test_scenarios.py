@@ -9,19 +9,22 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, GaveUp, WithCurl, broken_promises
+from hypothesis import given
 from model_client import Expedition, JobCancelled, JobFailed
 from model_client_of_2023 import ExpeditionOf2023
 
 from pytest_expedition import Outage, Situation, validate
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.clients.choice import ChoiceError, choose, choose_by_name, usual
+from pytest_expedition.clients.draw import situations
 from pytest_expedition.clients.harness import ClientFunctions, Harness
-from pytest_expedition.clients.report import pauses
+from pytest_expedition.clients.report import pauses, set_up, situation_text
 from pytest_expedition.clients.rules import CLIENT_RULES
 from pytest_expedition.fake.instance import PASSWORD, USERNAME
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
@@ -514,6 +517,62 @@ def test_random_situations_are_shrunk_to_the_smallest_that_the_client_gets_wrong
             "  situation = Situation(progress=[[]0, 1[]])",
         ]
     )
+
+
+CANCELLED: Final = Situation(client_cancels=True)
+DRAWN: Final[dict[str, Any]] = {
+    "progress": [0, 1],
+    "step_seconds": 60.0,
+    "spelled": "fraction",
+    "dialect": "mixed",
+    "fails": True,
+    "jobs": 2,
+    "cancelled_after": 15,
+    "agent_idle": 30.0,
+    "client_cancels": False,
+    "cancellable": False,
+    "cancel_seconds": 8.0,
+    "cancel_too_late": True,
+    "outages": [Outage(kind="lost")],
+    "first_id": 2**31,
+    "unknown_fields": True,
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_random_situation_is_told_with_all_that_it_has(name: str) -> None:
+    other = replace(CANCELLED, **{name: DRAWN[name]})
+    assert situation_text(other) != situation_text(CANCELLED)
+
+
+def test_whatever_a_random_situation_has_is_known() -> None:
+    known = {*DRAWN, "tasks", "next_step", "refusal"}
+    assert {each.name for each in fields(Situation)} == known
+
+    @given(situations(None, cancels=True))
+    def draws_no_texts(situation: Situation) -> None:
+        assert (situation.tasks, situation.next_step, situation.refusal) == (
+            CANCELLED.tasks,
+            CANCELLED.next_step,
+            CANCELLED.refusal,
+        )
+
+    draws_no_texts()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "the client cancels it after 15 s (which shows at once)"),
+        ({"cancel_seconds": 8.0}, "the client cancels it after 15 s (which shows 8 s later)"),
+        ({"cancellable": False}, "the client cancels it after 15 s (which is refused)"),
+    ],
+)
+def test_a_situation_tells_when_the_client_cancels(changes: dict[str, Any], told: str) -> None:
+    situation = replace(CANCELLED, **changes)
+    assert told in situation_text(situation)
+    assert set_up(situation)[-1].endswith("  # the client cancels after 15 s")
+    assert "#" not in set_up(Situation())[-1]
 
 
 class CreatesItsProject(Client):

@@ -7,6 +7,9 @@ from typing import Final
 
 from pytest_expedition.fake.situation import Outage, Situation
 
+CANCELS_AFTER: Final = 15.0
+"""Seconds between the start of a job and its cancel by the client."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:

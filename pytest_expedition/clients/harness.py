@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pytest_expedition import real_time
+from pytest_expedition.clients.catalogue import CANCELS_AFTER
 from pytest_expedition.clients.guard import CANCELS_OF_A_TASK, Guard, own_place, place_of
 from pytest_expedition.clients.rules import judge_client
 from pytest_expedition.clients.transcript import ENDS, Call, Said, Step, Transcript
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from pytest_expedition.fake.situation import JobRequestKind, Situation
     from pytest_expedition.oracle.history import Kind
     from pytest_expedition.oracle.verdict import Result
-
-CANCELS_AFTER: Final = 15.0
-"""Seconds between the start of a job and its cancel by the client."""
 
 IDS_OF_A_RUN: Final = 1000
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
-from pytest_expedition.clients.harness import CANCELS_AFTER, STUMBLES, judge_transcript, steps
+from pytest_expedition.clients.catalogue import CANCELS_AFTER
+from pytest_expedition.clients.harness import STUMBLES, judge_transcript, steps
 from pytest_expedition.clients.transcript import Call, Said, Transcript
 from pytest_expedition.fake.server import ExpeditionServer
 from pytest_expedition.fake.situation import SituationInstance

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from pytest_expedition.clients.catalogue import CANCELS_AFTER
+from pytest_expedition.fake.simulation import FIRST_JOB_ID
 from pytest_expedition.oracle.record import RunRecord
 from pytest_expedition.protocol.envelope import spelled
 from pytest_expedition.protocol.redaction import Redaction
@@ -109,12 +111,16 @@ def _group_lines(group: list[Step], transcript: Transcript) -> list[str]:
 
 
 def set_up(situation: Situation) -> list[str]:
-    """Return the lines of Python that set the fake up for a situation."""
+    """Return the lines of Python that set the fake up for a situation.
+
+    A remark says what the client does besides.
+    """
     names = "Outage, Situation" if situation.outages else "Situation"
     return [
         f"from pytest_expedition import {names}",
         f"situation = {situation!r}",
-        "expedition_server.play(situation)",
+        "expedition_server.play(situation)"
+        + (f"  # the client cancels after {CANCELS_AFTER:g} s" if situation.client_cancels else ""),
     ]
 
 
@@ -332,11 +338,7 @@ def situation_text(situation: Situation) -> str:
     job = (
         f"A job runs through {spelled(list(situation.progress))}, {situation.step_seconds:g} s each"
     )
-    parts = [job]
-    if situation.spelled == "fraction":
-        parts.append("spelled with a fraction")
-    if situation.dialect != "system":
-        parts.append(f"in the dialect {situation.dialect}")
+    parts = [job, *_spelling_texts(situation)]
     if situation.agent_idle:
         parts.append(f"once the agent has stood still for {situation.agent_idle:g} s")
     if situation.fails:
@@ -350,16 +352,30 @@ def situation_text(situation: Situation) -> str:
         parts.append(
             f"request {outage.nth} of kind {outage.of}{times} meets the outage {outage.kind}"
         )
-    if situation.unknown_fields:
-        parts.append("there are unknown fields")
     if situation.jobs > 1:
         parts.append(f"{situation.jobs} jobs at once")
     return ", ".join(parts) + "."
 
 
+def _spelling_texts(situation: Situation) -> Iterator[str]:
+    """Tell what is unusual about how answers are written."""
+    if situation.spelled == "fraction":
+        yield "spelled with a fraction"
+    if situation.dialect != "system":
+        yield f"in the dialect {situation.dialect}"
+    if situation.first_id != FIRST_JOB_ID:
+        yield f"with ids from {situation.first_id} on"
+    if situation.unknown_fields:
+        yield "with unknown fields"
+
+
 def _cancel_text(situation: Situation) -> str:
     if situation.cancel_too_late:
-        return "the client's cancel comes too late"
-    if not situation.cancellable:
-        return "the client's cancel is refused"
-    return f"the client's cancel shows after {situation.cancel_seconds:g} s"
+        how = "but the job finishes a moment before"
+    elif not situation.cancellable:
+        how = "which is refused"
+    elif situation.cancel_seconds:
+        how = f"which shows {situation.cancel_seconds:g} s later"
+    else:
+        how = "which shows at once"
+    return f"the client cancels it after {CANCELS_AFTER:g} s ({how})"
