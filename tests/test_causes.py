@@ -166,6 +166,12 @@ def test_a_job_that_the_first_poll_does_not_find_was_not_visible() -> None:
     assert find_causes(findings) == {"status.envelope": "create.visible"}
 
 
+def test_a_refused_cancel_is_no_cause_where_other_jobs_do_not_end_either() -> None:
+    story = Story().create(7, cancellable=False).create(8).cancel(0.5, job=7)
+    findings = judge(story.poll(0.5, job=8, at=70).poll(0.5, job=7, at=71).history())
+    assert find_causes(findings) == {"refuse.continues": "status.completes"}
+
+
 @pytest.mark.parametrize(
     ("server", "cause"),
     [

@@ -997,6 +997,24 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         refusing().cancel(0.6).poll(0.6).poll(0.2).poll(1),
         "kept",
     ),
+    (
+        "refuse.continues",
+        "stands still at last, but moved on after the refusal",
+        refusing().cancel(0.6).poll(0.9).poll(0.9, at=70),
+        "not exercised",
+    ),
+    (
+        "refuse.continues",
+        "stopped by the second cancel that is refused",
+        refusing().cancel(0.6).poll(0.7).cancel(0.8).poll(0.8, at=70),
+        ["refused-stopped"],
+    ),
+    (
+        "refuse.continues",
+        "slow, but it moves",
+        refusing().cancel(0.6).poll(0.9, at=70).poll(1),
+        "kept",
+    ),
     ("refuse.continues", "stopped", refusing().cancel(0.6).poll(0.6, at=70), ["refused-stopped"]),
     (
         "refuse.continues",
@@ -1877,6 +1895,26 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         plainly(PAGE, after=Story().create().answer_poll(PAGE)),
         "not exercised",
     ),
+    (
+        PLAIN,
+        "as broken as with it right before",
+        plainly(MISSING_STATE, after=running().answer_poll(MISSING_STATE)).poll(0.7),
+        "not exercised",
+    ),
+    (
+        PLAIN,
+        "as broken as with it right after",
+        plainly(MISSING_STATE).answer_poll(MISSING_STATE).poll(0.7),
+        "not exercised",
+    ),
+    (
+        PLAIN,
+        "broken, as no answer with it is right before and after",
+        plainly(MISSING_STATE, after=Story().create().answer_poll(MISSING_STATE).poll(0.5))
+        .poll(0.6)
+        .answer_poll(MISSING_STATE),
+        ["another-form"],
+    ),
     (PLAIN, "never sent", running(), "not exercised"),
     (PLAIN, "a request without a key", keyless(in_progress(0.5), 200), "not exercised"),
     (PLAIN, "a request with a malformed id", bad_id(in_progress(0.5), 200), "not exercised"),
@@ -2557,7 +2595,7 @@ def test_a_proof_shows_the_cancel_and_its_effect() -> None:
 def test_another_form_is_told_by_the_last_answer(document: Any, status: int, says: str) -> None:
     story = plainly(document, status, after=plainly(PAGE, 302, after=running().poll(0.6)))
     (violation,) = judge(story.history())[PLAIN].violations
-    assert violation.proof[0] is story.exchanges[1]
+    assert violation.proof[0] is story.exchanges[2]
     assert violation.facts["status"] == status
     assert violation.facts["problem"].startswith(says)
     assert bool(violation.facts["problem"]) == bool(says)

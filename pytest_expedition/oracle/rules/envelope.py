@@ -53,17 +53,22 @@ ANOTHER_FORM: Final = Fault(
 
 @rule("envelope.for-plain-clients")
 def for_plain_clients(history: History) -> Iterator[Judgement]:
-    """A status request without the header Accept is answered as one with it."""
+    """A status request without the header Accept is answered as one with it.
+
+    The requests with it that came right before and after show what that is at the time.
+    """
     asked: dict[int | None, list[Exchange]] = {}
     for probe in history.probes:
         if probe.probe == "no-accept" and probe.status not in {None, *BY_OTHERS}:
             asked.setdefault(probe.job_id, []).append(probe)
     for job_id, probes in asked.items():
         job = history.jobs.get(job_id) if job_id is not None else None
-        usual = [x for x in job.statuses if envelope_problem(x, "status") is None] if job else []
+        usual = _neighbours(job, probes[-1]) if job else []
         problem = envelope_problem(probes[-1], "status")
         if problem is None:
             yield KEPT
+        elif any(envelope_problem(x, "status") is not None for x in usual):
+            continue
         # What stands before the application may answer any one request by itself.
         elif usual and (probes[-1].answered or len(probes) > 1):
             if probes[-1].gone and job is not None and job.may_be_gone(probes[-1]):
@@ -76,3 +81,10 @@ def for_plain_clients(history: History) -> Iterator[Judgement]:
                 status=probes[-1].status,
                 problem=f": {problem}" if probes[-1].ok else "",
             )
+
+
+def _neighbours(job: JobHistory, probe: Exchange) -> list[Exchange]:
+    """Return the last usual status answer before a probe, and the first after it."""
+    before = [x for x in job.statuses if x.before(probe)]
+    after = [x for x in job.statuses if probe.before(x)]
+    return before[-1:] + after[:1]

@@ -244,19 +244,27 @@ def continues(job: JobHistory) -> Iterator[Judgement]:
                 low=later.state,
             )
             return
-    refused = all_refused[0]
     late = overdue(job)
-    if late is not None and refused.before(late):
+    stopped_by = None if late is None else _stopped_by(job, all_refused, late)
+    if late is not None and stopped_by is not None:
         yield Violation(
             REFUSED_STOPPED,
-            refused,
+            stopped_by,
             late,
             job=job.id,
             value=late.state,
             seconds=job.seconds_allowed,
         )
-    elif any((x.state == FINISHED or x.answer.says_failed) and refused.before(x) for x in job.seen):
+        return
+    refused = all_refused[0]
+    if any((x.state == FINISHED or x.answer.says_failed) and refused.before(x) for x in job.seen):
         yield KEPT
+
+
+def _stopped_by(job: JobHistory, refused: list[Exchange], late: Exchange) -> Exchange | None:
+    """Return the first refused cancel after which the job may have stood still until ``late``."""
+    last_step = next(x for x in job.seen if x.rank >= late.rank)
+    return next((x for x in refused if x.before(late) and not x.before(last_step)), None)
 
 
 def _after_refusals(

@@ -13,6 +13,7 @@ from pytest_expedition.oracle.rules.base import (
     NOT_THE_ENVELOPE,
     Fault,
     Judgement,
+    Suspicion,
     Violation,
     after_furthest,
     another_dialect,
@@ -200,6 +201,8 @@ def completes(job: JobHistory) -> Iterator[Judgement]:
             seconds=job.seconds_allowed,
             value=late.state,
         )
+    elif late is not None and job.cancellable is False and not job.others_may_act:
+        yield Suspicion(job.id, late.sent)  # or a cancel that it refused has stopped it
     elif (ended := job.finished or job.failed) is not None:
         if ended.received < job.first_cancel_sent:
             yield KEPT
