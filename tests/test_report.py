@@ -289,6 +289,26 @@ def test_what_a_page_says_of_waivers_can_be_pasted_into_a_target_file(
     assert told(again).splitlines()[1] == 'id = "status.monotonic"'
 
 
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        ((0.6, 0), "The state of job 1619 was 0.6, then 0."),
+        ((0.6, 0.0), "The state of job 1619 was 0.6, then 0.0."),
+        ((0.5, 0.25), "The state of job 1619 was 0.5, then 0.25."),
+    ],
+)
+def test_a_state_is_told_as_the_answer_spells_it(states: tuple[float, float], told: str) -> None:
+    high, low = states
+    document = document_of(Story().create().poll(high).poll(low))
+    assert entry_of(document, "status.monotonic")["reason"] == told
+
+
+def test_whole_seconds_are_told_as_whole_numbers() -> None:
+    document = document_of(Story().create().poll(0, at=61.0))
+    told = entry_of(document, "status.completes")["reason"]
+    assert told.startswith("60 s after its creation, the state of job 1619 was still 0")
+
+
 def test_the_pages_tell_how_to_replay_a_plan() -> None:
     document = document_of(slipping_back())
     command = "pytest --expedition-replay 'r.plan.cancel.isolation.json'"

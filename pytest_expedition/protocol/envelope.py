@@ -74,10 +74,13 @@ class Answer:
 
     @property
     def progress(self) -> float | None:
-        """The state if the documentation allows it (0 to 1, or -1), else ``None``."""
+        """The state as the answer spells it (1 or 1.0), if the documentation allows it: 0 to 1, -1.
+
+        Any other is ``None``.
+        """
         state = self.state
         is_number = type(state) is int or type(state) is float
-        return float(state) if is_number and (0 <= state <= 1 or state == -1) else None
+        return state if is_number and (0 <= state <= 1 or state == -1) else None
 
     @property
     def says_failed(self) -> bool:

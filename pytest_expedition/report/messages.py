@@ -112,6 +112,8 @@ def seen(violation: Violation) -> str:
     }
     if "key" in facts:
         facts["key"] = _KEYS[facts["key"]]
+    if "seconds" in facts:
+        facts["seconds"] = facts["seconds"].removesuffix(".0")
     return violation.fault.sentence.format_map(facts)
 
 
