@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -21,24 +22,8 @@ from pytest_expedition.protocol.reading_cache import read_cached
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
-    from functools import cached_property
 
     from pytest_expedition.protocol.envelope import Dialect
-else:
-
-    class cached_property:  # noqa: N801
-        """What `functools` has, without the lock that it takes before Python 3.12."""
-
-        def __init__(self, compute):
-            self.compute = compute
-
-        def __set_name__(self, owner, name):
-            self.name = name
-
-        def __get__(self, instance, owner=None):
-            value = instance.__dict__[self.name] = self.compute(instance)
-            return value
-
 
 Kind = Literal["create", "status", "cancel", "agent", "list", "other"]
 """What a request is for. `list`: it asks for a list of jobs, or the job of a project or device."""
