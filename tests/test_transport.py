@@ -328,6 +328,12 @@ def test_what_unzips_to_a_gigabyte_is_not_kept(ask: Any) -> None:
     assert "longer than" in ask(zipped(bomb)).unreadable
 
 
+def test_a_member_after_the_other_is_unzipped_up_to_a_number(ask: Any) -> None:
+    """The time for them grows with their number squared."""
+    assert ask(zipped(gzip.compress(b"x") * 1000)).body == b"x" * 1000
+    assert "more than 1000 parts" in ask(zipped(gzip.compress(b"") * 50_000)).unreadable
+
+
 def test_an_answer_that_breaks_off_is_lost(ask: Any) -> None:
     assert "broke off" in ask(OK + b"Content-Length: 10\r\nConnection: close\r\n\r\n{}").lost
     assert "broke off" in ask(OK + b"Transfer-Encoding: chunked\r\n\r\n9\r\nab").lost

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import http.client
 import io
-import itertools
 import socket
 import ssl
 import zlib
@@ -43,6 +42,9 @@ MOST_BYTES: Final = 1024 * 1024
 
 MOST_ENCODINGS: Final = 5
 """How many encodings, one within the other, are undone."""
+
+MOST_MEMBERS: Final = 1000
+"""How many gzip members, one after the other, are unzipped: the rest is copied for each."""
 
 TIMED_OUT: Final = "no answer in time"
 
@@ -166,77 +168,54 @@ def _is_loopback(url: str) -> bool:
 
 
 def _read(response: requests.Response) -> Reply:
-    status, headers, raw = response.status_code, response.headers, response.raw
-    encoding = headers.get("Content-Encoding", "identity").strip().lower()
-    came = 0
-
-    def pieces() -> Iterator[bytes]:
-        nonlocal came
-        for piece in raw.stream(_PIECE, decode_content=False):
-            came += len(piece)
-            yield piece
-
-    body = bytearray()
+    status, headers = response.status_code, response.headers
+    encodings = headers.get("Content-Encoding", "").lower().split(",")
     try:
-        for piece in _decoded(pieces(), encoding):
-            body += piece
-            if len(body) > MOST_BYTES:
-                return Reply(status=status, unreadable=_TOO_LONG)
+        body = response.raw.read(decode_content=False)
+        for encoding in reversed(encodings[-MOST_ENCODINGS:]):
+            body = _decoded(body, encoding.strip())
     except zlib.error as error:
         return Reply(status=status, unreadable=f"its body cannot be unzipped: {error}")
     except _TooLongError:
         return Reply(status=status, unreadable=_TOO_LONG)
-    told = headers.get("Content-Length", "")
-    if told.isdecimal() and "Transfer-Encoding" not in headers and came < int(told):
-        return Reply(lost=f"the answer broke off: {came} of {told} bytes came")
-    return Reply(status=status, body=bytes(body))
+    if len(body) > MOST_BYTES:
+        return Reply(status=status, unreadable=_TOO_LONG)
+    return Reply(status=status, body=body)
 
 
-def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+def _decoded(body: bytes, encoding: str) -> bytes:
     """Decode a body as requests and curl do: an encoding that they do not know changes nothing."""
-    for each in reversed(encoding.split(",")[-MOST_ENCODINGS:]):
-        pieces = _decoded_once(pieces, each.strip())
-    return pieces
-
-
-def _decoded_once(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     if encoding in {"gzip", "x-gzip"}:
-        return _unzipped(pieces, _GZIP)
-    if encoding == "deflate":
-        first = next(pieces, b"")
-        # Its name means zlib; many servers send the bare stream.
-        is_zlib = first[:1] and first[0] & _ZLIB_MASK == _ZLIB_METHOD
-        window = zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS
-        return _unzipped(itertools.chain([first], pieces), window)
-    return pieces
+        return _unzipped(body, _GZIP)
+    if encoding != "deflate":
+        return body
+    # Its name means zlib; many servers send the bare stream.
+    is_zlib = body[:1] and body[0] & _ZLIB_MASK == _ZLIB_METHOD
+    return _unzipped(body, zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
 
 
-def _unzipped(pieces: Iterator[bytes], window: int) -> Iterator[bytes]:
-    """Unzip piece by piece, so that little input cannot become much output at once.
+def _unzipped(packed: bytes, window: int) -> bytes:
+    """Unzip all members, up to ``MOST_BYTES``: little input may stand for gigabytes.
 
     Bytes that follow the end, and are not another member, are ignored: so do the common clients.
     """
-    unzip = zlib.decompressobj(window)
-    came = whole = garbage = False
-    for piece in pieces:
-        came = True
-        rest = b"" if garbage else piece
-        while rest:
-            if unzip.eof:
-                unzip, whole = zlib.decompressobj(window), True
-            try:
-                text = unzip.decompress(rest, _PIECE)
-            except zlib.error:
-                if not whole:
-                    raise
-                garbage = True
-                break
-            yield text
-            rest = unzip.unconsumed_tail or unzip.unused_data
-    if came and not unzip.eof and not whole:
-        yield unzip.flush()
-        if not unzip.eof:
+    body, members = bytearray(), 0
+    while packed:
+        unzip = zlib.decompressobj(window)
+        try:
+            body += unzip.decompress(packed, MOST_BYTES + 1 - len(body))
+        except zlib.error:
+            if not members:
+                raise
+            break
+        if len(body) > MOST_BYTES:
+            raise _TooLongError
+        if not unzip.eof and not members:
             raise zlib.error("it breaks off")
+        members, packed = members + 1, unzip.unused_data
+        if members > MOST_MEMBERS:
+            raise zlib.error(f"it has more than {MOST_MEMBERS} parts")
+    return bytes(body)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
