@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from documents import KEY, TODAY, document_of, hostile, slipping_back
-from histories import JOB, Story, envelope, job_fields
+from histories import JOB, Story, envelope, error, job_fields
 from markdown_it import MarkdownIt
 
 from pytest_expedition import Waiver, validate
@@ -301,6 +301,14 @@ def test_a_state_is_told_as_the_answer_spells_it(states: tuple[float, float], to
     high, low = states
     document = document_of(Story().create().poll(high).poll(low))
     assert entry_of(document, "status.monotonic")["reason"] == told
+
+
+def test_a_cancel_that_is_answered_with_an_error_is_told_with_its_status() -> None:
+    story = Story().create().poll(0.5).answer_cancel(error(), status=500)
+    assert entry_of(document_of(story), "cancel.envelope")["reason"] == (
+        "The cancel of job 1619 was answered with HTTP 500, and not by a valid cancel envelope: "
+        "$.Contents.response.data.content is null, expected object."
+    )
 
 
 def test_whole_seconds_are_told_as_whole_numbers() -> None:
@@ -858,3 +866,30 @@ def test_no_text_breaks_the_table(character: str) -> None:
     story = Story().create().poll(0.5).poll(character * 3)
     made = rendered(as_markdown(document_of(story)))
     assert len([x for x in made.all("td") if "details" not in x["in"]]) == 5 * len(CATALOGUE)
+
+
+def test_what_stands_in_backticks_is_code_on_the_pages() -> None:
+    document = document_of(Story().create().poll(0.5))
+    entry_of(document, "cancel.minus-one")["reason"] = (
+        "no recipe has `cancellable = true`; it (`x`)?"
+    )
+    entry_of(document, "cancel.envelope")["reason"] = "@octocat says `x`"
+    entry_of(document, "create.envelope")["source"] = "API reference, `job_id_response_schema`"
+    made = as_markdown(document)
+    assert "| no recipe has `cancellable = true`; it (`x`)? |" in made
+    assert "| `@octocat says x` |" in made
+    page = Page(as_html(document))
+    assert not [x for x in page.all("td") if "`" in x["text"]]
+    assert "job_id_response_schema" in [x["text"] for x in page.all("code")]
+
+
+def test_the_line_of_a_failure_in_markdown_has_code_where_backticks_stand() -> None:
+    entry = entry_of(document := document_of(slipping_back()), "cancel.isolation")
+    entry["reason"] = "The state is <0. (Is `cancellable = true` right?)"
+    assert "(MUST): <code>The state is &lt;0. (Is cancellable = true right?)</code>" in (
+        as_markdown(document)
+    )
+    entry["reason"] = "The state is 0. (Is `cancellable = true` right?)"
+    assert "(MUST): The state is 0. (Is <code>cancellable = true</code> right?)" in (
+        as_markdown(document)
+    )

@@ -574,7 +574,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "cancel.envelope",
         "a server error",
         running().answer_cancel(error(), status=500),
-        ["not-the-envelope"],
+        ["no-envelope-but-an-error"],
     ),
     # The promise cancel.minus-one:
     ("cancel.minus-one", "at once", cancellable().cancel(-1), "kept"),

@@ -408,7 +408,7 @@ def _requirements(entries: list[RequirementEntry]) -> Markup:
 
 def _source(entry: RequirementEntry) -> Markup:
     text, url = entry["source"], entry["source_url"]
-    return html('<a href="{}">{}</a>', url, text) if url else escape(text)
+    return html('<a href="{}">{}</a>', url, _prose(text)) if url else _prose(text)
 
 
 def _requirement(entry: RequirementEntry) -> Markup:

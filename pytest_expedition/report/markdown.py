@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     )
 
 _WORD: Final = r"[A-Za-z'-]+|-?\d{1,6}(\.\d+)?|\d{4}-\d\d-\d\d"
-_HARMLESS: Final = re.compile(rf"(\(?({_WORD})[.,;:)]*( |$))*", re.ASCII)
+_HARMLESS: Final = re.compile(rf"(\(?({_WORD})[.,;:)?]*( |$))*", re.ASCII)
+_IN_TICKS: Final = re.compile("`([^`]+)`")
+_BESIDE_TICKS: Final = " .,;:()?"
 
 _IN_A_TABLE: Final = str.maketrans({"|": "\N{BOX DRAWINGS LIGHT VERTICAL}"})
 """How a pipe is spelled in a table: renderers disagree on how to escape it."""
@@ -61,7 +63,7 @@ def as_markdown(document: Document) -> str:
         VERDICTS_IN_WORDS[verdict],
         tally([each["outcome"] for each in document["requirements"]]) + ".",
         "",
-        *([_said(document["reason"]), ""] if document["reason"] else []),
+        *([_reason(document["reason"]), ""] if document["reason"] else []),
         *([_said(proxy_line(proxy)), ""] if proxy else []),
         *(f"{line}\n" for line in run_lines(document)),
         *([f"{_said(behind)}\n"] if behind and not document["target"]["embedded"] else []),
@@ -84,7 +86,7 @@ def as_markdown(document: Document) -> str:
                 each["level"],
                 each["basis"],
                 f"{SIGNS[each['outcome']]} {each['outcome']}",
-                _said(each["reason"], in_table=True)
+                _reason(each["reason"], in_table=True)
                 + (f" (follows from `{each['follows_from']}`)" if each["follows_from"] else ""),
             )
             for each in document["requirements"]
@@ -114,7 +116,7 @@ def _situations(situations: list[SituationEntry]) -> list[str]:
         grid.CROWD,
         "",
         *(
-            f"- Not exercised, {_said(reason)}: {', '.join(f'`{each}`' for each in ids)}"
+            f"- Not exercised, {_reason(reason)}: {', '.join(f'`{each}`' for each in ids)}"
             for reason, ids in grid.missing(situations).items()
         ),
         "",
@@ -167,8 +169,8 @@ def _failure(entry: RequirementEntry, waiver: list[str]) -> list[str]:
 
 def _summary(entry: RequirementEntry) -> str:
     """Tell a failure in one line of HTML."""
-    seen = printable(entry["reason"])
-    said = seen if _HARMLESS.fullmatch(seen) else f"<code>{escape(seen)}</code>"
+    parts = _parts(printable(entry["reason"]))
+    said = "".join(f"<code>{escape(x)}</code>" if code else escape(x) for x, code in parts)
     cause = entry["follows_from"]
     follows = f" (follows from <code>{cause}</code>)" if cause else ""
     return f"<b>{entry['id']}</b> ({entry['level']}): {said}{follows}"
@@ -199,6 +201,20 @@ def _said(text: str, *, in_table: bool = False) -> str:
     return text if _HARMLESS.fullmatch(text) else _code(text, in_table=in_table)
 
 
+def _reason(text: str, *, in_table: bool = False) -> str:
+    """Return a sentence of ours, which may quote a server, and in which `code` is in backticks."""
+    parts = _parts(printable(text))
+    return "".join(_code(part, in_table=in_table) if code else part for part, code in parts)
+
+
+def _parts(sentence: str) -> list[tuple[str, bool]]:
+    """Part a sentence in harmless words and code; all of it is code if it has any other words."""
+    parts = [(part, bool(place % 2)) for place, part in enumerate(_IN_TICKS.split(sentence))]
+    if all(code or _HARMLESS.fullmatch(part.strip(_BESIDE_TICKS)) for part, code in parts):
+        return parts
+    return [(_IN_TICKS.sub(r"\1", sentence), True)]
+
+
 def _code(text: str, *, in_table: bool = False) -> str:
     text = printable(text)
     if in_table:
@@ -214,11 +230,8 @@ def _longest_ticks(text: str) -> int:
 
 def _prose(text: str) -> str:
     """Escape a sentence, in which `code` stands between backticks."""
-    said, *others = re.split("`([^`]+)`", text)
-    parts = [_escaped(said)]
-    for place, other in enumerate(others):
-        parts.append(_escaped(other) if place % 2 else _code(other))
-    return "".join(parts)
+    parts = enumerate(_IN_TICKS.split(text))
+    return "".join(_code(part) if place % 2 else _escaped(part) for place, part in parts)
 
 
 def _escaped(text: str) -> str:

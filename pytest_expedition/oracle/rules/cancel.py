@@ -33,6 +33,13 @@ CANCEL_GRACE: Final = 5.0
 """Seconds that a granted cancel may take until the job's state is -1."""
 
 
+NO_ENVELOPE_BUT_AN_ERROR: Final = Fault(
+    "no-envelope-but-an-error",
+    "The cancel of job {job} was answered with HTTP {status}, and not by a valid cancel envelope: "
+    "{problem}.",
+)
+
+
 @rule("cancel.envelope")
 def envelope(history: History) -> Iterator[Judgement]:
     """The answer to a cancel is JSON and validates, whether it is granted or refused.
@@ -57,7 +64,12 @@ def _enveloped(job: JobHistory) -> Iterator[Judgement]:
         problem = envelope_problem(cancel, "cancel", dialect)
         if problem is not None and (cancel.failed or envelope_problem(cancel, "error")):
             yield Violation(
-                NOT_THE_ENVELOPE, cancel, job=job.id, envelope="cancel", problem=problem
+                NOT_THE_ENVELOPE if cancel.ok else NO_ENVELOPE_BUT_AN_ERROR,
+                cancel,
+                job=job.id,
+                envelope="cancel",
+                status=cancel.status,
+                problem=problem,
             )
         else:
             yield another_dialect(job.creation, cancel) or KEPT
