@@ -206,9 +206,17 @@ def cancelled_elsewhere(*, late: bool) -> Story:
     return story
 
 
+def stopped_by_another() -> Story:
+    """A job that stands still after the cancel of another one, which is recorded at the end."""
+    story = Story().create(1, at=0, until=0.1).create(2, at=0.1, until=0.2)
+    story.exchanges += polls(0.1, 0.4, 0.4, *[0.4] * 9).exchanges
+    return story.cancel(-1, job=2, at=2.5, until=2.6)
+
+
 @pytest.mark.parametrize(
     ("story", "requirement"),
     [
+        (stopped_by_another(), "status.completes"),
         (overlapping(), "status.monotonic"),
         (told_late(polls(0.1, 0.2, 0.4, 0.5)), "status.monotonic"),
         (overdue(), "status.completes"),

@@ -317,6 +317,42 @@ def test_whole_seconds_are_told_as_whole_numbers() -> None:
     assert told.startswith("60 s after its creation, the state of job 1619 was still 0")
 
 
+def test_a_job_that_stands_still_since_a_cancel_of_another_is_told_with_it() -> None:
+    story = Story().create().create(1620).create(1621)
+    story.poll(0, job=1621).poll(0.1, at=1.0).poll(0.2, at=2.0).cancel(-1, job=1620, at=2.2).poll(
+        0.2, at=2.5
+    ).poll(0.2, at=3.0)
+    story.create(1622, at=5.0).poll(0.2, at=61.0).poll(0, job=1621, at=61.2)
+    entry = entry_of(document_of(story), "status.completes")
+    assert entry["reason"] == (
+        "60 s after its creation, the state of job 1619 was still 0.2. It has shown this since "
+        "2.1 s after its creation; a cancel of job 1620 was sent before the next answer showed it "
+        "again."
+    )
+    assert [(each["summary"], each["proves"]) for each in entry["evidence"]] == [
+        ("0.000 s POST project/1/import → job 1619, state 0", True),
+        ("0.200 s POST project/1/import → job 1620, state 0", False),
+        ("2.000 s GET job/status/1619 → state 0.2", True),
+        ("2.200 s DELETE job/1620 → state -1", True),
+        ("2.500 s GET job/status/1619 → state 0.2", True),
+        ("61.000 s GET job/status/1619 → state 0.2", True),
+    ]
+
+
+def test_of_a_job_that_stands_still_the_last_move_is_told() -> None:
+    story = Story().create().poll(0.1, at=1.0).poll(0.2, at=2.0).create(1620, at=2.5)
+    entry = entry_of(document_of(story.poll(0.2, at=3.0).poll(0.2, at=61.0)), "status.completes")
+    assert entry["reason"] == (
+        "60 s after its creation, the state of job 1619 was still 0.2. It has shown this since "
+        "2.1 s after its creation. (Does the agent run?)"
+    )
+    assert [each["answer"] for each in entry["evidence"]] == [
+        "job 1619, state 0",
+        "state 0.2",
+        "state 0.2",
+    ]
+
+
 def test_the_pages_tell_how_to_replay_a_plan() -> None:
     document = document_of(slipping_back())
     command = "pytest --expedition-replay 'r.plan.cancel.isolation.json'"

@@ -450,6 +450,38 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ("status.completes", "in time", running().poll(1), "kept"),
     ("status.completes", "still running in time", running(), "not exercised"),
     ("status.completes", "too late", running().poll(0.9, at=61), ["never-completed"]),
+    ("status.completes", "never moved", Story().create().poll(0, at=61), ["never-moved"]),
+    ("status.completes", "stands still", running().poll(0.9).poll(0.9, at=61), ["stands-still"]),
+    (
+        "status.completes",
+        "stands still, and a cancel of another job came before it showed that again",
+        running().poll(0.9).create(1620).cancel(-1, job=1620).poll(0.9).poll(0.9, at=61),
+        ["still-since-cancel"],
+    ),
+    (
+        "status.completes",
+        "a cancel of another job came before it showed that first",
+        running().create(1620).cancel(-1, job=1620).poll(0.9).poll(0.9, at=61),
+        ["still-since-cancel"],
+    ),
+    (
+        "status.completes",
+        "a cancel of another job came once it stood still",
+        running().poll(0.9).poll(0.9).create(1620).cancel(-1, job=1620).poll(0.9, at=61),
+        ["stands-still"],
+    ),
+    (
+        "status.completes",
+        "a cancel of another job, but it moves on",
+        running().poll(0.9).create(1620).cancel(-1, job=1620).poll(0.95, at=61),
+        ["never-completed"],
+    ),
+    (
+        "status.completes",
+        "a cancel of another job right after its creation",
+        Story().create(1620).create().cancel(-1, job=1620).poll(0).poll(0, at=61),
+        ["still-since-cancel"],
+    ),
     ("status.completes", "first seen late, but done", running().poll(1, at=61), "kept"),
     (
         "status.completes",

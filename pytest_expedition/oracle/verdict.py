@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition.checked import checked
 from pytest_expedition.oracle.causes import NEEDS, find_causes
+from pytest_expedition.oracle.rules.base import best_told
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
@@ -115,9 +116,7 @@ def decide_outcomes(
     for name, finding in findings.items():
         requirement = catalogue[name].in_dialect(dialect)
         if finding.violations:
-            proof = (minimal or {}).get(name) or min(
-                finding.violations, key=lambda violation: len(violation.proof)
-            )
+            proof = (minimal or {}).get(name) or best_told(finding.violations)
             result = Result(
                 requirement=requirement,
                 outcome="fail",

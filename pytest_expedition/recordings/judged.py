@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_expedition.oracle import rules
 from pytest_expedition.oracle.rules import NOTHING, Finding
+from pytest_expedition.oracle.rules.base import best_told
 from pytest_expedition.protocol.requirements import CATALOGUE
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ class Judged:
         violations = known.violations
         known.first_broken.update(found.first_broken)
         if found.violations:
-            proofs = (*known.violations, *found.violations)
-            violations = (min(proofs, key=lambda each: len(each.proof)),)
+            violations = (best_told((*known.violations, *found.violations)),)
         self.findings[name] = Finding(
             kept=known.kept + found.kept,
             violations=violations,

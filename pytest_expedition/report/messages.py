@@ -112,8 +112,9 @@ def seen(violation: Violation) -> str:
     }
     if "key" in facts:
         facts["key"] = _KEYS[facts["key"]]
-    if "seconds" in facts:
-        facts["seconds"] = facts["seconds"].removesuffix(".0")
+    facts |= {
+        name: facts[name].removesuffix(".0") for name in ("seconds", "since") if name in facts
+    }
     return violation.fault.sentence.format_map(facts)
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 
 from pytest_expedition.oracle.history import History, id_of
 from pytest_expedition.oracle.rules import judge
+from pytest_expedition.oracle.rules.base import best_told
 from pytest_expedition.suite.cover import fixed_jobs, plans_of
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.executor import SLOWER
@@ -275,7 +276,7 @@ class Search:
         for name in broken:
             known = self.smallest.get(name)
             if known is None or plan.size < known[0].size:
-                self.smallest[name] = (plan, findings[name].violations[0])
+                self.smallest[name] = (plan, best_told(findings[name].violations))
         return broken
 
     def _ask_again(self) -> None:

@@ -31,6 +31,7 @@ from pytest_expedition.oracle.rules.base import (
     Judgement,
     Suspicion,
     Violation,
+    best_told,
 )
 from pytest_expedition.protocol.requirements import CATALOGUE
 
@@ -97,7 +98,7 @@ def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
         proofs = [violation for finding in found for violation in finding.violations]
         findings[name] = Finding(
             kept=sum(finding.kept for finding in found),
-            violations=tuple(sorted(proofs, key=lambda each: len(each.proof))[:1]),
+            violations=(best_told(proofs),) if proofs else (),
             first_broken={
                 (number, job): sent
                 for number, finding in enumerate(found)

@@ -42,11 +42,13 @@ INCONCLUSIVE: Final = Tested.INCONCLUSIVE
 class Fault:
     """A way to break a promise.
 
-    ``sentence`` says what was seen; the facts of a violation fill it in.
+    ``sentence`` says what was seen; the facts of a violation fill it in. Where it ``asks`` for the
+    cause, the proof of another fault of the same promise says more.
     """
 
     id: str
     sentence: str
+    asks: bool = False
 
 
 MOST_OTHERS: Final = 5
@@ -70,7 +72,7 @@ class Violation:
 
     @property
     def last_change(self) -> tuple[Exchange, Exchange] | None:
-        """The last exchange of a proof that compares answers about a job, and the answer before.
+        """The first answer with what a proof that compares answers shows at last, and that before.
 
         What was sent to other jobs between them may have done what it shows.
         """
@@ -79,10 +81,17 @@ class Violation:
         if about is None or about not in self.history.jobs or about not in map(id_of, proof):
             return None
         before = [x for x in self.history.jobs[about].seen if x.before(later)]
+        while before and later.state is not None and before[-1].state == later.state:
+            later = before.pop()
         return (before[-1], later) if before else None
 
     def __repr__(self) -> str:
         return f"Violation({self.fault.id!r}, {len(self.proof)} exchanges)"
+
+
+def best_told(violations: Iterable[Violation]) -> Violation:
+    """Return the violation that reports tell: the one with the shortest proof that says enough."""
+    return min(violations, key=lambda each: (each.fault.asks, len(each.proof)))
 
 
 @dataclass(frozen=True)

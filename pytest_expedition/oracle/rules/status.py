@@ -9,6 +9,7 @@ from pytest_expedition.oracle.rules.base import (
     FEWEST_HIDDEN,
     INCONCLUSIVE,
     KEPT,
+    MOST_OTHERS,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
     Fault,
@@ -26,7 +27,7 @@ from pytest_expedition.protocol.envelope import FAILED as JOB_FAILED
 from pytest_expedition.protocol.envelope import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_expedition.oracle.history import Exchange, History, JobHistory
 
@@ -179,35 +180,90 @@ def _stays_failed(job: JobHistory) -> Iterator[Judgement]:
 
 NEVER_COMPLETED: Final = Fault(
     "never-completed",
-    "{seconds} s after its creation, the state of job {job} was still {value}. (Does the "
-    "agent run?)",
+    "{seconds} s after its creation, the state of job {job} was still {value}.",
+)
+NEVER_MOVED: Final = Fault(
+    "never-moved",
+    "{seconds} s after its creation, the state of job {job} was still {value}, as at first. (Does "
+    "the agent run?)",
+    asks=True,
+)
+STANDS_STILL: Final = Fault(
+    "stands-still",
+    "{seconds} s after its creation, the state of job {job} was still {value}. It has shown this "
+    "since {since} s after its creation. (Does the agent run?)",
+    asks=True,
+)
+STILL_SINCE_CANCEL: Final = Fault(
+    "still-since-cancel",
+    "{seconds} s after its creation, the state of job {job} was still {value}. It has shown this "
+    "since {since} s after its creation; a cancel of job {cancelled} was sent before the next "
+    "answer showed it again.",
 )
 
 
-@job_rule("status.completes")
-def completes(job: JobHistory) -> Iterator[Judgement]:
+@rule("status.completes")
+def completes(history: History) -> Iterator[Judgement]:
     """A job that is not cancelled reaches 1 within `job_seconds`.
 
     In the dialect `data`: A job that is not cancelled reaches 1, or says that it has failed, within
     `job_seconds`.
     """
-    late = overdue(job)
-    if late is not None and not job.may_be_cancelled_by(late):
-        yield Violation(
-            NEVER_COMPLETED,
+    for job in history.jobs.values():
+        late = overdue(job)
+        if late is not None and not job.may_be_cancelled_by(late):
+            yield _never_completed(job, late, history.of_all_jobs.cancels)
+        elif late is not None and job.cancellable is False and not job.others_may_act:
+            yield Suspicion(job.id, late.sent)  # or a cancel that it refused has stopped it
+        elif (ended := job.finished or job.failed) is not None:
+            if ended.received < job.first_cancel_sent:
+                yield KEPT
+        elif job.silent >= SILENT and not job.attempts:
+            yield INCONCLUSIVE
+
+
+def _never_completed(job: JobHistory, late: Exchange, cancels: Sequence[Exchange]) -> Violation:
+    """Tell since when a job shows the state that it shows late, and which cancels came meanwhile.
+
+    It stopped after the last answer that shows another state was asked for, and before the second
+    one that shows this state was there.
+    """
+    until = [x for x in job.seen if x.before(late)]
+    others = [x for x in until if x.state != late.state]
+    begun = others[-1] if others else job.first
+    same = [*(x for x in until if begun.before(x)), late]
+    moved, again = [*same, late][:2] if others else (job.first, same[0])
+    since = round(moved.received - job.first.sent, 1)
+    meanwhile = [x for x in cancels if x.received > begun.sent and x.sent < again.received]
+    if moved is late or (not others and not meanwhile):
+        return Violation(
+            NEVER_COMPLETED if others else NEVER_MOVED,
             job.first,
             late,
             job=job.id,
             seconds=job.seconds_allowed,
             value=late.state,
         )
-    elif late is not None and job.cancellable is False and not job.others_may_act:
-        yield Suspicion(job.id, late.sent)  # or a cancel that it refused has stopped it
-    elif (ended := job.finished or job.failed) is not None:
-        if ended.received < job.first_cancel_sent:
-            yield KEPT
-    elif job.silent >= SILENT and not job.attempts:
-        yield INCONCLUSIVE
+    if not meanwhile:
+        return Violation(
+            STANDS_STILL,
+            job.first,
+            moved,
+            late,
+            job=job.id,
+            seconds=job.seconds_allowed,
+            value=late.state,
+            since=since,
+        )
+    return Violation(
+        STILL_SINCE_CANCEL,
+        *dict.fromkeys([job.first, moved, *meanwhile[:MOST_OTHERS], again, late]),
+        job=job.id,
+        seconds=job.seconds_allowed,
+        value=late.state,
+        since=since,
+        cancelled=meanwhile[0].job_id,
+    )
 
 
 def overdue(job: JobHistory) -> Exchange | None:
