@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,26 @@ def read_user_file(path: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES} bytes, or has no end")
     return content
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what is in a TOML file. Raises ``ValueError``, which says why it cannot be used."""
+    if sys.version_info >= (3, 11):  # not at each start
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(read_user_file(path).decode("utf-8-sig"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not TOML: it is not UTF-8") from None
+    except RecursionError:
+        raise ValueError(f"{path}: is not TOML: it is nested too deep") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: is not TOML: {error}") from None
+    except ValueError:
+        raise ValueError(f"{path}: is not TOML: a number has too many digits") from None
 
 
 def find_replacing(reports: Iterable[Path], files: Iterable[Path]) -> Path | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pytest_httpserver.httpserver import METHOD_ALL
@@ -17,12 +16,7 @@ from werkzeug.wrappers import Request as WerkzeugRequest
 
 from pytest_expedition.fake.http import Request, Response
 from pytest_expedition.fake.instance import is_of_job_api
-from pytest_expedition.user_files import read_user_file
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pytest_expedition.user_files import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,22 +63,16 @@ def add_answers(server: HTTPServer, path: Path) -> None:
     The file has one table `[[answer]]` for each answer: `path`, and optionally `method` (any by
     default), `status` (200) and `json` (no body). Raises ``AnswersError`` for any other file.
     """
-    document = _read(path)
+    try:
+        document = read_toml(path)
+    except ValueError as error:
+        raise AnswersError(str(error)) from None
     answers = document.pop("answer", [])
     if document or not isinstance(answers, list) or not answers:
         found = f"found {', '.join(document)}" if document else "there is none"
         raise AnswersError(f"{path}: must hold tables [[answer]] and nothing else: {found}")
     for number, answer in enumerate(answers, 1):
         _add(server, answer, where=f"{path}: answer {number}")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_user_file(path).decode("utf-8-sig"))
-    except OSError as error:
-        raise AnswersError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise AnswersError(f"{path}: is not TOML: {error}") from None
 
 
 def _add(server: HTTPServer, answer: Any, *, where: str) -> None:

@@ -10,14 +10,8 @@ import difflib
 import os
 import re
 import ssl
-import sys
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 from pytest_expedition.checked import shown
 from pytest_expedition.oracle.verdict import Waiver
@@ -31,7 +25,7 @@ from pytest_expedition.suite.target import (
     check_key,
     check_url,
 )
-from pytest_expedition.user_files import read_user_file
+from pytest_expedition.user_files import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -72,7 +66,10 @@ def load(
     value that is not allowed, and for an environment variable that is named but not set.
     """
     where = str(path)
-    document = _parsed(path)
+    try:
+        document = read_toml(path)
+    except ValueError as error:
+        raise TargetError(str(error)) from None
     if url:
         check_url(url, "--expedition-url: url")
         document["url"] = url
@@ -104,21 +101,6 @@ def load(
             control_agent=agent.get("control", False),
             **known,
         )
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_user_file(path).decode("utf-8-sig"))
-    except OSError as error:
-        raise TargetError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise TargetError(f"{path}: is not TOML: it is not UTF-8") from None
-    except RecursionError:
-        raise TargetError(f"{path}: is not TOML: it is nested too deep") from None
-    except tomllib.TOMLDecodeError as error:
-        raise TargetError(f"{path}: is not TOML: {error}") from None
-    except ValueError:
-        raise TargetError(f"{path}: is not TOML: a number has too many digits") from None
 
 
 @contextlib.contextmanager
