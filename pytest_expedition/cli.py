@@ -589,7 +589,7 @@ def _give_answers(
 def _serve_scenario(
     parser: argparse.ArgumentParser, options: argparse.Namespace, received: Sequence[int]
 ) -> int:
-    from pytest_expedition.clients.choice import ChoiceError, named
+    from pytest_expedition.clients.choice import ChoiceError, choose_by_name
     from pytest_expedition.clients.harness import judge_transcript, transcript_by_hand
     from pytest_expedition.clients.report import by_hand, introduction
     from pytest_expedition.fake.server import ExpeditionServer
@@ -597,7 +597,7 @@ def _serve_scenario(
 
     spoken = options.dialect if options.dialect != parser.get_default("dialect") else None
     try:
-        scenario = named(options.scenario, dialect=spoken)
+        (scenario,) = choose_by_name([options.scenario], dialect=spoken)
     except ChoiceError as error:
         parser.error(f"--scenario: {error}")
     speed = scenario.situation.speed_for(options.job_seconds)

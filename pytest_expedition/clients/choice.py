@@ -38,45 +38,37 @@ def choose(markers: Iterable[pytest.Mark]) -> list[tuple[str, DialectName | None
     for name in (*marker.args, *without):
         if not isinstance(name, str):
             raise ChoiceError(f"expedition_scenarios takes ids one by one, as texts, not {name!r}")
-        if name not in {*SCENARIOS, RANDOM}:
-            raise ChoiceError(unknown(name))
-    for name in marker.args:
-        if name != RANDOM and not _can_happen(name, dialect):
-            raise ChoiceError(f"{name!r} cannot happen in the dialect {dialect!r}")
-    every = (*usual(dialect), RANDOM)
-    chosen = [x for x in dict.fromkeys(marker.args or every) if x not in without]
+    chosen = _chosen(marker.args, without, dialect, RANDOM)
     if not chosen:
         raise ChoiceError("no scenario is left: `without` names all of them")
     return [(name, dialect) for name in chosen]
 
 
 def choose_by_name(
-    names: Sequence[str], *, without: Sequence[str], dialect: DialectName | None
+    names: Sequence[str], *, without: Sequence[str] = (), dialect: DialectName | None
 ) -> list[Scenario]:
     """Return scenarios of the catalogue in a dialect: those named, or all, without some.
 
-    Raises ``ChoiceError`` as ``named`` does, and where none is left.
+    Raises ``ChoiceError`` for an unknown id, for one that cannot happen in the dialect, and where
+    none is left.
     """
-    for name in without:
-        if name not in SCENARIOS:
-            raise ChoiceError(unknown(name))
-    asked = names or usual(dialect)
-    chosen = [named(x, dialect=dialect) for x in dict.fromkeys(asked) if x not in without]
+    chosen = _chosen(names, without, dialect)
     if not chosen:
         raise ChoiceError("no scenario is left")
-    return chosen
+    return [spoken(SCENARIOS[name], dialect) for name in chosen]
 
 
-def named(name: str, *, dialect: DialectName | None) -> Scenario:
-    """Return a scenario of the catalogue, in a dialect if one is named.
-
-    Raises ``ChoiceError`` where there is none, or none in that dialect.
-    """
-    if name not in SCENARIOS:
-        raise ChoiceError(unknown(name))
-    if not _can_happen(name, dialect):
-        raise ChoiceError(f"{name!r} cannot happen in the dialect {dialect!r}")
-    return spoken(SCENARIOS[name], dialect)
+def _chosen(
+    names: Sequence[str], without: Sequence[str], dialect: DialectName | None, *drawn: str
+) -> list[str]:
+    for name in (*names, *without):
+        if name not in SCENARIOS and name not in drawn:
+            raise ChoiceError(unknown(name))
+    for name in names:
+        if name in SCENARIOS and not _can_happen(name, dialect):
+            raise ChoiceError(f"{name!r} cannot happen in the dialect {dialect!r}")
+    asked = names or (*usual(dialect), *drawn)
+    return [name for name in dict.fromkeys(asked) if name not in without]
 
 
 def spoken(scenario: Scenario, dialect: DialectName | None) -> Scenario:
