@@ -126,9 +126,13 @@ class Instance(Simulation):
     def dialect(self, dialect: DialectName) -> None:
         self._dialect = dialect
 
+    def script(self, seconds: float) -> JobScript:
+        """Return how a job goes that takes that many seconds: in a hundred equal steps."""
+        return JobScript.steady(seconds)
+
     def set_pace(self, seconds: float) -> None:
-        """Let every job without a script of its own take ``seconds``, in a hundred equal steps."""
-        pace = JobScript.steady(seconds)
+        """Let every job without a script of its own take ``seconds``."""
+        pace = self.script(seconds)
         for name, script in self.usual_scripts.items():
             self.usual_scripts[name] = replace(
                 script, progress=pace.progress, step_seconds=pace.step_seconds

@@ -65,28 +65,13 @@ def odd(
     return declare
 
 
-class _OddPace(Instance):
-    """An instance whose jobs progress in an unusual way, at the given pace."""
-
-    def script(self, seconds: float) -> JobScript:
-        """Return the script of a job that takes that many seconds."""
-        raise NotImplementedError
-
-    def set_pace(self, seconds: float) -> None:
-        pace = self.script(seconds)
-        for name, script in self.usual_scripts.items():
-            self.usual_scripts[name] = replace(
-                script, progress=pace.progress, step_seconds=pace.step_seconds
-            )
-
-
 @odd("plain")
 class Plain(Instance):
     """Nothing is odd: the honest instance itself."""
 
 
 @odd("finished-at-creation")
-class FinishedAtCreation(_OddPace):
+class FinishedAtCreation(Instance):
     """Every job is already finished when the answer to its creation arrives."""
 
     def script(self, seconds: float) -> JobScript:  # noqa: ARG002
@@ -102,7 +87,7 @@ class SomeFinishedAtCreation(Instance):
 
 
 @odd("plateaus-and-jumps")
-class PlateausAndJumps(_OddPace):
+class PlateausAndJumps(Instance):
     """Progress stands still for long, and jumps."""
 
     def script(self, seconds: float) -> JobScript:
@@ -110,7 +95,7 @@ class PlateausAndJumps(_OddPace):
 
 
 @odd("all-or-nothing")
-class AllOrNothing(_OddPace):
+class AllOrNothing(Instance):
     """Progress is 0 until it is 1."""
 
     def script(self, seconds: float) -> JobScript:
@@ -118,7 +103,7 @@ class AllOrNothing(_OddPace):
 
 
 @odd("last-hundredth-takes-longest")
-class LastHundredthTakesLongest(_OddPace):
+class LastHundredthTakesLongest(Instance):
     """A job is at 0.99 soon, and stays there for most of its life."""
 
     def script(self, seconds: float) -> JobScript:
@@ -126,7 +111,7 @@ class LastHundredthTakesLongest(_OddPace):
 
 
 @odd("many-digits")
-class ManyDigits(_OddPace):
+class ManyDigits(Instance):
     """Progress has all the digits that a floating-point number can have."""
 
     def script(self, seconds: float) -> JobScript:
@@ -611,7 +596,7 @@ class NullsForWhatIsUnknown(Instance):
 
 
 @odd("thirds-as-progress")
-class ThirdsAsProgress(_OddPace):
+class ThirdsAsProgress(Instance):
     """A job has three tasks; its state is the share of completed tasks."""
 
     def script(self, seconds: float) -> JobScript:
