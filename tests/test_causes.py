@@ -172,6 +172,16 @@ def test_a_refused_cancel_is_no_cause_where_other_jobs_do_not_end_either() -> No
     assert find_causes(findings) == {"refuse.continues": "status.completes"}
 
 
+def test_a_state_that_goes_back_after_a_cancel_without_effect_follows_from_that() -> None:
+    story = Story().create(cancellable=True).poll(0.85).cancel(0).poll(0).poll(0, at=9)
+    assert find_causes(judge(story.history()))["status.monotonic"] == "cancel.minus-one"
+
+
+def test_a_state_that_went_back_before_the_cancel_does_not_follow_from_it() -> None:
+    story = Story().create(cancellable=True).poll(0.85).poll(0.5).cancel(0).poll(0).poll(0, at=9)
+    assert find_causes(judge(story.history()))["cancel.minus-one"] == "status.monotonic"
+
+
 @pytest.mark.parametrize(
     ("server", "cause"),
     [

@@ -618,6 +618,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "not exercised",
     ),
     ("cancel.minus-one", "answered with completion", cancellable().cancel(1), "not exercised"),
+    (
+        "cancel.minus-one",
+        "the cancel does not find the job, which runs",
+        cancellable().answer_cancel(error(), status=404).poll(0.6, at=9),
+        ["cancel-not-found"],
+    ),
     ("cancel.minus-one", "ignored", cancellable().cancel(0.5).poll(0.6, at=9), ["cancel-ignored"]),
     (
         "cancel.minus-one",
@@ -1006,6 +1012,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .poll(0.5, fields={"TasksMsg": ["50 % done"]})
         .cancel(0.6, fields={"TasksMsg": ["60 % done"]}),
         ["refused-silently"],
+    ),
+    (
+        "refuse.state",
+        "the cancel does not find the job, which runs",
+        refusing().answer_cancel(error(), status=404).poll(0.6),
+        ["refused-not-found"],
     ),
     # The promise refuse.continues:
     ("refuse.continues", "reaches 1", refusing().cancel(0.6).poll(0.7).poll(1), "kept"),

@@ -20,6 +20,7 @@ MAY_FOLLOW_FROM: Final[dict[str, tuple[str, ...]]] = {
     "status.envelope": ("create.visible", "status.bounds", "result.next-step", "cancel.minus-one"),
     "status.monotonic": (
         "status.identity",
+        "cancel.minus-one",
         "cancel.completed",
         "cancel.isolation",
         "refuse.continues",

@@ -108,7 +108,12 @@ class Exchange:
         """Whether the answer says that there is no such job."""
         if not self.answered or self.answer.tells_of_a_job:
             return False
-        return self.status in {404, 410} or (self.answer.success is False and not self.failed)
+        return self.not_found or (self.answer.success is False and not self.failed)
+
+    @property
+    def not_found(self) -> bool:
+        """Whether the HTTP status says that there is no such job."""
+        return self.status in {404, 410}
 
     @property
     def failed(self) -> bool:

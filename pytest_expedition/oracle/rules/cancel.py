@@ -83,6 +83,11 @@ CANCEL_IGNORED: Final = Fault(
     "More than {seconds} s after its cancel was answered, the state of job {job} was still "
     "{value}. (Is `cancellable = true` right for its recipe?)",
 )
+CANCEL_NOT_FOUND: Final = Fault(
+    "cancel-not-found",
+    "The cancel of job {job} was answered with HTTP {status}, as if there were no such job; more "
+    "than {seconds} s later its state was {value}.",
+)
 
 
 @job_rule("cancel.minus-one")
@@ -96,12 +101,20 @@ def minus_one(job: JobHistory) -> Iterator[Judgement]:
         if not last.before(poll) or job.ended_before(poll) or poll.shows_the_end:
             continue
         if poll.gone and not job.may_be_gone(poll):
+            yield Suspicion(job.id, last.sent)  # as early as that
             yield Violation(CANCELLED_AWAY, last, poll, job=job.id, status=poll.status)
             return
         late = last.received + CANCEL_GRACE < poll.sent < job.agent_stopped
         if late and poll.state is not None and job.is_about_it(poll):
+            yield Suspicion(job.id, last.sent)
             yield Violation(
-                CANCEL_IGNORED, last, poll, job=job.id, value=poll.state, seconds=CANCEL_GRACE
+                CANCEL_NOT_FOUND if last.not_found else CANCEL_IGNORED,
+                last,
+                poll,
+                job=job.id,
+                value=poll.state,
+                seconds=CANCEL_GRACE,
+                status=last.status,
             )
             return
     if job.cancelled is not None:

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 REFUSED_WITHOUT_STATE: Final = Fault(
     "refused-without-state", "The answer to the refused cancel of job {job} shows no state."
 )
+REFUSED_NOT_FOUND: Final = Fault(
+    "refused-not-found",
+    "The cancel of job {job} was answered with HTTP {status}, as if there were no such job; its "
+    "status shows that it runs.",
+)
 REFUSED_BUT_CANCELLED: Final = Fault(
     "refused-but-cancelled",
     "Job {job} cannot be cancelled, yet after a cancel it shows -1. (Is `cancellable = false` "
@@ -59,7 +64,8 @@ def state(job: JobHistory) -> Iterator[Judgement]:
             yield from _stays_uncancelled(job, refused)
             continue
         if shown is None:
-            yield Violation(REFUSED_WITHOUT_STATE, refused, job=job.id)
+            fault = REFUSED_NOT_FOUND if refused.not_found else REFUSED_WITHOUT_STATE
+            yield Violation(fault, refused, job=job.id, status=refused.status)
             continue
         if shown == CANCELLED:
             yield Violation(REFUSED_BUT_CANCELLED, refused, job=job.id)
