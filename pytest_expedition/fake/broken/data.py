@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from pytest_expedition.fake.broken.base import broken, nth
 from pytest_expedition.fake.http import Response
 from pytest_expedition.fake.instance import Instance
+from pytest_expedition.fake.odd import FailsOnTheWay
 from pytest_expedition.fake.simulation import CANCELLED, FINISHED
 
 if TYPE_CHECKING:
-    from pytest_expedition.fake.simulation import Job, JobScript
+    from pytest_expedition.fake.simulation import Job
 
 
 class _ChangesJob(Instance):
@@ -107,17 +108,6 @@ class CancelledInWordsAtOnce(_ChangesJob):
             told["status_message"] = "cancelled"
 
 
-class _FailsNowAndThen(Instance):
-    """In the dialect `data`, every second job fails at two thirds."""
-
-    def create(self, request: str, script: JobScript) -> Job:
-        job = super().create(request, script)
-        if nth(job, 2) and self.dialect == "data":
-            progress = [state for state in job.script.progress if state <= 2 / 3]
-            job.script = replace(job.script, progress=progress, fails=True)
-        return job
-
-
 @broken(
     "failed-is-tried-again",
     "status.terminal",
@@ -125,7 +115,7 @@ class _FailsNowAndThen(Instance):
     shows="one of several jobs",
     dialects=("data",),
 )
-class FailedIsTriedAgain(_FailsNowAndThen):
+class FailedIsTriedAgain(FailsOnTheWay):
     """A failed job is tried again four seconds later: its status message is `running` again."""
 
     def has_failed(self, job: Job) -> bool:
@@ -139,7 +129,7 @@ class FailedIsTriedAgain(_FailsNowAndThen):
     shows="one of several jobs",
     dialects=("data",),
 )
-class FailedRunsForEver(_FailsNowAndThen):
+class FailedRunsForEver(FailsOnTheWay):
     """A job that has failed keeps the status message `running` for ever."""
 
     def has_failed(self, job: Job) -> bool:  # noqa: ARG002
@@ -153,7 +143,7 @@ class FailedRunsForEver(_FailsNowAndThen):
     shows="by a hair",
     dialects=("data",),
 )
-class FailedGoesOnByAHair(_FailsNowAndThen):
+class FailedGoesOnByAHair(FailsOnTheWay):
     """The state of a failed job still rises a little with each poll."""
 
     def state(self, job: Job) -> float:
