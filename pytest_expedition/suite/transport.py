@@ -7,7 +7,6 @@ ends at the deadline, and at ``MOST_BYTES``. Redirects are not followed: the key
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.client
 import io
 import socket
@@ -116,7 +115,7 @@ class Transport:
         carried = {**_HEADERS, **headers}.items()
         request = requests.PreparedRequest()
         request.prepare_method(method)
-        request.url = _quoted(self._url + path)
+        request.prepare_url(self._url + path, None)
         request.prepare_headers({k: v for k, v in carried if v is not None})
         request.prepare_body(form or [], None, json)
         return request
@@ -143,14 +142,6 @@ class Transport:
         except http.client.HTTPException as error:
             # Some headers break the library itself: it raises what the parser raised.
             return Reply(lost=_why_lost(error))
-
-
-@functools.lru_cache(maxsize=1024)
-def _quoted(url: str) -> str | None:
-    """Return an address as requests sends it; a job's is asked for again and again."""
-    request = requests.PreparedRequest()
-    request.prepare_url(url, "")
-    return request.url
 
 
 def _is_loopback(url: str) -> bool:
