@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_expedition.oracle.history import Exchange, History, Probe
-from pytest_expedition.oracle.rules import INCONCLUSIVE, RULES, Suspicion, Violation
+from pytest_expedition.oracle.rules import INCONCLUSIVE, RULES, NotExercised, Suspicion, Violation
 from pytest_expedition.recordings.files import open_recordings
 from pytest_expedition.recordings.trace import Line, Trace
 
@@ -206,6 +206,7 @@ def verdict_on(story: Story, requirement: str) -> str | list[str]:
     if found:
         return found
     judged = set(RULES[requirement](story.history()))
+    judged = {each for each in judged if not isinstance(each, NotExercised)}
     if INCONCLUSIVE in judged:
         return "inconclusive"
     if any(isinstance(x, Suspicion) for x in judged):

@@ -850,7 +850,7 @@ class TestCrashesInPlainText:
         assert found.verdict == "inconclusive"
         assert outcomes(found)[open_requirement] == "inconclusive"
         (told,) = [reason(x) for x in found.results if x.requirement.id == open_requirement]
-        assert "lost or unusable answers hide the result" in told
+        assert "lost or unusable answers hide the re" in told
         lines = verdict_lines(assemble([run_entry(found)], []))
         assert f"{found.unanswered[500]} answers were HTTP 500 from something before the " in (
             "\n".join(lines)
@@ -997,6 +997,27 @@ class TestTime:
         assert record.jobs >= 31
         assert 0.5 <= record.longest_job < 1
         assert sum(not each.exercised for each in record.situations) <= 2
+
+    @pytest.mark.parametrize("dialect", ["system", "data"])
+    def test_a_creation_that_is_answered_at_the_end_of_its_job_is_told_as_that(
+        self, serve: Any, dialect: Any
+    ) -> None:
+        clocks: list[Any] = []
+
+        class AnswersAtTheEnd(Instance):
+            def create(self, request: str, script: JobScript) -> Job:
+                job = super().create(request, script)
+                clocks[0].sleep(12)
+                return job
+
+        server, target = serve(AnswersAtTheEnd, limits={"concurrent_jobs": 1})
+        server.instance.dialect = dialect
+        clocks.append(target.clock)
+        record = run_contract(target, profile="smoke", seed=1)
+        reasons = {x.requirement.id: reason(x) for x in record.results}
+        assert "a creation was answered only after 12 s" in reasons["cancel.minus-one"]
+        assert reasons["refuse.state"] == reasons["cancel.minus-one"]
+        assert record.longest_job >= 12  # so no report advises longer jobs
 
     @pytest.mark.parametrize("profile", ["smoke", "default"])
     def test_a_plan_that_fails_is_kept_without_jobs_that_were_not_created(

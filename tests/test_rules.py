@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from histories import JOB, PAGE, RAISED, Story, envelope, error, in_data, job_fields, verdict_on
@@ -21,8 +21,10 @@ from pytest_expedition.oracle.rules import (
     together,
 )
 from pytest_expedition.oracle.rules import base as rules_base
+from pytest_expedition.oracle.verdict import decide_outcomes
 from pytest_expedition.protocol.envelope import LARGE
-from pytest_expedition.protocol.requirements import CATALOGUE
+from pytest_expedition.protocol.requirements import CATALOGUE, Capability
+from pytest_expedition.report.messages import reason
 
 OTHER = JOB + 1
 LAST = JOB + 2
@@ -2695,6 +2697,120 @@ def test_a_job_that_goes_back_after_hundreds_of_cancels_of_another_is_not_their_
     for _ in range(300):  # more than the numbers of which Python keeps but one each
         story.cancel(0, job=OTHER)
     assert verdict_on(story.poll(0.5, at=100).poll(0.4), "cancel.isolation") == "kept"
+
+
+def missing(story: Story, requirement: str, *, others_may_act: bool = False) -> str:
+    """What a history lacks to put a requirement to the test, in the words of a report."""
+    history = History(story.exchanges, job_seconds=story.job_seconds, others_may_act=others_may_act)
+    findings = {requirement: judge(history)[requirement]}
+    (result,) = decide_outcomes(findings, offers=get_args(Capability))
+    told = reason(result)
+    assert told.startswith("not exercised: "), told
+    return told.removeprefix("not exercised: ")
+
+
+class TestWhatIsMissing:
+    """Where nothing was judged, the reason claims nothing that the history disproves."""
+
+    @pytest.mark.parametrize(
+        ("requirement", "story"),
+        [
+            ("status.no-spontaneous-cancel", cancellable().cancel(-1)),
+            ("cancel.immediate", cancellable().cancel(-1)),
+            ("cancel.isolation", beside_another().cancel(-1, job=OTHER).poll(0.6)),
+        ],
+    )
+    def test_others_may_have_cancelled_what_a_recording_shows(
+        self, requirement: str, story: Story
+    ) -> None:
+        assert missing(story, requirement, others_may_act=True) == (
+            "others may have cancelled the jobs, with requests that were not recorded"
+        )
+
+    def test_without_a_cancel_of_another_job_that_is_what_is_missing(self) -> None:
+        told = CATALOGUE["cancel.isolation"].unexercised
+        assert missing(running(), "cancel.isolation", others_may_act=True) == told
+        assert missing(cancellable().cancel(-1), "cancel.isolation", others_may_act=True) == told
+
+    @pytest.mark.parametrize(
+        ("requirement", "story", "told"),
+        [
+            (
+                "status.completes",
+                Story(job_seconds=60).create().poll(0.5, at=100),
+                "others may have cancelled the jobs, or stopped the agent",
+            ),
+            (
+                "cancel.minus-one",
+                cancellable().cancel(0.5).poll(0.5, at=100),
+                "others may have stopped the agent",
+            ),
+            (
+                "refuse.continues",
+                Story(job_seconds=60).create(cancellable=False).cancel(0.5).poll(0.5, at=100),
+                "others may have stopped the agent",
+            ),
+            (
+                "agent.gates",
+                Story().tell_agent("stop").create().poll(0),
+                "others may have stopped or started the agent",
+            ),
+        ],
+    )
+    def test_others_may_have_stopped_the_agent(
+        self, requirement: str, story: Story, told: str
+    ) -> None:
+        unrecorded = "with requests that were not recorded"
+        assert missing(story, requirement, others_may_act=True) == f"{told}, {unrecorded}"
+
+    def test_a_finished_job_was_cancelled_but_not_polled_then(self) -> None:
+        told = missing(running().poll(1).cancel(1), "cancel.completed")
+        assert told == "no job that had been seen finished was cancelled and then polled"
+
+    def test_a_job_was_watched_after_its_refusal_but_not_to_its_end(self) -> None:
+        told = missing(refusing().cancel(0.5).poll(0.5), "refuse.continues")
+        assert told == (
+            "no job whose cancel was refused was then watched to its end, or for `job_seconds`"
+        )
+
+    @pytest.mark.parametrize("requirement", ["refuse.state", "refuse.message"])
+    def test_a_cancel_was_sent_to_a_running_job_and_every_answer_shows_it_finished(
+        self, requirement: str
+    ) -> None:
+        assert missing(refusing().cancel(1, says=REFUSAL).poll(1), requirement) == (
+            "no answer to a cancel of a job that cannot be cancelled, nor one after it, showed the "
+            "job still running"
+        )
+
+    def test_texts_that_differ_with_each_granted_cancel_prove_nothing(self) -> None:
+        story = Story()
+        for job, word in ((JOB, "one"), (OTHER, "two")):
+            story.create(job, cancellable=True).cancel(-1, job=job, says=(word,))
+        story.create(LAST, cancellable=False).cancel(0.5, job=LAST)
+        assert missing(story, "refuse.message") == (
+            "the answer to each granted cancel has a text of its own, so a text does not tell that "
+            "a cancel was refused"
+        )
+
+    @pytest.mark.parametrize(
+        ("requirement", "may_be_cancelled"),
+        [("cancel.minus-one", True), ("refuse.state", False), ("refuse.continues", False)],
+    )
+    @pytest.mark.parametrize(("state", "when"), [(1, ""), (RAISED, ", and the first poll")])
+    def test_a_creation_that_is_answered_at_the_end_of_its_job_lets_no_request_reach_it(
+        self, requirement: str, *, may_be_cancelled: bool, state: Any, when: str
+    ) -> None:
+        story = Story().create(state=state, cancellable=may_be_cancelled, until=10.2)
+        assert missing(story.poll(1).cancel(1, says=REFUSAL).poll(1), requirement) == (
+            f"a creation was answered only after 10 s{when}, when its job had ended: no request "
+            "reached a job that still ran"
+        )
+
+    def test_a_short_job_is_told_as_one(self) -> None:
+        story = Story().create(state=1, cancellable=True).cancel(1)
+        told = CATALOGUE["cancel.minus-one"].unexercised
+        assert missing(story, "cancel.minus-one") == told
+        assert told.endswith("(use a recipe whose jobs take ten seconds or more)")
 
 
 def broken_in(story: Story, *, others_may_act: bool = False) -> set[str]:

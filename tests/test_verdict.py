@@ -129,6 +129,9 @@ def test_a_rule_that_broke_down_is_error_however_much_held() -> None:
 def test_what_could_not_be_seen_is_inconclusive_however_much_held() -> None:
     result = outcome("status.completes", Finding(kept=9, inconclusive=1))
     assert (result.outcome, result.inconclusive) == ("inconclusive", 1)
+    assert reason(result) == "9 checks passed, but lost or unusable answers hide the rest"
+    never = outcome("status.completes", Finding(inconclusive=1))
+    assert reason(never) == "exercised, but lost or unusable answers hide the result"
 
 
 def test_what_a_dialect_does_not_have_is_not_tested_however_the_run_ended() -> None:

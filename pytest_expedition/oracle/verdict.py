@@ -69,7 +69,8 @@ class Result:
     ``kept`` is how often the promise was tested and kept, ``violation`` the proof that it was
     broken, ``follows_from`` the requirement whose failure explains it, or ``waived_cause`` if that
     failure is waived, ``inconclusive`` how often lost answers hid the result. The others say why it
-    was not tested: ``waived_cause`` is the waived requirement that hides what this one is about,
+    was not tested: ``not_exercised`` is what was missing, if the rule knows that better than the
+    catalogue, ``waived_cause`` the waived requirement that hides what this one is about,
     ``lacking`` the capability that the target lacks, ``dialect`` the one that does not have what
     the requirement is about, ``limit`` the limit that ended the run, ``pause`` the seconds that the
     target asked to wait, if they were too long for that limit, ``crash`` the traceback of the rule.
@@ -83,6 +84,7 @@ class Result:
     follows_from: str = ""
     waived_cause: str = ""
     inconclusive: int = 0
+    not_exercised: str = ""
     lacking: Capability | None = None
     dialect: str = ""
     limit: str = ""
@@ -128,7 +130,10 @@ def decide_outcomes(
             result = Result(requirement=requirement, outcome="error", crash=finding.crash)
         elif finding.inconclusive:
             result = Result(
-                requirement=requirement, outcome="inconclusive", inconclusive=finding.inconclusive
+                requirement=requirement,
+                outcome="inconclusive",
+                kept=finding.kept,
+                inconclusive=finding.inconclusive,
             )
         elif finding.kept:
             result = Result(requirement=requirement, outcome="pass", kept=finding.kept)
@@ -145,7 +150,11 @@ def decide_outcomes(
             )
         else:
             result = Result(
-                requirement=requirement, outcome="inconclusive", limit=limit, pause=pause
+                requirement=requirement,
+                outcome="inconclusive",
+                not_exercised=finding.not_exercised,
+                limit=limit,
+                pause=pause,
             )
         results.append(result)
     return results

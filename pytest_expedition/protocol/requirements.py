@@ -139,7 +139,7 @@ _ALL: Final = (
         basis="shown",
         text="`jobId` is a whole number of at least 1, at the documented place.",
         source=CREATION,
-        unexercised="no job was created",
+        unexercised="no request to create a job was answered with a success",
         in_data=ByReference(
             source=CREATION_REFERENCE,
             text="`data.job_id` is a whole number of at least 1.",
@@ -160,7 +160,7 @@ _ALL: Final = (
         text="As soon as a creation has answered, a status request for its `jobId` answers with "
         "that job.",
         source=NOWHERE,
-        unexercised="no status of a job was asked for after its creation",
+        unexercised="no answer to the first poll after a creation told whether the job is there",
     ),
     Requirement(
         id="create.initial-state",
@@ -178,7 +178,7 @@ _ALL: Final = (
         basis="shown",
         text="The status answer is a success, is JSON, and validates.",
         source=STATUS,
-        unexercised="no status of a job was asked for",
+        unexercised="no poll of a job that was certainly still there was answered",
         in_data=ByReference(
             source=JOB_REFERENCE,
             text="The status answer is a success, is JSON, and carries the job's state at `data`; "
@@ -201,7 +201,7 @@ _ALL: Final = (
         basis="stated",
         text="The state is a number (no text, no boolean, no null, no NaN) from 0 to 1, or -1.",
         source=STATUS,
-        unexercised="no answer carried the state of a job",
+        unexercised="no answer to a poll or a cancel carried the state of a job",
     ),
     Requirement(
         id="status.monotonic",
@@ -217,12 +217,12 @@ _ALL: Final = (
         basis="stated",
         text="A state of 1 stays 1.",
         source=STATUS,
-        unexercised="no status of a finished job was asked for again",
+        unexercised="no later answer about a finished job carried its state",
         in_data=ByReference(
             source=JOB_REFERENCE,
             text="A state of 1 stays 1; a job that has failed stays failed, and its state stays "
             "where it was.",
-            unexercised="no status of a finished or failed job was asked for again",
+            unexercised="no later answer about a finished or failed job carried its state",
         ),
     ),
     Requirement(
@@ -231,7 +231,8 @@ _ALL: Final = (
         basis="stated",
         text="A job that is not cancelled reaches 1 within `job_seconds`.",
         source=STATUS,
-        unexercised="no job without a cancel was watched for `job_seconds` or to its end",
+        unexercised="no job without a cancel, and with the agent running, was watched to its end "
+        "or for `job_seconds`",
         in_data=ByReference(
             source=JOB_REFERENCE,
             text="A job that is not cancelled reaches 1, or says that it has failed, within "
@@ -244,7 +245,7 @@ _ALL: Final = (
         basis="stated",
         text="Only a job for which a cancel was sent shows -1.",
         source=CANCEL,
-        unexercised="no state of a job was seen before a cancel was sent to it",
+        unexercised="no answer carried the state of a job that nobody could have cancelled by then",
     ),
     Requirement(
         id="status.message-agrees",
@@ -278,7 +279,7 @@ _ALL: Final = (
         basis="assumed",
         text="The status of an id that was never given out is an error, not a job.",
         source=NOWHERE,
-        unexercised="the application answered no poll of an id that was never given out",
+        unexercised="the application answered no poll of an id that certainly was never given out",
     ),
     Requirement(
         id="cancel.envelope",
@@ -286,7 +287,7 @@ _ALL: Final = (
         basis="shown",
         text="The answer to a cancel is JSON and validates, whether it is granted or refused.",
         source=CANCEL,
-        unexercised="no cancel was answered",
+        unexercised="no cancel of a job was answered",
         in_data=ByReference(
             source=CANCEL_REFERENCE,
             text="The answer to a cancel is JSON and the envelope, with or without the job, and no "
@@ -329,7 +330,7 @@ _ALL: Final = (
         text="Once any answer has shown -1, the job stays at -1, and its status can still be asked"
         " for.",
         source=CANCEL,
-        unexercised="no job was asked for after an answer had shown it cancelled",
+        unexercised="no later answer about a cancelled job carried its state",
         capability="granted",
     ),
     Requirement(
@@ -338,7 +339,7 @@ _ALL: Final = (
         basis="stated",
         text="Cancelling a finished job leaves it at 1.",
         source=STATUS,
-        unexercised="no finished job was cancelled",
+        unexercised="no job that had been seen finished was cancelled and then polled",
     ),
     Requirement(
         id="cancel.repeat",
@@ -346,7 +347,7 @@ _ALL: Final = (
         basis="assumed",
         text="Cancelling a cancelled job leaves it at -1 and is not a server error.",
         source=NOWHERE,
-        unexercised="no cancelled job was cancelled again",
+        unexercised="no cancel of a job that had been seen cancelled was answered",
         capability="granted",
     ),
     Requirement(
@@ -364,7 +365,7 @@ _ALL: Final = (
         text="The answers to cancels and polls sent at the same time fit one order of events: no "
         "job is both finished and cancelled.",
         source=NOWHERE,
-        unexercised="no cancel of an unfinished job overlapped another request about it",
+        unexercised="no answered cancel of an unfinished job overlapped another request about it",
     ),
     Requirement(
         id="cancel.unknown",
@@ -372,7 +373,8 @@ _ALL: Final = (
         basis="assumed",
         text="Cancelling an id that was never given out is an error.",
         source=NOWHERE,
-        unexercised="the application answered no cancel of an id that was never given out",
+        unexercised="the application answered no cancel of an id that certainly was never given "
+        "out",
     ),
     Requirement(
         id="refuse.state",
@@ -381,7 +383,8 @@ _ALL: Final = (
         text="The answer to a refused cancel shows the current progress, never -1, and the job "
         "never becomes -1.",
         source=CANCEL,
-        unexercised="no cancel was sent to a running job that cannot be cancelled",
+        unexercised="no answer to a cancel of a job that cannot be cancelled, nor one after it, "
+        "showed the job still running",
         capability="refusable",
         in_data=ByReference(
             source=CANCEL_REFERENCE,
@@ -395,7 +398,8 @@ _ALL: Final = (
         basis="stated",
         text="The answer to a refused cancel has a message which says that it was refused.",
         source=CANCEL,
-        unexercised="no cancel was sent to a running job that cannot be cancelled",
+        unexercised="no answer to a cancel of a job that cannot be cancelled, nor one after it, "
+        "showed the job still running",
         capability="refusable",
     ),
     Requirement(
@@ -405,7 +409,8 @@ _ALL: Final = (
         text="A refused cancel does not affect the job: it is not reset, not stopped, and reaches "
         "1.",
         source=CANCEL,
-        unexercised="no job was watched after its cancel was refused",
+        unexercised="no job whose cancel was refused was then watched to its end, or for "
+        "`job_seconds`",
         capability="refusable",
     ),
     Requirement(
@@ -430,7 +435,7 @@ _ALL: Final = (
         text="Asking again for the result of a finished job gives the same result, and the job is "
         "still there.",
         source=NOWHERE,
-        unexercised="no finished job was asked for twice",
+        unexercised="no two polls of a finished job were answered with its result",
     ),
     Requirement(
         id="envelope.field-types",
@@ -448,7 +453,7 @@ _ALL: Final = (
         basis="shown",
         text="A status request without the header Accept is answered as one with it.",
         source=STATUS,
-        unexercised="no status of a job was asked for without the header Accept",
+        unexercised="no poll that certainly had no header Accept was answered",
     ),
     Requirement(
         id="list.envelope",
@@ -498,7 +503,7 @@ _ALL: Final = (
         basis="stated",
         text="A request without a key, or with a wrong key, gets no data and changes nothing.",
         source=AUTHENTICATION,
-        unexercised="no request was sent without a key or with a wrong one",
+        unexercised="no request that certainly had no key, or a wrong one, was answered",
     ),
     Requirement(
         id="input.bad-id",

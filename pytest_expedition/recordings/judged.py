@@ -59,6 +59,7 @@ class Judged:
             first_broken=known.first_broken,
             inconclusive=known.inconclusive + found.inconclusive,
             crash=known.crash or found.crash,
+            not_exercised=known.not_exercised or found.not_exercised,
         )
 
     def count(self, history: History) -> None:

@@ -149,7 +149,7 @@ def _judged(result: Result, broke: str) -> str:
     requirement = result.requirement
     match result.outcome:
         case "pass":
-            return f"{result.kept:,} checks" if result.kept > 1 else "1 check"
+            return _checks(result)
         case "fail" | "waived":
             assert result.violation is not None
             return seen(result.violation)
@@ -161,10 +161,9 @@ def _judged(result: Result, broke: str) -> str:
                 return NOT_CARRIED.format(dialect=result.dialect)
             return LACKING[result.lacking]
         case "inconclusive" if result.inconclusive:
-            return (
-                f"exercised {plural(result.inconclusive, 'time')}, but lost or unusable answers "
-                "hide the result"
-            )
+            checked = f"{_checks(result)} passed" if result.kept else "exercised"
+            rest = "rest" if result.kept else "result"
+            return f"{checked}, but lost or unusable answers hide the {rest}"
         case "inconclusive":
             ended = f"; the limit `{result.limit}` ended the run" if result.limit else ""
             if result.pause:
@@ -172,9 +171,14 @@ def _judged(result: Result, broke: str) -> str:
                     f"; the target asked to wait {result.pause:.0f} s (Retry-After), longer than "
                     "the run may take: run again later"
                 )
-            return f"not exercised: {requirement.unexercised}{ended}"
+            missing = result.not_exercised or requirement.unexercised
+            return f"not exercised: {missing}{ended}"
         case "error":
             return broke or f"the rule crashed: {result.crash.strip().splitlines()[-1]}"
+
+
+def _checks(result: Result) -> str:
+    return f"{result.kept:,} checks" if result.kept > 1 else "1 check"
 
 
 def summary(exchange: Exchange) -> str:

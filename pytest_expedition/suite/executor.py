@@ -85,6 +85,8 @@ class RunningJob:
 
     plan: JobPlan
     id: int
+    requested: float
+    """When its creation was sent: a server may answer it only once the job has ended."""
     created: float
     due: float
     acts: list[Act]
@@ -126,13 +128,13 @@ class RunningJob:
 class Executor:
     """Turns plans into requests of a client.
 
-    ``longest_job`` is how many seconds the slowest job took until it was seen to have ended,
-    ``any_overdue`` whether a job was seen to run for longer than the target allows. ``asked_for``
-    are the jobs whose creation was requested, ``begun`` those that were created, by their ids. Once
-    a plan has begun, ``may_begin`` returns how many more of its jobs may be created; at 0 the plan
-    ends with those that run. ``may_wait`` returns whether a job may wait so many seconds for the
-    end of jobs of earlier plans. Before each pause, ``watch`` gets the state of each running job,
-    by its id.
+    ``longest_job`` is how many seconds the slowest job took, from the request that created it until
+    its end was seen, ``any_overdue`` whether a job was seen to run for longer than the target
+    allows. ``asked_for`` are the jobs whose creation was requested, ``begun`` those that were
+    created, by their ids. Once a plan has begun, ``may_begin`` returns how many more of its jobs
+    may be created; at 0 the plan ends with those that run. ``may_wait`` returns whether a job may
+    wait so many seconds for the end of jobs of earlier plans. Before each pause, ``watch`` gets the
+    state of each running job, by its id.
     """
 
     def __init__(
@@ -204,7 +206,7 @@ class Executor:
             self._sleep(min(job.wakes for job in running), running)
         self.client.agent.restart(self.client.until)
         for job in running:
-            job.created = job.due = self.client.now
+            job.requested = job.created = job.due = self.client.now
         return running
 
     @property
@@ -310,6 +312,7 @@ class Executor:
                 RunningJob(
                     plan=job,
                     id=job_id,
+                    requested=creation.sent,
                     created=creation.received,
                     due=self.client.now,
                     acts=list(job.acts),
@@ -538,7 +541,7 @@ class Executor:
             job.overdue = not job.ended and exchange.sent > job.created + allowed
         self.any_overdue = self.any_overdue or job.overdue
         if job.ended and not ended_before:
-            self.longest_job = max(self.longest_job, self.client.now - job.created)
+            self.longest_job = max(self.longest_job, self.client.now - job.requested)
         if job.pace.moved and job.pace.per_second is not None:
             self._paces[job.plan.recipe] = job.pace.per_second
 

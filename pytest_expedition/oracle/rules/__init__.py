@@ -2,7 +2,7 @@
 
 A rule yields one judgement for each check of its promise: ``KEPT``, a ``Violation`` with the
 exchanges that prove it, or ``INCONCLUSIVE`` if lost answers hide the result. A rule that yields
-nothing had nothing to check.
+nothing had nothing to check; one that yields ``NotExercised`` says what it would have needed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pytest_expedition.oracle.rules.base import (
     KEPT,
     RULES,
     Judgement,
+    NotExercised,
     Suspicion,
     Violation,
     best_told,
@@ -48,6 +49,7 @@ __all__ = [
     "RULES",
     "Finding",
     "Judgement",
+    "NotExercised",
     "Suspicion",
     "Violation",
     "find",
@@ -68,6 +70,7 @@ class Finding:
     ``first_broken`` tells for each job when the promise was first broken, or may have been: when
     the last exchange of the proof was sent. Violations that are about no job are under ``None``.
     ``crash`` is the traceback of a rule that crashed, which is a mistake of ours.
+    ``not_exercised`` says what was missing, where the rule came near to checking something.
     """
 
     kept: int = 0
@@ -75,6 +78,7 @@ class Finding:
     first_broken: dict[Hashable, float] = field(default_factory=dict)
     inconclusive: int = 0
     crash: str = ""
+    not_exercised: str = ""
 
 
 NOTHING: Final = Finding()
@@ -106,6 +110,7 @@ def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
             },
             inconclusive=sum(finding.inconclusive for finding in found),
             crash=next((finding.crash for finding in found if finding.crash), ""),
+            not_exercised=next((x.not_exercised for x in found if x.not_exercised), ""),
         )
     return findings
 
@@ -113,30 +118,28 @@ def together(parts: Sequence[Mapping[str, Finding]]) -> dict[str, Finding]:
 def find(rule: Callable[[_Subject], Iterable[Judgement]], subject: _Subject) -> Finding:
     """Ask one rule about what it judges."""
     kept, inconclusive, crash = 0, 0, ""
-    violations: list[Violation] = []
-    suspicions: list[Suspicion] = []
+    told: list[Judgement] = []
     try:
         for judgement in rule(subject):
             if judgement is KEPT:
                 kept += 1
             elif judgement is INCONCLUSIVE:
                 inconclusive += 1
-            elif isinstance(judgement, Suspicion):
-                suspicions.append(judgement)
             else:
-                assert isinstance(judgement, Violation)
-                violations.append(judgement)
+                told.append(judgement)
     except Exception:  # noqa: BLE001 - a broken rule must not take the others with it
         crash = traceback.format_exc()
-    if not (kept or inconclusive or crash or violations or suspicions):
+    if not (kept or inconclusive or crash or told):
         return NOTHING
     first_broken: dict[Hashable, float] = {}
-    for suspicion in suspicions:
+    for suspicion in (each for each in told if isinstance(each, Suspicion)):
         first_broken.setdefault(suspicion.job, suspicion.sent)
+    violations = tuple(each for each in told if isinstance(each, Violation))
     for violation in violations:
         if not violation.proof:
             continue  # a client that should have sent something, and did not
         last = violation.proof[-1]
         job = violation.facts.get("job", created_id(last))
         first_broken[job] = min(last.sent, first_broken.get(job, last.sent))
-    return Finding(kept, tuple(violations), first_broken, inconclusive, crash)
+    missing = next((each.reason for each in told if isinstance(each, NotExercised)), "")
+    return Finding(kept, violations, first_broken, inconclusive, crash, missing)

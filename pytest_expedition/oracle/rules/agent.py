@@ -10,8 +10,10 @@ from pytest_expedition.oracle.history import CANCELLED, FINISHED, agent_command
 from pytest_expedition.oracle.rules.base import (
     INCONCLUSIVE,
     KEPT,
+    UNSEEN,
     Fault,
     Judgement,
+    NotExercised,
     Violation,
     rule,
 )
@@ -29,6 +31,8 @@ FIRST_MOVE: Final = 0.5
 def idempotent(history: History) -> Iterator[Judgement]:
     """Starting an agent that runs is a success and changes nothing: all jobs go on."""
     if history.others_may_act:
+        if history.commands:
+            yield NotExercised(f"others may have stopped or started the agent, {UNSEEN}")
         return
     running: Exchange | None = None
     for command, in_order in _commands(history):
@@ -104,6 +108,8 @@ def _answer_to_start(running: Exchange, start: Exchange) -> Judgement:
 def gates(history: History) -> Iterator[Judgement]:
     """A job created while the agent is stopped makes no progress until the agent is started."""
     if history.others_may_act:
+        if history.commands:
+            yield NotExercised(f"others may have stopped or started the agent, {UNSEEN}")
         return
     for number, (stop, in_order) in enumerate(_commands(history)):
         if agent_command(stop) != "stop" or not (in_order and stop.answered and stop.ok):

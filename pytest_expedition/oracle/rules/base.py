@@ -105,7 +105,37 @@ class Suspicion:
     sent: float
 
 
-Judgement = Tested | Violation | Suspicion
+@dataclass(frozen=True)
+class NotExercised:
+    """The promise came near to being put to the test; ``reason`` says what was missing.
+
+    It is told if nothing else put the promise to the test, in the place of what the catalogue says.
+    """
+
+    reason: str
+
+
+UNSEEN: Final = "with requests that were not recorded"
+"""How others may act where a history does not show all requests about a job."""
+
+LONG_CREATION: Final = 1.0
+"""Seconds after which a creation was answered so late that its job may have ended by then."""
+
+
+def ended_with_its_creation(job: JobHistory) -> Iterator[NotExercised]:
+    """Tell of a job that no request could reach while it ran, as its creation took so long."""
+    if job.creation is None or not job.seen or not job.seen[0].shows_the_end:
+        return
+    seconds = job.creation.received - job.creation.sent
+    if seconds >= LONG_CREATION:
+        told = "" if job.seen[0] is job.creation else ", and the first poll"
+        yield NotExercised(
+            f"a creation was answered only after {seconds:.0f} s{told}, when its job had ended: no "
+            "request reached a job that still ran"
+        )
+
+
+Judgement = Tested | Violation | Suspicion | NotExercised
 Rule = Callable[["History"], Iterator[Judgement]]
 JobRule = Callable[["JobHistory"], Iterator[Judgement]]
 

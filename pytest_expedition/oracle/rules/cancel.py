@@ -11,12 +11,15 @@ from pytest_expedition.oracle.rules.base import (
     KEPT,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
+    UNSEEN,
     Fault,
     Judgement,
+    NotExercised,
     Suspicion,
     Violation,
     after_furthest,
     another_dialect,
+    ended_with_its_creation,
     envelope_problem,
     hide_the_result,
     job_rule,
@@ -94,7 +97,10 @@ CANCEL_NOT_FOUND: Final = Fault(
 def minus_one(job: JobHistory) -> Iterator[Judgement]:
     """Cancelling a running job that can be cancelled brings its state to -1 within five seconds."""
     cancels = _cancels_while_running(job)
-    if job.cancellable is not True or not cancels:
+    if job.cancellable is not True:
+        return
+    if not cancels:
+        yield from ended_with_its_creation(job)
         return
     last = max(cancels, key=lambda cancel: cancel.received)
     for poll in job.statuses:
@@ -104,8 +110,10 @@ def minus_one(job: JobHistory) -> Iterator[Judgement]:
             yield Suspicion(job.id, last.sent)  # as early as that
             yield Violation(CANCELLED_AWAY, last, poll, job=job.id, status=poll.status)
             return
-        late = last.received + CANCEL_GRACE < poll.sent < job.agent_stopped
-        if late and poll.state is not None and job.is_about_it(poll):
+        late = last.received + CANCEL_GRACE < poll.sent
+        if not late or poll.state is None or not job.is_about_it(poll):
+            continue
+        if poll.sent < job.agent_stopped:
             yield Suspicion(job.id, last.sent)
             yield Violation(
                 CANCEL_NOT_FOUND if last.not_found else CANCEL_IGNORED,
@@ -117,6 +125,8 @@ def minus_one(job: JobHistory) -> Iterator[Judgement]:
                 status=last.status,
             )
             return
+        if job.others_may_act:
+            yield NotExercised(f"others may have stopped the agent, {UNSEEN}")
     if job.cancelled is not None:
         yield KEPT
 
@@ -136,11 +146,15 @@ def immediate(job: JobHistory) -> Iterator[Judgement]:
 
     In the dialect ``data`` the answer need not show a state; then nothing is judged.
     """
-    if job.cancellable is not True or job.others_may_act:
+    if job.cancellable is not True:
         return
     cancels = _cancels_while_running(job)
     if job.dialect == "data":
         cancels = [cancel for cancel in cancels if cancel.state is not None]
+    if job.others_may_act:
+        if cancels and job.cancelled is not None:
+            yield NotExercised(f"others may have cancelled the jobs, {UNSEEN}")
+        return
     shown = {cancel.state for cancel in cancels}
     if CANCELLED in shown:
         yield KEPT
@@ -251,7 +265,10 @@ def repeat(job: JobHistory) -> Iterator[Judgement]:
 def isolation(history: History) -> Iterator[Judgement]:
     """Cancelling one job changes no other."""
     for job in history.jobs.values():
-        yield from _isolated(job, history.of_all_jobs)
+        if not job.others_may_act:
+            yield from _isolated(job, history.of_all_jobs)
+        elif _another_cancelled_meanwhile(job, history.of_all_jobs):
+            yield NotExercised(f"others may have cancelled the jobs, {UNSEEN}")
 
 
 OTHER_CHANGED: Final = Fault(
@@ -266,7 +283,7 @@ def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
     A cancel of the job itself parts its answers: after it, only a job that refuses it is compared.
     If it, or the creation of another job, may lie between them, too, that may be to blame.
     """
-    refuses = job.cancellable is False and not job.others_may_act
+    refuses = job.cancellable is False
     kept = False
     earlier: Exchange | None = None
     for later in job.answers:
@@ -302,6 +319,16 @@ def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
                 yield KEPT
         if later.state is not None:
             earlier = later
+
+
+def _another_cancelled_meanwhile(job: JobHistory, of_all_jobs: OfAllJobs) -> bool:
+    """Whether another job was cancelled between two answers about this one."""
+    if not job.seen:
+        return False
+    first, last = job.seen[0], job.seen[-1]
+    sent = of_all_jobs.cancels_sent
+    between = range(bisect_left(sent, first.received), bisect_left(sent, last.sent))
+    return any(of_all_jobs.cancels[number].job_id != job.id for number in between)
 
 
 def _first_between(

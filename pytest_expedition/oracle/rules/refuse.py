@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
 from pytest_expedition.oracle.rules.base import (
     KEPT,
+    UNSEEN,
     Fault,
     Judgement,
+    NotExercised,
     Violation,
+    ended_with_its_creation,
     job_rule,
     rule_across_jobs,
 )
-from pytest_expedition.oracle.rules.status import overdue
+from pytest_expedition.oracle.rules.status import first_after_its_time, overdue
 from pytest_expedition.protocol.envelope import LARGE, read_answer
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ def state(job: JobHistory) -> Iterator[Judgement]:
     In the dialect `data`: After a refused cancel the job never becomes -1; where the answer carries
     a state, it is the current progress.
     """
+    yield from _not_reached(job)
     for refused in _refused(job):
         shown = refused.state
         if shown is None and job.dialect == "data":  # there the next status shows the progress
@@ -136,6 +140,11 @@ def message(jobs: list[_Said]) -> Iterator[Judgement]:
     granted = [texts for job in jobs for texts in job.granted]
     times = Counter(text for texts in granted for text in texts)
     if len(granted) > 1 and all(any(times[text] == 1 for text in texts) for texts in granted):
+        if any(job.refused for job in jobs):
+            yield NotExercised(
+                "the answer to each granted cancel has a text of its own, so a text does not tell "
+                "that a cancel was refused"
+            )
         return
     for job in jobs:
         for refused, own in job.refused:
@@ -226,6 +235,7 @@ def continues(job: JobHistory) -> Iterator[Judgement]:
     """A refused cancel does not affect the job: it is not reset, not stopped, and reaches 1."""
     all_refused = list(_refused(job))
     if not all_refused:
+        yield from _not_reached(job)
         return
     judged = None
     for refused, later in _after_refusals(job, all_refused):
@@ -265,6 +275,8 @@ def continues(job: JobHistory) -> Iterator[Judgement]:
     refused = all_refused[0]
     if any((x.state == FINISHED or x.answer.says_failed) and refused.before(x) for x in job.seen):
         yield KEPT
+    elif job.others_may_act and (late := first_after_its_time(job)) and refused.before(late):
+        yield NotExercised(f"others may have stopped the agent, {UNSEEN}")
 
 
 def _stopped_by(job: JobHistory, refused: list[Exchange], late: Exchange) -> Exchange | None:
@@ -295,6 +307,12 @@ def _refused(job: JobHistory) -> Iterator[Exchange]:
         went_on = any(x.state != FINISHED and not x.answer.says_failed for x in told)
         if went_on and not job.ended_before(cancel):
             yield cancel
+
+
+def _not_reached(job: JobHistory) -> Iterator[Judgement]:
+    """Say if no cancel could reach a job that cannot be cancelled while it ran."""
+    if job.cancellable is False:
+        yield from ended_with_its_creation(job)
 
 
 def _telling(job: JobHistory, cancel: Exchange) -> list[Exchange]:

@@ -12,8 +12,10 @@ from pytest_expedition.oracle.rules.base import (
     MOST_OTHERS,
     NOT_A_SUCCESS,
     NOT_THE_ENVELOPE,
+    UNSEEN,
     Fault,
     Judgement,
+    NotExercised,
     Suspicion,
     Violation,
     after_furthest,
@@ -220,6 +222,10 @@ def completes(history: History) -> Iterator[Judgement]:
                 yield KEPT
         elif job.silent >= SILENT and not job.attempts:
             yield INCONCLUSIVE
+        elif job.others_may_act and not job.attempts and first_after_its_time(job) is not None:
+            yield NotExercised(
+                f"others may have cancelled the jobs, or stopped the agent, {UNSEEN}"
+            )
 
 
 def _never_completed(job: JobHistory, late: Exchange, cancels: Sequence[Exchange]) -> Violation:
@@ -271,12 +277,21 @@ def overdue(job: JobHistory) -> Exchange | None:
 
     Where the agent was told to stop, the job may stay incomplete.
     """
+    late = first_after_its_time(job)
+    return late if late is not None and late.sent < job.agent_stopped else None
+
+
+def first_after_its_time(job: JobHistory) -> Exchange | None:
+    """Return the first answer that shows the job not yet finished though its time is over.
+
+    It counts even if the agent may have been stopped.
+    """
     deadline = job.first.received + job.seconds_allowed
     return next(
         (
             x
             for x in job.seen
-            if deadline < x.sent < job.agent_stopped
+            if deadline < x.sent
             and not x.shows_the_end
             and not job.finished_before(x)
             and not job.failed_before(x)
@@ -299,6 +314,8 @@ def no_spontaneous_cancel(job: JobHistory) -> Iterator[Judgement]:
         yield Violation(CANCELLED_ITSELF, *proof, job=job.id)
     elif any(not job.may_be_cancelled_by(x) for x in job.seen):
         yield KEPT
+    elif job.others_may_act and job.seen:
+        yield NotExercised(f"others may have cancelled the jobs, {UNSEEN}")
 
 
 CODE_DISAGREES: Final = Fault(
