@@ -132,10 +132,13 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
             "  * s POST project/1/import → job *, state 0*",
             "  * s GET job/status/* → state 0.*",
             "To do it again:",
-            "  # The pauses are those of the proof. It may take several tries.",
+            "  # Only the requests above, with the pauses between them.",
             "  curl -sS -X POST -H *Bearer $EXPEDITION_API_KEY* --data resource=* http://*/import",
             "  JOB=…  # the job id in the answer",
             '  curl -sS -H * "http://127.0.0.1:*/api/v1/job/status/$JOB"',
+            "These lines send only the requests above. What was seen may take others of the run,*",
+            "To replay the plan that showed it*:",
+            "  pytest --pyargs pytest_expedition.contract --expedition-replay *.json",
             "verdict: non-conformant",
         ]
     )

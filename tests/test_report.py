@@ -27,7 +27,13 @@ from pytest_expedition.report.file import as_json
 from pytest_expedition.report.html import as_html
 from pytest_expedition.report.markdown import as_markdown
 from pytest_expedition.report.messages import duration
-from pytest_expedition.report.text import failure, requirement_line, stories, verdict_lines
+from pytest_expedition.report.text import (
+    ONLY_THESE,
+    failure,
+    requirement_line,
+    stories,
+    verdict_lines,
+)
 from pytest_expedition.suite.target_file import load
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "wbr"}
@@ -326,8 +332,7 @@ def test_a_job_that_stands_still_since_a_cancel_of_another_is_told_with_it() -> 
     entry = entry_of(document_of(story), "status.completes")
     assert entry["reason"] == (
         "60 s after its creation, the state of job 1619 was still 0.2. It has shown this since "
-        "2.1 s after its creation; a cancel of job 1620 was sent before the next answer showed it "
-        "again."
+        "2.1 s after its creation; a cancel of job 1620 was sent 2.2 s after it."
     )
     assert [(each["summary"], each["proves"]) for each in entry["evidence"]] == [
         ("0.000 s POST project/1/import → job 1619, state 0", True),
@@ -353,13 +358,41 @@ def test_of_a_job_that_stands_still_the_last_move_is_told() -> None:
     ]
 
 
-def test_the_pages_tell_how_to_replay_a_plan() -> None:
+def test_all_formats_tell_that_the_commands_may_not_do_and_how_to_replay_the_plan() -> None:
     document = document_of(slipping_back())
     command = "pytest --expedition-replay 'r.plan.cancel.isolation.json'"
-    entry_of(document, "cancel.isolation")["replay"] = command
-    for text in (as_html(document), as_markdown(document)):
-        assert "To replay the plan that showed it" in text
+    entry = entry_of(document, "cancel.isolation")
+    assert "These lines send only the requests above" not in failure(entry, [])
+    entry["replay"] = command
+    entry["plan"] = {"jobs": [{}, {}]}
+    for text in (as_html(document), as_markdown(document), failure(entry, [])):
+        assert "These lines send only the requests above. What was seen may take others" in text
+        assert "To replay the plan that showed it, with its 2 jobs" in text
         assert command in text.replace("&#39;", "'")
+
+
+def test_where_no_report_keeps_the_plan_it_is_told_how_to_keep_it() -> None:
+    document = document_of(slipping_back())
+    entry = entry_of(document, "cancel.isolation")
+    entry["plan"] = {"jobs": [{}]}
+    assert failure(entry, []).splitlines()[-3:] == [
+        ONLY_THESE,
+        "To keep the plan that showed it, for --expedition-replay, add:",
+        "  --expedition-report report.html",
+    ]
+
+
+def test_commands_that_are_sent_at_once_may_take_several_tries() -> None:
+    story = Story().create().poll(0.9, at=1.0, until=2.0).poll(0.5, at=2.0, until=3.0)
+    story.cancel(-1, at=2.5, until=2.7).poll(0.4, at=4.0)
+    comment, *lines = entry_of(document_of(story), "cancel.persists")["curl"]
+    assert [line.endswith(" &") for line in lines if "DELETE" in line] == [False]
+    assert comment == "# Only the requests above, with the pauses between them."
+    story = Story().create().cancel(-1, at=1.0, until=2.0).cancel(0.5, at=1.5, until=3.0)
+    comment, *_ = entry_of(document_of(story.poll(0.5, at=4.0)), "cancel.persists")["curl"]
+    assert comment == (
+        "# Only the requests above, with the pauses between them. It may take several tries."
+    )
 
 
 def test_a_reader_finds_level_basis_outcome_reason_and_source() -> None:
@@ -459,7 +492,7 @@ def test_what_one_answer_shows_is_told_without_other_jobs() -> None:
 def test_commands_verify_as_the_run_did(url: str, verify: str | bool, option: str) -> None:  # noqa: FBT001
     document = document_of(slipping_back(), url=url, verify=verify)
     comment, first, *_ = entry_of(document, "status.monotonic")["curl"]
-    assert comment == "# The pauses are those of the proof. It may take several tries."
+    assert comment == "# Only the requests above, with the pauses between them."
     assert first.startswith(f"curl -sS{option} -X POST ")
 
 

@@ -468,8 +468,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "status.completes",
+        "a cancel of another job came before the next move was due",
+        running().poll(0.9, at=3).poll(0.9).create(1620).cancel(-1, job=1620).poll(0.9, at=61),
+        ["still-since-cancel"],
+    ),
+    (
+        "status.completes",
         "a cancel of another job came once it stood still",
-        running().poll(0.9).poll(0.9).create(1620).cancel(-1, job=1620).poll(0.9, at=61),
+        running().poll(0.9).poll(0.9).create(1620).cancel(-1, job=1620, at=9).poll(0.9, at=61),
         ["stands-still"],
     ),
     (

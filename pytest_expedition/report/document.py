@@ -345,8 +345,10 @@ def _curl(story: list[Exchange], record: RunRecord, result: Result) -> list[str]
             lines.append(f"{names[told]}=…  # the job id in the answer")
         if pause >= SHORTEST_SLEEP:
             lines.append(f"sleep {pause:.1f}".removesuffix(".0"))
-    if any(line.startswith("sleep ") or line.endswith(" &") for line in lines):
-        lines.insert(0, "# The pauses are those of the proof. It may take several tries.")
+    at_once = any(line.endswith(" &") for line in lines)
+    if at_once or any(line.startswith("sleep ") for line in lines):
+        tries = " It may take several tries." if at_once else ""
+        lines.insert(0, f"# Only the requests above, with the pauses between them.{tries}")
     return lines
 
 

@@ -20,7 +20,9 @@ from pytest_expedition.report.markup import NOTHING, html, join
 from pytest_expedition.report.messages import GROUPS, SIGNS, VERDICTS_IN_WORDS, plural, printable
 from pytest_expedition.report.text import (
     HOW_TO_WAIVE,
+    ONLY_THESE,
     following,
+    how_to_replay,
     how_to_waive,
     selection,
     told_in_full,
@@ -246,7 +248,7 @@ def _failure(entry: RequirementEntry, document: Document) -> Markup:
         _story(entry["evidence"]),
         _again("To do it again", entry["curl"], f"{name}-curl"),
         _again("To set the fake up that way", entry.get("python", []), f"{name}-python"),
-        _again("To replay the plan that showed it", _replay(entry), f"{name}-replay"),
+        _again(*how_to_replay(entry), f"{name}-replay", before=ONLY_THESE),
         _again(HOW_TO_WAIVE, how_to_waive(entry, document), f"{name}-waive"),
     )
 
@@ -267,10 +269,6 @@ def _consequences(entries: list[RequirementEntry]) -> Markup:
         for entry in entries
     )
     return html("<h4>Also broken as a result</h4>\n<ul>{}</ul>", join(items))
-
-
-def _replay(entry: RequirementEntry) -> list[str]:
-    return [entry["replay"]] if "replay" in entry else []
 
 
 def _figure(entry: RequirementEntry, name: str) -> Markup:
@@ -362,16 +360,17 @@ def _body(body: str) -> Markup:
     return html("<details><summary>body</summary><pre>{}</pre></details>", body)
 
 
-def _again(head: str, lines: list[str], name: str) -> Markup:
+def _again(head: str, lines: list[str], name: str, *, before: str = "") -> Markup:
     if not lines:
         return NOTHING
     return html(
-        """<h4 id="{0}">{1}</h4>
+        """{3}<h4 id="{0}">{1}</h4>
 <div class="curl"><button type="button" hidden>Copy</button>\
 <pre tabindex="0" role="region" aria-labelledby="{0}">{2}</pre></div>""",
         name,
         head,
         "\n".join(lines),
+        html("<p>{}</p>\n", before) if before else NOTHING,
     )
 
 

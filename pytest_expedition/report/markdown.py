@@ -25,7 +25,9 @@ from pytest_expedition.report.messages import (
 )
 from pytest_expedition.report.text import (
     HOW_TO_WAIVE,
+    ONLY_THESE,
     following,
+    how_to_replay,
     how_to_waive,
     selection,
     told_in_full,
@@ -141,6 +143,7 @@ def _source(entry: RequirementEntry) -> str:
 
 def _failure(entry: RequirementEntry, waiver: list[str]) -> list[str]:
     start = entry["evidence"][0]["sent"]
+    head, again = how_to_replay(entry)
     return [
         f"<details><summary>{SIGNS[entry['outcome']]} {_summary(entry)}</summary>",
         "",
@@ -157,11 +160,7 @@ def _failure(entry: RequirementEntry, waiver: list[str]) -> list[str]:
             else _fenced(entry["curl"], "sh")
         ),
         "",
-        *(
-            ["To replay the plan that showed it:", "", *_fenced([entry["replay"]], "sh"), ""]
-            if "replay" in entry
-            else []
-        ),
+        *([ONLY_THESE, "", f"{head}:", "", *_fenced(again, "sh"), ""] if again else []),
         *([f"{HOW_TO_WAIVE}:", "", *_fenced(waiver, "toml"), ""] if waiver else []),
         "</details>",
     ]

@@ -113,7 +113,9 @@ def seen(violation: Violation) -> str:
     if "key" in facts:
         facts["key"] = _KEYS[facts["key"]]
     facts |= {
-        name: facts[name].removesuffix(".0") for name in ("seconds", "since") if name in facts
+        name: facts[name].removesuffix(".0")
+        for name in ("seconds", "since", "then")
+        if name in facts
     }
     return violation.fault.sentence.format_map(facts)
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _WIDTHS: Final = (29, 7, 13)
 
 WAIVED_FOR: Final = timedelta(days=30)
+ONLY_THESE: Final = (
+    "These lines send only the requests above. "
+    "What was seen may take others of the run, too, or their timing."
+)
 HOW_TO_WAIVE: Final = "To accept it until a given day, add to the target file"
 
 _WAIVED: Final = {
@@ -96,9 +100,24 @@ def failure(entry: RequirementEntry, entries: Collection[RequirementEntry]) -> s
     if "python" in entry:
         lines += ["", "To set the fake up that way:"]
         lines += [f"  {line}" for line in entry["python"]]
-    if "replay" in entry:
-        lines += ["", "To replay the plan that showed it:", f"  {entry['replay']}"]
+    head, again = how_to_replay(entry)
+    if again:
+        lines += ["", ONLY_THESE, f"{head}:", *(f"  {line}" for line in again)]
     return "\n".join(lines)
+
+
+def how_to_replay(entry: RequirementEntry) -> tuple[str, list[str]]:
+    """Return how to carry out again the plan that showed a requirement broken: a head, and lines.
+
+    There are none where there was no plan. The plan is kept only beside a report.
+    """
+    jobs = len(entry["plan"]["jobs"]) if "plan" in entry else 0
+    plan = "the plan that showed it" + (f", with its {jobs} jobs" if jobs > 1 else "")
+    if "replay" in entry:
+        return f"To replay {plan}", [entry["replay"]]
+    if jobs:
+        return f"To keep {plan}, for --expedition-replay, add", ["--expedition-report report.html"]
+    return "", []
 
 
 def requirement_line(entry: RequirementEntry) -> str:

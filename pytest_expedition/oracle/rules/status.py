@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.oracle.history import CANCELLED, FINISHED
@@ -199,8 +200,8 @@ STANDS_STILL: Final = Fault(
 STILL_SINCE_CANCEL: Final = Fault(
     "still-since-cancel",
     "{seconds} s after its creation, the state of job {job} was still {value}. It has shown this "
-    "since {since} s after its creation; a cancel of job {cancelled} was sent before the next "
-    "answer showed it again.",
+    "since {since} s after its creation; a cancel of job {cancelled} was sent {then} s "
+    "after it.",
 )
 
 
@@ -231,16 +232,19 @@ def completes(history: History) -> Iterator[Judgement]:
 def _never_completed(job: JobHistory, late: Exchange, cancels: Sequence[Exchange]) -> Violation:
     """Tell since when a job shows the state that it shows late, and which cancels came meanwhile.
 
-    It stopped after the last answer that shows another state was asked for, and before the second
-    one that shows this state was there.
+    It stopped after the last answer that shows another state was asked for, and before its next
+    move was due: as long after the last one as the longest before, or when an answer showed none.
     """
     until = [x for x in job.seen if x.before(late)]
     others = [x for x in until if x.state != late.state]
     begun = others[-1] if others else job.first
     same = [*(x for x in until if begun.before(x)), late]
     moved, again = [*same, late][:2] if others else (job.first, same[0])
+    moves = [job.first, *(x for last, x in pairwise(until) if x.state != last.state), moved]
+    longest = max(later.received - earlier.received for earlier, later in pairwise(moves))
+    due = max(again.received, moved.received + longest)
+    meanwhile = [x for x in cancels if x.received > begun.sent and x.sent < due]
     since = round(moved.received - job.first.sent, 1)
-    meanwhile = [x for x in cancels if x.received > begun.sent and x.sent < again.received]
     if moved is late or (not others and not meanwhile):
         return Violation(
             NEVER_COMPLETED if others else NEVER_MOVED,
@@ -261,6 +265,7 @@ def _never_completed(job: JobHistory, late: Exchange, cancels: Sequence[Exchange
             value=late.state,
             since=since,
         )
+    again = next((x for x in same if x is not moved and meanwhile[0].before(x)), late)
     return Violation(
         STILL_SINCE_CANCEL,
         *dict.fromkeys([job.first, moved, *meanwhile[:MOST_OTHERS], again, late]),
@@ -269,6 +274,7 @@ def _never_completed(job: JobHistory, late: Exchange, cancels: Sequence[Exchange
         value=late.state,
         since=since,
         cancelled=meanwhile[0].job_id,
+        then=round(meanwhile[0].sent - job.first.sent, 1),
     )
 
 
