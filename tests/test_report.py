@@ -332,7 +332,7 @@ def test_a_job_that_stands_still_since_a_cancel_of_another_is_told_with_it() -> 
     entry = entry_of(document_of(story), "status.completes")
     assert entry["reason"] == (
         "60 s after its creation, the state of job 1619 was still 0.2. It has shown this since "
-        "2.1 s after its creation; a cancel of job 1620 was sent 2.2 s after it."
+        "2.1 s after its creation; a cancel of job 1620 was sent about then."
     )
     assert [(each["summary"], each["proves"]) for each in entry["evidence"]] == [
         ("0.000 s POST project/1/import → job 1619, state 0", True),
@@ -342,6 +342,13 @@ def test_a_job_that_stands_still_since_a_cancel_of_another_is_told_with_it() -> 
         ("2.500 s GET job/status/1619 → state 0.2", True),
         ("61.000 s GET job/status/1619 → state 0.2", True),
     ]
+
+
+def test_a_job_that_stands_still_since_several_cancels_is_told_with_each() -> None:
+    story = Story().create().create(1620).create(1621).poll(0.2, at=2.0)
+    story.cancel(0.1, job=1620, at=2.2).cancel(-1, job=1621, at=2.4).cancel(-1, job=1621, at=2.6)
+    entry = entry_of(document_of(story.poll(0.2).poll(0.2, at=61.0)), "status.completes")
+    assert entry["reason"].endswith("; a cancel of job 1620 and of job 1621 was sent about then.")
 
 
 def test_of_a_job_that_stands_still_the_last_move_is_told() -> None:

@@ -98,6 +98,7 @@ PLAIN: Final = {
     "created_in",
     "resource",
     "owner",
+    "jobs",
 }
 """Facts of violations whose texts are our own, not the server's."""
 
@@ -113,9 +114,7 @@ def seen(violation: Violation) -> str:
     if "key" in facts:
         facts["key"] = _KEYS[facts["key"]]
     facts |= {
-        name: facts[name].removesuffix(".0")
-        for name in ("seconds", "since", "then")
-        if name in facts
+        name: facts[name].removesuffix(".0") for name in ("seconds", "since") if name in facts
     }
     return violation.fault.sentence.format_map(facts)
 

@@ -200,8 +200,7 @@ STANDS_STILL: Final = Fault(
 STILL_SINCE_CANCEL: Final = Fault(
     "still-since-cancel",
     "{seconds} s after its creation, the state of job {job} was still {value}. It has shown this "
-    "since {since} s after its creation; a cancel of job {cancelled} was sent {then} s "
-    "after it.",
+    "since {since} s after its creation; a cancel of {jobs} was sent about then.",
 )
 
 
@@ -233,27 +232,25 @@ def _never_completed(job: JobHistory, late: Exchange, cancels: Sequence[Exchange
     """Tell since when a job shows the state that it shows late, and which cancels came meanwhile.
 
     It stopped after the last answer that shows another state was asked for, and before its next
-    move was due: as long after the last one as the longest before, or when an answer showed none.
+    move was due: as long after the last one as the longest before.
     """
     until = [x for x in job.seen if x.before(late)]
-    others = [x for x in until if x.state != late.state]
-    begun = others[-1] if others else job.first
-    same = [*(x for x in until if begun.before(x)), late]
-    moved, again = [*same, late][:2] if others else (job.first, same[0])
-    moves = [job.first, *(x for last, x in pairwise(until) if x.state != last.state), moved]
-    longest = max(later.received - earlier.received for earlier, later in pairwise(moves))
-    due = max(again.received, moved.received + longest)
-    meanwhile = [x for x in cancels if x.received > begun.sent and x.sent < due]
-    since = round(moved.received - job.first.sent, 1)
-    if moved is late or (not others and not meanwhile):
+    another = next((x for x in reversed(until) if x.state != late.state), None)
+    same = [x for x in until if another is not None and another.before(x)]
+    if another is None or not same:
         return Violation(
-            NEVER_COMPLETED if others else NEVER_MOVED,
+            NEVER_MOVED if another is None else NEVER_COMPLETED,
             job.first,
             late,
             job=job.id,
             seconds=job.seconds_allowed,
             value=late.state,
         )
+    moved = same[0]
+    moves = [job.first, *(x for last, x in pairwise(until) if x.state != last.state)]
+    due = moved.received + max(y.received - x.received for x, y in pairwise(moves))
+    meanwhile = [x for x in cancels if x.received > another.sent and x.sent < due][:MOST_OTHERS]
+    since = round(moved.received - job.first.sent, 1)
     if not meanwhile:
         return Violation(
             STANDS_STILL,
@@ -268,13 +265,12 @@ def _never_completed(job: JobHistory, late: Exchange, cancels: Sequence[Exchange
     again = next((x for x in same if x is not moved and meanwhile[0].before(x)), late)
     return Violation(
         STILL_SINCE_CANCEL,
-        *dict.fromkeys([job.first, moved, *meanwhile[:MOST_OTHERS], again, late]),
+        *dict.fromkeys([job.first, moved, *meanwhile, again, late]),
         job=job.id,
         seconds=job.seconds_allowed,
         value=late.state,
         since=since,
-        cancelled=meanwhile[0].job_id,
-        then=round(meanwhile[0].sent - job.first.sent, 1),
+        jobs=" and of ".join(dict.fromkeys(f"job {x.job_id}" for x in meanwhile)),
     )
 
 
