@@ -19,29 +19,26 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_expedition import real_time, signals
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.clients import command as client_command
+from pytest_expedition.exit_statuses import (
+    EXIT_BROKE,
+    EXIT_INTERRUPTED,
+    EXIT_MISTAKE,
+    EXIT_USAGE,
+)
+from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.user_files import find_replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.http import Handled
     from pytest_expedition.fake.instance import Instance
-    from pytest_expedition.fake.openapi import DescribedDialect
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.recordings.judging import Recorded
     from pytest_expedition.report.entries import Document
 
-DIALECTS: Final[tuple[DialectName, ...]] = ("system", "msg", "data", "mixed")
-"""The dialects of the fake. Repeated here, since the fake is imported only by `serve`."""
-
-EXIT_USAGE = 2
 KEPT_REQUESTS = 10_000
 """How many requests `serve` keeps in memory."""
-
-# The exit statuses of pytest.
-EXIT_BROKE = 3
-EXIT_MISTAKE = 4
 
 SHORTEST_SECONDS = 0.001
 LONGEST_SECONDS = 10**9
@@ -49,9 +46,6 @@ LONGEST_SECONDS = 10**9
 
 LOOK_SECONDS = 0.5
 """The pause between two looks whether a signal has come."""
-
-EXIT_INTERRUPTED = 130
-"""What a shell says of a program that Ctrl-C has ended."""
 
 OUTPUT_FAILED: Final = frozenset({errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EFBIG, errno.EDQUOT})
 """Errors which mean that nothing more can be written to standard output."""
@@ -156,6 +150,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         metavar="ID",
         help="put clients in this scenario, and say at the end what they did wrong",
     )
+    serve.set_defaults(run=_run_serve, refuse=serve.error)
     listing = commands.add_parser(
         "list", help="print a catalogue: requirements, broken servers, scenarios and more"
     )
@@ -172,6 +167,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         metavar="ID",
         help="print this entry alone, with the requirements that it names",
     )
+    listing.set_defaults(run=_list, refuse=listing.error)
     commands.add_parser(
         "test",
         usage="%(prog)s [-h] [URL] [ARGUMENT_OF_PYTEST ...]",
@@ -191,6 +187,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         default="system",
         help="the dialect that is described (default: system)",
     )
+    described.set_defaults(run=_print_openapi)
     compare = commands.add_parser(
         "compare",
         help="compare two JSON reports of the contract suite",
@@ -200,6 +197,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     )
     compare.add_argument("before", type=_file, metavar="A.json", help="the older report")
     compare.add_argument("after", type=_file, metavar="B.json", help="the newer report")
+    compare.set_defaults(run=_compare)
     check = commands.add_parser(
         "check",
         parents=[reporting],
@@ -222,38 +220,27 @@ def _run(arguments: Sequence[str] | None) -> int:
         metavar="FILE",
         help="target file that says which jobs can be cancelled, and how long they may take",
     )
-    client_command.add_parser(commands, seconds=_seconds, parents=[recording, reporting])
+    check.set_defaults(run=_check)
+    client = client_command.add_parser(commands, seconds=_seconds, parents=[recording, reporting])
+    client.set_defaults(run=_run_client)
     given = sys.argv[1:] if arguments is None else list(arguments)
     # The other arguments are for pytest; argparse does not know them.
     if given[:1] == ["test"] and given[1:2] not in (["-h"], ["--help"]):
         return _test(given[1:])
     options = parser.parse_args(given)
-    if options.command == "client":
-        with _signals_interrupt():
-            return _run_client(options)
-    if options.command == "openapi":
-        return _print_openapi(options.dialect)
-    if options.command == "list":
-        if options.catalogue is None:
-            _print(
-                *(f"{name}: {each().about}" for name, each in CATALOGUES.items()),
-                "To print one: pytest-expedition list broken",
-                "To print all about an entry: pytest-expedition list broken lagging-replica",
-            )
-            return 0
-        return _list(listing, options.catalogue, options.id)
-    if options.command == "compare":
-        return _compare(options.before, options.after)
-    if options.command == "check":
-        return _check(options)
-    if options.scenario is not None and options.broken is not None:
-        serve.error("--broken and --scenario do not work together: remove one")
-    with _signals_interrupt(once=True) as received:
-        run = _serve if options.scenario is None else _serve_scenario
-        return run(serve, options, received)
+    status: int = options.run(options)
+    return status
 
 
-def _list(parser: argparse.ArgumentParser, name: str, entry: str | None) -> int:
+def _list(options: argparse.Namespace) -> int:
+    name, entry = options.catalogue, options.id
+    if name is None:
+        _print(
+            *(f"{each}: {CATALOGUES[each]().about}" for each in CATALOGUES),
+            "To print one: pytest-expedition list broken",
+            "To print all about an entry: pytest-expedition list broken lagging-replica",
+        )
+        return 0
     catalogue = CATALOGUES[name]()
     if entry is None:
         _print(catalogue.as_lines())
@@ -262,7 +249,7 @@ def _list(parser: argparse.ArgumentParser, name: str, entry: str | None) -> int:
     if not found.rows:
         alike = difflib.get_close_matches(entry, [row[0] for row in catalogue.rows], 1)
         hint = f"did you mean {alike[0]}?" if alike else f"`pytest-expedition list {name}` has all"
-        parser.error(f"{name} has no entry {entry!r}; {hint}")
+        options.refuse(f"{name} has no entry {entry!r}; {hint}")
     named = re.findall(r"`([a-z.-]+)`", " ".join(found.rows[0][1:]))
     requirements = CATALOGUES["requirements"]().only([each for each in named if each != entry])
     _print(*(each.as_text() for each in (found, requirements) if each.rows))
@@ -314,6 +301,7 @@ def _signals_interrupt(*, once: bool = False) -> Iterator[list[int]]:
         yield received
 
 
+@_signals_interrupt()
 def _run_client(options: argparse.Namespace) -> int:
     from pytest_expedition.recordings.answers import TraceError, to_trace
 
@@ -368,10 +356,10 @@ def _test(arguments: list[str]) -> int:
     return subprocess.call(command)  # noqa: S603 - this interpreter
 
 
-def _print_openapi(dialect: DescribedDialect) -> int:
+def _print_openapi(options: argparse.Namespace) -> int:
     from pytest_expedition.fake.openapi import describe
 
-    _print(json.dumps(describe(dialect), indent=2))
+    _print(json.dumps(describe(options.dialect), indent=2))
     return 0
 
 
@@ -436,11 +424,10 @@ def _known_of_the_target(config: Path) -> dict[str, Any]:
     }
 
 
-def _find_broken(
-    parser: argparse.ArgumentParser, name: str, dialect: DialectName
-) -> Callable[[], Instance]:
+def _find_broken(options: argparse.Namespace) -> Callable[[], Instance]:
     from pytest_expedition.fake.broken import BROKEN
 
+    name, dialect = options.broken, options.dialect
     if name not in BROKEN:
         alike = difflib.get_close_matches(name, BROKEN, 1)
         hint = (
@@ -448,11 +435,12 @@ def _find_broken(
             if alike
             else "; `pytest-expedition list broken` lists them"
         )
-        parser.error(f"--broken: there is no broken server {name!r}{hint}")
+        options.refuse(f"--broken: there is no broken server {name!r}{hint}")
     if dialect not in BROKEN[name].dialects:
         shows = ", ".join(BROKEN[name].dialects)
-        parser.error(f"--dialect: {name} does not show in {dialect!r}: must be one of {shows}")
-    return BROKEN[name].make
+        options.refuse(f"--dialect: {name} does not show in {dialect!r}: must be one of {shows}")
+    make: Callable[[], Instance] = BROKEN[name].make
+    return make
 
 
 def _host(text: str) -> str:
@@ -487,11 +475,11 @@ def _complain(error: Exception) -> int:
     return EXIT_MISTAKE
 
 
-def _compare(before_path: Path, after_path: Path) -> int:
+def _compare(options: argparse.Namespace) -> int:
     from pytest_expedition.report.comparison import compare, comparison_lines
 
     try:
-        before, after = _report(before_path), _report(after_path)
+        before, after = _report(options.before), _report(options.after)
     except ValueError as error:
         return _complain(error)
     if _is_of_a_client(before) != _is_of_a_client(after):
@@ -550,15 +538,21 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _serve(
-    parser: argparse.ArgumentParser, options: argparse.Namespace, received: Sequence[int]
-) -> int:
+def _run_serve(options: argparse.Namespace) -> int:
+    if options.scenario is not None and options.broken is not None:
+        options.refuse("--broken and --scenario do not work together: remove one")
+    with _signals_interrupt(once=True) as received:
+        run = _serve if options.scenario is None else _serve_scenario
+        return run(options, received)
+
+
+def _serve(options: argparse.Namespace, received: Sequence[int]) -> int:
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
 
     make: Callable[[], Instance] = Instance
     if options.broken is not None:
-        make = _find_broken(parser, options.broken, options.dialect)
+        make = _find_broken(options)
 
     def make_instance() -> Instance:
         instance = make()
@@ -570,43 +564,39 @@ def _serve(
     server = ExpeditionServer(
         make_instance, host=options.host, port=options.port, tls=options.tls, keep=KEPT_REQUESTS
     )
-    _give_answers(parser, server, options.answers)
+    _give_answers(server, options)
     return _serve_until_interrupted(server, options, received)
 
 
-def _give_answers(
-    parser: argparse.ArgumentParser, server: ExpeditionServer, file: Path | None
-) -> None:
+def _give_answers(server: ExpeditionServer, options: argparse.Namespace) -> None:
     from pytest_expedition.fake.own_answers import AnswersError, add_answers
 
-    if file is not None:
+    if options.answers is not None:
         try:
-            add_answers(server, file)
+            add_answers(server, options.answers)
         except AnswersError as error:
-            parser.error(f"--answers: {error}")
+            options.refuse(f"--answers: {error}")
 
 
-def _serve_scenario(
-    parser: argparse.ArgumentParser, options: argparse.Namespace, received: Sequence[int]
-) -> int:
+def _serve_scenario(options: argparse.Namespace, received: Sequence[int]) -> int:
     from pytest_expedition.clients.choice import ChoiceError, choose_by_name
     from pytest_expedition.clients.harness import judge_transcript, transcript_by_hand
     from pytest_expedition.clients.report import by_hand, introduction
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.fake.situation import SituationInstance
 
-    spoken = options.dialect if options.dialect != parser.get_default("dialect") else None
+    spoken = None if options.dialect == "system" else options.dialect
     try:
         (scenario,) = choose_by_name([options.scenario], dialect=spoken)
     except ChoiceError as error:
-        parser.error(f"--scenario: {error}")
+        options.refuse(f"--scenario: {error}")
     speed = scenario.situation.speed_for(options.job_seconds)
     instance = SituationInstance(scenario.situation)
     instance.clock.run(speed=speed)
     server = ExpeditionServer(
         lambda: instance, host=options.host, port=options.port, tls=options.tls
     )
-    _give_answers(parser, server, options.answers)
+    _give_answers(server, options)
     for line in introduction(scenario, speed=speed):
         print(line, file=sys.stderr)
     status = _serve_until_interrupted(server, options, received)

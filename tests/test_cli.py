@@ -16,11 +16,9 @@ import pytest
 import requests
 from test_plugin import SMOKE
 
-from pytest_expedition import cli
 from pytest_expedition.catalogues import CATALOGUES
 from pytest_expedition.cli import main
 from pytest_expedition.clients.catalogue import SCENARIOS
-from pytest_expedition.fake import dialects
 from pytest_expedition.fake.broken import BROKEN
 from pytest_expedition.fake.odd import ODD
 from pytest_expedition.protocol.requirements import CATALOGUE
@@ -424,7 +422,3 @@ def test_where_trustme_is_missing_it_is_said_how_to_get_it(
     assert capsys.readouterr().err == (
         "pytest-expedition: TLS needs trustme: pip install 'pytest-expedition[tls]'\n"
     )
-
-
-def test_the_dialects_are_those_of_the_fake() -> None:
-    assert cli.DIALECTS == dialects.DIALECTS

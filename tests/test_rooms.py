@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """The folders that the modules of each may import, besides its own and what any may import."""
 
-FOR_ALL = {"checked", "real_time", "signals", "user_files"}
+FOR_ALL = {"checked", "exit_statuses", "real_time", "signals", "user_files"}
 """The modules that any folder may import."""
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_expedition import real_time
+from pytest_expedition.exit_statuses import EXIT_BROKE, EXIT_FAILED, EXIT_MISTAKE, EXIT_OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,11 +24,6 @@ if TYPE_CHECKING:
 
 SIDE_BY_SIDE: Final = 8
 
-# Those of pytest.
-EXIT_BROKEN: Final = 1
-EXIT_BROKE: Final = 3
-EXIT_MISTAKE: Final = 4
-
 NOTHING_SENT: Final = (
     "no request came in any scenario: does the program start, and does it use the address that "
     "replaces {url}?"
@@ -39,7 +35,7 @@ def add_parser(
     *,
     seconds: Callable[[str], float],
     parents: Sequence[argparse.ArgumentParser],
-) -> None:
+) -> argparse.ArgumentParser:
     """Add the subcommand to those of `pytest-expedition`, with the options of ``parents``."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "client",
@@ -111,6 +107,7 @@ def add_parser(
     )
     parser.add_argument("program", nargs="+", metavar="COMMAND", help="the command, after --")
     parser.set_defaults(refuse=parser.error)
+    return parser
 
 
 def run(options: argparse.Namespace, *, listen: Listen) -> int:
@@ -263,7 +260,7 @@ def _tell(document: Document, reports: Sequence[Path], output: _Output, *, stric
     failed = any(
         each["outcome"] == "fail" and each["level"] in counts for each in document["requirements"]
     )
-    return EXIT_BROKEN if failed else 0
+    return EXIT_FAILED if failed else EXIT_OK
 
 
 def _meaning(text: str) -> tuple[int, str]:

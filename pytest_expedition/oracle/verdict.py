@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_expedition.checked import checked
+from pytest_expedition.exit_statuses import EXIT_BROKE, EXIT_FAILED, EXIT_NOTHING_JUDGED, EXIT_OK
 from pytest_expedition.oracle.causes import NEEDS, find_causes
 from pytest_expedition.oracle.rules.base import best_told
 from pytest_expedition.protocol.requirements import CATALOGUE
@@ -27,10 +28,6 @@ WaiverState = Literal["used", "undecided", "unused", "not-needed", "expired"]
 passed, but may fail in another run; it passed, so it is not needed; its last day is over."""
 
 # The exit statuses of pytest.
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_ERROR: Final = 3
-EXIT_NOTHING_JUDGED: Final = 5
 
 
 @checked
@@ -241,7 +238,7 @@ def exit_status(results: Collection[Result], *, strict: bool, broke: bool = Fals
     """Return the exit status of a command that judged all of this, as pytest has them."""
     verdict = conclude(((x.requirement.level, x.outcome) for x in results), broke=broke)
     if verdict == "error":
-        return EXIT_ERROR
+        return EXIT_BROKE
     if any(is_failure(result, strict=strict) for result in results):
         return EXIT_FAILED
     judged = {result.outcome for result in results} & {"pass", "fail", "waived"}
