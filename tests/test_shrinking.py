@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,8 @@ from in_process import in_process
 
 from pytest_expedition import JobRecipe
 from pytest_expedition.fake.broken import BROKEN
+from pytest_expedition.oracle.rules import Finding
+from pytest_expedition.suite import search
 from pytest_expedition.suite.embedded import embedded_target
 from pytest_expedition.suite.plan import Act, JobPlan, Plan, plans
 from pytest_expedition.suite.run import run_contract, run_share
@@ -116,3 +120,21 @@ def test_of_a_fixed_plan_what_shows_the_fault_is_left(
         replayed = run_contract(target, plan=plan)
     failed = {each.requirement.id for each in replayed.results if each.outcome == "fail"}
     assert requirement in failed
+
+
+def test_a_plan_that_raises_a_suspicion_is_tried_with_polls_around_each_cancel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[Plan] = []
+    suspected = {"cancel.isolation": Finding(first_broken={1: 2.0})}
+    monkeypatch.setattr(search, "run_plan", lambda _, plan: tried.append(plan))
+    monkeypatch.setattr(search, "judge", lambda _: suspected)
+    with in_process(), embedded_target() as target:
+        run_share(target, profile="default", seed=1)
+    followed = [
+        replace(plan, framed=True) == after
+        for plan, after in itertools.pairwise(tried)
+        if not plan.framed
+    ]
+    assert len(followed) > search.SUSPICIONS
+    assert followed.index(False) == search.SUSPICIONS

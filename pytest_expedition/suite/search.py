@@ -45,6 +45,9 @@ real time: whenever a job ends the next begins, so that few places are empty."""
 SHRINKING_PLANS: Final = 60
 """How many plans of a run may be tried to make failing ones smaller."""
 
+SUSPICIONS: Final = 4
+"""How often at the most a plan that raised a suspicion is carried out once more."""
+
 ASKED_AGAIN: Final = 20
 """How many jobs at the most are asked for once more at the end, if waiting takes real time."""
 
@@ -96,6 +99,9 @@ class Search:
         self._ended: BaseException | None = None
         """What ended the run, other than a limit."""
         self._clock_begun = self.target.clock.now()
+        self._suspected: list[tuple[str, Plan]] = []
+        """Requirements that a plan may have shown broken, or something else did what was seen."""
+        self._suspicions: Counter[str] = Counter()
         self._shrunk: set[str] = set()
         """The requirements for which a smaller plan was looked for."""
         self._shrinking_plans = 0
@@ -196,6 +202,7 @@ class Search:
                 return
             try:
                 self._try(plan)
+                self._make_sure()
                 self._shrink()
             except BaseException as error:  # noqa: BLE001 - Hypothesis would try the plan again
                 self._ended = error
@@ -205,6 +212,13 @@ class Search:
         self._shrink()
         with contextlib.suppress(_Enough):
             search()
+
+    def _make_sure(self) -> None:
+        """Carry out plans that raised a suspicion once more, with polls around each cancel."""
+        while self._suspected:
+            name, plan = self._suspected.pop()
+            if name not in self.smallest:
+                self._shows_broken(name, replace(plan, framed=True))
 
     def _shrink(self) -> None:
         """Look for a smaller plan for each requirement that has newly shown broken."""
@@ -226,7 +240,9 @@ class Search:
         if not self._has_time_for(plan, for_many=SPARE_SECONDS):
             return False
         self._shrinking_plans += 1
-        return name in self._try(plan)
+        broken = self._try(plan)
+        self._make_sure()
+        return name in broken
 
     @property
     def _ends(self) -> bool:
@@ -273,6 +289,11 @@ class Search:
         plan = _as_far_as_carried_out(plan, self.executor.asked_for[asked_before:])
         findings = judge(self.history(self.client.exchanges[first:]))
         broken = [name for name, finding in findings.items() if finding.violations]
+        for name, finding in findings.items():
+            suspected = finding.first_broken and not (finding.violations or plan.framed)
+            if suspected and self._suspicions[name] < SUSPICIONS:
+                self._suspicions[name] += 1
+                self._suspected.append((name, plan))
         for name in broken:
             known = self.smallest.get(name)
             if known is None or plan.size < known[0].size:
