@@ -302,8 +302,8 @@ _ALL: Final = (
         "seconds.",
         source=CANCEL,
         unexercised="no running job that can be cancelled was cancelled, and then showed -1 or "
-        "was still running 5 s later (use a recipe whose jobs take ten seconds or "
-        "more)",
+        "was still running 5 s later (use a recipe whose jobs take thirty seconds "
+        "or more)",
         capability="cancellable",
     ),
     Requirement(

@@ -280,17 +280,24 @@ def run_lines(document: Document) -> list[str]:
     return [*_answer_lines(document), *_short_jobs(document)]
 
 
+LONG_ENOUGH: Final = 6 * CANCEL_GRACE
+"""How many seconds a job should take, so that a cancel in most of its life can be judged."""
+
+
 def _short_jobs(document: Document) -> list[str]:
     """Advise longer jobs, where a cancel may take longer to show than the jobs take."""
     seconds = document["longest_job"]
     outcomes = {entry["id"]: entry["outcome"] for entry in document["requirements"]}
     cancels = outcomes.get("cancel.minus-one", "not-tested") != "not-tested"
-    if document["target"]["embedded"] or not cancels or not 0 < seconds <= CANCEL_GRACE:
+    if document["target"]["embedded"] or not cancels or not 0 < seconds < LONG_ENOUGH:
         return []
+    grace = duration(CANCEL_GRACE)
+    ignored = "an ignored cancel"
+    if seconds > CANCEL_GRACE:
+        ignored = f"a cancel that is ignored in the last {grace} of a job"
     line = (
-        f"no job takes longer than {duration(seconds)}, and a cancel may take "
-        f"{duration(CANCEL_GRACE)} to show: an ignored cancel cannot be proven; choose recipes "
-        "whose jobs take ten seconds or more"
+        f"no job takes longer than {duration(seconds)}, and a cancel may take {grace} to show: "
+        f"{ignored} cannot be proven; choose recipes whose jobs take thirty seconds or more"
     )
     return [line]
 

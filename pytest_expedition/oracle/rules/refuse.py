@@ -68,8 +68,12 @@ def state(job: JobHistory) -> Iterator[Judgement]:
             yield from _stays_uncancelled(job, refused)
             continue
         if shown is None:
-            fault = REFUSED_NOT_FOUND if refused.not_found else REFUSED_WITHOUT_STATE
-            yield Violation(fault, refused, job=job.id, status=refused.status)
+            yield Violation(
+                REFUSED_NOT_FOUND if refused.not_found else REFUSED_WITHOUT_STATE,
+                refused,
+                job=job.id,
+                status=refused.status,
+            )
             continue
         if shown == CANCELLED:
             yield Violation(REFUSED_BUT_CANCELLED, refused, job=job.id)
