@@ -884,7 +884,9 @@ class TestRestarts:
         assert found.unanswered[None] > 0
         assert found.verdict == verdict
         assert bool(again) == (verdict == "conformant")
-        assert ("stopped answering" in found.reason) == (verdict == "error")
+        last = re.search(r"stopped answering: the last answer came (\S+) s after", found.reason)
+        assert (last is not None) == (verdict == "error")
+        assert last is None or down_from - 1 < float(last[1]) < down_from + 1
         assert bool(found.left_behind) == (verdict == "error")
         assert found.unconfirmed_creations == 0
 

@@ -31,13 +31,19 @@ class Availability:
         self._url = url
         self._application_answered = False
         self._lost_in_a_row = 0
+        self._last_answer = 0.0
+        """When the last answer arrived, whoever sent it."""
         self._silent: list[Exchange] = []
         """The last requests in a row that the application did not answer, without probes."""
 
     def note(self, exchanges: Sequence[Exchange]) -> None:
         """Learn from exchanges. Raises ``TargetUnusableError`` if the run is to end."""
         for exchange in exchanges:
-            self._lost_in_a_row = self._lost_in_a_row + 1 if exchange.status is None else 0
+            if exchange.status is None:
+                self._lost_in_a_row += 1
+            else:
+                self._lost_in_a_row = 0
+                self._last_answer = max(self._last_answer, exchange.received)
             if exchange.answered:
                 self._application_answered = True
                 self._silent = []
@@ -53,7 +59,8 @@ class Availability:
             raise does_not_answer(self._url, exchanges[0].lost)
         if self._lost_in_a_row >= LOST_IN_A_ROW:
             raise TargetUnusableError(
-                f"{self._url} stopped answering {exchanges[-1].sent:.1f} s after the start: "
+                f"{self._url} stopped answering: the last answer came {self._last_answer:.1f} s "
+                f"after the start, the next {self._lost_in_a_row} requests got none; the last one: "
                 f"{exchanges[-1].lost}"
             )
         lasted = self._silent[-1].sent - self._silent[0].sent if self._silent else 0.0
