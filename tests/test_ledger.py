@@ -148,6 +148,7 @@ def test_a_job_whose_id_is_a_text_of_digits_is_cancelled_all_the_same() -> None:
     story = Story().add("create", "POST", PATH, told, status=200)
     ledger = ledger_of(story)
     assert ledger.ids == ledger.unconfirmed_creations == []
+    assert ledger.jobs == 1
     assert ledger.left_behind == ledger.to_be_cancelled == ledger.running(story.now) == [1619]
     for exchange in story.poll(-1, job=1619).exchanges[1:]:
         ledger.enter(exchange, unsent=False)

@@ -59,6 +59,11 @@ class Ledger:
         self._at_once = limits.concurrent_jobs
 
     @property
+    def jobs(self) -> int:
+        """How many jobs are known by their ids, also by ids that are texts of digits."""
+        return len(self.dialects)
+
+    @property
     def creations_under_way(self) -> int:
         """How many creations were sent whose answer is not there yet."""
         return len(self._under_way)

@@ -206,7 +206,7 @@ def _found_out(
         started=started,
         seconds=seconds,
         requests=client.requests,
-        jobs=len(client.ledger.ids),
+        jobs=client.ledger.jobs,
         longest_job=search.executor.job_seconds,
         unanswered=history.unanswered,
         refused_creations=history.refused_creations,
