@@ -336,6 +336,10 @@ def _begin_trace(trace: Path) -> bool:
     return True
 
 
+_WITHOUT_SCHEME: Final = re.compile(r"[a-zA-Z0-9.-]+:[0-9]+(/.*)?|[0-9]+(\.[0-9]+){3}(/.*)?")
+"""A host and a port, or an IPv4 address, where a URL is wanted."""
+
+
 def _test(arguments: list[str]) -> int:
     """Run the contract suite in place of this process, so that pytest gets Ctrl-C itself."""
     suite = [sys.executable, "-m", "pytest", "--pyargs", "pytest_expedition.contract"]
@@ -345,7 +349,9 @@ def _test(arguments: list[str]) -> int:
     if "--expedition-url" not in options:
         url = next((each for each in arguments if each.startswith(("http://", "https://"))), None)
         if url is None and arguments and not arguments[0].startswith("-"):
-            url = arguments[0]  # pytest says what is wrong with it
+            url = arguments[0]
+        # Without http:// it is no URL, but pytest says what is wrong with it if it gets it as one.
+        url = url or next(filter(_WITHOUT_SCHEME.fullmatch, arguments), None)
         if url is not None:
             arguments.remove(url)
             suite += ["--expedition-url", url]

@@ -194,6 +194,27 @@ def test_a_target_file_may_name_the_instance(
     assert "--expedition-url" not in started
 
 
+@pytest.mark.parametrize("order", ["{url}", "-v {url}", "--expedition-profile smoke {url} -x"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:9811", "localhost:80/", "192.0.2.10", "a-b.example:1/x"]
+)
+def test_an_address_without_http_is_taken_for_the_url(
+    monkeypatch: pytest.MonkeyPatch, order: str, url: str
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr("os.execv", lambda _, command: started.extend(command))
+    monkeypatch.setattr("subprocess.call", lambda _: 0)
+    main(["test", *order.format(url=url).split()])
+    assert started[started.index("--expedition-url") + 1] == url
+    assert started.count(url) == 1
+
+
+def test_pytest_says_that_an_address_lacks_http(tmp_path: pathlib.Path) -> None:
+    done = the_suite(tmp_path, "127.0.0.1:9811")
+    assert done.returncode == 4
+    assert "url = '127.0.0.1:9811': must begin with http:// or https://" in done.stderr
+
+
 def test_the_help_of_client_says_how_often_to_poll(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["client", "--help"])
