@@ -255,7 +255,25 @@ def test_exit_status_and_summary(tmp_path: Path, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     (tmp_path / "idle.har").write_text('{"log": {"entries": []}}')
     assert main(["check", str(tmp_path / "idle.har")]) == 5
-    assert "0 jobs, 0 requests" in capsys.readouterr().out
+    assert "\nno server: 0 jobs, 0 requests, " in capsys.readouterr().out
+
+
+def test_creations_whose_answers_were_not_recorded_are_told_as_what_they_may_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = Story().create().poll(0.5).create(7)
+    story.add("other", "POST", "/api/v1/generate_api_key", {}).add("other", "GET", "/x.html", {})
+    path = as_har(tmp_path / "a.har", story)
+    recorded = json.loads(path.read_text())
+    for entry in recorded["log"]["entries"]:
+        entry["response"]["content"] = {"size": 100}
+    path.write_text(json.dumps(recorded))
+    main(["check", str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    unknown = "without an answer that can be judged"
+    assert f"{path}: 1 {unknown}: the body was not recorded" in lines
+    assert f"{path}: 2 requests {unknown} may have created jobs" in lines
+    assert "2 requests ignored: not part of the job API" in lines
 
 
 def test_a_trace_that_is_cut_off_is_judged_and_told(

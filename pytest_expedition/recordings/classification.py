@@ -67,12 +67,14 @@ class ForeignExchange:
 class Classified:
     """The exchanges of the job API with each server, by its address without ``/api/v1``.
 
-    ``passed_over`` is how many requests were not of the job API; ``secrets`` are the keys and
+    ``passed_over`` is how many requests were not of the job API, ``perhaps_creations`` how many
+    would be if their answers, which are not known, gave job ids; ``secrets`` are the keys and
     passwords that were seen, which no report may show.
     """
 
     servers: dict[str, list[Exchange]]
     passed_over: int
+    perhaps_creations: int = 0
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
@@ -150,7 +152,7 @@ def classify(
     counts as one without a key only if another to the same server shows one.
     """
     servers: dict[str, list[tuple[ForeignExchange, str]]] = defaultdict(list)
-    passed_over = 0
+    passed_over = perhaps_creations = 0
     secrets: dict[str, None] = {}
     for foreign in requests:
         where = _split(foreign.url)
@@ -166,7 +168,9 @@ def classify(
         for foreign, path in asked:
             exchange = _exchange(foreign, path, recipes)
             if exchange is None:
-                passed_over += 1
+                perhaps = bool(foreign.lost) and _may_create(foreign.method, path)
+                perhaps_creations += perhaps
+                passed_over += not perhaps
                 continue
             # If a key may have been sent unseen, an answer about a job is judged like any other.
             if (
@@ -178,7 +182,22 @@ def classify(
             of_jobs.append(exchange)
         if of_jobs:
             exchanges[server] = of_jobs
-    return Classified(servers=exchanges, passed_over=passed_over, secrets=tuple(secrets))
+    return Classified(
+        servers=exchanges,
+        passed_over=passed_over,
+        perhaps_creations=perhaps_creations,
+        secrets=tuple(secrets),
+    )
+
+
+def _may_create(method: str, path: str) -> bool:
+    """Whether a request creates a job if its answer gives the id of one."""
+    if path.partition("?")[0] in LOGINS:
+        return False
+    return purpose_of(method, path, _ANSWER_WITH_AN_ID, ok=True).kind == "create"
+
+
+_ANSWER_WITH_AN_ID: Final = b'{"success": true, "data": {"job_id": 1}}'
 
 
 def _exchange(seen: ForeignExchange, path: str, recipes: Sequence[JobRecipe]) -> Exchange | None:

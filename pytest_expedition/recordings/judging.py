@@ -104,6 +104,13 @@ def _unanswered(recording: Recording, classified: Classified) -> Iterator[str]:
     )
     for why, times in lost.items():
         yield f"{recording.name}: {times} without an answer that can be judged: {why}"
+    count = classified.perhaps_creations
+    if count:
+        requests = "request" if count == 1 else "requests"
+        yield (
+            f"{recording.name}: {count} {requests} without an answer that can be judged may have "
+            "created jobs"
+        )
 
 
 def judge_classified(classified: Classified, *, job_seconds: float, others_may_act: bool) -> Judged:
@@ -135,7 +142,7 @@ def record_of(
     dialect = spoken(judged.created_in, judged.dialects)
     results = decide_outcomes(judged.findings, offers={*offers, *_shown(judged)}, dialect=dialect)
     return RunRecord(
-        url=", ".join(judged.servers),
+        url=", ".join(judged.servers) or "no server",
         verify=verify,
         dialect=dialect,
         results=waive(results, waivers, today=started.date(), complete=False),
