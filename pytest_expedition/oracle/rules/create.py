@@ -98,7 +98,8 @@ def unique_id(by_id: list[list[Exchange]]) -> Iterator[Judgement]:
 
 NOT_VISIBLE: Final = Fault(
     "not-visible",
-    "The creation was answered with job {job}, but its status is HTTP {status} without that job.",
+    "Job {job} was created, but when its status was asked for, the answer (HTTP {status}) did not "
+    "show that job.",
 )
 
 
