@@ -56,7 +56,9 @@ def test_the_same_report_differs_in_nothing(
 ) -> None:
     status, lines = run(tmp_path, capsys, BAD, BAD)
     assert status == 0
-    assert lines[0].startswith("A: non-conformant, http://192.0.2.10, 2 jobs, 2026-03-01T12:00:00")
+    assert lines[0].startswith(
+        "A: non-conformant, http://192.0.2.10, dialect system, 2 jobs, 2026-03-01T12:00:00"
+    )
     assert lines[-1] == f"0 worse, 0 better, 0 other, {len(CATALOGUE)} the same"
 
 
@@ -72,6 +74,31 @@ def test_an_outcome_that_got_worse_is_shown_and_sets_the_exit_status(
         "status.monotonic  MUST   pass  fail          worse",
     ]
     assert lines[-2] == f"2 worse, 0 better, 0 other, {len(CATALOGUE) - 2} the same"
+
+
+def test_what_a_dialect_does_not_have_is_neither_worse_nor_better(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("create.initial-state", "status.identity", "status.bounds")
+    passed = {name.replace(".", "__").replace("-", "_"): "pass" for name in names}
+    in_system = with_outcome(GOOD, **passed)
+    in_msg = with_outcome(in_system, **dict.fromkeys(passed, "not-tested"))
+    in_msg["target"]["dialect"] = "msg"
+    expected = {"create.initial-state": "other", "status.identity": "other"}
+    changes = {x.id: x.change for x in compare(in_system, in_msg)}
+    assert changes == {**expected, "status.bounds": "worse"}
+    changes = {x.id: x.change for x in compare(in_msg, in_system)}
+    assert changes == {**expected, "status.bounds": "better"}
+    in_msg = with_outcome(in_msg, status__bounds="pass", create__initial_state="error")
+    assert {x.id: x.change for x in compare(in_system, in_msg)} == {
+        "create.initial-state": "worse",
+        "status.identity": "other",
+    }
+    status, lines = run(
+        tmp_path, capsys, in_system, with_outcome(in_msg, create__initial_state="pass")
+    )
+    assert status == 0
+    assert "dialect msg, 1 job" in lines[1]
 
 
 def test_what_may_differ_by_chance_is_no_failure(

@@ -29,13 +29,18 @@ class Difference:
     level: str
     before: str
     after: str
+    by_dialect: bool = False
+    """Whether it was not tested because the dialect of that instance does not have it."""
 
     @property
     def change(self) -> Change:
         """Whether the second outcome is better or worse than the first.
 
-        A SHOULD that was not tested counts as a pass: whether a run exercises it is chance.
+        A SHOULD that was not tested counts as a pass: whether a run exercises it is chance. Where a
+        dialect does not have what the requirement is about, the two cannot be compared.
         """
+        if self.by_dialect:
+            return "other"
         untested = RANKS["not-tested" if self.level == "MUST" else "pass"]
         ranks = {**RANKS, "not-tested": untested, "inconclusive": untested}
         before, after = (ranks.get(outcome, untested) for outcome in (self.before, self.after))
@@ -55,10 +60,22 @@ def compare(before: Document, after: Document) -> list[Difference]:
             level=(other.get(name) or one[name])["level"],
             before=one[name]["outcome"] if name in one else ABSENT,
             after=other[name]["outcome"] if name in other else ABSENT,
+            by_dialect=_is_not_in_dialect(name, before) or _is_not_in_dialect(name, after),
         )
         for name in names
     ]
     return [each for each in differences if each.before != each.after]
+
+
+def _is_not_in_dialect(name: str, report: Document) -> bool:
+    """Whether a requirement was not tested because of the dialect that the instance speaks."""
+    outcome = next((x["outcome"] for x in report["requirements"] if x["id"] == name), ABSENT)
+    known = CATALOGUE.get(name)
+    return (
+        outcome == "not-tested"
+        and known is not None
+        and not known.is_about(report["target"]["dialect"])
+    )
 
 
 def comparison_lines(before: Document, after: Document, differences: list[Difference]) -> list[str]:
@@ -84,7 +101,8 @@ def comparison_lines(before: Document, after: Document, differences: list[Differ
 
 def _title(name: str, report: Document) -> str:
     tool, target = report["tool"], report["target"]
+    dialect = f"dialect {target['dialect']}, " if target["dialect"] else ""
     return printable(
-        f"{name}: {report['verdict']}, {target['url']}, {plural(report['jobs'], 'job')}, "
+        f"{name}: {report['verdict']}, {target['url']}, {dialect}{plural(report['jobs'], 'job')}, "
         f"{report['started']}, {tool['name']} {tool['version']}"
     )
