@@ -260,6 +260,43 @@ def test_a_second_signal_leaves_the_jobs_and_names_them(
     assert "left behind, not seen to have ended: job" in output
 
 
+INTERRUPTED_AGAIN = """
+import os
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt():
+    print("pytest ends", flush=True)
+    os.kill(os.getpid(), {number})
+"""
+"""A conftest that lets a signal arrive once the run has cleaned up, while pytest ends."""
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
+@pytest.mark.parametrize(
+    ("jobs", "told"),
+    [
+        (CANCELLABLE, r"no job is left behind"),
+        (REFUSING, r"left behind, not seen to have ended: jobs? 16[0-9, ]+"),
+    ],
+)
+def test_a_signal_after_the_clean_up_ends_at_once_in_one_line(
+    start: Callable[..., Run], tmp_path: Path, number: signal.Signals, jobs: str, told: str
+) -> None:
+    (tmp_path / "conftest.py").write_text(INTERRUPTED_AGAIN.format(number=int(number)))
+    run = start("--confcutdir=.", "-p", "conftest", jobs=jobs)
+    run.until_jobs_run()
+    run.process.send_signal(signal.SIGINT)
+    status, output, document = run.end()
+    assert status == pytest.ExitCode.INTERRUPTED
+    assert document["reason"] == "interrupted by Ctrl-C"
+    last = output.rpartition("pytest ends\n")[2].strip()
+    assert re.fullmatch(f"interrupted again, so it ends at once; {told}", last)
+    assert "Traceback" not in output
+
+
 def test_an_instance_that_hangs_is_waited_for_as_long_as_for_one_answer(
     start: Callable[..., Run], server: ExpeditionServer, instance: Hanging
 ) -> None:

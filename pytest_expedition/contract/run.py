@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ import pytest
 
 from pytest_expedition import signals
 from pytest_expedition.recordings.trace import Recorder
+from pytest_expedition.report.document import run_entry
 from pytest_expedition.report.messages import left_behind
 from pytest_expedition.session.results import (
     ContractFound,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.oracle.history import Exchange
     from pytest_expedition.oracle.record import RunRecord
-    from pytest_expedition.report.entries import RequirementEntry
+    from pytest_expedition.report.entries import RequirementEntry, RunEntry
     from pytest_expedition.suite.clock import SuiteClock
     from pytest_expedition.suite.plan import Replay
     from pytest_expedition.suite.run import Progress
@@ -94,7 +96,10 @@ def judge_target(target: Target, request: pytest.FixtureRequest) -> RunRecord:
         with _signals_end_the_run() as arrived:
             return merge(target, _all_shares(count, share, request))
     except RunEndedEarly as ended:
-        return _end(merge(target, [ended.share]), ended.cause, config)
+        record = merge(target, [ended.share])
+        if isinstance(ended.cause, KeyboardInterrupt) and not workers(config):
+            _let_signals_end_at_once(_what_is_left(run_entry(record)), config)
+        return _end(record, ended.cause, config)
     finally:
         progress.clear()
         trace.close()
@@ -120,11 +125,36 @@ def _end(record: RunRecord, cause: BaseException, config: pytest.Config) -> RunR
     if not workers(config):
         session_report(config).write_ended_run(judged)
     if isinstance(cause, KeyboardInterrupt):
-        left = left_behind(judged["run"]) or "no job is left behind"
-        pytest.exit(f"{record.reason}; {left}", returncode=pytest.ExitCode.INTERRUPTED)
+        said = f"{record.reason}; {_what_is_left(judged['run'])}"
+        raise pytest.exit.Exception(said, pytest.ExitCode.INTERRUPTED) from None
     if isinstance(cause, pytest.fail.Exception):
         return record
     raise cause
+
+
+def _what_is_left(run: RunEntry) -> str:
+    return left_behind(run) or "no job is left behind"
+
+
+def _let_signals_end_at_once(left: str, config: pytest.Config) -> None:
+    """Let a further signal end the process at once, and say what is left, until the session ends.
+
+    The clean-up is over then. Pytest, which ends already, would tell the signal as a traceback.
+    """
+
+    def end(*_: object) -> None:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        with contextlib.suppress(Exception):  # what it interrupts may be writing, too
+            if capture is not None:
+                capture.suspend(in_=True)
+            sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            os.write(2, f"\ninterrupted again, so it ends at once; {left}\n".encode())
+        os._exit(pytest.ExitCode.INTERRUPTED)
+
+    handlers = contextlib.ExitStack()
+    handlers.enter_context(signals.handled(end, "SIGINT", "SIGTERM", "SIGHUP"))
+    config.add_cleanup(handlers.close)
 
 
 def _tell_of_clean_up(progress: _ProgressLine, target: Target, why: str) -> None:
@@ -287,7 +317,7 @@ def entries_told(session: pytest.Session) -> list[RequirementEntry]:
 
 def judged_run(record: RunRecord, config: pytest.Config) -> JudgedRun:
     """Return what the report says of a run."""
-    from pytest_expedition.report.document import requirement_entry, run_entry
+    from pytest_expedition.report.document import requirement_entry
 
     entries = [requirement_entry(record, result) for result in record.results]
     for entry in entries:
