@@ -2810,7 +2810,7 @@ class TestWhatIsMissing:
         story = Story().create(state=1, cancellable=True).cancel(1)
         told = CATALOGUE["cancel.minus-one"].unexercised
         assert missing(story, "cancel.minus-one") == told
-        assert told.endswith("(use a recipe whose jobs take ten seconds or more)")
+        assert "(use a recipe whose jobs take " in told
 
 
 def broken_in(story: Story, *, others_may_act: bool = False) -> set[str]:
