@@ -468,6 +468,16 @@ def test_the_commands_create_and_cancel_the_jobs_that_came_in_between() -> None:
     ]
 
 
+def test_the_commands_create_the_job_that_a_wrong_answer_is_about() -> None:
+    answer = envelope({"system": {"jobs": job_fields(1620, 0.2)}})
+    story = Story().create().create(1620).answer_poll(answer).create(1621)
+    assert commands(document_of(story), "status.identity") == [
+        "POST project/1/import",
+        "POST project/1/import",
+        "GET job/status/$JOB",
+    ]
+
+
 def test_of_many_jobs_that_came_in_between_a_story_tells_the_last() -> None:
     story = Story().create().poll(0.8)
     for number in range(1, 10):

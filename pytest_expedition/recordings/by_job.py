@@ -188,7 +188,10 @@ class _Judge:
     ) -> Violation:
         """Give a violation the history of the jobs that it is about."""
         known = {x.position: x for x in violation.proof if x.kind != "agent"}
-        for job in {str(id_of(exchange)) for exchange in violation.proof}:
+        unknown = (
+            {"None"} if any(id_of(exchange) is None for exchange in violation.proof) else set()
+        )
+        for job in {*map(str, violation.jobs), *unknown}:
             of_job = _read(database.execute(_ONE_JOB, (self.number, job)))
             known |= {x.position: x for x in of_job if job != "None" or x.position in known}
         proof = [x if x.kind == "agent" else known[x.position] for x in violation.proof]

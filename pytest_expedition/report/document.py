@@ -232,9 +232,9 @@ def _story(result: Result) -> list[Exchange]:
     proof, history = result.violation.proof, result.violation.history
     end = max(exchange.sent for exchange in proof)
     context = _meanwhile(result.violation)
-    about = (*proof, *context)
-    for job_id in {exchange.job_id for exchange in about if exchange.job_id is not None}:
-        context += history.creations_by_id.get(job_id, ())
+    others = {exchange.job_id for exchange in context if exchange.job_id is not None}
+    for job_id in result.violation.jobs | others:
+        context += [x for x in history.creations_by_id.get(job_id, ()) if x.sent < end]
         job = history.jobs.get(job_id)
         context += [cancel for cancel in job.attempts if cancel.sent < end] if job else ()
     return sorted({*context, *proof}, key=lambda exchange: exchange.sent)

@@ -71,6 +71,12 @@ class Violation:
         self.facts = facts
 
     @property
+    def jobs(self) -> set[int]:
+        """The ids of the jobs that a proof is about: given out, asked for, or told by an answer."""
+        told = {x.answer.job_id for x in self.proof if type(x.answer.job_id) is int}
+        return told.union(job_id for x in self.proof if (job_id := id_of(x)) is not None)
+
+    @property
     def last_change(self) -> tuple[Exchange, Exchange] | None:
         """The first answer with what a proof that compares answers shows at last, and that before.
 
