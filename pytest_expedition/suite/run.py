@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hypothesis import settings
 
 from pytest_expedition.oracle.rules import judge
+from pytest_expedition.oracle.rules.base import ended_with_its_creation
 from pytest_expedition.oracle.situations import exercised
 from pytest_expedition.suite.client import Client
 from pytest_expedition.suite.errors import TargetUnusableError
@@ -23,7 +24,7 @@ from pytest_expedition.suite.share import Share, merge
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from pytest_expedition.oracle.history import Exchange
+    from pytest_expedition.oracle.history import Exchange, History
     from pytest_expedition.oracle.record import RunRecord
     from pytest_expedition.suite.plan import Plan
     from pytest_expedition.suite.profile import ProfileName
@@ -207,7 +208,7 @@ def _found_out(
         seconds=seconds,
         requests=client.requests,
         jobs=client.ledger.jobs,
-        longest_job=search.executor.job_seconds,
+        longest_job=0.0 if _no_job_was_reached(history) else search.executor.job_seconds,
         unanswered=history.unanswered,
         refused_creations=history.refused_creations,
         proxy=client.proxy,
@@ -217,6 +218,12 @@ def _found_out(
         unconfirmed_ids=leftovers.unconfirmed_ids,
         secrets=client.secrets,
     )
+
+
+def _no_job_was_reached(history: History) -> bool:
+    """Whether each creation was answered only when its job had ended: no job may be long enough."""
+    jobs = history.jobs.values()
+    return bool(jobs) and all(any(ended_with_its_creation(job)) for job in jobs)
 
 
 def _why_no_more(limit: str, profile: ProfileName, *, alone: bool) -> str:
