@@ -25,17 +25,20 @@ from pytest_expedition.exit_statuses import (
     EXIT_MISTAKE,
     EXIT_USAGE,
 )
-from pytest_expedition.fake.dialects import DIALECTS
 from pytest_expedition.user_files import find_replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pytest_expedition.fake.dialects import DialectName
     from pytest_expedition.fake.http import Handled
     from pytest_expedition.fake.instance import Instance
     from pytest_expedition.fake.server import ExpeditionServer
     from pytest_expedition.recordings.judging import Recorded
     from pytest_expedition.report.entries import Document
+
+DIALECTS: Final[tuple[DialectName, ...]] = ("system", "msg", "data", "mixed")
+"""The dialects of the fake, which is imported only by the commands that run it."""
 
 KEPT_REQUESTS = 10_000
 """How many requests `serve` keeps in memory."""
