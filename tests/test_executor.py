@@ -15,7 +15,7 @@ from pytest_expedition.suite.client import Client
 from pytest_expedition.suite.clock import SkippingClock
 from pytest_expedition.suite.errors import LimitReachedError, TargetUnusableError
 from pytest_expedition.suite.executor import POLLS_AFTER_THE_END, Executor
-from pytest_expedition.suite.plan import AT_THE_END, Act, JobPlan, Plan
+from pytest_expedition.suite.plan import AT_ONCE, AT_THE_END, Act, JobPlan, Plan
 from pytest_expedition.suite.probes import run_plan
 
 if TYPE_CHECKING:
@@ -175,6 +175,19 @@ def test_a_job_waits_until_the_first_is_far_enough(
     first, second = (job.created for job in expedition_server.jobs)
     assert first == 0
     assert 5 <= second < 7
+
+
+def test_jobs_that_are_cancelled_at_once_are_not_polled_before_by_each_other(
+    make_target: Any,
+) -> None:
+    at_once = JobPlan(recipe="export", acts=(Act(progress=AT_ONCE, requests=("cancel",)),))
+    with Client(make_target()) as client:
+        exchanges = run(client, plan_of(JobPlan(recipe="import"), at_once, at_once, framed=True))
+    kinds: dict[int | None, list[str]] = {}
+    for each in exchanges:
+        if each.kind != "create":
+            kinds.setdefault(each.job_id, []).append(each.kind)
+    assert sorted(asked[0] for asked in kinds.values()) == ["cancel", "cancel", "status"]
 
 
 def test_a_slow_job_is_asked_for_less_often(

@@ -110,7 +110,9 @@ class RunningJob:
     @property
     def is_asked_first(self) -> bool:
         """Whether the first request about it is still to come, and is one of an act."""
-        return not self.asked and bool(self.acts) and self.acts[0].progress == AT_ONCE
+        # By the plan: its act may be among the requests of this round that are still to be sent.
+        acts = self.plan.acts
+        return not self.asked and bool(acts) and acts[0].progress == AT_ONCE
 
     @property
     def wakes(self) -> float:
