@@ -90,6 +90,13 @@ def test_the_recipe_says_what_is_sent(
     assert (creations[1].path, creations[1].query) == (EXPORT.path, "dry=1")
 
 
+def test_the_query_of_a_recipe_follows_the_one_in_its_path(make_target: Any) -> None:
+    both = JobRecipe(name="both", path="/api/v1/projects/1/export?dry=1", query={"force": "no"})
+    with Client(make_target(jobs=(both,))) as client:
+        exchanges = run(client, one(recipe="both"))
+    assert exchanges[0].path == "/api/v1/projects/1/export?dry=1&force=no"
+
+
 def test_acts_wait_for_their_progress(make_target: Any) -> None:
     plan = one(
         Act(progress=0.0, requests=("poll", "poll")),

@@ -299,7 +299,8 @@ class Client:
     def creation(self, name: str, probe: Probe = "") -> Call:
         """Make the request of a recipe."""
         recipe = self._recipes[name]
-        query = f"?{urlencode(recipe.query)}" if recipe.query else ""
+        joint = "&" if "?" in recipe.path else "?"
+        query = f"{joint}{urlencode(recipe.query)}" if recipe.query else ""
         method, path = listed("creation", method=recipe.method, path=recipe.path + query)
         return Call(
             kind="create",
