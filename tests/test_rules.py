@@ -1015,11 +1015,14 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .cancel(0.6, fields={"TasksMsg": ["60 % done"]}),
         ["refused-silently"],
     ),
-    (
-        "refuse.state",
-        "the cancel does not find the job, which runs",
-        refusing().answer_cancel(error(), status=404).poll(0.6),
-        ["refused-not-found"],
+    *(
+        (
+            "refuse.state",
+            f"the cancel does not find the job, which runs: HTTP {status}",
+            refusing().answer_cancel(error(), status=status).poll(0.6),
+            ["refused-not-found"],
+        )
+        for status in (404, 410)
     ),
     # The promise refuse.continues:
     ("refuse.continues", "reaches 1", refusing().cancel(0.6).poll(0.7).poll(1), "kept"),
@@ -1035,6 +1038,23 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "refuse.continues",
         "reset by the cancel that was answered first",
         refusing().cancel(0.6, at=5, until=9).cancel(0.6, at=6, until=7).poll(0.2, at=8),
+        ["refused-reset"],
+    ),
+    (
+        "refuse.continues",
+        "reset while the next cancel has no answer yet",
+        refusing().cancel(0.6, at=5, until=6).cancel(0.6, at=7, until=12).poll(0.2, at=8, until=9),
+        ["refused-reset"],
+    ),
+    (
+        "refuse.continues",
+        "reset by the second cancel, while the third has no answer yet",
+        refusing()
+        .cancel(0.6, at=5, until=6)
+        .poll(0.7, at=6.5, until=6.6)
+        .cancel(0.7, at=7, until=8)
+        .cancel(0.7, at=9, until=14)
+        .poll(0.65, at=10, until=11),
         ["refused-reset"],
     ),
     (
@@ -1951,6 +1971,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         PLAIN,
         "as broken as with it right after",
         plainly(MISSING_STATE).answer_poll(MISSING_STATE).poll(0.7),
+        "not exercised",
+    ),
+    (
+        PLAIN,
+        "of two requests, the last one counts",
+        plainly(PAGE, after=plainly(PAGE).poll(0.6).answer_poll(MISSING_STATE)),
         "not exercised",
     ),
     (
