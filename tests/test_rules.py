@@ -2713,6 +2713,16 @@ def test_the_dialect_of_a_history_is_that_of_its_creations(story: Story, dialect
     assert story.history().dialect == dialect
 
 
+def test_a_cancel_long_before_a_job_stands_still_is_not_told() -> None:
+    story = Story().create().create(OTHER).cancel(-1, job=OTHER).poll(0.2).poll(0.4).poll(0.4)
+    assert verdict_on(story.poll(0.4, at=70), "status.completes") == ["stands-still"]
+
+
+def test_a_creation_that_is_answered_at_once_is_no_reason_though_its_job_has_ended() -> None:
+    story = Story().create(cancellable=True, at=5).poll(1)
+    assert list(RULES["cancel.minus-one"](story.history())) == []
+
+
 def test_a_job_that_no_other_disturbs_is_judged_once() -> None:
     story = running().create(OTHER).cancel(0, job=OTHER).poll(0.6).cancel(0, job=OTHER).poll(0.7)
     assert list(RULES["cancel.isolation"](story.history())) == [KEPT]
