@@ -303,6 +303,18 @@ class Impatient(Client):
     polls = 3
 
 
+@broken("agent-started-late", "is-patient")
+class CancelsWhatTakesLong(Impatient):
+    """It cancels the job that it gives up, so the job does not go on."""
+
+    def wait(self, job_id: Any) -> str:
+        try:
+            return super().wait(job_id)
+        except GaveUp:
+            self.cancel(job_id)
+            raise
+
+
 @broken("agent-stopped", "polls-not-for-ever")
 class PollsForEver(Client):
     polls = 10**9

@@ -230,6 +230,30 @@ def test_a_client_may_cancel_a_job_that_it_gives_up() -> None:
     assert broken(transcript(*asked, said="cancelled")) == {"cancels-when-told"}
 
 
+def test_a_client_that_cancels_a_job_which_it_gives_up_too_early_is_impatient() -> None:
+    asked: tuple[Asked, ...] = (CREATED, *polls(0, 0), (599.0, "cancel", -1.0))
+    judged = transcript(*asked, said="gave-up")
+    assert broken(judged) == {"is-patient"}
+    (failed,) = [each for each in judge_transcript(judged) if each.outcome == "fail"]
+    assert failed.violation is not None
+    assert client_fault(failed.violation) == (
+        "After 599 s, while the job was still under way, it said gave-up."
+    )
+    asked = (CREATED, *polls(0, 0), (600.0, "cancel", -1.0))
+    assert not broken(transcript(*asked, said="gave-up"))
+
+
+def test_a_client_that_gives_up_a_job_after_an_outage_and_cancels_it_is_not_impatient() -> None:
+    asked: tuple[Asked, ...] = (CREATED, *polls(0, LOST), (30.0, "cancel", -1.0))
+    assert "is-patient" not in broken(transcript(*asked, said="gave-up"))
+
+
+def test_a_client_that_was_told_to_cancel_is_not_impatient() -> None:
+    asked: tuple[Asked, ...] = (CREATED, *polls(0, 0), (30.0, "cancel", -1.0))
+    judged = transcript(*asked, said="gave-up", told_to_cancel=True)
+    assert "is-patient" not in broken(judged)
+
+
 def test_ten_polls_in_two_seconds_are_none_too_many() -> None:
     states = [0.5] * 9 + [1]
     assert not broken(transcript(CREATED, *polls(*states, every=0.25), said="finished"))

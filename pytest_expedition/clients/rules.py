@@ -341,11 +341,14 @@ def is_patient(transcript: Transcript) -> Iterator[Judgement]:
     """It waits at least ten minutes for a job that runs."""
     for run in transcript.runs:
         gave_up = "gave-up" in run.said.words and not run.said.stumbled
-        if run.end is None and gave_up and run.last and run.job_id and not run.last.outage:
-            waited = _waited(run)
+        cancel = None if transcript.told_to_cancel else _first_cancel_of_a_running_job(run)
+        last = run.last if cancel is None else run.steps[run.steps.index(cancel) - 1]
+        runs_on = run.end is None or cancel is not None  # but for the client itself
+        if runs_on and gave_up and last and run.job_id and not last.outage:
+            waited = (run.done if cancel is None else cancel.at) - run.steps[0].at
             if waited < PATIENCE:
                 seconds = round(waited / transcript.pace, 3)
-                yield Violation(IMPATIENT, run.last.exchange, seconds=seconds, how=run.said.how)
+                yield Violation(IMPATIENT, last.exchange, seconds=seconds, how=run.said.how)
                 continue
         patient_enough = LONG if run.end is not None else PATIENCE
         if run.steps and run.said.words and _waited(run) >= patient_enough:
@@ -426,11 +429,15 @@ def cancels_only_when_told(transcript: Transcript) -> Iterator[Judgement]:
     if transcript.told_to_cancel:
         return
     for run in transcript.runs:
-        unasked = [step for step in run.cancels if not _over(run, step)]
-        if unasked and "gave-up" not in run.said.words:
-            yield Violation(CANCELLED_UNASKED, unasked[0].exchange)
-        elif transcript.can_cancel and not unasked:
+        unasked = _first_cancel_of_a_running_job(run)
+        if unasked is not None and "gave-up" not in run.said.words:
+            yield Violation(CANCELLED_UNASKED, unasked.exchange)
+        elif transcript.can_cancel and unasked is None:
             yield KEPT
+
+
+def _first_cancel_of_a_running_job(run: Run) -> Step | None:
+    return next((step for step in run.cancels if not _over(run, step)), None)
 
 
 def _over(run: Run, step: Step) -> bool:
