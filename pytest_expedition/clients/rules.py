@@ -343,7 +343,7 @@ def is_patient(transcript: Transcript) -> Iterator[Judgement]:
         gave_up = "gave-up" in run.said.words and not run.said.stumbled
         cancel = None if transcript.told_to_cancel else _first_cancel_of_a_running_job(run)
         last = run.last if cancel is None else run.steps[run.steps.index(cancel) - 1]
-        runs_on = run.end is None or cancel is not None  # but for the client itself
+        runs_on = run.end is None or cancel is not None  # only its own cancel ended it
         if runs_on and gave_up and last and run.job_id and not last.outage:
             waited = (run.done if cancel is None else cancel.at) - run.steps[0].at
             if waited < PATIENCE:

@@ -245,7 +245,7 @@ _ALL: Final = (
         basis="stated",
         text="Only a job for which a cancel was sent shows -1.",
         source=CANCEL,
-        unexercised="no answer carried the state of a job that nobody could have cancelled by then",
+        unexercised="no answer showed the state of a job before a cancel of it may have been sent",
     ),
     Requirement(
         id="status.message-agrees",

@@ -219,7 +219,7 @@ def _installed(*modules: str) -> Callable[[bytes], bytes]:
 
 
 _PIECE: Final = 16
-"""How many bytes are decompressed at once: few, since each may stand for megabytes."""
+"""How many bytes are decompressed at a time: a few bytes can decompress to megabytes."""
 
 
 def _by_brotli(module: Any, pieces: Iterator[bytes]) -> Iterator[bytes]:

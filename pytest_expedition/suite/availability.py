@@ -32,7 +32,7 @@ class Availability:
         self._application_answered = False
         self._lost_in_a_row = 0
         self._last_answer = 0.0
-        """When the last answer arrived, whoever sent it."""
+        """When the last answer arrived, from the application or not."""
         self._silent: list[Exchange] = []
         """The last requests in a row that the application did not answer, without probes."""
 

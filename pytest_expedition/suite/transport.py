@@ -186,7 +186,7 @@ def _decoded(body: bytes, encoding: str) -> bytes:
 
 
 def _unzipped(packed: bytes, window: int) -> bytes:
-    """Unzip all members, up to ``MOST_BYTES``: little input may stand for gigabytes.
+    """Unzip all members, up to ``MOST_BYTES``: a few bytes can unzip to gigabytes.
 
     Bytes that follow the end, and are not another member, are ignored: so do the common clients.
     """

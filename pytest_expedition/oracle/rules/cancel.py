@@ -96,9 +96,9 @@ CANCEL_NOT_FOUND: Final = Fault(
 @job_rule("cancel.minus-one")
 def minus_one(job: JobHistory) -> Iterator[Judgement]:
     """Cancelling a running job that can be cancelled brings its state to -1 within five seconds."""
-    cancels = _cancels_while_running(job)
     if job.cancellable is not True:
         return
+    cancels = _cancels_while_running(job)
     if not cancels:
         yield from ended_with_its_creation(job)
         return
@@ -107,7 +107,7 @@ def minus_one(job: JobHistory) -> Iterator[Judgement]:
         if not last.before(poll) or job.ended_before(poll) or poll.shows_the_end:
             continue
         if poll.gone and not job.may_be_gone(poll):
-            yield Suspicion(job.id, last.sent)  # as early as that
+            yield Suspicion(job.id, last.sent)  # broken from the cancel on
             yield Violation(CANCELLED_AWAY, last, poll, job=job.id, status=poll.status)
             return
         late = last.received + CANCEL_GRACE < poll.sent
