@@ -334,6 +334,54 @@ def test_the_place_is_told_though_a_second_interrupt_came_outside_the_client() -
     assert place_of(second).startswith(" at test_client_time.py:")
 
 
+def test_it_is_ended_where_the_first_error_is_lost_in_a_destructor(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python catches what is raised in a destructor, and warns of it."""
+    monkeypatch.setattr(guard, "STILL_SECONDS", 0.2)
+    monkeypatch.setattr(guard, "AGAIN_SECONDS", 0.1)
+    left = []
+
+    class Resource:
+        def __del__(self) -> None:
+            try:
+                while True:
+                    really_sleep(0.01)
+            finally:
+                left.append(self)
+
+    def wait(_: Any) -> None:
+        Resource()
+        while True:
+            really_sleep(0.01)
+
+    functions = ClientFunctions(start=Client(harness).start, wait=wait)
+    hook = sys.unraisablehook
+    with pytest.raises(ClockStandsStill, match="`wait` sent no requests"):
+        harness.run(Situation(), functions)
+    assert left
+    assert sys.unraisablehook is hook
+
+
+def test_other_errors_that_python_catches_are_still_told(
+    harness: Harness, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda error: told.append(error.exc_type))
+
+    class Resource:
+        def __del__(self) -> None:
+            raise ZeroDivisionError
+
+    def wait(job_id: Any) -> str:
+        Resource()
+        return client.wait(job_id)
+
+    functions = ClientFunctions(start=client.start, wait=wait)
+    assert not broken(harness.run(SCENARIOS["ordinary"].situation, functions))
+    assert told == [ZeroDivisionError]
+
+
 def test_an_async_client_that_sleeps_by_another_clock_is_told_so(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ class Guard:
         self._raised_in: set[int] = set()
         """The threads that were told to raise an error; some may not have done it yet."""
         self._handler: Any = None
+        self._hook = sys.unraisablehook
         self._watcher: threading.Thread | None = None
         self._over = threading.Lock()
 
@@ -146,6 +147,8 @@ class Guard:
         self._interrupts, self._interrupted_at = 0, 0.0
         self._asked_before = len(self._server.instance.requests)
         self._call = call
+        self._hook = sys.unraisablehook
+        sys.unraisablehook = self._on_unraisable
         if threading.current_thread() is threading.main_thread() and _SIGNAL:
             self._handler = signal.signal(_SIGNAL, self._on_signal)
         self._thread = threading.current_thread()
@@ -169,6 +172,14 @@ class Guard:
         if self._handler is not None:
             signal.signal(_SIGNAL, self._handler)
             self._handler = None
+        if sys.unraisablehook == self._on_unraisable:
+            sys.unraisablehook = self._hook
+
+    def _on_unraisable(self, lost: sys.UnraisableHookArgs) -> None:
+        # An interrupt that arrives in a destructor or a callback of the garbage collector goes no
+        # further. The next one comes soon.
+        if lost.exc_type is not ClientNeverEnds:
+            self._hook(lost)
 
     async def wait_for(self, awaitable: Awaitable[Any]) -> Any:
         """Await what an async client returned, as a task that can be cancelled."""
