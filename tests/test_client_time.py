@@ -14,9 +14,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from clients import Asynchronous, Client, content
 
@@ -297,6 +299,54 @@ def test_clients_that_run_at_the_same_time_are_told_apart(
         finally:
             over.set()
             thread.join()
+
+
+@pytest.fixture(params=["concurrent.futures", "multiprocessing", "trio", "anyio"])
+def run_in_worker(
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[Callable[[], object]], object]]:
+    if request.param == "concurrent.futures":
+        with ThreadPoolExecutor(1) as executor:
+            yield lambda work: executor.submit(work).result()
+    elif request.param == "multiprocessing":
+        with ThreadPool(1) as pool:
+            yield pool.apply
+    elif request.param == "trio":
+        trio = pytest.importorskip("trio")
+        yield lambda work: trio.run(trio.to_thread.run_sync, work)
+    else:
+        with anyio.from_thread.start_blocking_portal() as portal:
+            yield lambda work: portal.call(anyio.to_thread.run_sync, work)
+
+
+def test_a_worker_is_ended_that_did_other_work_before_the_scenario(
+    run_in_worker: Callable[[Callable[[], object]], object],
+    expedition_server: ExpeditionServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "STILL_SECONDS", 0.2)
+    monkeypatch.setattr(guard, "AGAIN_SECONDS", 0.1)
+    workers: list[threading.Thread] = []
+    ended: list[threading.Thread] = []
+
+    def go_on() -> None:
+        workers.append(threading.current_thread())
+        try:
+            while real_time.now() < until:
+                really_sleep(0.01)
+        except ClientNeverEnds:
+            ended.append(threading.current_thread())
+            raise
+
+    until = 0.0
+    run_in_worker(go_on)
+    harness = Harness(expedition_server)
+    until = real_time.now() + 30
+    functions = ClientFunctions(start=Client(harness).start, wait=lambda _: run_in_worker(go_on))
+    with pytest.raises(ClockStandsStill, match="`wait` sent no requests"):
+        harness.run(Situation(), functions)
+    assert ended == workers[1:]
+    assert workers == ended * 2
 
 
 def test_a_thread_of_a_client_is_ended_as_soon_as_it_returns_to_python(

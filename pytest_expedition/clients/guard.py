@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pytest_expedition import real_time
-from pytest_expedition.clients.virtual_time import frames_of_threads
+from pytest_expedition.clients.virtual_time import frames_of_threads, idle_workers
 from pytest_expedition.fake.situation import LONGEST
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Guard:
         self.place = ""
         self.complaint = ""
         self._server = server
-        self._others = frozenset(threading.enumerate())
+        self._others = frozenset(threading.enumerate()) - idle_workers()
+        """The threads that are not the client's. A worker without work may get some of it."""
         self._lock = threading.Condition()
         """Notified when the client was interrupted."""
         self._call = ""
@@ -101,7 +102,6 @@ class Guard:
         self._raised_in: set[int] = set()
         """The threads that were told to raise an error; some may not have done it yet."""
         self._handler: Any = None
-        self._hook = sys.unraisablehook
         self._watcher: threading.Thread | None = None
         self._over = threading.Lock()
 
@@ -127,14 +127,16 @@ class Guard:
         return f"{self.complaint}{self.place}.\n{WAYS_OUT}"
 
     def threads(self) -> list[threading.Thread]:
-        """Return the threads of the client: the one it was called in, and all that are new."""
+        """Return the threads of the client: the one it was called in, and the new ones at work."""
         called = self._thread
         if called is None:
             return []
+        idle = idle_workers()
         new = [
             thread
             for thread in threading.enumerate()
             if thread not in self._others
+            and thread not in idle
             and thread not in self._of_guards
             and not thread.name.endswith(_OF_SERVERS)
         ]
@@ -147,19 +149,18 @@ class Guard:
         self._interrupts, self._interrupted_at = 0, 0.0
         self._asked_before = len(self._server.instance.requests)
         self._call = call
-        self._hook = sys.unraisablehook
-        sys.unraisablehook = self._on_unraisable
         if threading.current_thread() is threading.main_thread() and _SIGNAL:
             self._handler = signal.signal(_SIGNAL, self._on_signal)
         self._thread = threading.current_thread()
         self._of_guards.add(self._thread)
-        try:
-            yield
-        finally:
+        with _interrupts_are_not_told():
             try:
-                self._leave()
-            finally:  # a signal may have arrived just then
-                self._leave()
+                yield
+            finally:
+                try:
+                    self._leave()
+                finally:  # a signal may have arrived just then
+                    self._leave()
 
     def _leave(self) -> None:
         with self._lock:
@@ -172,14 +173,6 @@ class Guard:
         if self._handler is not None:
             signal.signal(_SIGNAL, self._handler)
             self._handler = None
-        if sys.unraisablehook == self._on_unraisable:
-            sys.unraisablehook = self._hook
-
-    def _on_unraisable(self, lost: sys.UnraisableHookArgs) -> None:
-        # An interrupt that arrives in a destructor or a callback of the garbage collector goes no
-        # further. The next one comes soon.
-        if lost.exc_type is not ClientNeverEnds:
-            self._hook(lost)
 
     async def wait_for(self, awaitable: Awaitable[Any]) -> Any:
         """Await what an async client returned, as a task that can be cancelled."""
@@ -243,7 +236,11 @@ class Guard:
                 with contextlib.suppress(Exception):
                     cancel()
                 return
-            for thread in self.threads():
+            threads = self.threads()
+            if not self._raised_in:
+                # Those which the client has started come first: they must not outlive the call.
+                threads = [each for each in threads if each is not self._thread] or threads
+            for thread in threads:
                 if thread is threading.main_thread() and self._handler is not None:
                     signal.pthread_kill(thread.ident or 0, _SIGNAL)
                 elif thread.ident is not None:
@@ -311,6 +308,33 @@ class Guard:
             f"The clock stands still: the client's `{self._call}` sent {requests}, and did not "
             f"sleep by the scenario's time for {seconds:.0f} real seconds"
         )
+
+
+@contextlib.contextmanager
+def _interrupts_are_not_told() -> Iterator[None]:
+    """Keep Python from warning of interrupts that nothing caught.
+
+    One ends a thread of the client. Or it arrives in a destructor, or in a callback of the garbage
+    collector, and goes no further; the next one comes soon.
+    """
+
+    def own(hook: Callable[[Any], object]) -> Callable[[Any], None]:
+        def tell(uncaught: Any) -> None:
+            if uncaught.exc_type is not ClientNeverEnds:
+                hook(uncaught)
+
+        return tell
+
+    before = sys.unraisablehook, threading.excepthook
+    ours = own(before[0]), own(before[1])
+    sys.unraisablehook, threading.excepthook = ours
+    try:
+        yield
+    finally:  # the client may have set others
+        if sys.unraisablehook is ours[0]:
+            sys.unraisablehook = before[0]
+        if threading.excepthook is ours[1]:
+            threading.excepthook = before[1]
 
 
 def _is_traced() -> bool:

@@ -37,6 +37,15 @@ _WAITING_IN: Final = frozenset(
 _WAITING_FUNCTIONS: Final = frozenset({"_wait_for_tstate_lock", "_worker", "get", "join", "wait"})
 """A thread that waits for another thread is in one of these files and functions."""
 
+_IDLE_IN: Final = frozenset(
+    {
+        ("concurrent.futures.thread", "_worker"),
+        ("multiprocessing.pool", "worker"),
+        ("trio._core._thread_cache", "_work"),
+    }
+)
+"""A worker of a pool of threads that has no work is in one of these modules and functions."""
+
 _let_others_run: Final = asyncio.sleep  # a test may replace the one in the module
 
 
@@ -153,6 +162,23 @@ def frames_of_threads() -> dict[int, FrameType]:
         finally:
             if collects:
                 gc.enable()
+
+
+def idle_workers() -> frozenset[threading.Thread]:
+    """Return the threads of pools that wait for work."""
+    frames = frames_of_threads()
+    return frozenset(
+        thread
+        for thread in threading.enumerate()
+        if _is_idle(frames.get(thread.ident or 0))
+        or thread in getattr(thread, "idle_workers", ())  # AnyIO's
+    )
+
+
+def _is_idle(frame: FrameType | None) -> bool:
+    return frame is not None and (
+        (frame.f_globals.get("__name__"), frame.f_code.co_name) in _IDLE_IN
+    )
 
 
 def _waits(frame: FrameType) -> bool:
