@@ -84,8 +84,10 @@ class Guard:
         self.place = ""
         self.complaint = ""
         self._server = server
-        self._others = frozenset(threading.enumerate()) - idle_workers()
-        """The threads that are not the client's. A worker without work may get some of it."""
+        self._others = set(threading.enumerate())
+        """The threads that are not the client's."""
+        self._spare = idle_workers()
+        """Workers of older pools: one that gets work has become the client's."""
         self._lock = threading.Condition()
         """Notified when the client was interrupted."""
         self._call = ""
@@ -127,16 +129,16 @@ class Guard:
         return f"{self.complaint}{self.place}.\n{WAYS_OUT}"
 
     def threads(self) -> list[threading.Thread]:
-        """Return the threads of the client: the one it was called in, and the new ones at work."""
+        """Return the threads of the client: the one it was called in, and all that are new."""
         called = self._thread
         if called is None:
             return []
-        idle = idle_workers()
+        if self._spare:
+            self._others -= self._spare - idle_workers()
         new = [
             thread
             for thread in threading.enumerate()
             if thread not in self._others
-            and thread not in idle
             and thread not in self._of_guards
             and not thread.name.endswith(_OF_SERVERS)
         ]
@@ -236,7 +238,8 @@ class Guard:
                 with contextlib.suppress(Exception):
                     cancel()
                 return
-            threads = self.threads()
+            idle = idle_workers()
+            threads = [each for each in self.threads() if each not in idle]
             if not self._raised_in:
                 # Those which the client has started come first: they must not outlive the call.
                 threads = [each for each in threads if each is not self._thread] or threads
