@@ -27,7 +27,7 @@ from pytest_expedition.clients import guard
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.clients.guard import ClientNeverEnds, Guard, place_of
 from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
-from pytest_expedition.clients.virtual_time import frames_of_threads
+from pytest_expedition.clients.virtual_time import code_of_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -806,7 +806,7 @@ def test_an_async_client_in_a_test(pytester: pytest.Pytester, plugin: str, marke
     result.stdout.fnmatch_lines(["*The job failed, but the client returned 'finished'."])
 
 
-def test_no_garbage_is_collected_while_the_frames_of_threads_are_taken(
+def test_no_garbage_is_collected_while_the_code_of_threads_are_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     collects = []
@@ -817,6 +817,6 @@ def test_no_garbage_is_collected_while_the_frames_of_threads_are_taken(
         return take()
 
     monkeypatch.setattr(sys, "_current_frames", taken)
-    assert threading.get_ident() in frames_of_threads()
+    assert threading.get_ident() in code_of_threads()
     assert collects == [False]
     assert gc.isenabled()

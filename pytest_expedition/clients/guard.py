@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pytest_expedition import real_time
-from pytest_expedition.clients.virtual_time import frames_of_threads, idle_workers
+from pytest_expedition.clients.virtual_time import code_of_threads, idle_workers
 from pytest_expedition.fake.situation import LONGEST
 
 if TYPE_CHECKING:
@@ -296,12 +296,11 @@ class Guard:
 
     def _is_debugged(self) -> bool:
         """Whether a person looks at the client with a debugger, in which it waits."""
-        # Only the innermost frame: to walk those of a thread that runs is not safe.
-        frames = frames_of_threads()
+        codes = code_of_threads()
         return any(
-            _DEBUGGERS.search(frames[thread.ident].f_code.co_filename)
+            _DEBUGGERS.search(codes[thread.ident].co_filename)
             for thread in self.threads()
-            if thread.ident in frames
+            if thread.ident in codes
         )
 
     def _complain(self, seconds: float) -> str:

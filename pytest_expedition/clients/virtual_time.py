@@ -8,6 +8,7 @@ import contextlib
 import gc
 import itertools
 import queue
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ from pytest_expedition import real_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from types import FrameType
+    from types import CodeType
 
     from pytest_expedition.fake.server import ExpeditionServer
 
@@ -37,14 +38,11 @@ _WAITING_IN: Final = frozenset(
 _WAITING_FUNCTIONS: Final = frozenset({"_wait_for_tstate_lock", "_worker", "get", "join", "wait"})
 """A thread that waits for another thread is in one of these files and functions."""
 
-_IDLE_IN: Final = frozenset(
-    {
-        ("concurrent.futures.thread", "_worker"),
-        ("multiprocessing.pool", "worker"),
-        ("trio._core._thread_cache", "_work"),
-    }
+_IDLE_IN: Final = re.compile(
+    r"[/\\](futures[/\\]thread|multiprocessing[/\\]pool|trio[/\\]_core[/\\]_thread_cache)\.py$"
 )
-"""A worker of a pool of threads that has no work is in one of these modules and functions."""
+_IDLE_FUNCTIONS: Final = frozenset({"_worker", "worker", "_work"})
+"""A worker of a pool of threads that has no work is in one of these files and functions."""
 
 _let_others_run: Final = asyncio.sleep  # a test may replace the one in the module
 
@@ -137,9 +135,9 @@ class VirtualTime:
 
     def _others_are_at_work(self) -> bool:
         """Whether another thread of the client is neither asleep nor waiting for one that is."""
-        frames = frames_of_threads()
+        codes = code_of_threads()
         return any(
-            ident is None or (ident in frames and not _waits(frames[ident]))
+            ident is None or (ident in codes and not _waits(codes[ident]))
             for ident in self._threads_awake()
         )
 
@@ -147,40 +145,40 @@ class VirtualTime:
 _looking: Final = threading.Lock()
 
 
-def frames_of_threads() -> dict[int, FrameType]:
-    """Return the innermost frame of each thread, by the identifier of the thread.
+def code_of_threads() -> dict[int, CodeType]:
+    """Return the code that each thread runs, by the identifier of the thread.
 
     The garbage collector is off meanwhile. The interpreter has locked its list of threads then. A
     callback of the collector, such as Hypothesis has, could let another thread run that waits for
-    this list: a deadlock.
+    this list: a deadlock. And the frames, which change while they run, are not kept.
     """
     with _looking:
         collects = gc.isenabled()
         gc.disable()
         try:
-            return sys._current_frames()  # noqa: SLF001 - there is no other way to see them
+            frames = sys._current_frames()  # noqa: SLF001 - there is no other way to see them
+            codes = {ident: frame.f_code for ident, frame in frames.items()}
+            frames.clear()
         finally:
             if collects:
                 gc.enable()
+    return codes
 
 
 def idle_workers() -> frozenset[threading.Thread]:
     """Return the threads of pools that wait for work."""
-    frames = frames_of_threads()
+    codes = code_of_threads()
     return frozenset(
         thread
         for thread in threading.enumerate()
-        if _is_idle(frames.get(thread.ident or 0))
+        if (thread.ident in codes and _is_idle(codes[thread.ident]))
         or thread in getattr(thread, "idle_workers", ())  # AnyIO's
     )
 
 
-def _is_idle(frame: FrameType | None) -> bool:
-    return frame is not None and (
-        (frame.f_globals.get("__name__"), frame.f_code.co_name) in _IDLE_IN
-    )
+def _is_idle(code: CodeType) -> bool:
+    return code.co_name in _IDLE_FUNCTIONS and _IDLE_IN.search(code.co_filename) is not None
 
 
-def _waits(frame: FrameType) -> bool:
-    code = frame.f_code
+def _waits(code: CodeType) -> bool:
     return code.co_filename in _WAITING_IN and code.co_name in _WAITING_FUNCTIONS
