@@ -370,10 +370,18 @@ def test_a_body_is_decompressed_no_further_than_to_the_largest_size(
         assert peak < 32 * 2**20
 
 
-def test_a_body_may_be_compressed_in_parts(tmp_path: Path) -> None:
-    start, end = SHOWN[:40].encode(), SHOWN[40:].encode()
-    packed = compress("zstd", start) + compress("zstd", end)
-    assert one(tmp_path, compressed("zstd", packed)).body == SHOWN.encode()
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_body_may_be_compressed_in_parts(tmp_path: Path, coding: str) -> None:
+    parts = [compress(coding, part.encode()) for part in (SHOWN[:40], "", SHOWN[40:])]
+    assert one(tmp_path, compressed(coding, b"".join(parts))).body == SHOWN.encode()
+    cut_off = one(tmp_path, compressed(coding, b"".join(parts)[:-20]))
+    assert cut_off.status is None
+
+
+@pytest.mark.parametrize("junk", [b"x", bytes(9)], ids=["x", "zeros"])
+def test_what_follows_a_body_that_is_zipped_is_ignored(tmp_path: Path, junk: bytes) -> None:
+    packed = compress("gzip", SHOWN[:40].encode()) + compress("gzip", SHOWN[40:].encode())
+    assert one(tmp_path, compressed("gzip", packed + junk)).body == SHOWN.encode()
 
 
 @pytest.mark.parametrize("coding", CODINGS)

@@ -180,11 +180,17 @@ def _is_text(body: bytes) -> bool:
 
 def _inflate(bits: int) -> Callable[[bytes], bytes]:
     def inflate(body: bytes) -> bytes:
-        decompressor = zlib.decompressobj(bits)
-        found = decompressor.decompress(body, LARGEST_BODY)
-        if not decompressor.eof:
-            raise NotRecordedError("not all of the body was recorded, or it is too long")
-        return found
+        found, place = bytearray(), 0
+        # Only what `gzip` wrote may go on: other bytes that follow are no part of the body.
+        while not place or (bits > zlib.MAX_WBITS and body.startswith(_GZIP, place)):
+            decompressor = zlib.decompressobj(bits)
+            while not decompressor.eof:
+                piece = body[place : place + _PIECE]
+                found += decompressor.decompress(piece)
+                if not piece or len(found) > LARGEST_BODY:
+                    raise NotRecordedError("not all of the body was recorded, or it is too long")
+                place += len(piece) - len(decompressor.unused_data)
+        return bytes(found)
 
     return inflate
 
