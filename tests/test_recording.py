@@ -200,6 +200,25 @@ def test_a_recording_does_not_judge_whether_a_waiver_is_needed(
     assert line in capsys.readouterr().out.splitlines()
 
 
+def test_what_the_summary_says_of_waivers_can_be_pasted_into_a_target_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = Story().create().poll(0.5).poll(0.4)
+    trace = str(write(tmp_path / "trace.jsonl", story.exchanges))
+    config = tmp_path / "expedition.toml"
+    config.write_text(CONFIG)
+    assert main(["check", f"--config={config}", trace]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    pasted = lines.index(
+        "To accept it until a given day, add to the target file (status.monotonic):"
+    )
+    assert lines[pasted + 5 :] == ["verdict: non-conformant"]
+    with config.open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines[pasted + 1 : pasted + 5]))
+    assert main(["check", f"--config={config}", trace]) == 0
+    assert "waived: status.monotonic" in capsys.readouterr().out.splitlines()
+
+
 def test_limits_say_how_long_a_job_may_take(tmp_path: Path) -> None:
     story = Story().create().poll(0.1, at=100)
     assert outcomes(traced(tmp_path, story))["status.completes"] == "inconclusive"
@@ -254,8 +273,14 @@ def test_exit_status_and_summary(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert status(Story().create().poll("x")) == 1
     capsys.readouterr()
     (tmp_path / "idle.har").write_text('{"log": {"entries": []}}')
-    assert main(["check", str(tmp_path / "idle.har")]) == 5
+    reports = [tmp_path / name for name in ("a.json", "a.html", "a.md")]
+    options = [f"--report={path}" for path in reports]
+    assert main(["check", *options, str(tmp_path / "idle.har")]) == 5
     assert "\nno server: 0 jobs, 0 requests, " in capsys.readouterr().out
+    assert json.loads(reports[0].read_text())["target"]["url"] == ""
+    assert all("no server" in path.read_text() for path in reports[1:])
+    assert main(["compare", str(reports[0]), str(reports[0])]) == 0
+    assert "inconclusive, no server, 0 jobs" in capsys.readouterr().out
 
 
 def test_creations_whose_answers_were_not_recorded_are_told_as_what_they_may_be(

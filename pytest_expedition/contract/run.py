@@ -18,10 +18,10 @@ from pytest_expedition import signals
 from pytest_expedition.recordings.trace import Recorder
 from pytest_expedition.report.document import run_entry
 from pytest_expedition.report.messages import left_behind
+from pytest_expedition.report.text import is_broken_must
 from pytest_expedition.session.results import (
     ContractFound,
     JudgedRun,
-    is_broken_must,
     session_report,
 )
 from pytest_expedition.session.settings import (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class RunRecord:
     """What a run, or a recording, showed.
 
-    ``url`` is the address of the target, ``verify`` how its certificate was verified, ``cert``
+    ``url`` is the address of the target, if there is one, ``verify`` how its certificate was verified, ``cert``
     and ``cert_key`` the files of the client certificate, ``proxy`` the proxy that requests went
     through. ``embedded`` says whether the target was a fake instance in the process of the
     suite. ``dialect`` is the one that the answers show. ``results`` are in the catalogue's

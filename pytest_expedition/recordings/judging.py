@@ -142,7 +142,7 @@ def record_of(
     dialect = spoken(judged.created_in, judged.dialects)
     results = decide_outcomes(judged.findings, offers={*offers, *_shown(judged)}, dialect=dialect)
     return RunRecord(
-        url=", ".join(judged.servers) or "no server",
+        url=", ".join(judged.servers),
         verify=verify,
         dialect=dialect,
         results=waive(results, waivers, today=started.date(), complete=False),

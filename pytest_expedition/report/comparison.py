@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_expedition.protocol.requirements import CATALOGUE
-from pytest_expedition.report.messages import plural, printable
+from pytest_expedition.report.messages import address, plural, printable
 
 if TYPE_CHECKING:
     from pytest_expedition.report.entries import Document
@@ -103,6 +103,6 @@ def _title(name: str, report: Document) -> str:
     tool, target = report["tool"], report["target"]
     dialect = f"dialect {target['dialect']}, " if target["dialect"] else ""
     return printable(
-        f"{name}: {report['verdict']}, {target['url']}, {dialect}{plural(report['jobs'], 'job')}, "
-        f"{report['started']}, {tool['name']} {tool['version']}"
+        f"{name}: {report['verdict']}, {address(target)}, {dialect}"
+        f"{plural(report['jobs'], 'job')}, {report['started']}, {tool['name']} {tool['version']}"
     )

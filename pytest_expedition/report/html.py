@@ -84,7 +84,7 @@ def as_html(document: Document) -> str:
 """,
         policy,
         document["verdict"],
-        document["target"]["url"],
+        messages.address(document["target"]),
         style,
         _header(document),
         _contents(document, told),
@@ -132,7 +132,7 @@ def _header(document: Document) -> Markup:
     part = selection(document)
     where = " (in the process of the suite)" if target["embedded"] else ""
     facts = {
-        "Target": html("<code>{}</code>{}", target["url"], where),
+        "Target": html("<code>{}</code>{}", messages.address(target), where),
         "Dialect": target["dialect"] or "none seen",
         "Started": html("<time>{} UTC</time>", document["started"][:19].replace("T", " ")),
         "Took": messages.duration(document["seconds"]),

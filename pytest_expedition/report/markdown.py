@@ -14,6 +14,7 @@ from pytest_expedition.report import situations as grid
 from pytest_expedition.report.messages import (
     SIGNS,
     VERDICTS_IN_WORDS,
+    address,
     duration,
     left_behind,
     plural,
@@ -131,7 +132,7 @@ def _target(document: Document) -> str:
     dialect = f"dialect {target['dialect']}, " if target["dialect"] else ""
     unverified = "" if target["verified"] else "certificate not verified, "
     return (
-        f"{_code(target['url'])}, {unverified}{dialect}{plural(document['jobs'], 'job')}, "
+        f"{_code(address(target))}, {unverified}{dialect}{plural(document['jobs'], 'job')}, "
         f"{plural(document['requests'], 'request')}, {duration(document['seconds'])}"
     )
 

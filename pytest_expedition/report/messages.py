@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_expedition.oracle.rules import Violation
     from pytest_expedition.oracle.verdict import Outcome, Result, Verdict, WaiverState
     from pytest_expedition.protocol.requirements import Capability
-    from pytest_expedition.report.entries import Document, RunEntry
+    from pytest_expedition.report.entries import Document, RunEntry, TargetEntry
 
 LONGEST: Final = 200
 """Characters of a text from elsewhere that a sentence quotes."""
@@ -273,6 +273,11 @@ _ABOUT_REQUESTS: Final = {
     NO_KEY: ": the key was refused",
     429: ": too many requests for the target; send them more slowly, or later",
 }
+
+
+def address(target: TargetEntry) -> str:
+    """Return the address of what was judged, or say that there is none."""
+    return target["url"] or "no server"
 
 
 def run_lines(document: Document) -> list[str]:

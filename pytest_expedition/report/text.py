@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_expedition.protocol.requirements import CATALOGUE, CLIENT_CATALOGUE
 from pytest_expedition.report.messages import (
+    address,
     left_behind,
     plural,
     printable,
@@ -146,7 +147,7 @@ def verdict_lines(document: Document) -> list[str]:
     if document["unanswered"]:
         used += f" ({document['unanswered']} without a usable answer)"
     return [
-        f"{target['url']}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
+        f"{address(target)}{dialect}{embedded}: {used}, {document['seconds']:.1f} s",
         f"{counted}: " + tally([entry["outcome"] for entry in selected]),
         *(["the certificate was not verified: verify = false"] if unverified else []),
         *([proxy_line(target["proxy"])] if target["proxy"] else []),
@@ -181,6 +182,19 @@ def how_to_waive(entry: RequirementEntry, document: Document) -> list[str]:
     return ["[[waive]]", f'id = "{entry["id"]}"', 'reason = "…"', f"until = {until}"]
 
 
+def first_to_waive(document: Document) -> list[str]:
+    """Tell how to waive the first MUST that is broken and follows from no other."""
+    broken = [entry for entry in document["requirements"] if is_broken_must(entry)]
+    first = next((entry for entry in broken if not entry["follows_from"]), None)
+    waiver = how_to_waive(first, document) if first else []
+    return [f"{HOW_TO_WAIVE} ({first['id']}):", *waiver] if first and waiver else []
+
+
+def is_broken_must(entry: RequirementEntry) -> bool:
+    """Whether a requirement is a MUST that is broken, and not waived."""
+    return (entry["level"], entry["outcome"]) == ("MUST", "fail")
+
+
 def waiver_lines(entries: list[RequirementEntry]) -> list[str]:
     """Tell the waivers that were used, and those that have expired or are not needed."""
     waived = {entry["id"]: entry["waiver"]["state"] for entry in entries if entry["waiver"]}
@@ -203,7 +217,8 @@ def recording_lines(document: Document, *, passed_over: int, remarks: Iterable[s
     lines.append("")
     if passed_over:
         lines.append(f"{plural(passed_over, 'request')} ignored: not part of the job API")
-    return [*lines, *map(printable, remarks), *verdict_lines(document)]
+    *told, verdict = verdict_lines(document)
+    return [*lines, *map(printable, remarks), *told, *first_to_waive(document), verdict]
 
 
 def replay_line(document: Document, requirement: str) -> str:

@@ -112,6 +112,7 @@ class SessionReport:
     def _make_document(self) -> Document:
         from pytest_expedition.protocol.requirements import CATALOGUE
         from pytest_expedition.report.document import assemble
+        from pytest_expedition.report.text import is_broken_must
 
         judged = self.judged
         runs = [] if judged is None else [judged["run"]]
@@ -192,8 +193,7 @@ class SessionReport:
 
     def _tell_verdict(self, terminalreporter: pytest.TerminalReporter, document: Document) -> None:
         from pytest_expedition.report.text import (
-            HOW_TO_WAIVE,
-            how_to_waive,
+            first_to_waive,
             replay_line,
             verdict_lines,
         )
@@ -207,10 +207,8 @@ class SessionReport:
         again = replay(self.config)
         if self.judged is not None:
             lines += self._lines_of_the_run(document)
-        if document["verdict"] == "non-conformant" and self.judged is not None and again is None:
-            cause = _first_cause(document)
-            waiver = how_to_waive(cause, document)
-            lines += [f"{HOW_TO_WAIVE} ({cause['id']}):", *waiver] if waiver else []
+        if again is None:
+            lines += first_to_waive(document)
         for line in lines:
             terminalreporter.write_line(line)
         colour = _VERDICT_COLOURS.get(document["verdict"], "red")
@@ -246,17 +244,6 @@ class SessionReport:
     def _shown(self, path: Path) -> Path:
         here = self.config.invocation_params.dir
         return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _first_cause(document: Document) -> RequirementEntry:
-    """Return the first MUST that is broken and follows from no other."""
-    broken = [entry for entry in document["requirements"] if is_broken_must(entry)]
-    return next((x for x in broken if not x["follows_from"]), broken[0])
-
-
-def is_broken_must(entry: RequirementEntry) -> bool:
-    """Whether a requirement is a MUST that is broken, and not waived."""
-    return (entry["level"], entry["outcome"]) == ("MUST", "fail")
 
 
 def _entries_to_list(document: Document) -> list[RequirementEntry]:
