@@ -242,7 +242,7 @@ def polls_in_real_time(client: Client, pause: Callable[[], object]) -> Callable[
 
 
 def waits_for_an_event() -> None:
-    threading.Event().wait(1)
+    threading.Event().wait(1.5)  # the client is ended after 4 seconds, so within a pause
 
 
 def waits_for_a_queue() -> None:
