@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 class RunRecord:
     """What a run, or a recording, showed.
 
-    ``url`` is the address of the target, if there is one, ``verify`` how its certificate was verified, ``cert``
-    and ``cert_key`` the files of the client certificate, ``proxy`` the proxy that requests went
-    through. ``embedded`` says whether the target was a fake instance in the process of the
-    suite. ``dialect`` is the one that the answers show. ``results`` are in the catalogue's
-    order. ``reason`` says why the run could not be carried out to its end, if so. ``seconds``
-    are those of the wall clock. ``longest_job`` is how many seconds the slowest job takes, as far
-    as the run has seen, or 0. ``unanswered`` counts, by HTTP status (``None``: no answer at all),
-    the requests that the application did not answer, and ``refused_creations`` the creations that
-    it refused in its envelope. ``left_behind`` are the ids of jobs that the run created and did not
-    see end; ``unconfirmed_creations`` counts creations that may have created a job, though no
-    answer gives its id, and ``unconfirmed_ids`` are what some of them gave as an id that is none.
-    ``secrets`` must not be shown by any report. ``situations`` tells which situations were
-    exercised, and why the others were not; it is empty for a recording. ``plans`` has, by
+    ``url`` is the address of the target, if there is one, ``verify`` how its certificate was
+    verified, ``cert`` and ``cert_key`` the files of the client certificate, ``proxy`` the proxy
+    that requests went through. ``embedded`` says whether the target was a fake instance in the
+    process of the suite. ``dialect`` is the one that the answers show. ``results`` are in the
+    catalogue's order. ``reason`` says why the run could not be carried out to its end, if so.
+    ``seconds`` are those of the wall clock. ``longest_job`` is how many seconds the slowest job
+    takes, as far as the run has seen, or 0. ``unanswered`` counts, by HTTP status (``None``: no
+    answer at all), the requests that the application did not answer, and ``refused_creations`` the
+    creations that it refused in its envelope. ``left_behind`` are the ids of jobs that the run
+    created and did not see end; ``unconfirmed_creations`` counts creations that may have created a
+    job, though no answer gives its id, and ``unconfirmed_ids`` are what some of them gave as an id
+    that is none. ``secrets`` must not be shown by any report. ``situations`` tells which situations
+    were exercised, and why the others were not; it is empty for a recording. ``plans`` has, by
     requirement, the smallest plan that showed it broken: see `schemas/plan.json`.
     """
 
