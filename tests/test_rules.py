@@ -862,6 +862,15 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         running().create(OTHER).cancel(-1, job=OTHER).poll(0.2),
         "suspected",
     ),
+    *(
+        (
+            "cancel.isolation",
+            f"back after a cancel and a {command} of the agent",
+            beside_another().cancel(-1, job=OTHER).tell_agent(command).poll(0.2),
+            "suspected",
+        )
+        for command in ("start", "stop", "restart")
+    ),
     (
         "cancel.isolation",
         "cancelled after a cancel and a creation that was not answered",
@@ -980,6 +989,30 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         refusing().cancel(0.6, says=REFUSAL).poll(1).poll(0.2),
         "kept",
     ),
+    (
+        "refuse.state",
+        "behind what was seen first, but the job had gone back since",
+        refusing().poll(0.1).cancel(0.2, says=REFUSAL),
+        "kept",
+    ),
+    (
+        "refuse.state",
+        "ahead of what the job goes back to later",
+        refusing().cancel(0.6, says=REFUSAL).poll(0.7).poll(0.3),
+        "kept",
+    ),
+    (
+        "refuse.state",
+        "ahead of what shows after it, or set back by a creation",
+        refusing().cancel(0.9, says=REFUSAL).create(OTHER).poll(0.6),
+        "suspected",
+    ),
+    (
+        "refuse.state",
+        "stale, or set back by a creation",
+        refusing().create(OTHER).cancel(0.1, says=REFUSAL),
+        "suspected",
+    ),
     # The promise refuse.message:
     ("refuse.message", "says so", refusing().cancel(0.6, says=REFUSAL), "kept"),
     (
@@ -1092,6 +1125,56 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "refuse.continues",
         "gone when it was done",
         refusing().cancel(0.6).poll(1).answer_poll(error(), status=404),
+        "kept",
+    ),
+    *(
+        (
+            "refuse.continues",
+            f"reset by the refused cancel, or by {what}",
+            story.poll(0.2).poll(1),
+            "suspected",
+        )
+        for what, story in {
+            "a creation": refusing().cancel(0.6).create(OTHER),
+            "the cancel of another": refusing().create(OTHER).cancel(0.6).cancel(-1, job=OTHER),
+            "a start of the agent": refusing().cancel(0.6).tell_agent("start"),
+            "a creation before it": refusing().create(OTHER).answer_cancel(error(), status=409),
+        }.items()
+    ),
+    (
+        "refuse.continues",
+        "reset after a creation, though its refusal shows that it was not",
+        refusing().create(OTHER).cancel(0.6).poll(0.2).poll(1),
+        ["refused-reset"],
+    ),
+    (
+        "refuse.continues",
+        "reset by the second cancel, after one that may have reset it",
+        refusing().cancel(0.6).create(OTHER).poll(0.2).cancel(0.2).poll(0).poll(1),
+        ["refused-reset"],
+    ),
+    (
+        "refuse.continues",
+        "the refusal shows -1, but the job goes on",
+        refusing().cancel(-1).poll(0.6).poll(1),
+        "kept",
+    ),
+    (
+        "refuse.continues",
+        "the refusal shows too much",
+        refusing().cancel(0.9).poll(0.6).poll(1),
+        "kept",
+    ),
+    (
+        "refuse.continues",
+        "the refusal shows -1, and the job is reset",
+        refusing().cancel(-1).poll(0.1).poll(1),
+        ["refused-reset"],
+    ),
+    (
+        "refuse.continues",
+        "behind what was seen first, but the job had gone back since",
+        refusing().poll(0.2).cancel(0.2).poll(0.3).poll(1),
         "kept",
     ),
     # The promise result.next-step:
@@ -2269,7 +2352,7 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     (
         "agent.idempotent",
         "a job begins anew after a cancel",
-        agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(0.1),
+        agent("start").create().poll(0.5).cancel(0.5).poll(0.5).tell_agent("start").poll(0.1),
         ["started-set-back"],
     ),
     (
@@ -2295,6 +2378,48 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .poll(-1)
         .poll(0.1, job=OTHER),
         ["started-set-back"],
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew after a start, or after its own cancel",
+        agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(0.1),
+        "suspected",
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew after a start, or after the creation of another",
+        agent("start").create().poll(0.5).tell_agent("start").create(OTHER).poll(0.1),
+        "suspected",
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew after a start, or after the cancel of another",
+        agent("start")
+        .create(OTHER)
+        .create()
+        .poll(0.5)
+        .cancel(-1, job=OTHER)
+        .tell_agent("start")
+        .poll(0.1),
+        "suspected",
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew after a start, or after the restart before it",
+        Story().create().poll(0.5).tell_agent("restart").tell_agent("start").poll(0.1),
+        "suspected",
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew after two starts",
+        Story().create().poll(0.5).tell_agent("start").tell_agent("start").poll(0.1),
+        ["started-set-back"],
+    ),
+    (
+        "agent.idempotent",
+        "a job went back before the start",
+        agent("start").create().poll(0.5).poll(0.1).tell_agent("start").poll(0.2),
+        "kept",
     ),
     (
         "agent.idempotent",
@@ -2585,7 +2710,7 @@ def test_a_proof_names_the_first_of_several_that_show_the_same() -> None:
     assert disturbed.proof[1] is story.exchanges[3]
 
 
-def test_the_highest_state_seen_before_a_request_is_not_that_of_a_cancelled_job() -> None:
+def test_the_last_state_seen_before_a_request_is_not_that_of_a_cancelled_job() -> None:
     story = Story().create(state=-1).poll(0).poll(0)
     _, first, second = story.exchanges
     job = story.history().jobs[JOB]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
 from pytest_expedition.oracle.job_lists import JobList, read_job_list
 from pytest_expedition.protocol import envelope
@@ -37,6 +37,11 @@ BUSY: Final = frozenset({409, 429, 503})
 
 LARGEST_ID: Final = 2**63 - 1
 """The largest id that a database gives out; jobs with larger ones are not followed."""
+
+Influence = Literal[
+    "cancel", "cancel of another", "creation of another", "start", "stop or restart"
+]
+"""What may change a job: requests about it, about others, and what the agent is told."""
 
 CANCELLED: Final = -1.0
 FINISHED: Final = 1.0
@@ -171,10 +176,6 @@ _sent: Final = attrgetter("sent")
 _received: Final = attrgetter("received")
 
 
-def _further(one: Exchange, other: Exchange) -> Exchange:
-    return other if other.rank > one.rank else one
-
-
 class Listing(NamedTuple):
     """A list of jobs, and the exchange that showed it."""
 
@@ -191,13 +192,20 @@ class JobHistory:
     """
 
     def __init__(
-        self, first: Exchange, *, job_id: int, seconds_allowed: float, others_may_act: bool
+        self,
+        first: Exchange,
+        *,
+        job_id: int,
+        seconds_allowed: float,
+        others_may_act: bool,
+        of_all_jobs: OfAllJobs,
     ) -> None:
         self.id = job_id
         self.seconds_allowed = seconds_allowed
         self.first = first
         self.creation = first if first.kind == "create" else None
         self.others_may_act = others_may_act or self.creation is None
+        self.of_all_jobs = of_all_jobs
         self.cancellable = first.cancellable
         self.statuses: list[Exchange] = []
         """Answered status requests, in the order in which they were sent."""
@@ -293,16 +301,33 @@ class JobHistory:
         )
 
     def last_before(self, exchange: Exchange) -> Exchange | None:
-        """The highest progress seen before the request was sent."""
-        arrived, highest = self._progress
+        """The last answer with progress, of those that arrived before the request was sent."""
+        arrived, shown = self._progress
         number = bisect_left(arrived, exchange.sent)
-        return highest[number - 1] if number else None
+        return shown[number - 1] if number else None
 
     @cached_property
     def _progress(self) -> tuple[list[float], list[Exchange]]:
-        """When each answer that shows progress arrived, and the highest progress until then."""
+        """The answers that show progress in the order in which they arrived, and when."""
         shown = sorted((x for x in self.seen if x.state != CANCELLED), key=_received)
-        return [x.received for x in shown], list(accumulate(shown, _further))
+        return [x.received for x in shown], shown
+
+    def influences(self, earlier: Exchange, later: Exchange) -> set[Influence]:
+        """What was sent that may have changed what the later of two answers shows."""
+        own = (x for x in self.attempts if x.sent < later.received and not x.before(earlier))
+        others = self.of_all_jobs.cancelled_between(earlier, later)
+        created = self.of_all_jobs.created_between(earlier, later)
+        told = self.of_all_jobs.commanded_between(earlier, later)
+        found: set[Influence] = {
+            "start" if agent_command(x) == "start" else "stop or restart" for x in told
+        }
+        if any(own):
+            found.add("cancel")
+        if any(x.job_id != self.id for x in others):
+            found.add("cancel of another")
+        if any(x.job_id != self.id for x in created):
+            found.add("creation of another")
+        return found
 
 
 class Created(NamedTuple):
@@ -322,6 +347,7 @@ class OfAllJobs:
 
     cancels: list[Exchange] = field(default_factory=list)
     """All answered cancels."""
+
     agent: list[Exchange] = field(default_factory=list)
     """All that the agent was told."""
     lists: list[Listing] = field(default_factory=list)
@@ -332,22 +358,48 @@ class OfAllJobs:
         """When each of the answered cancels was sent."""
         return [x.sent for x in self.cancels]
 
-    @cached_property
-    def _creations_sent(self) -> list[float]:
-        return [x.sent for x in self.creations]
-
-    @cached_property
-    def _creations_received(self) -> list[float]:
-        """For each creation when all up to it were answered, or given up."""
-        return list(accumulate((x.received for x in self.creations), max))
-
     def created_between(self, earlier: Exchange, later: Exchange) -> Iterator[Created]:
         """The creations that may have done what the later answer shows and the earlier does not."""
-        number = bisect_left(self._creations_sent, later.received)
-        while number and self._creations_received[number - 1] > earlier.sent:
-            number -= 1
-            if self.creations[number].received > earlier.sent:
-                yield self.creations[number]
+        return _between(self.creations, *self._of_creations, earlier, later)
+
+    def cancelled_between(self, earlier: Exchange, later: Exchange) -> Iterator[Exchange]:
+        """The cancels that may have done what the later answer shows and the earlier does not."""
+        return _between(self.cancels, *self._of_cancels, earlier, later)
+
+    def commanded_between(self, earlier: Exchange, later: Exchange) -> Iterator[Exchange]:
+        """What the agent was told that may have done what only the later answer shows."""
+        return _between(self.agent, *_sent_and_done(self.agent), earlier, later)
+
+    @cached_property
+    def _of_creations(self) -> tuple[list[float], list[float]]:
+        return _sent_and_done(self.creations)
+
+    @cached_property
+    def _of_cancels(self) -> tuple[list[float], list[float]]:
+        return _sent_and_done(self.cancels)
+
+
+_Sent = TypeVar("_Sent", Created, Exchange)
+
+
+def _sent_and_done(requests: Sequence[_Sent]) -> tuple[list[float], list[float]]:
+    """Return when each request was sent, and when all up to it were answered, or given up."""
+    return [x.sent for x in requests], list(accumulate((x.received for x in requests), max))
+
+
+def _between(
+    requests: Sequence[_Sent],
+    sent: list[float],
+    done: list[float],
+    earlier: Exchange,
+    later: Exchange,
+) -> Iterator[_Sent]:
+    """Yield the requests that were under way between two others."""
+    number = bisect_left(sent, later.received)
+    while number and done[number - 1] > earlier.sent:
+        number -= 1
+        if requests[number].received > earlier.sent:
+            yield requests[number]
 
 
 class History:
@@ -407,7 +459,11 @@ class History:
             first = creations[0] if creations else _first_shown(about_it, job_id)
             if first is not None:
                 job = JobHistory(
-                    first, job_id=job_id, seconds_allowed=job_seconds, others_may_act=others_may_act
+                    first,
+                    job_id=job_id,
+                    seconds_allowed=job_seconds,
+                    others_may_act=others_may_act,
+                    of_all_jobs=of_all_jobs,
                 )
                 self.jobs[job_id] = job
                 _assign(about_it, job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from pytest_expedition.fake.broken.base import GOES_BACK, broken
+from pytest_expedition.fake.broken.base import broken
 from pytest_expedition.fake.instance import Instance
 from pytest_expedition.fake.simulation import FINISHED
 
@@ -39,7 +39,8 @@ class StartOfRunningIsConflict(_StartedAgain):
     "start-begins-anew",
     "agent.idempotent",
     "status.completes",
-    *GOES_BACK,
+    "status.monotonic",
+    "cancel.race",
     shows="one part of a job's life",
 )
 class StartBeginsAnew(_StartedAgain):

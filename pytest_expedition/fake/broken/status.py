@@ -617,8 +617,9 @@ class NewJobEndsOlder(Instance):
 
 @broken(
     "new-job-restarts-older",
-    *(name for name in GOES_BACK if name != "cancel.isolation"),
+    "status.monotonic",
     "status.completes",
+    "cancel.race",
     shows="one of several jobs",
 )
 class NewJobRestartsOlder(Instance):

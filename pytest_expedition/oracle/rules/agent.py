@@ -14,6 +14,7 @@ from pytest_expedition.oracle.rules.base import (
     Fault,
     Judgement,
     NotExercised,
+    Suspicion,
     Violation,
     rule,
 )
@@ -76,7 +77,9 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
         cancelled = after.state == CANCELLED
         if cancelled and job.may_be_cancelled_by(after):
             continue
-        if after.state < known.state:
+        if after.state < known.state and job.influences(known, after) - {"start"}:
+            yield Suspicion(job.id, after.sent)
+        elif after.state < known.state:
             yield Violation(
                 STARTED_SET_BACK,
                 known,

@@ -281,7 +281,8 @@ def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
     """Compare each two neighbouring answers about a job, and blame a cancel between them.
 
     A cancel of the job itself parts its answers: after it, only a job that refuses it is compared.
-    If it, or the creation of another job, may lie between them, too, that may be to blame.
+    If it, the creation of another job or what the agent was told may lie between them, too, that
+    may be to blame.
     """
     refuses = job.cancellable is False
     kept = False
@@ -300,7 +301,7 @@ def _isolated(job: JobHistory, of_all_jobs: OfAllJobs) -> Iterator[Judgement]:
             assert earlier.state is not None
             changed = earlier.kind == "status" if vanished else later.rank < earlier.state
             changed = changed or later.state == CANCELLED
-            if changed and _others_between(job, of_all_jobs, earlier, later):
+            if changed and job.influences(earlier, later) - {"cancel of another"}:
                 yield Suspicion(job.id, later.sent)
             elif changed:
                 yield Violation(
@@ -341,15 +342,6 @@ def _first_between(
     first = bisect_left(sent, earlier.received)
     is_between = first < len(sent) and sent[first] < later.received
     return of_all_jobs.cancels[first] if is_between else None
-
-
-def _others_between(
-    job: JobHistory, of_all_jobs: OfAllJobs, earlier: Exchange, later: Exchange
-) -> bool:
-    """Whether its own cancel, or a creation of another job, may have done what the answers show."""
-    if any(x.sent < later.received and not x.before(earlier) for x in job.attempts):
-        return True
-    return any(x.job_id != job.id for x in of_all_jobs.created_between(earlier, later))
 
 
 NO_ORDER: Final = Fault(

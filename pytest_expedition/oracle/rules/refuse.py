@@ -15,6 +15,7 @@ from pytest_expedition.oracle.rules.base import (
     Fault,
     Judgement,
     NotExercised,
+    Suspicion,
     Violation,
     ended_with_its_creation,
     job_rule,
@@ -79,20 +80,33 @@ def state(job: JobHistory) -> Iterator[Judgement]:
             yield Violation(REFUSED_BUT_CANCELLED, refused, job=job.id)
             continue
         behind = job.last_before(refused)
-        if behind is not None and behind.state is not None and shown < behind.state:
-            yield Violation(
-                REFUSED_STALE, behind, refused, job=job.id, shown=shown, known=behind.state
+        after = [x for x in job.seen if refused.before(x)]
+        cancelled = next((x for x in after if x.state == CANCELLED), None)
+        if behind is not None and refused.rank < behind.rank:
+            yield _set_back(
+                Violation(
+                    REFUSED_STALE, behind, refused, job=job.id, shown=shown, known=behind.state
+                ),
+                job,
             )
-            continue
-        ahead = next((x for x in job.seen if _contradicts(job, refused, shown, x)), None)
-        if ahead is None:
-            yield KEPT
-        elif ahead.state == CANCELLED:
-            yield Violation(REFUSED_BUT_CANCELLED, refused, ahead, job=job.id)
+        elif cancelled is not None:
+            yield Violation(REFUSED_BUT_CANCELLED, refused, cancelled, job=job.id)
+        elif after and after[0].rank < refused.rank:
+            yield _set_back(
+                Violation(
+                    REFUSED_AHEAD, refused, after[0], job=job.id, shown=shown, known=after[0].state
+                ),
+                job,
+            )
         else:
-            yield Violation(
-                REFUSED_AHEAD, refused, ahead, job=job.id, shown=shown, known=ahead.state
-            )
+            yield KEPT
+
+
+def _set_back(violation: Violation, job: JobHistory) -> Violation | Suspicion:
+    """Return a violation, unless something else than a cancel of the job may have set it back."""
+    earlier, later = violation.proof[0], violation.proof[-1]
+    others = job.influences(earlier, later) - {"cancel"}
+    return Suspicion(job.id, later.sent) if others else violation
 
 
 def _stays_uncancelled(job: JobHistory, refused: Exchange) -> Iterator[Judgement]:
@@ -103,13 +117,6 @@ def _stays_uncancelled(job: JobHistory, refused: Exchange) -> Iterator[Judgement
         yield Violation(REFUSED_BUT_CANCELLED, refused, cancelled, job=job.id)
     elif after:
         yield KEPT
-
-
-def _contradicts(job: JobHistory, refused: Exchange, shown: float, later: Exchange) -> bool:
-    """Whether a later answer shows less than the refusal, or the job cancelled."""
-    if not refused.before(later) or later.state is None or later.state >= shown:
-        return False
-    return later.state == CANCELLED or not job.finished_before(later)
 
 
 class _Said(NamedTuple):
@@ -241,28 +248,9 @@ def continues(job: JobHistory) -> Iterator[Judgement]:
     if not all_refused:
         yield from _not_reached(job)
         return
-    judged = None
-    for refused, later in _after_refusals(job, all_refused):
-        if job.finished_before(later) or job.failed_before(later):
-            continue
-        if later.gone and not job.may_be_gone(later):
-            yield Violation(REFUSED_GONE, refused, later, job=job.id)
-            return
-        shows_progress = later.state not in {None, CANCELLED} and job.is_about_it(later)
-        if refused is judged or not shows_progress:
-            continue
-        judged = refused  # what the job shows still later need not be the refusal's doing
-        behind = job.last_before(refused)
-        if behind is not None and later.rank < behind.rank:
-            yield Violation(
-                REFUSED_RESET,
-                behind,
-                refused,
-                later,
-                job=job.id,
-                high=behind.state,
-                low=later.state,
-            )
+    for judgement in _not_left_alone(job, all_refused):
+        yield judgement
+        if isinstance(judgement, Violation):
             return
     late = overdue(job)
     stopped_by = None if late is None else _stopped_by(job, all_refused, late)
@@ -281,6 +269,29 @@ def continues(job: JobHistory) -> Iterator[Judgement]:
         yield KEPT
     elif job.others_may_act and (late := first_after_its_time(job)) and refused.before(late):
         yield NotExercised(f"others may have stopped the agent, {UNSEEN}")
+
+
+def _not_left_alone(
+    job: JobHistory, all_refused: list[Exchange]
+) -> Iterator[Violation | Suspicion]:
+    """Tell of refused cancels after which the job was gone, or back behind where it was."""
+    judged = None
+    for refused, later in _after_refusals(job, all_refused):
+        if job.finished_before(later) or job.failed_before(later):
+            continue
+        if later.gone and not job.may_be_gone(later):
+            yield Violation(REFUSED_GONE, refused, later, job=job.id)
+        shows_progress = later.state not in {None, CANCELLED} and job.is_about_it(later)
+        if refused is judged or not shows_progress:
+            continue
+        judged = refused  # what the job shows still later need not be the refusal's doing
+        behind = job.last_before(refused)
+        if behind is not None and later.rank < behind.rank:
+            told = refused.state not in {None, CANCELLED} and later.rank < refused.rank
+            high = refused if told else behind
+            proof = dict.fromkeys([high, refused, later])
+            reset = Violation(REFUSED_RESET, *proof, job=job.id, high=high.state, low=later.state)
+            yield _set_back(reset, job)
 
 
 def _stopped_by(job: JobHistory, refused: list[Exchange], late: Exchange) -> Exchange | None:
