@@ -123,7 +123,9 @@ REPORTS = {"report.html", "report.json", "report.md", "report.xml"}
 
 def test_github_judges_an_instance(serve: Any, tmp_path: Path) -> None:
     assert carry_out_github("github-contract.yml", tmp_path, serve()) == []
-    assert "conformant" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert summary.startswith("## ")
+    assert summary == (tmp_path / "report.md").read_text(encoding="utf-8")
     assert artifact("github-contract.yml", tmp_path) == REPORTS
 
 
