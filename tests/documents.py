@@ -14,6 +14,7 @@ from pytest_expedition.report.document import document_of as report_of
 
 if TYPE_CHECKING:
     from pytest_expedition import Waiver
+    from pytest_expedition.protocol.requirements import Capability
     from pytest_expedition.report.entries import Document
 
 TODAY = date(2026, 3, 1)
@@ -24,6 +25,7 @@ def document_of(
     story: Story,
     *,
     waivers: tuple[Waiver, ...] = (),
+    offers: tuple[Capability, ...] = ("cancellable", "refusable"),
     reason: str = "",
     left_behind: tuple[int, ...] = (),
     url: str = "http://192.0.2.10",
@@ -34,9 +36,7 @@ def document_of(
 ) -> Document:
     """The report of a run with this traffic."""
     history = story.history()
-    results = decide_outcomes(
-        judge(history), offers={"cancellable", "refusable"}, broke=bool(reason)
-    )
+    results = decide_outcomes(judge(history), offers=offers, broke=bool(reason))
     results = waive(results, waivers, today=TODAY)
     return report_of(
         RunRecord(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_expedition.oracle.verdict import Outcome
+    from pytest_expedition.protocol.requirements import Capability
     from pytest_expedition.report.entries import Document, RequirementEntry
 
 
@@ -604,6 +605,31 @@ def test_jobs_too_short_for_the_proof_of_an_ignored_cancel_are_told(
     validate(document, "report")
     assert (line in as_markdown(document)) == bool(told)
     assert (line in as_html(document)) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("cancels", "offers", "is_told"),
+    [
+        (lambda story: story.answer_cancel(error(), status=404), (), True),
+        (lambda story: story.cancel(0.5), (), True),
+        (lambda story: story.cancel(-1), (), False),
+        (lambda story: story.cancel(0.5), ("refusable",), False),
+        (lambda story: story.cancel(0.5), ("cancellable", "granted"), False),
+        (lambda story: story.lose("cancel"), (), False),
+        (lambda story: story, (), False),
+    ],
+)
+def test_that_no_cancel_worked_is_told_where_it_is_not_known_whether_one_should(
+    cancels: Callable[[Story], Story], offers: tuple[Capability, ...], *, is_told: bool
+) -> None:
+    document = document_of(cancels(Story().create().poll(0.5)).poll(1), offers=offers)
+    line = (
+        "no cancel led to -1, and whether one should have is not known: say `cancellable = true` "
+        "or `cancellable = false` for each recipe in the target file"
+    )
+    assert (line in verdict_lines(document)) == is_told
+    assert (line in as_markdown(document)) == is_told
+    assert (line in as_html(document)) == is_told
 
 
 def test_refused_creations_are_counted_and_named_by_status() -> None:

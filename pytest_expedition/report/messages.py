@@ -281,8 +281,22 @@ def address(target: TargetEntry) -> str:
 
 
 def run_lines(document: Document) -> list[str]:
-    """Tell which answers were not the application's, which creations it refused, short jobs."""
-    return [*_answer_lines(document), *_short_jobs(document)]
+    """Tell which answers were not the application's, and what keeps cancels from being judged."""
+    return [*_answer_lines(document), *_no_cancel_worked(document), *_short_jobs(document)]
+
+
+def _no_cancel_worked(document: Document) -> list[str]:
+    """Tell that no cancel had an effect, where it is not known whether one should have had."""
+    reasons = {entry["id"]: entry["reason"] for entry in document["requirements"]}
+    outcomes = {entry["id"]: entry["outcome"] for entry in document["requirements"]}
+    none_worked = reasons.get("cancel.persists") == LACKING["granted"]
+    unknown = reasons.get("refuse.state") == LACKING["refusable"]
+    answered = outcomes.get("cancel.envelope", "inconclusive") != "inconclusive"
+    line = (
+        "no cancel led to -1, and whether one should have is not known: say `cancellable = true` "
+        "or `cancellable = false` for each recipe in the target file"
+    )
+    return [line] if none_worked and unknown and answered else []
 
 
 LONG_ENOUGH: Final = 6 * CANCEL_GRACE
