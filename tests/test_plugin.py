@@ -136,7 +136,7 @@ def test_a_must_that_fails_fails_its_test_and_tells_the_whole_story(
             "  curl -sS -X POST -H *Bearer $EXPEDITION_API_KEY* --data resource=* http://*/import",
             "  JOB=…  # the job id in the answer",
             '  curl -sS -H * "http://127.0.0.1:*/api/v1/job/status/$JOB"',
-            "These lines send only the requests above. What was seen may take others of the run,*",
+            "These lines send only the requests above. What was seen may take others, too,*",
             "To replay the plan that showed it*:",
             "  pytest --pyargs pytest_expedition.contract --expedition-replay *.json",
             "verdict: non-conformant",

@@ -370,11 +370,13 @@ def test_all_formats_tell_that_the_commands_may_not_do_and_how_to_replay_the_pla
     document = document_of(slipping_back())
     command = "pytest --expedition-replay 'r.plan.cancel.isolation.json'"
     entry = entry_of(document, "cancel.isolation")
-    assert "These lines send only the requests above" not in failure(entry, [])
+    for text in (as_html(document), as_markdown(document), failure(entry, [])):
+        assert ONLY_THESE in text
+        assert "To replay the plan" not in text
     entry["replay"] = command
     entry["plan"] = {"jobs": [{}, {}]}
     for text in (as_html(document), as_markdown(document), failure(entry, [])):
-        assert "These lines send only the requests above. What was seen may take others" in text
+        assert ONLY_THESE in text
         assert "To replay the plan that showed it, with its 2 jobs" in text
         assert command in text.replace("&#39;", "'")
 

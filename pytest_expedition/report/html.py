@@ -246,9 +246,9 @@ def _failure(entry: RequirementEntry, document: Document) -> Markup:
         _consequences(following(entry, document["requirements"])),
         _figure(entry, name),
         _story(entry["evidence"]),
-        _again("To do it again", entry["curl"], f"{name}-curl"),
+        _again("To do it again", entry["curl"], f"{name}-curl", after=ONLY_THESE),
         _again("To set the fake up that way", entry.get("python", []), f"{name}-python"),
-        _again(*how_to_replay(entry), f"{name}-replay", before=ONLY_THESE),
+        _again(*how_to_replay(entry), f"{name}-replay"),
         _again(HOW_TO_WAIVE, how_to_waive(entry, document), f"{name}-waive"),
     )
 
@@ -360,17 +360,17 @@ def _body(body: str) -> Markup:
     return html("<details><summary>body</summary><pre>{}</pre></details>", body)
 
 
-def _again(head: str, lines: list[str], name: str, *, before: str = "") -> Markup:
+def _again(head: str, lines: list[str], name: str, *, after: str = "") -> Markup:
     if not lines:
         return NOTHING
     return html(
-        """{3}<h4 id="{0}">{1}</h4>
+        """<h4 id="{0}">{1}</h4>
 <div class="curl"><button type="button" hidden>Copy</button>\
-<pre tabindex="0" role="region" aria-labelledby="{0}">{2}</pre></div>""",
+<pre tabindex="0" role="region" aria-labelledby="{0}">{2}</pre></div>{3}""",
         name,
         head,
         "\n".join(lines),
-        html("<p>{}</p>\n", before) if before else NOTHING,
+        html("\n<p>{}</p>", after) if after else NOTHING,
     )
 
 

@@ -161,7 +161,8 @@ def _failure(entry: RequirementEntry, waiver: list[str]) -> list[str]:
             else _fenced(entry["curl"], "sh")
         ),
         "",
-        *([ONLY_THESE, "", f"{head}:", "", *_fenced(again, "sh"), ""] if again else []),
+        *([ONLY_THESE, ""] if entry["curl"] else []),
+        *([f"{head}:", "", *_fenced(again, "sh"), ""] if again else []),
         *([f"{HOW_TO_WAIVE}:", "", *_fenced(waiver, "toml"), ""] if waiver else []),
         "</details>",
     ]

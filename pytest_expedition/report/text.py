@@ -25,8 +25,7 @@ _WIDTHS: Final = (29, 7, 13)
 
 WAIVED_FOR: Final = timedelta(days=30)
 ONLY_THESE: Final = (
-    "These lines send only the requests above. "
-    "What was seen may take others of the run, too, or their timing."
+    "These lines send only the requests above. What was seen may take others, too, or their timing."
 )
 HOW_TO_WAIVE: Final = "To accept it until a given day, add to the target file"
 
@@ -97,13 +96,13 @@ def failure(entry: RequirementEntry, entries: Collection[RequirementEntry]) -> s
         lines += [f"  {each['summary']}" for each in entry["evidence"]]
     if entry["curl"]:
         lines += ["", "To do it again:"]
-        lines += [f"  {line}" for line in entry["curl"]]
+        lines += [*(f"  {line}" for line in entry["curl"]), "", ONLY_THESE]
     if "python" in entry:
         lines += ["", "To set the fake up that way:"]
         lines += [f"  {line}" for line in entry["python"]]
     head, again = how_to_replay(entry)
     if again:
-        lines += ["", ONLY_THESE, f"{head}:", *(f"  {line}" for line in again)]
+        lines += [f"{head}:", *(f"  {line}" for line in again)]
     return "\n".join(lines)
 
 
