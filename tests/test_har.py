@@ -306,6 +306,20 @@ def test_keys_and_passwords_are_known_as_secrets(tmp_path: Path) -> None:
     }
 
 
+def test_credentials_in_queries_and_bodies_are_known_as_secrets(tmp_path: Path) -> None:
+    in_query = entry(path="/api/v1/job/status/12?complete=true&token=in+the+query&_=1")
+    in_form = entry("POST", "/api/v1/project/1/import")
+    in_form["request"]["postData"] = {"text": "resource=%2Ftmp%2Fa.xml&Password=in-a-form"}
+    in_json = entry("POST", "/api/v1/project/2/import")
+    in_json["request"]["postData"] = {"text": '{"device": {"apiKey": "in json", "id": 7}}'}
+    assert set(read(tmp_path, in_query, in_form, in_json).secrets) == {
+        "a-long-key",
+        "in the query",
+        "in-a-form",
+        "in json",
+    }
+
+
 CODINGS = {
     "br": ["brotli", "brotlicffi"],
     "zstd": ["compression.zstd", "backports.zstd", "zstandard"],

@@ -40,6 +40,9 @@ _TELLS_THE_AGENT: Final = re.compile("agent/(?:start|stop|restart)/?")
 _LEAST_SECRET: Final = 4
 """The fewest characters of a secret that is struck out; a shorter one occurs in many words."""
 
+_CREDENTIALS: Final = ("key", "token", "password", "secret")
+"""How the names of fields end whose values are credentials, as in ``api_key`` and ``csrfToken``."""
+
 _KEY: Final = "authorization"
 """The header that carries the key: the documentation names no other."""
 
@@ -258,12 +261,13 @@ def _has_key(seen: ForeignExchange) -> bool:
 
 
 def _secrets(seen: ForeignExchange, path: str) -> list[str]:
-    """Return the keys and passwords that a request and its answer show."""
+    """Return the keys, tokens and passwords that a request, and the answer to a login, show."""
     found: list[Any] = [_header(seen, _KEY).rpartition(" ")[2]]
-    if path.partition("?")[0] in LOGINS:
-        found += parse_qs(seen.request_body.decode("utf-8", "replace")).get("password", ())
-        for text in (seen.request_body, seen.body):
-            found += _named_secrets(envelope.read_answer(text).document)
+    before, _, query = path.partition("?")
+    for form in (query, seen.request_body.decode("utf-8", "replace")):
+        found += _named_secrets(parse_qs(form))
+    for text in (seen.request_body, seen.body if before in LOGINS else b""):
+        found += _named_secrets(envelope.read_answer(text).document) if text else ()
     return [each for each in found if isinstance(each, str) and len(each) >= _LEAST_SECRET]
 
 
@@ -273,6 +277,6 @@ def _named_secrets(document: Any) -> Iterable[Any]:
             yield from _named_secrets(item)
     elif isinstance(document, dict):
         for name, value in document.items():
-            if name in {"api_key", "csrfToken", "password"}:
-                yield value
+            if name.lower().endswith(_CREDENTIALS):
+                yield from value if isinstance(value, list) else [value]
             yield from _named_secrets(value)
