@@ -351,6 +351,20 @@ def test_a_wrong_password(make_target: Any) -> None:
         run(client, one())
 
 
+def test_a_login_that_is_granted_without_a_key(
+    make_target: Any, expedition_server: ExpeditionServer
+) -> None:
+    target = make_target(api_key="", username="admin", password="paloalto")
+    expedition_server.own_job_answers = True
+    login = expedition_server.expect_request("/api/v1/generate_api_key", method="POST")
+    login.respond_with_json({"token": "abc"})
+    with (
+        pytest.raises(TargetUnusableError, match=r"answered with 200, without an `api_key`"),
+        Client(target) as client,
+    ):
+        run(client, one())
+
+
 def test_the_dialect_is_found_out(make_target: Any) -> None:
     with Client(make_target()) as client:
         assert client.dialect is None

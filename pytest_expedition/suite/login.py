@@ -43,10 +43,10 @@ def fetch_key(target: Target, send: Callable[[Call], Exchange], *, json_first: b
     if not exchange.answered and exchange.status != NO_KEY:
         what = described(exchange.status, exchange.body, exchange.location)
         raise TargetUnusableError(f"{target.url}: POST {exchange.path} got {what}")
+    what = ", without an `api_key` at a documented place" if exchange.ok else "; are both right?"
     raise TargetUnusableError(
         f"{target.url} gives no key for the user name and the password: "
-        f"{exchange.method} {exchange.path} was answered with {exchange.status}; "
-        "are both right?"
+        f"{exchange.method} {exchange.path} was answered with {exchange.status}{what}"
     )
 
 
