@@ -1155,6 +1155,18 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "refuse.continues",
+        "reset by the second cancel, long after the cancel of another, which the first outlasts",
+        refusing()
+        .create(OTHER)
+        .cancel(0.6, at=5, until=20)
+        .cancel(-1, job=OTHER, at=6, until=7)
+        .cancel(0.6, at=9, until=10)
+        .poll(0.2, at=21)
+        .poll(1),
+        ["refused-reset"],
+    ),
+    (
+        "refuse.continues",
         "the refusal shows -1, but the job goes on",
         refusing().cancel(-1).poll(0.6).poll(1),
         "kept",
@@ -2389,6 +2401,17 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         "agent.idempotent",
         "a job begins anew after a start, or after the creation of another",
         agent("start").create().poll(0.5).tell_agent("start").create(OTHER).poll(0.1),
+        "suspected",
+    ),
+    (
+        "agent.idempotent",
+        "a job begins anew after a start; a creation was answered as it was last polled before",
+        agent("start")
+        .create()
+        .create(OTHER, at=5, until=6)
+        .poll(0.5, at=6, until=7)
+        .tell_agent("start")
+        .poll(0.1),
         "suspected",
     ),
     (

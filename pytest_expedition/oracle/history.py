@@ -396,9 +396,9 @@ def _between(
 ) -> Iterator[_Sent]:
     """Yield the requests that were under way between two others."""
     number = bisect_left(sent, later.received)
-    while number and done[number - 1] > earlier.sent:
+    while number and done[number - 1] >= earlier.sent:
         number -= 1
-        if requests[number].received > earlier.sent:
+        if requests[number].received >= earlier.sent:
             yield requests[number]
 
 
