@@ -174,6 +174,9 @@ def test_secrets_show_nowhere() -> None:
         ('url = "https://a:99999"\n' + JOB, "must be like https://192.0.2.10"),
         ('url = "https://h/api/v1"\n' + JOB, "must be given without /api/v1"),
         ('url = "https://me:pw@h"\n' + JOB, "must not hold credentials"),
+        ('url = "https://me:pw@h:99999"\n' + JOB, "must not hold credentials"),
+        ('url = "https://h?key=pw"\n' + JOB, "must not hold credentials"),
+        ('url = "https://h/?key=pw"\n' + JOB, "must not hold credentials"),
         ('url = "https://h"\n', "[[job]] is missing"),
         ('url = "https://h"\njob = []\n', "[[job]] is missing"),
         ('url = "https://h"\njob = 3\n', "job = 3: must be tables: [[job]]"),
@@ -451,7 +454,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(tmp_path: Path, auth: str) 
 
 
 def test_no_url_is_taken_for_one() -> None:
-    no_urls: list[Any] = ["", "http://", "//host", "http://host:0", "http://host?x=1"]
+    no_urls: list[Any] = ["", "http://", "//host", "http://host:0", "http://h#x"]
     no_urls += ["http://a..b", "http://é☃", f"http://{64 * 'x'}.com", "http://*", "http://h:80:80"]
     for url in no_urls:
         with pytest.raises(TargetError, match=r"^Target: url = .*: must "):

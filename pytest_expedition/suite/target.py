@@ -156,6 +156,11 @@ def check_url(url: str, where: str) -> None:
     """
     import requests  # only where a target is asked for
 
+    host, _, path = url.partition("://")[2].partition("/")
+    if "@" in host or "?" in host + path:
+        raise TargetError(
+            f"{where}: must not hold credentials or a query; set {API_KEY_VARIABLE} instead"
+        )
     try:
         parts = urlsplit(url)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -164,12 +169,10 @@ def check_url(url: str, where: str) -> None:
             requests.Request("GET", url).prepare()
     except ValueError:
         good = False
-    if not good or parts.query or parts.fragment or any(x.isspace() for x in url):
+    if not good or parts.fragment or any(x.isspace() for x in url):
         begins = url.startswith(("http://", "https://"))
         allowed = "must be" if begins else "must begin with http:// or https://,"
         hint = "; give a target file with --expedition-config" if url.endswith(".toml") else ""
         raise TargetError(f"{where} = {url!r}: {allowed} like https://192.0.2.10{hint}")
-    if parts.username is not None or parts.password is not None:
-        raise TargetError(f"{where}: must not hold credentials; set {API_KEY_VARIABLE} instead")
     if parts.path.rstrip("/").endswith(API_ROOT):
         raise TargetError(f"{where} = {url!r}: must be given without {API_ROOT} at its end")
