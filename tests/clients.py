@@ -354,6 +354,14 @@ class NeverSleepsInAThread(NeverSleeps):
             return pool.submit(super().wait, job_id).result()
 
 
+@broken("down-for-a-minute", "does-not-hammer")
+class NeverSleepsWhileDown(Client):
+    def status(self, job_id: Any) -> Any:
+        while True:
+            with contextlib.suppress(Unanswered):
+                return super().status(job_id)
+
+
 @broken("creation-lost", "creates-once")
 @broken("creation-cut-short", "creates-once")
 class CreatesAgain(Client):
@@ -421,6 +429,20 @@ class TimesOut(Client):
 class IdsAreFloats(Client):
     def start(self) -> Any:
         return int(float(super().start()))
+
+
+@broken("large-ids", "asks-for-its-job")
+class IdsHaveFewDigits(Client):
+    """It gives up at the first 404."""
+
+    def start(self) -> Any:
+        return f"{super().start():g}"
+
+    def send(self, method: str, path: str) -> tuple[int, bytes]:
+        status, body = super().send(method, path)
+        if status == 404:
+            raise GaveUp
+        return status, body
 
 
 @broken("large-ids", "asks-for-its-job")
@@ -503,7 +525,7 @@ class RemembersOneEnd(Client):
         return self.first_end[0]
 
 
-@broken("two-jobs", "waits-to-the-end")
+@broken("two-jobs", "keeps-jobs-apart")
 class RemembersOneJob(Client):
     latest = 0
 
@@ -552,6 +574,17 @@ class GoesByWords(Client):
     def end(self, job: Any) -> str | None:
         end = super().end(job)
         return "failed" if end == "finished" and "Completed" not in str(job["TasksMsg"]) else end
+
+
+@broken("failure-in-words-only", "sees-success")
+@broken("failure-in-codes-only", "sees-failure")
+class LooksForWords(Client):
+    def end(self, job: Any) -> str | None:
+        end = super().end(job)
+        if end not in {"finished", "failed"}:
+            return end
+        told = json.dumps([job.get("JobMsg"), job["TasksMsg"]]).lower()
+        return "failed" if "fail" in told or "error" in told else "finished"
 
 
 @broken("finished-at-creation", "sees-success")

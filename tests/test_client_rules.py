@@ -169,10 +169,16 @@ def test_a_client_that_fails_because_of_a_good_answer_did_not_understand_it() ->
     assert broken(judged) == {"understands-answers"}
 
 
-@pytest.mark.parametrize("said", [None, "endless"])
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (None, "but the client ended before the result showed"),
+        ("endless", "but before the result showed, the client said endless"),
+    ],
+)
 @pytest.mark.parametrize(("state", "promise"), [(1, "sees-success"), (-1, "sees-cancel")])
 def test_a_client_that_was_stopped_before_it_said_anything_is_not_said_to_have_seen_no_end(
-    said: Saying | None, state: float, promise: str
+    said: Saying | None, told: str, state: float, promise: str
 ) -> None:
     judged = transcript(CREATED, *polls(0.5, state), said=said)
     results = judge_transcript(judged)
@@ -186,7 +192,31 @@ def test_a_client_that_was_stopped_before_it_said_anything_is_not_said_to_have_s
     )
     (entry,) = [x for x in promise_entries([trial]) if x["id"] == f"client.{promise}"]
     assert entry["outcome"] == "inconclusive"
-    assert entry["reason"] == "exercised in ordinary, but the client ended before the result showed"
+    assert entry["reason"] == f"exercised in ordinary, {told}"
+
+
+def test_a_client_may_give_up_after_three_outages_in_a_row() -> None:
+    assert broken(transcript(CREATED, *polls(0.5, LOST, LOST), said="gave-up")) == {
+        "survives-outages"
+    }
+    judged = transcript(CREATED, *polls(0.5, LOST, LOST, LOST), said="gave-up")
+    assert not broken(judged)
+    assert outcomes(judged)["survives-outages"] == "pass"
+
+
+def test_each_poll_may_be_repeated_ten_times_while_none_is_answered() -> None:
+    repeated: list[Asked] = [
+        (at, "status", LOST) for at in (5.0, 5.5, 6.0, 6.5, 7.0) for _ in range(11)
+    ]
+    assert not broken(transcript(CREATED, *repeated, *polls(1, every=10), said="finished"))
+    many: list[Asked] = [(5.0 + number / 30, "status", LOST) for number in range(50)]
+    judged = transcript(CREATED, *many, *polls(1, every=10), said="finished")
+    assert broken(judged) == {"does-not-hammer"}
+    (failed,) = [each for each in judge_transcript(judged) if each.outcome == "fail"]
+    assert failed.violation is not None
+    assert client_fault(failed.violation) == (
+        "It sent fifty polls within 1.633 s, though nothing but outages answered."
+    )
 
 
 @pytest.mark.parametrize("stumbled", [False, True])

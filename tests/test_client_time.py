@@ -27,6 +27,7 @@ from pytest_expedition.clients import guard
 from pytest_expedition.clients.catalogue import SCENARIOS
 from pytest_expedition.clients.guard import ClientNeverEnds, Guard, place_of
 from pytest_expedition.clients.harness import ClientFunctions, ClockStandsStill, Harness
+from pytest_expedition.clients.report import client_fault
 from pytest_expedition.clients.virtual_time import code_of_threads
 
 if TYPE_CHECKING:
@@ -820,3 +821,34 @@ def test_no_garbage_is_collected_while_the_code_of_threads_are_taken(
     assert threading.get_ident() in code_of_threads()
     assert collects == [False]
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_time_limit_of_asyncio_goes_by_the_clock_that_the_hint_names(
+    harness: Harness, client: Client, monkeypatch: pytest.MonkeyPatch, *, replaced: bool
+) -> None:
+    monkeypatch.setattr("asyncio.sleep", harness.sleep_async)
+    if replaced:
+        monkeypatch.setattr("time.monotonic", harness.monotonic)
+
+    async def poll(job_id: Any) -> str:
+        while (end := client.end(client.status(job_id))) is None:
+            await asyncio.sleep(60)
+        return end
+
+    async def start() -> Any:
+        return client.start()
+
+    async def wait(job_id: Any) -> str:
+        return await asyncio.wait_for(poll(job_id), 1800)
+
+    situation = SCENARIOS["agent-stopped"].situation
+    results = harness.run(situation, ClientFunctions(start=start, wait=wait))
+    told = [client_fault(each.violation) for each in results if each.violation]
+    if replaced:
+        assert not told
+    else:
+        assert told[0].endswith(
+            "(If it goes by a clock, as asyncio.timeout does: "
+            'monkeypatch.setattr("time.monotonic", expedition_scenario.monotonic).)'
+        )

@@ -30,6 +30,7 @@ from pytest_expedition.report.messages import duration
 from pytest_expedition.report.text import (
     ONLY_THESE,
     failure,
+    how_to_waive,
     requirement_line,
     stories,
     verdict_lines,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
     from pytest_expedition.oracle.verdict import Outcome
     from pytest_expedition.protocol.requirements import Capability
-    from pytest_expedition.report.entries import Document, RequirementEntry
+    from pytest_expedition.report.entries import Document, RequirementEntry, TimelineEntry
 
 
 class Page(HTMLParser):
@@ -264,9 +265,9 @@ def test_a_failure_whose_cause_is_waived_gets_its_whole_story_and_names_the_caus
     consequence = entry_of(document, "status.monotonic")
     assert consequence["follows_from"] == ""
     assert consequence["reason"].endswith(
-        "It follows from cancel.isolation, which is waived; to waive it too, add [[waive]] with "
-        'id = "status.monotonic"'
+        "It follows from cancel.isolation, which is waived; it needs a waiver, too"
     )
+    assert 'id = "status.monotonic"' in how_to_waive(consequence, document)
 
 
 def in_markdown(document: Document) -> str:
@@ -891,8 +892,19 @@ def test_a_lost_answer_is_hollow() -> None:
 def test_the_description_tells_what_the_picture_shows() -> None:
     _, drawn = shapes(slipping_back(), "status.monotonic")
     (told,) = drawn.all("desc")
-    assert "Job 1619: job 1619, state 0 at 0 s, state 0.2 at" in told["text"]
+    assert "Job 1619: state 0 at 0 s, state 0.2 at" in told["text"]
     assert told["text"].endswith("The proof is in the numbered exchanges 3, 5.")
+
+
+def test_a_creation_that_shows_no_state_is_described_as_such() -> None:
+    entry = entry_of(document_of(slipping_back()), "status.monotonic")
+    made, *rest = entry["timeline"]["exchanges"]
+    timeline: TimelineEntry = {
+        **entry["timeline"],
+        "exchanges": [{**made, "answer": "job 1619"}, *rest],
+    }
+    (told,) = Page(chart(timeline, entry["evidence"], width=680, name="c")).all("desc")
+    assert told["text"].startswith("Job 1619: created at ")
 
 
 # The Markdown

@@ -181,6 +181,12 @@ _ALL: Final = (
         situation=Situation(outages=[Outage(kind="unavailable", times=2)]),
     ),
     Scenario(
+        id="down-for-a-minute",
+        text="A gateway answers 503 to all status requests for a minute.",
+        good="Asks again after a pause each time, or gives up after a few requests.",
+        situation=Situation(outages=[Outage(kind="unavailable", seconds=60)]),
+    ),
+    Scenario(
         id="bad-gateway",
         text="A status request meets a gateway that answers 502.",
         good=_ASKS_AGAIN,
@@ -285,6 +291,21 @@ _ALL: Final = (
         text="The messages of the tasks are in another alphabet, and say nothing of success.",
         good="Goes by state and codes, not by words: says that the job has finished.",
         situation=Situation(tasks=["Η εισαγωγή τελείωσε", ""]),  # noqa: RUF001
+    ),
+    Scenario(
+        id="failure-in-words-only",
+        text="The job finishes, and its messages have the words `failed` and `error`.",
+        good="Goes by state and codes, not by words: says that the job has finished.",
+        situation=Situation(
+            status_message="Completed: 12 imported, 0 failed",
+            tasks=["failover.xml: no error"],
+        ),
+    ),
+    Scenario(
+        id="failure-in-codes-only",
+        text="The job ends in failure, and no message says so.",
+        good="Goes by state and codes, not by words: says that the job has failed.",
+        situation=Situation(fails=True, status_message="Stopped", tasks=["No rules in this file"]),
     ),
     Scenario(
         id="first-under-msg",

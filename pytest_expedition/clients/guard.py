@@ -57,8 +57,9 @@ The time of a scenario moves only when the client sleeps by it. There are three 
        monkeypatch.setattr("time.sleep", expedition_scenario.sleep)
      After `from time import sleep` in my_client.py the name is "my_client.sleep". In async code:
        monkeypatch.setattr("asyncio.sleep", expedition_scenario.sleep_async)
-  2. If the function cannot be replaced, as with threading.Event.wait, let the client take the
-     function that it pauses with as a parameter, and pass expedition_scenario.sleep.
+  2. If the function cannot be replaced, as with threading.Event.wait, or asyncio.wait_for as a
+     pause, let the client take the function that it pauses with as a parameter, and pass
+     expedition_scenario.sleep, or sleep_async.
   3. Let the time pass by itself: call expedition_scenario.real_time(speed=50) before `check`, and
      give the client short pauses."""
 

@@ -42,6 +42,11 @@ OF_CANCELS: Final = frozenset(
 )
 """The promises that can be tested only if the client can be told to cancel."""
 
+NOT_TOLD_TO_CANCEL: Final = (
+    "the client was not told to cancel: needs check(…, cancel=…); for a program "
+    "run(…, cancel_signal=…) or --cancel-signal"
+)
+
 _ENDED: Final = {"finished": "finished", "failed": "failed", "cancelled": "was cancelled"}
 _UNNAMED: Final = (
     " (If that is how it tells that a job {ended}, say so: check(…, {end}=TheException).)"
@@ -200,12 +205,14 @@ class BrokenPromise(TypedDict):
 class TrialFound(TypedDict):
     """What a client did in one scenario; it passes between processes (pytest-xdist).
 
-    ``inconclusive`` are the promises that were exercised without a result.
+    ``inconclusive`` are the promises that were exercised without a result. ``stopped`` says how the
+    client was stopped, if it did not end by itself.
     """
 
     scenario: str
     run: RunEntry
     told_to_cancel: bool
+    stopped: str
     outcomes: dict[str, Outcome]
     inconclusive: list[str]
     broken: dict[str, BrokenPromise]
@@ -237,6 +244,9 @@ def scenario_entry(
             )
         ),
         "told_to_cancel": transcript.told_to_cancel,
+        "stopped": next(
+            (said(call.said) for call in transcript.calls if "endless" in call.said.words), ""
+        ),
         "outcomes": {result.requirement.id: result.outcome for result in results},
         "inconclusive": [result.requirement.id for result in results if result.inconclusive],
         "broken": {
@@ -279,7 +289,7 @@ def promise_entries(runs: Sequence[TrialFound]) -> Iterator[RequirementEntry]:
             and set(by_outcome) == {"inconclusive"}
             and not any(run["told_to_cancel"] for run in runs)
         ):
-            yield outcome_entry(promise, "not-tested", "the client was not told to cancel")
+            yield outcome_entry(promise, "not-tested", NOT_TOLD_TO_CANCEL)
             continue
         decisive: tuple[Outcome, ...] = ("error", "fail", "pass", "inconclusive")
         outcome = next(each for each in decisive if each in by_outcome)
@@ -288,13 +298,16 @@ def promise_entries(runs: Sequence[TrialFound]) -> Iterator[RequirementEntry]:
         if outcome == "pass":
             reason = f"kept in {plural(len(scenarios), 'scenario')}"
         elif outcome == "inconclusive":
-            inconclusive = [
-                run["scenario"] for run in by_outcome[outcome] if promise.id in run["inconclusive"]
-            ]
+            inconclusive = [run for run in by_outcome[outcome] if promise.id in run["inconclusive"]]
             reason = f"not exercised: {promise.unexercised}"
             if inconclusive:
-                names = cut(", ".join(dict.fromkeys(inconclusive)))
+                names = cut(", ".join(dict.fromkeys(run["scenario"] for run in inconclusive)))
+                stopped = next((run["stopped"] for run in inconclusive if run["stopped"]), "")
                 reason = f"exercised in {names}, but the client ended before the result showed"
+                if stopped:
+                    reason = (
+                        f"exercised in {names}, but before the result showed, the client {stopped}"
+                    )
         elif outcome == "error":
             reason = f"the rule crashed in {cut(', '.join(scenarios))}"
         else:

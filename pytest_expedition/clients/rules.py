@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
@@ -26,12 +27,19 @@ LONG: Final = 60.0
 
 MOST_AFTER_THE_END: Final = 2
 MOST_CANCELS: Final = 3
+MOST_UNANSWERED: Final = 2
+"""After more unanswered polls in a row a client may give up."""
+
 MANY_POLLS: Final = 10
+MANY_UNANSWERED: Final = 50
+"""A client may repeat each of its polls ten times without a pause: urllib3's `Retry()` does."""
+
 HAMMERING_SECONDS: Final = 2.0
 
 EXACT: Final = 2**53
 """Up to here a floating-point number holds every whole number."""
 
+ASKS_FOR_ITS_JOB: Final = "client.asks-for-its-job"
 KEEPS_DIGITS: Final = "client.keeps-digits"
 
 ClientRule = Callable[["Transcript"], Iterator[Judgement]]
@@ -43,12 +51,18 @@ CLIENT_RULES: Final[dict[str, ClientRule]] = {}
 def judge_client(transcript: Transcript) -> dict[str, Finding]:
     """Ask every rule about a client; findings by the promise's id, in the catalogue's order.
 
-    A client that has lost digits of its job's id asks for another job. All else that it does then
-    follows from that, and is not judged.
+    A client that does not know its job's id, or has rounded it, asks for another job. All else that
+    it does then follows from that, and is not judged.
     """
-    lost = any(_lost_digits(transcript, step) for step in transcript.steps)
+    cause = ""
+    if any(_rounded(transcript, step) is not None for step in transcript.steps):
+        cause = KEEPS_DIGITS
+    elif any(
+        _names_a_job(step) and not _names_its_job(transcript, step) for step in transcript.steps
+    ):
+        cause = ASKS_FOR_ITS_JOB
     return {
-        name: Finding() if lost and name != KEEPS_DIGITS else find(CLIENT_RULES[name], transcript)
+        name: find(CLIENT_RULES[name], transcript) if cause in {"", name} else Finding()
         for name in CLIENT_CATALOGUE
     }
 
@@ -94,18 +108,26 @@ def asks_properly(transcript: Transcript) -> Iterator[Judgement]:
 NOT_ITS_JOB: Final = Fault("not-its-job", "{asked} names no job that the client created.")
 
 
-@client_rule("client.asks-for-its-job")
+@client_rule(ASKS_FOR_ITS_JOB)
 def asks_for_its_job(transcript: Transcript) -> Iterator[Judgement]:
     """Status requests and cancels name a job that it created, by the id that it was given."""
     for step in transcript.steps:
-        if step.exchange.kind in {"status", "cancel"}:
-            known = step.exchange.job_id in transcript.created
+        if _names_a_job(step):
+            known = _names_its_job(transcript, step)
             yield KEPT if known else Violation(NOT_ITS_JOB, step.exchange)
+
+
+def _names_a_job(step: Step) -> bool:
+    return step.exchange.kind in {"status", "cancel"}
+
+
+def _names_its_job(transcript: Transcript, step: Step) -> bool:
+    return step.exchange.job_id in transcript.created
 
 
 LOST_DIGITS: Final = Fault(
     "lost-digits",
-    "{asked} names the id without its last digits, as a floating-point number does.",
+    "{asked} names the job {created}, rounded as a floating-point number holds it.",
 )
 
 
@@ -113,18 +135,18 @@ LOST_DIGITS: Final = Fault(
 def keeps_digits(transcript: Transcript) -> Iterator[Judgement]:
     """It asks for its job by all digits of the id, also where the id lies beyond 2^53."""
     for step in transcript.steps:
-        if _lost_digits(transcript, step):
-            yield Violation(LOST_DIGITS, step.exchange)
+        if (created := _rounded(transcript, step)) is not None:
+            yield Violation(LOST_DIGITS, step.exchange, created=created)
         elif step.exchange.job_id in transcript.created and step.exchange.job_id > EXACT:
             yield KEPT
 
 
-def _lost_digits(transcript: Transcript, step: Step) -> bool:
-    """Whether a request names the id of a job as a floating-point number holds it."""
+def _rounded(transcript: Transcript, step: Step) -> int | None:
+    """Return the id of the job that a request names as a floating-point number holds it."""
     asked, created = step.exchange.job_id, transcript.created
-    if step.exchange.kind not in {"status", "cancel"} or asked is None or asked in created:
-        return False
-    return any(each > EXACT and float(each) == float(asked) for each in created)
+    if not _names_a_job(step) or asked is None or asked in created:
+        return None
+    return next((each for each in created if each > EXACT and float(each) == float(asked)), None)
 
 
 DID_NOT_START: Final = Fault(
@@ -195,7 +217,7 @@ def waits_to_the_end(transcript: Transcript) -> Iterator[Judgement]:
             continue  # it did not say that the job had ended, or may not have meant that
         if run.end is not None:
             yield KEPT
-        else:
+        elif not _said_of_another(transcript, run):
             yield Violation(SAID_TOO_EARLY, *_exchanges(run.steps[-1:]), how=run.said.how)
 
 
@@ -238,11 +260,28 @@ def trusts_the_state(transcript: Transcript) -> Iterator[Judgement]:
                 yield judged
 
 
+TOOK_FOR_ANOTHER: Final = Fault(
+    "took-for-another",
+    "Of job {job} it {how}, though no answer had shown its end, only that of another job.",
+)
+
+
 @client_rule("client.keeps-jobs-apart")
 def keeps_jobs_apart(transcript: Transcript) -> Iterator[Judgement]:
     """Of two jobs that run at once, it says of each how that one ended."""
     if len(transcript.calls) > 1 and not transcript.told_to_cancel:
         yield from map(_judge_saying, _ended(transcript))
+    for run in transcript.runs:
+        if run.end is None and (other := _said_of_another(transcript, run)) is not None:
+            assert other.end_shown is not None
+            proof = other.end_shown.exchange
+            yield Violation(TOOK_FOR_ANOTHER, proof, job=run.job_id, how=run.said.how)
+
+
+def _said_of_another(transcript: Transcript, run: Run) -> Run | None:
+    """Return another run whose job was seen to end as the client said it of this one."""
+    others = (each for each in _ended(transcript) if each.job_id != run.job_id)
+    return next((each for each in others if {each.end} == run.said.words), None)
 
 
 def _ended(transcript: Transcript) -> Iterator[Run]:
@@ -305,8 +344,9 @@ def _stops(transcript: Transcript, is_the_end: Callable[[Exchange], bool]) -> It
 
 NEVER_GAVE_UP: Final = Fault(
     "never-gave-up",
-    "After {seconds} s and {polls} status requests it still polled. (If it goes by a clock, give "
-    "it expedition_scenario.monotonic.)",
+    "After {seconds} s and {polls} status requests it still polled. (If it goes by a clock, as "
+    "asyncio.timeout does: "
+    'monkeypatch.setattr("time.monotonic", expedition_scenario.monotonic).)',
 )
 
 
@@ -378,15 +418,18 @@ GAVE_UP_AFTER_OUTAGE: Final = Fault(
 
 
 def _survives(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement]:
+
+    def is_one(step: Step) -> bool:
+        return step.keyed and step.outage and (step.exchange.status == NO_KEY) == of_the_key
+
     for run in transcript.runs:
-        outages = [
-            step
-            for step in run.polls
-            if step.keyed and step.outage and (step.exchange.status == NO_KEY) == of_the_key
-        ]
+        outages = [step for step in run.polls if is_one(step)]
         if not outages:
             continue
-        if "gave-up" in run.said.words and run.last is outages[-1]:
+        in_a_row = sum(1 for _ in itertools.takewhile(is_one, reversed(run.polls)))
+        if run.last is outages[-1] and in_a_row > MOST_UNANSWERED:
+            yield KEPT  # it was sent again, and more than once
+        elif "gave-up" in run.said.words and run.last is outages[-1]:
             yield Violation(
                 GAVE_UP_WITHOUT_KEY if of_the_key else GAVE_UP_AFTER_OUTAGE,
                 outages[-1].exchange,
@@ -399,25 +442,40 @@ def _survives(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement
 
 
 HAMMERED: Final = Fault("hammered", "It sent ten polls within {seconds:g} s.")
+HAMMERED_WHILE_DOWN: Final = Fault(
+    "hammered-while-down",
+    "It sent fifty polls within {seconds:g} s, though nothing but outages answered.",
+)
 
 
 @client_rule("client.does-not-hammer")
 def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
-    """It sends fewer than ten polls of a job within two seconds."""
+    """It sends fewer than ten polls of a job within two seconds; fewer than fifty while they go
+    unanswered.
+    """
     polls: dict[int | None, list[Step]] = defaultdict(list)
     for step in transcript.steps:
         if step.exchange.kind == "status":
             polls[step.exchange.job_id].append(step)
     for of_one in polls.values():
-        for first, last in zip(of_one, of_one[MANY_POLLS - 1 :], strict=False):
-            seconds = round((last.at - first.at) / transcript.pace, 3)
-            if seconds < HAMMERING_SECONDS:
-                proof = (first.exchange, last.exchange)
-                yield Violation(HAMMERED, *proof, seconds=seconds)
-                break
-        else:
-            if len(of_one) > 1:
-                yield KEPT
+        answered = [step for step in of_one if not step.outage]
+        hammered = _hammered(transcript, answered, HAMMERED, many=MANY_POLLS) or _hammered(
+            transcript, of_one, HAMMERED_WHILE_DOWN, many=MANY_UNANSWERED
+        )
+        if hammered:
+            yield hammered
+        elif len(of_one) > 1:
+            yield KEPT
+
+
+def _hammered(
+    transcript: Transcript, polls: list[Step], fault: Fault, *, many: int
+) -> Violation | None:
+    for first, last in zip(polls, polls[many - 1 :], strict=False):
+        seconds = round((last.at - first.at) / transcript.pace, 3)
+        if seconds < HAMMERING_SECONDS:
+            return Violation(fault, first.exchange, last.exchange, seconds=seconds)
+    return None
 
 
 CANCELLED_UNASKED: Final = Fault("cancelled-unasked", "It sent {asked} without being told to.")

@@ -54,7 +54,8 @@ _AT_ONCE_SECONDS: Final = 10.0
 class Outage:
     """A failure that happens to a request, and to the ``times - 1`` requests that follow.
 
-    It happens to the ``nth`` request ``of`` its kind, counted from 1.
+    It happens to the ``nth`` request ``of`` its kind, counted from 1, and to all of its kind within
+    ``seconds`` after it.
 
     * ``unavailable``: a gateway answers 503, and the instance never sees it;
     * ``bad-gateway``: the instance carries it out, and the gateway answers 502;
@@ -70,10 +71,13 @@ class Outage:
     of: JobRequestKind = "status"
     nth: int = 2
     times: int = 1
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.nth < 1 or self.times < 1:
             raise ValueError("nth and times must not be below 1")
+        if not self.seconds >= 0:
+            raise ValueError("seconds must not be below 0")
 
 
 @checked
@@ -84,7 +88,9 @@ class Situation:
     The jobs run through ``progress``, each state for ``step_seconds``, and end in failure if they
     ``fail``. Numbers are ``spelled`` plainly or with a fraction (``1.0``). ``jobs`` is how many the
     client is to run at the same time. Somebody else cancels the first ``cancelled_after`` seconds.
-    The agent stands still for the first ``agent_idle`` seconds of a job; infinity is for ever.
+    The agent stands still for the first ``agent_idle`` seconds of a job; infinity is for ever. A
+    job that has finished or failed has the ``status_message`` at ``JobMsg``, where its dialect has
+    that, and the messages of its ``tasks``.
 
     If ``client_cancels``, the client is to cancel its job soon after it has started it. The cancel
     is refused unless ``cancellable``, shows after ``cancel_seconds``, and comes too late if
@@ -108,6 +114,7 @@ class Situation:
     outages: Sequence[Outage] = ()
     first_id: int = FIRST_JOB_ID
     unknown_fields: bool = False
+    status_message: str = ""
     tasks: Sequence[str | Mapping[str, Any]] = ()
     next_step: Sequence[Any] = ()
     refusal: str = JobScript.refusal
@@ -191,6 +198,7 @@ class SituationInstance(Instance):
         self.earlier_ids: Container[int] = ()
         """The ids of the jobs of earlier situations, whose clients may still ask for them."""
         self._ids = itertools.count(situation.first_id)
+        self._outage_until: dict[Outage, float] = {}
         self._seen: Counter[JobRequestKind | None] = Counter()
         self._latest: deque[float] = deque(maxlen=_MOST_AT_ONCE)
         self._after_the_end: Counter[int] = Counter()
@@ -264,15 +272,14 @@ class SituationInstance(Instance):
         return match is not None and match[1].isdecimal() and int(match[1]) in self.earlier_ids
 
     def _outage(self, kind: JobRequestKind | None) -> OutageKind | None:
-        number = self._seen[kind]
-        return next(
-            (
-                outage.kind
-                for outage in self.situation.outages
-                if outage.of == kind and outage.nth <= number < outage.nth + outage.times
-            ),
-            None,
-        )
+        number, now = self._seen[kind], self.clock.now()
+        for outage in self.situation.outages:
+            if outage.of != kind or number < outage.nth:
+                continue
+            until = self._outage_until.setdefault(outage, now + outage.seconds)
+            if number < outage.nth + outage.times or now < until:
+                return outage.kind
+        return None
 
     def create(self, request: str, script: JobScript) -> Job:
         """Create a job, and remember which request created it."""
@@ -330,6 +337,8 @@ class SituationInstance(Instance):
         described = super().describe(job)
         if self.situation.spelled == "fraction":
             described["state"] = float(described["state"])
+        if self.situation.status_message and described["JobMsg"]["statusCode"]:
+            described["JobMsg"]["statusMessage"] = self.situation.status_message
         if self.situation.unknown_fields:
             described |= {"percent": 7, "state_text": None, "job": {"state": 3}}
         return described

@@ -161,7 +161,7 @@ width="{width}" height="{height:.0f}" viewBox="0 0 {width} {height:.0f}">
         told = []
         for job in self.jobs:
             seen = [x for x in self.exchanges if x["job"] == job]
-            states = [f"{printable(x['answer'])} at {self._when(x)}" for x in seen[:_TOLD]]
+            states = [f"{_of_a_job(x)} at {self._when(x)}" for x in seen[:_TOLD]]
             more = f", and {len(seen) - _TOLD} more" if len(seen) > _TOLD else ""
             told.append(f"Job {job}: {', '.join(states)}{more}.")
         proof = [place + 1 for place, each in enumerate(self.evidence) if each["proves"]]
@@ -299,6 +299,12 @@ width="{width}" height="{height:.0f}" viewBox="0 0 {width} {height:.0f}">
 def _label(x: float, y: float, text: str, *, anchor: str) -> Markup:
     label = '<text class="label" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
     return html(label, x, y, anchor, text)
+
+
+def _of_a_job(exchange: TimelineExchange) -> str:
+    """Tell what an answer says of its job, whose id need not be told again."""
+    told = printable(exchange["answer"]).removeprefix(f"job {exchange['job']}").removeprefix(", ")
+    return told or "created"
 
 
 def _span(exchange: TimelineExchange) -> tuple[float, float]:

@@ -134,10 +134,7 @@ def reason(result: Result, broke: str = "") -> str:
     """
     judged = _judged(result, broke)
     if result.waived_cause and result.outcome == "fail":
-        judged += (
-            f" It follows from {result.waived_cause}, which is waived; to waive it too, add "
-            f'[[waive]] with id = "{result.requirement.id}"'
-        )
+        judged += f" It follows from {result.waived_cause}, which is waived; it needs a waiver, too"
     if result.waiver is None or result.waiver_state is None:
         return printable(judged)
     waived = WAIVERS[result.waiver_state].format(
