@@ -206,16 +206,27 @@ def test_a_client_may_give_up_after_three_outages_in_a_row() -> None:
 
 def test_each_poll_may_be_repeated_ten_times_while_none_is_answered() -> None:
     repeated: list[Asked] = [
-        (at, "status", LOST) for at in (5.0, 5.5, 6.0, 6.5, 7.0) for _ in range(11)
+        (at, "status", LOST) for at in (5.0, 5.2, 5.4, 5.6, 5.8) for _ in range(11)
     ]
     assert not broken(transcript(CREATED, *repeated, *polls(1, every=10), said="finished"))
-    many: list[Asked] = [(5.0 + number / 30, "status", LOST) for number in range(50)]
-    judged = transcript(CREATED, *many, *polls(1, every=10), said="finished")
+
+
+def test_thirty_polls_without_a_pause_are_too_many_while_none_is_answered() -> None:
+    end = polls(1, every=10)
+    few: list[Asked] = [(5.0 + number / 10, "status", LOST) for number in range(29)]
+    assert not broken(transcript(CREATED, *few, *end, said="finished"))
+    judged = transcript(CREATED, *few, (7.9, "status", LOST), *end, said="finished")
     assert broken(judged) == {"does-not-hammer"}
     (failed,) = [each for each in judge_transcript(judged) if each.outcome == "fail"]
     assert failed.violation is not None
     assert client_fault(failed.violation) == (
-        "It sent fifty polls within 1.633 s, though nothing but outages answered."
+        "It sent thirty polls within 2.9 s without a pause, though none was answered."
+    )
+    assert not broken(transcript(CREATED, *few, (8.0, "status", LOST), *end, said="finished"))
+    assert not broken(
+        transcript(
+            CREATED, *few, (7.85, "status", 0.5), (7.9, "status", LOST), *end, said="finished"
+        )
     )
 
 

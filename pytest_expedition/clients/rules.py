@@ -31,9 +31,10 @@ MOST_UNANSWERED: Final = 2
 """After more unanswered polls in a row a client may give up."""
 
 MANY_POLLS: Final = 10
-MANY_UNANSWERED: Final = 50
-"""A client may repeat each of its polls ten times without a pause: urllib3's `Retry()` does."""
+MANY_UNANSWERED: Final = 30
+"""A client may repeat a poll ten times without a pause, as urllib3's `Retry()` does."""
 
+PAUSE: Final = 0.2
 HAMMERING_SECONDS: Final = 2.0
 
 EXACT: Final = 2**53
@@ -444,14 +445,14 @@ def _survives(transcript: Transcript, *, of_the_key: bool) -> Iterator[Judgement
 HAMMERED: Final = Fault("hammered", "It sent ten polls within {seconds:g} s.")
 HAMMERED_WHILE_DOWN: Final = Fault(
     "hammered-while-down",
-    "It sent fifty polls within {seconds:g} s, though nothing but outages answered.",
+    "It sent thirty polls within {seconds:g} s without a pause, though none was answered.",
 )
 
 
 @client_rule("client.does-not-hammer")
 def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
-    """It sends fewer than ten polls of a job within two seconds; fewer than fifty while they go
-    unanswered.
+    """It sends fewer than ten polls of a job within two seconds; while none is answered, fewer than
+    thirty in a row without a pause.
     """
     polls: dict[int | None, list[Step]] = defaultdict(list)
     for step in transcript.steps:
@@ -459,23 +460,41 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
             polls[step.exchange.job_id].append(step)
     for of_one in polls.values():
         answered = [step for step in of_one if not step.outage]
-        hammered = _hammered(transcript, answered, HAMMERED, many=MANY_POLLS) or _hammered(
-            transcript, of_one, HAMMERED_WHILE_DOWN, many=MANY_UNANSWERED
-        )
-        if hammered:
-            yield hammered
+        at_once = _within(transcript, answered, MANY_POLLS, HAMMERING_SECONDS)
+        retries = _retried_without_a_pause(transcript, of_one)
+        if at_once:
+            yield Violation(HAMMERED, *_exchanges(at_once), seconds=_apart(transcript, *at_once))
+        elif retries:
+            seconds = _apart(transcript, *retries)
+            yield Violation(HAMMERED_WHILE_DOWN, *_exchanges(retries), seconds=seconds)
         elif len(of_one) > 1:
             yield KEPT
 
 
-def _hammered(
-    transcript: Transcript, polls: list[Step], fault: Fault, *, many: int
-) -> Violation | None:
+def _within(transcript: Transcript, polls: list[Step], many: int, seconds: float) -> list[Step]:
+    """Return the first and the last of ``many`` polls within ``seconds``, or nothing."""
     for first, last in zip(polls, polls[many - 1 :], strict=False):
-        seconds = round((last.at - first.at) / transcript.pace, 3)
-        if seconds < HAMMERING_SECONDS:
-            return Violation(fault, first.exchange, last.exchange, seconds=seconds)
-    return None
+        if _apart(transcript, first, last) < seconds:
+            return [first, last]
+    return []
+
+
+def _retried_without_a_pause(transcript: Transcript, polls: list[Step]) -> list[Step]:
+    """Return the first and the last of many unanswered polls without a pause, or nothing."""
+    in_a_row: list[Step] = []
+    for step in polls:
+        if step.outage and in_a_row and _apart(transcript, in_a_row[-1], step) < PAUSE:
+            in_a_row.append(step)
+        else:
+            in_a_row = [step] if step.outage else []
+        if len(in_a_row) == MANY_UNANSWERED:
+            return [in_a_row[0], in_a_row[-1]]
+    return []
+
+
+def _apart(transcript: Transcript, first: Step, last: Step) -> float:
+    """Return the seconds between two polls, in the time by which the client goes."""
+    return round((last.at - first.at) / transcript.pace, 3)
 
 
 CANCELLED_UNASKED: Final = Fault("cancelled-unasked", "It sent {asked} without being told to.")

@@ -706,8 +706,8 @@ _OF_CLIENTS: Final = (
         id="client.does-not-hammer",
         level="MUST",
         basis="assumed",
-        text="It sends fewer than ten polls of a job within two seconds; fewer than fifty while "
-        "they go unanswered.",
+        text="It sends fewer than ten polls of a job within two seconds; while none is answered, "
+        "fewer than thirty in a row without a pause.",
         source=NOWHERE,
         unexercised="the client polled no job twice",
     ),
