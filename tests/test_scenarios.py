@@ -578,16 +578,13 @@ def test_a_random_situation_is_told_with_all_that_it_has(name: str) -> None:
 
 
 def test_whatever_a_random_situation_has_is_known() -> None:
-    known = {*DRAWN, "tasks", "next_step", "refusal"}
-    assert {each.name for each in fields(Situation)} == known
+    texts = {"tasks", "next_step", "refusal", "status_message"}
+    assert {each.name for each in fields(Situation)} == {*DRAWN, *texts}
 
     @given(situations(None, cancels=True))
     def draws_no_texts(situation: Situation) -> None:
-        assert (situation.tasks, situation.next_step, situation.refusal) == (
-            CANCELLED.tasks,
-            CANCELLED.next_step,
-            CANCELLED.refusal,
-        )
+        for name in texts:
+            assert getattr(situation, name) == getattr(CANCELLED, name)
 
     draws_no_texts()
 
@@ -744,6 +741,7 @@ class TestSituation:
             (lambda: Situation(cancel_too_late=True, progress=[0]), "never finishes"),
             (lambda: Situation(outages=["lost"]), "outages = ['lost']: must be a list of Outage"),  # type: ignore[list-item]
             (lambda: Outage(kind="500"), "kind = '500': must be one of unavailable"),  # type: ignore[arg-type]
+            (lambda: Outage(kind="lost", seconds=-1), "seconds must not be below 0"),
             (lambda: Outage(kind="lost", nth=0), "nth and times must not be below 1"),
         ],
     )
