@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from copy import deepcopy
 from typing import Any, get_args
 
 import pytest
@@ -2413,6 +2414,19 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
         .tell_agent("start")
         .poll(0.1),
         "suspected",
+    ),
+    *(
+        (
+            "agent.idempotent",
+            f"a job begins anew after a start; {what} was sent as that was answered",
+            story,
+            "suspected",
+        )
+        for again in [agent("start").create().poll(0.5).tell_agent("start")]
+        for what, story in {
+            "a creation": deepcopy(again).poll(0.1, at=8, until=9).create(OTHER, at=9),
+            "its own cancel": deepcopy(again).poll(0.1, at=8, until=9).cancel(0.1, at=9),
+        }.items()
     ),
     (
         "agent.idempotent",

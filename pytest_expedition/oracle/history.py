@@ -6,7 +6,7 @@ answer was there before the other's request was sent; all else is at the same ti
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -314,7 +314,7 @@ class JobHistory:
 
     def influences(self, earlier: Exchange, later: Exchange) -> set[Influence]:
         """What was sent that may have changed what the later of two answers shows."""
-        own = (x for x in self.attempts if x.sent < later.received and not x.before(earlier))
+        own = (x for x in self.attempts if not (x.before(earlier) or later.before(x)))
         others = self.of_all_jobs.cancelled_between(earlier, later)
         created = self.of_all_jobs.created_between(earlier, later)
         told = self.of_all_jobs.commanded_between(earlier, later)
@@ -395,7 +395,7 @@ def _between(
     later: Exchange,
 ) -> Iterator[_Sent]:
     """Yield the requests that were under way between two others."""
-    number = bisect_left(sent, later.received)
+    number = bisect_right(sent, later.received)
     while number and done[number - 1] >= earlier.sent:
         number -= 1
         if requests[number].received >= earlier.sent:
