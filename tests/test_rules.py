@@ -2448,6 +2448,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "agent.idempotent",
+        "a job begins anew after a start, behind what its own creation shows",
+        agent("start").create(state=0.5).tell_agent("start").poll(0.1),
+        ["started-set-back"],
+    ),
+    (
+        "agent.idempotent",
         "a job begins anew after two starts",
         Story().create().poll(0.5).tell_agent("start").tell_agent("start").poll(0.1),
         ["started-set-back"],
