@@ -590,6 +590,24 @@ class TestLedger:
         assert [server.state(job) for job in server.jobs] == [-1]
         assert client.leftovers.jobs == ()
 
+    def test_a_cancel_of_the_clean_up_is_sent_again_as_long_as_a_restart_may_take(
+        self, serve: Any
+    ) -> None:
+        class Restarts(Instance):
+            """Behind a load balancer that closes each connection for ten seconds."""
+
+            def handle(self, request: Request) -> Response:
+                if request.method == "DELETE" and self.clock.now() < 10:
+                    return Response(status=200, body=b"{}", cut=0)
+                return super().handle(request)
+
+        server, target = serve(Restarts, seconds=600.0)
+        server.every_job(JobScript.steady(60))
+        with Client(replace(target, clock=WaitingClock(server.advance))) as client:
+            client.send([client.creation("import")])
+        assert [server.state(job) for job in server.jobs] == [-1]
+        assert client.leftovers.jobs == ()
+
     def test_a_cancel_of_the_clean_up_that_gets_no_answer_in_time_is_not_sent_again(
         self, serve: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
