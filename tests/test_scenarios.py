@@ -166,7 +166,13 @@ def test_good_clients_of_every_style_cope(
     assert not broken_promises(results)
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name.startswith("PollsEverySecond") else [])
+        for name in BROKEN  # that one sends 7,200 requests
+    ],
+)
 def test_a_broken_client_is_caught_by_the_promise_that_it_breaks(
     name: str, expedition_server: ExpeditionServer
 ) -> None:
