@@ -908,6 +908,24 @@ class TestRestarts:
         assert bool(found.left_behind) == (verdict == "error")
         assert found.unconfirmed_creations == 0
 
+    @pytest.mark.parametrize("profile", ["smoke", "default"])
+    def test_a_gateway_that_answers_for_a_moment_in_its_place_ends_no_run(
+        self, serve: Any, profile: Any
+    ) -> None:
+        class Replaced(Instance):
+            """Behind a gateway that has no route to it for a while."""
+
+            def handle(self, request: Request) -> Response:
+                if 2 <= self.clock.now() < 5:
+                    return Response(status=404, body=b"404 page not found")
+                return super().handle(request)
+
+        _, target = serve(Replaced, seconds=6.0)
+        found = run_contract(target, profile=profile, seed=1)
+        assert found.unanswered[404] > 5
+        assert found.verdict in {"conformant", "inconclusive"}
+        assert not found.left_behind
+
 
 class TestKeys:
     def test_a_key_that_expires_is_fetched_again_and_what_was_refused_is_sent_again(

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 POLLS_AFTER_THE_END: Final = 2
 POLLS_WITHOUT_ANSWER: Final = 5
-"""After so many polls in a row that show no state, a job is given up."""
+SECONDS_WITHOUT_ANSWER: Final = 5.0
+"""After so many polls in a row that show no state, and so many seconds, a job is given up."""
 
 BUSY_TRIES: Final = 5
 """How often in a row the server may refuse a job as too many though no job of the run runs."""
@@ -99,6 +100,9 @@ class RunningJob:
     ended: bool = False
     polls_after_the_end: int = 0
     silent_polls: int = 0
+    last_shown: float = 0.0
+    """When an answer last showed its state."""
+    given_up: bool = False
     cancel_sent: float = float("-inf")
     overdue: bool = False
 
@@ -122,7 +126,7 @@ class RunningJob:
     @property
     def done(self) -> bool:
         """Whether nothing more is to be done with the job."""
-        if self.silent_polls >= POLLS_WITHOUT_ANSWER or self.overdue:
+        if self.given_up or self.overdue:
             return True
         return self.ended and not self.acts and self.polls_after_the_end >= POLLS_AFTER_THE_END
 
@@ -316,6 +320,7 @@ class Executor:
                     id=job_id,
                     requested=creation.sent,
                     created=creation.received,
+                    last_shown=creation.received,
                     due=self.client.now,
                     acts=list(job.acts),
                     pace=Pace(
@@ -532,8 +537,12 @@ class Executor:
             state = exchange.state
             if state is None:
                 job.silent_polls += exchange.kind == "status"
+                silent = exchange.sent - job.last_shown >= SECONDS_WITHOUT_ANSWER
+                job.given_up = job.silent_polls >= POLLS_WITHOUT_ANSWER and (
+                    silent or not self.target.clock.waits
+                )
                 continue
-            job.silent_polls = 0
+            job.silent_polls, job.last_shown = 0, exchange.received
             if exchange.shows_the_end:
                 job.ended = True
             job.progress = max(job.progress, state)
