@@ -2928,7 +2928,7 @@ class TestWhatIsMissing:
         self, requirement: str, story: Story
     ) -> None:
         assert missing(story, requirement, others_may_act=True) == (
-            "others may have cancelled the jobs, with requests that were not recorded"
+            "others may have cancelled the jobs, with requests that were not seen"
         )
 
     def test_without_a_cancel_of_another_job_that_is_what_is_missing(self) -> None:
@@ -2964,7 +2964,7 @@ class TestWhatIsMissing:
     def test_others_may_have_stopped_the_agent(
         self, requirement: str, story: Story, told: str
     ) -> None:
-        unrecorded = "with requests that were not recorded"
+        unrecorded = "with requests that were not seen"
         assert missing(story, requirement, others_may_act=True) == f"{told}, {unrecorded}"
 
     def test_a_finished_job_was_cancelled_but_not_polled_then(self) -> None:

@@ -205,7 +205,7 @@ def test_secrets_show_nowhere() -> None:
         ),
         (MINIMAL + "[limits]\nseconds = 1" + "0" * 6000, "is not TOML: "),
         ("x = " + "[" * 100_000, "is not TOML: it is nested too deep"),
-        (MINIMAL + JOB, "job = 'import': must be a name that no other job has"),
+        (MINIMAL + JOB, "job: name = 'import': must be a name that no other job has"),
         (MINIMAL.replace("/api/v1", "api/v1"), "must be a path that begins with /api/"),
         (MINIMAL + "[limits]\njobs = 0\n", "limits.jobs = 0: must be a whole number from 1 to"),
         (MINIMAL + "[limits]\njobs = 1.5\n", "limits.jobs = 1.5: must be a whole number"),
@@ -243,7 +243,7 @@ def test_secrets_show_nowhere() -> None:
             MINIMAL + WAIVED.replace("status.monotonic", "?"),
             "waive 1: id = '?': must be the id of",
         ),
-        (MINIMAL + WAIVED + WAIVED, "waive = 'status.monotonic': must be waived only once"),
+        (MINIMAL + WAIVED + WAIVED, "waive: id = 'status.monotonic': must be waived only once"),
         (MINIMAL + WAIVE, "waive 1: reason is missing: must be a text"),
         (
             MINIMAL + WAIVED.replace("known", " "),
@@ -399,7 +399,7 @@ def test_what_is_said_in_python_is_checked_too() -> None:
     with pytest.raises(ValueError, match="Waiver: reason = ' ': must be a text, not empty"):
         Waiver(id="status.bounds", reason=" ", until=until)
     waiver = Waiver(id="status.bounds", reason="known", until=until, sometimes=True)
-    with pytest.raises(TargetError, match=r"waive = 'status\.bounds': must be waived only once"):
+    with pytest.raises(TargetError, match=r"waive: id = 'status\.bounds': must be waived only"):
         Target(url="https://192.0.2.10", api_key="key", waivers=(waiver, waiver))
     with pytest.raises(TargetError, match="needs api_key, or username and password"):
         Target(url="https://192.0.2.10", username="admin")

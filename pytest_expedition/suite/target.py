@@ -101,9 +101,9 @@ class Target:
         if not self.jobs:
             raise TargetError("Target: jobs must hold at least one JobRecipe")
         for name in _repeated([recipe.name for recipe in self.jobs]):
-            raise TargetError(f"Target: job = {name!r}: must be a name that no other job has")
+            raise TargetError(f"Target: job: name = {name!r}: must be a name that no other job has")
         for name in _repeated([waiver.id for waiver in self.waivers]):
-            raise TargetError(f"Target: waive = {name!r}: must be waived only once")
+            raise TargetError(f"Target: waive: id = {name!r}: must be waived only once")
         self._check_credentials()
         object.__setattr__(self, "url", self.url.rstrip("/"))
         object.__setattr__(self, "jobs", tuple(self.jobs))

@@ -121,7 +121,7 @@ class NotExercised:
     reason: str
 
 
-UNSEEN: Final = "with requests that were not recorded"
+UNSEEN: Final = "with requests that were not seen"
 """How others may act where a history does not show all requests about a job."""
 
 LONG_CREATION: Final = 1.0
