@@ -2394,6 +2394,12 @@ CASES: list[tuple[str, str, Story, str | list[str]]] = [
     ),
     (
         "agent.idempotent",
+        "a job goes on after a start, beside the creation of another",
+        agent("start").create().poll(0.5).tell_agent("start").create(OTHER).poll(0.6),
+        "kept",
+    ),
+    (
+        "agent.idempotent",
         "a job begins anew after a start, or after its own cancel",
         agent("start").create().poll(0.5).cancel(0.5).tell_agent("start").poll(0.1),
         "suspected",
