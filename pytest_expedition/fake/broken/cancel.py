@@ -421,10 +421,10 @@ class PollRevivesWhileCancelling(Instance):
         return super().handle(request)
 
     def _cancel(self, request: Request, job_id: str) -> Response:
+        seen = self.polls.get(job_id, 0)
         answer = super().handle(request)
         with self.arrived:
-            seen = self.polls.get(job_id, 0)
-            met = self.arrived.wait_for(lambda: self.polls.get(job_id, 0) > seen, timeout=0.005)
+            met = self.arrived.wait_for(lambda: self.polls.get(job_id, 0) > seen, timeout=0.02)
         job = self.find(int(job_id)) if met and job_id.isdecimal() else None
         if job is not None:
             job.cancelled_after = None
