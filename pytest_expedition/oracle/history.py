@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeVar
 
 from pytest_expedition.oracle.job_lists import JobList, read_job_list
 from pytest_expedition.protocol import envelope
@@ -301,7 +301,7 @@ class JobHistory:
         )
 
     def last_before(self, exchange: Exchange) -> Exchange | None:
-        """The last answer with progress, of those that arrived before the request was sent."""
+        """Return the answer that showed progress last before the request was sent."""
         arrived, shown = self._progress
         number = bisect_left(arrived, exchange.sent)
         return shown[number - 1] if number else None
@@ -315,9 +315,9 @@ class JobHistory:
     def influences(self, earlier: Exchange, later: Exchange) -> set[Influence]:
         """What was sent that may have changed what the later of two answers shows."""
         own = (x for x in self.attempts if not (x.before(earlier) or later.before(x)))
-        others = self.of_all_jobs.cancelled_between(earlier, later)
-        created = self.of_all_jobs.created_between(earlier, later)
-        told = self.of_all_jobs.commanded_between(earlier, later)
+        others = self.of_all_jobs.cancels_under_way.between(earlier, later)
+        created = self.of_all_jobs.creations_under_way.between(earlier, later)
+        told = self.of_all_jobs.commands_under_way.between(earlier, later)
         found: set[Influence] = {
             "start" if agent_command(x) == "start" else "stop or restart" for x in told
         }
@@ -338,68 +338,57 @@ class Created(NamedTuple):
     job_id: int | None
 
 
+_Sent = TypeVar("_Sent", Created, Exchange)
+
+
+class UnderWay(Generic[_Sent]):
+    """Requests in the order in which they were sent; finds those between two answers.
+
+    ``sent`` is when each of them was sent.
+    """
+
+    def __init__(self, requests: Sequence[_Sent]) -> None:
+        self.sent = [x.sent for x in requests]
+        self._requests: Sequence[_Sent] = requests
+        self._done = list(accumulate((x.received for x in requests), max))
+        """For each request, when all up to it were answered, or given up."""
+
+    def between(self, earlier: Exchange, later: Exchange) -> Iterator[_Sent]:
+        """Yield what may have done what the later answer shows and the earlier does not."""
+        number = bisect_right(self.sent, later.received)
+        while number and self._done[number - 1] >= earlier.sent:
+            number -= 1
+            if self._requests[number].received >= earlier.sent:
+                yield self._requests[number]
+
+
 @dataclass
 class OfAllJobs:
     """What concerns all jobs of a server, in the order in which it was sent."""
 
     creations: list[Created] = field(default_factory=list)
     """All creations."""
-
     cancels: list[Exchange] = field(default_factory=list)
     """All answered cancels."""
-
     agent: list[Exchange] = field(default_factory=list)
     """All that the agent was told."""
     lists: list[Listing] = field(default_factory=list)
     """All lists of jobs."""
 
     @cached_property
-    def cancels_sent(self) -> list[float]:
-        """When each of the answered cancels was sent."""
-        return [x.sent for x in self.cancels]
-
-    def created_between(self, earlier: Exchange, later: Exchange) -> Iterator[Created]:
-        """The creations that may have done what the later answer shows and the earlier does not."""
-        return _between(self.creations, *self._of_creations, earlier, later)
-
-    def cancelled_between(self, earlier: Exchange, later: Exchange) -> Iterator[Exchange]:
-        """The cancels that may have done what the later answer shows and the earlier does not."""
-        return _between(self.cancels, *self._of_cancels, earlier, later)
-
-    def commanded_between(self, earlier: Exchange, later: Exchange) -> Iterator[Exchange]:
-        """What the agent was told that may have done what only the later answer shows."""
-        return _between(self.agent, *_sent_and_done(self.agent), earlier, later)
+    def creations_under_way(self) -> UnderWay[Created]:
+        """When the creations were under way."""
+        return UnderWay(self.creations)
 
     @cached_property
-    def _of_creations(self) -> tuple[list[float], list[float]]:
-        return _sent_and_done(self.creations)
+    def cancels_under_way(self) -> UnderWay[Exchange]:
+        """When the answered cancels were under way."""
+        return UnderWay(self.cancels)
 
     @cached_property
-    def _of_cancels(self) -> tuple[list[float], list[float]]:
-        return _sent_and_done(self.cancels)
-
-
-_Sent = TypeVar("_Sent", Created, Exchange)
-
-
-def _sent_and_done(requests: Sequence[_Sent]) -> tuple[list[float], list[float]]:
-    """Return when each request was sent, and when all up to it were answered, or given up."""
-    return [x.sent for x in requests], list(accumulate((x.received for x in requests), max))
-
-
-def _between(
-    requests: Sequence[_Sent],
-    sent: list[float],
-    done: list[float],
-    earlier: Exchange,
-    later: Exchange,
-) -> Iterator[_Sent]:
-    """Yield the requests that were under way between two others."""
-    number = bisect_right(sent, later.received)
-    while number and done[number - 1] >= earlier.sent:
-        number -= 1
-        if requests[number].received >= earlier.sent:
-            yield requests[number]
+    def commands_under_way(self) -> UnderWay[Exchange]:
+        """When the commands to the agent were under way."""
+        return UnderWay(self.agent)
 
 
 class History:

@@ -209,10 +209,9 @@ class _Judge:
         if violation.last_change is None:
             return []
         earlier, later = violation.last_change
-        cancels = (x for x in self._of_all_jobs.cancels if x.sent < later.received)
         others: list[Created | Exchange] = [
-            *self._of_all_jobs.created_between(earlier, later),
-            *(x for x in cancels if x.received > earlier.sent),
+            *self._of_all_jobs.creations_under_way.between(earlier, later),
+            *self._of_all_jobs.cancels_under_way.between(earlier, later),
         ]
         latest = sorted(others, key=_sent)[-MOST_OTHERS:]
         return [str(x.job_id) for x in latest if x.job_id is not None]

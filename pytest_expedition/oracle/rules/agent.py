@@ -14,9 +14,9 @@ from pytest_expedition.oracle.rules.base import (
     Fault,
     Judgement,
     NotExercised,
-    Suspicion,
     Violation,
     rule,
+    unless_others,
 )
 
 if TYPE_CHECKING:
@@ -77,18 +77,12 @@ def _started_again(history: History, running: Exchange, start: Exchange) -> Iter
         cancelled = after.state == CANCELLED
         if cancelled and job.may_be_cancelled_by(after):
             continue
-        if after.state < known.state and job.influences(known, after) - {"start"}:
-            yield Suspicion(job.id, after.sent)
-        elif after.state < known.state:
-            yield Violation(
-                STARTED_SET_BACK,
-                known,
-                start,
-                after,
-                job=job.id,
-                high=known.answer.state,
-                low=after.answer.state,
+        if after.state < known.state:
+            high, low = known.answer.state, after.answer.state
+            set_back = Violation(
+                STARTED_SET_BACK, known, start, after, job=job.id, high=high, low=low
             )
+            yield unless_others(set_back, job, "start")
         else:
             yield KEPT
 

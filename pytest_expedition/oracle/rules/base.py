@@ -19,7 +19,7 @@ from pytest_expedition.protocol.validation import find_violation, schema_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_expedition.oracle.history import Exchange, History, JobHistory
+    from pytest_expedition.oracle.history import Exchange, History, Influence, JobHistory
     from pytest_expedition.protocol.envelope import Dialect
     from pytest_expedition.protocol.validation import EnvelopeName, SchemaName
 
@@ -109,6 +109,18 @@ class Suspicion:
 
     job: int
     sent: float
+
+
+def unless_others(
+    violation: Violation, job: JobHistory, blamed: Influence
+) -> Violation | Suspicion:
+    """Return a violation, unless something else than what it blames may have changed the job.
+
+    Its proof begins and ends with the answers that differ.
+    """
+    earlier, later = violation.proof[0], violation.proof[-1]
+    others = job.influences(earlier, later) - {blamed}
+    return Suspicion(job.id, later.sent) if others else violation
 
 
 @dataclass(frozen=True)

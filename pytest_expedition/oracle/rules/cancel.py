@@ -327,7 +327,7 @@ def _another_cancelled_meanwhile(job: JobHistory, of_all_jobs: OfAllJobs) -> boo
     if not job.seen:
         return False
     first, last = job.seen[0], job.seen[-1]
-    sent = of_all_jobs.cancels_sent
+    sent = of_all_jobs.cancels_under_way.sent
     between = range(bisect_left(sent, first.received), bisect_left(sent, last.sent))
     return any(of_all_jobs.cancels[number].job_id != job.id for number in between)
 
@@ -338,7 +338,7 @@ def _first_between(
     """The first cancel that may have done what the later answer shows and the earlier does not."""
     if earlier is None or not earlier.before(later):
         return None
-    sent = of_all_jobs.cancels_sent
+    sent = of_all_jobs.cancels_under_way.sent
     first = bisect_left(sent, earlier.received)
     is_between = first < len(sent) and sent[first] < later.received
     return of_all_jobs.cancels[first] if is_between else None

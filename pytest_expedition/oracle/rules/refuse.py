@@ -15,11 +15,11 @@ from pytest_expedition.oracle.rules.base import (
     Fault,
     Judgement,
     NotExercised,
-    Suspicion,
     Violation,
     ended_with_its_creation,
     job_rule,
     rule_across_jobs,
+    unless_others,
 )
 from pytest_expedition.oracle.rules.status import first_after_its_time, overdue
 from pytest_expedition.protocol.envelope import LARGE, read_answer
@@ -80,43 +80,42 @@ def state(job: JobHistory) -> Iterator[Judgement]:
             yield Violation(REFUSED_BUT_CANCELLED, refused, job=job.id)
             continue
         behind = job.last_before(refused)
-        after = [x for x in job.seen if refused.before(x)]
-        cancelled = next((x for x in after if x.state == CANCELLED), None)
+        after, cancelled = _shown_after(job, refused)
         if behind is not None and refused.rank < behind.rank:
-            yield _set_back(
+            yield unless_others(
                 Violation(
                     REFUSED_STALE, behind, refused, job=job.id, shown=shown, known=behind.state
                 ),
                 job,
+                "cancel",
             )
         elif cancelled is not None:
             yield Violation(REFUSED_BUT_CANCELLED, refused, cancelled, job=job.id)
         elif after and after[0].rank < refused.rank:
-            yield _set_back(
+            yield unless_others(
                 Violation(
                     REFUSED_AHEAD, refused, after[0], job=job.id, shown=shown, known=after[0].state
                 ),
                 job,
+                "cancel",
             )
         else:
             yield KEPT
 
 
-def _set_back(violation: Violation, job: JobHistory) -> Violation | Suspicion:
-    """Return a violation, unless something else than a cancel of the job may have set it back."""
-    earlier, later = violation.proof[0], violation.proof[-1]
-    others = job.influences(earlier, later) - {"cancel"}
-    return Suspicion(job.id, later.sent) if others else violation
-
-
 def _stays_uncancelled(job: JobHistory, refused: Exchange) -> Iterator[Judgement]:
     """Judge a refusal that shows no state by the answers after it."""
-    after = [x for x in job.seen if refused.before(x)]
-    cancelled = next((x for x in after if x.state == CANCELLED), None)
+    after, cancelled = _shown_after(job, refused)
     if cancelled is not None:
         yield Violation(REFUSED_BUT_CANCELLED, refused, cancelled, job=job.id)
     elif after:
         yield KEPT
+
+
+def _shown_after(job: JobHistory, refused: Exchange) -> tuple[list[Exchange], Exchange | None]:
+    """Return the answers after a refusal that show a state, and the first of them that shows -1."""
+    after = [x for x in job.seen if refused.before(x)]
+    return after, next((x for x in after if x.state == CANCELLED), None)
 
 
 class _Said(NamedTuple):
@@ -271,9 +270,7 @@ def continues(job: JobHistory) -> Iterator[Judgement]:
         yield NotExercised(f"others may have stopped the agent, {UNSEEN}")
 
 
-def _not_left_alone(
-    job: JobHistory, all_refused: list[Exchange]
-) -> Iterator[Violation | Suspicion]:
+def _not_left_alone(job: JobHistory, all_refused: list[Exchange]) -> Iterator[Judgement]:
     """Tell of refused cancels after which the job was gone, or back behind where it was."""
     judged = None
     for refused, later in _after_refusals(job, all_refused):
@@ -291,7 +288,7 @@ def _not_left_alone(
             high = refused if told else behind
             proof = dict.fromkeys([high, refused, later])
             reset = Violation(REFUSED_RESET, *proof, job=job.id, high=high.state, low=later.state)
-            yield _set_back(reset, job)
+            yield unless_others(reset, job, "cancel")
 
 
 def _stopped_by(job: JobHistory, refused: list[Exchange], late: Exchange) -> Exchange | None:
