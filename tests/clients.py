@@ -303,16 +303,21 @@ class Impatient(Client):
     polls = 3
 
 
-@broken("agent-started-late", "is-patient")
-class CancelsWhatTakesLong(Impatient):
-    """It cancels the job that it gives up, so the job does not go on."""
+class GivesUpAndCancels(Client):
+    """It cleans up: a job that it gives up is cancelled."""
 
     def wait(self, job_id: Any) -> str:
         try:
             return super().wait(job_id)
         except GaveUp:
             self.cancel(job_id)
+            self.end(self.status(job_id))
             raise
+
+
+@broken("agent-started-late", "is-patient")
+class CancelsWhatTakesLong(GivesUpAndCancels):
+    polls = 3
 
 
 @broken("agent-stopped", "polls-not-for-ever")

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from clients import BROKEN, CURL_IS_MISSING, GOOD, Client, GaveUp, WithCurl, broken_promises
+from clients import (
+    BROKEN,
+    CURL_IS_MISSING,
+    GOOD,
+    Client,
+    GivesUpAndCancels,
+    WithCurl,
+    broken_promises,
+)
 from hypothesis import given
 from model_client import Expedition, JobCancelled, JobFailed
 from model_client_of_2023 import ExpeditionOf2023
@@ -211,18 +219,6 @@ def test_what_a_broken_client_did_is_told(
     results = try_out(client.make, expedition_server, SCENARIOS[client.scenario].situation)
     (violation,) = [each.violation for each in results if each.violation]
     assert client_fault(violation) == told
-
-
-class GivesUpAndCancels(Client):
-    """It cleans up: a job that it gives up is cancelled."""
-
-    def wait(self, job_id: Any) -> str:
-        try:
-            return super().wait(job_id)
-        except GaveUp:
-            self.cancel(job_id)
-            self.end(self.status(job_id))
-            raise
 
 
 class Remembers(Client):
