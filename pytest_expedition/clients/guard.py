@@ -321,7 +321,7 @@ def _interrupts_are_not_told() -> Iterator[None]:
     collector, and goes no further; the next one comes soon.
     """
 
-    def own(hook: Callable[[Any], object]) -> Callable[[Any], None]:
+    def without_interrupts(hook: Callable[[Any], object]) -> Callable[[Any], None]:
         def tell(uncaught: Any) -> None:
             if uncaught.exc_type is not ClientNeverEnds:
                 hook(uncaught)
@@ -329,7 +329,7 @@ def _interrupts_are_not_told() -> Iterator[None]:
         return tell
 
     before = sys.unraisablehook, threading.excepthook
-    ours = own(before[0]), own(before[1])
+    ours = without_interrupts(before[0]), without_interrupts(before[1])
     sys.unraisablehook, threading.excepthook = ours
     try:
         yield

@@ -209,10 +209,10 @@ class _Run:
     def call(self, instance: SituationInstance, written: str) -> Call:
         """Return what the program said, as far as it said anything; ``written`` is its output."""
         if self.status is None:
-            limit = self.program.limit_seconds
             how = "did not end by itself, and was killed"
             if self.done > self.until:
-                how = f"did not end within {limit:g} s, and was killed (--limit, limit_seconds)"
+                within = f"{self.program.limit_seconds:g} s"
+                how = f"did not end within {within}, and was killed (--limit, limit_seconds)"
             said = Said(words=frozenset({"endless"}), how=how)
         else:
             said = self.program.meaning(self.status)

@@ -303,11 +303,10 @@ def promise_entries(runs: Sequence[TrialFound]) -> Iterator[RequirementEntry]:
             if inconclusive:
                 names = cut(", ".join(dict.fromkeys(run["scenario"] for run in inconclusive)))
                 stopped = next((run["stopped"] for run in inconclusive if run["stopped"]), "")
-                reason = f"exercised in {names}, but the client ended before the result showed"
+                end = "the client ended before the result showed"
                 if stopped:
-                    reason = (
-                        f"exercised in {names}, but before the result showed, the client {stopped}"
-                    )
+                    end = f"before the result showed, the client {stopped}"
+                reason = f"exercised in {names}, but {end}"
         elif outcome == "error":
             reason = f"the rule crashed in {cut(', '.join(scenarios))}"
         else:

@@ -143,7 +143,7 @@ def keeps_digits(transcript: Transcript) -> Iterator[Judgement]:
 
 
 def _rounded(transcript: Transcript, step: Step) -> int | None:
-    """Return the id of the job that a request names as a floating-point number holds it."""
+    """Return the id of a job that a request names rounded, as a floating-point number holds it."""
     asked, created = step.exchange.job_id, transcript.created
     if not _names_a_job(step) or asked is None or asked in created:
         return None
@@ -460,7 +460,7 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
             polls[step.exchange.job_id].append(step)
     for of_one in polls.values():
         answered = [step for step in of_one if not step.outage]
-        at_once = _within(transcript, answered, MANY_POLLS, HAMMERING_SECONDS)
+        at_once = _sent_at_once(transcript, answered)
         retries = _retried_without_a_pause(transcript, of_one)
         if at_once:
             yield Violation(HAMMERED, *_exchanges(at_once), seconds=_apart(transcript, *at_once))
@@ -471,10 +471,10 @@ def does_not_hammer(transcript: Transcript) -> Iterator[Judgement]:
             yield KEPT
 
 
-def _within(transcript: Transcript, polls: list[Step], many: int, seconds: float) -> list[Step]:
-    """Return the first and the last of ``many`` polls within ``seconds``, or nothing."""
-    for first, last in zip(polls, polls[many - 1 :], strict=False):
-        if _apart(transcript, first, last) < seconds:
+def _sent_at_once(transcript: Transcript, polls: list[Step]) -> list[Step]:
+    """Return the first and the last of many polls within a short time, or nothing."""
+    for first, last in zip(polls, polls[MANY_POLLS - 1 :], strict=False):
+        if _apart(transcript, first, last) < HAMMERING_SECONDS:
             return [first, last]
     return []
 

@@ -61,7 +61,7 @@ MOST_WAITS: Final = 3
 """How often a request is sent again because its answer asked to wait (Retry-After)."""
 
 TRIES_WHILE_CLEANING_UP: Final = 10
-"""How often a cancel is sent, with longer and longer pauses: about 20 seconds in all."""
+"""How often the clean-up sends a request, with longer and longer pauses: for about 20 seconds."""
 
 CLEANING_UP: Final = 0.1
 """Part of the seconds of a run that is kept for cancelling what still runs."""
@@ -230,12 +230,12 @@ class Client:
         it may have arrived.
         """
         exchanges: list[Exchange] = []
-        growing = min(self.target.limits.poll_seconds, SECONDS_OF_RESTART)
         for number in range(TRIES_WHILE_CLEANING_UP):
             left = min(until - machine_now(), self.target.limits.answer_seconds)
             pause = max(self._not_before - self.now, self._next_try - self.now, 0.0)
             if number:
-                pause, growing = max(pause, growing), min(2 * growing, SECONDS_OF_RESTART)
+                longer = self.target.limits.poll_seconds * 2 ** (number - 1)
+                pause = max(pause, min(longer, SECONDS_OF_RESTART))
             too_long = self.clock.waits and pause > left
             calls = calls[: max(self.target.limits.requests - self.requests, 0)]
             if not calls or left <= 0 or (too_long and number):

@@ -89,6 +89,8 @@ class RunningJob:
     requested: float
     """When its creation was sent: a server may answer it only once the job has ended."""
     created: float
+    last_shown: float
+    """When an answer last showed its state, or gave its id."""
     due: float
     acts: list[Act]
     pace: Pace
@@ -100,8 +102,6 @@ class RunningJob:
     ended: bool = False
     polls_after_the_end: int = 0
     silent_polls: int = 0
-    last_shown: float = 0.0
-    """When an answer last showed its state."""
     given_up: bool = False
     cancel_sent: float = float("-inf")
     overdue: bool = False

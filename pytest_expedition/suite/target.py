@@ -156,8 +156,8 @@ def check_url(url: str, where: str) -> None:
     """
     import requests  # only where a target is asked for
 
-    host, _, path = url.partition("://")[2].partition("/")
-    if "@" in host or "?" in host + path:
+    rest = url.partition("://")[2]
+    if "@" in rest.partition("/")[0] or "?" in rest:
         raise TargetError(
             f"{where}: must not hold credentials or a query; set {API_KEY_VARIABLE} instead"
         )
